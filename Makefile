@@ -1,0 +1,49 @@
+# Two commands do it all: `make demo` shows the operator at work, `make test` checks everything.
+# Both install what they need into .venv from uv.lock and start in seconds the second time.
+
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell command -v $(p))))
+UV_VERSION := $(shell sed -n 's/^ *"uv==\(.*\)",$$/\1/p' pyproject.toml)
+UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
+DEMO_ARGS ?=
+
+.PHONY: help demo test check format lock clean
+.DEFAULT_GOAL := help
+
+help:  ## Say what each target does
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+.venv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Set PYTHON=/path/to/python3." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.demo-installed: .venv/bin/uv uv.lock pyproject.toml
+	$(UV) sync --quiet --frozen --inexact --no-dev --extra demo
+	@touch $@
+
+.venv/.test-installed: .venv/bin/uv uv.lock pyproject.toml
+	$(UV) sync --quiet --frozen --extra demo
+	@touch $@ .venv/.demo-installed
+
+demo: .venv/.demo-installed  ## Watch a Spot storm drain a simulated cluster (DEMO_ARGS="--scenario single")
+	@.venv/bin/queue-processor demo $(DEMO_ARGS)
+
+check: .venv/.test-installed  ## Formatter, linter, types and import contracts
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy queue_processor tests
+	.venv/bin/lint-imports
+
+test: check  ## Every check and every test
+	.venv/bin/pytest
+
+format: .venv/.test-installed  ## Format and mend what can be mended
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+lock: .venv/bin/uv  ## Lock the dependencies anew
+	$(UV) lock
+
+clean:  ## Remove what the other targets made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

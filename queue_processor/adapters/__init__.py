@@ -1,0 +1,1 @@
+"""The SDKs, each behind the roles that the controller needs."""

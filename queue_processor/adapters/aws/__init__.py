@@ -1,0 +1,1 @@
+"""SQS, Auto Scaling and EC2 through boto3."""

@@ -1,0 +1,1 @@
+"""Orchestration over small ports; knows no SDK."""

@@ -1,0 +1,1 @@
+"""Functional core: values in, values out; no I/O, no clock, no logger."""

@@ -1,0 +1,1 @@
+"""AWS in process: moto, with what it lacks."""
