@@ -1,1 +1,20 @@
 """The commands; one file a group."""
+
+import typer
+
+from queue_processor.cli import run
+
+app = typer.Typer(
+    name="queue-processor",
+    help="Drains EC2 nodes before AWS takes them away.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command(name="run")(run.run)
+
+
+@app.callback()
+def _main() -> None:
+    """Drains EC2 nodes before AWS takes them away."""

@@ -1,0 +1,69 @@
+"""Gathers single requests into the batches that SQS takes."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from queue_processor.adapters.aws.faults import Results
+
+_Entry = TypeVar("_Entry")
+
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html
+BATCH_SIZE = 10
+
+
+class Batcher(Generic[_Entry]):
+    """Waits a moment for company, then sends up to ten entries in one request."""
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[_Entry]], Awaitable[Results]],
+        *,
+        linger: dt.timedelta,
+    ) -> None:
+        """Build the batcher.
+
+        Args:
+            send: Sends entries, and answers for each of them: None, or what went wrong.
+            linger: How long the first entry waits for others.
+        """
+        self._send = send
+        self._linger = linger.total_seconds()
+        self._waiting: list[tuple[_Entry, asyncio.Future[None]]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def submit(self, entry: _Entry) -> None:
+        """Return when the entry has been sent; raise what went wrong with it."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        self._waiting.append((entry, done))
+        if len(self._waiting) >= BATCH_SIZE:
+            self._flush()
+        elif self._timer is None:
+            self._timer = loop.call_later(self._linger, self._flush)
+        await done
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch, self._waiting = self._waiting, []
+        sending = asyncio.create_task(self._send_batch(batch), name="send batch")
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+
+    async def _send_batch(self, batch: Sequence[tuple[_Entry, "asyncio.Future[None]"]]) -> None:
+        results: Results
+        try:
+            results = await self._send([entry for entry, _ in batch])
+        except Exception as fault:  # noqa: BLE001 - it is raised where it is awaited
+            results = [fault] * len(batch)
+        for (_, done), result in zip(batch, results, strict=True):
+            if done.done():
+                continue
+            if result is None:
+                done.set_result(None)
+            else:
+                done.set_exception(result)

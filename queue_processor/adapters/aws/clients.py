@@ -1,0 +1,67 @@
+"""boto3 clients, configured the AWS way, and what is wrong when there can be none."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import boto3
+import botocore.config
+import botocore.exceptions
+
+from queue_processor.domain import errors
+
+if TYPE_CHECKING:
+    from types_boto3_autoscaling import AutoScalingClient
+    from types_boto3_ec2 import EC2Client
+    from types_boto3_sqs import SQSClient
+
+_CONNECT_SECONDS = 3
+_READ_SECONDS = 10
+_ATTEMPTS = 3
+_CONNECTIONS = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AwsClients:
+    """The clients that the program needs; `ec2` only with a managed tag."""
+
+    sqs: "SQSClient"
+    autoscaling: "AutoScalingClient"
+    ec2: "EC2Client | None"
+
+
+def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
+    """Build the clients from the SDK's own environment: region, endpoint, credentials.
+
+    Args:
+        wait_time_seconds: How long a receive may wait, which no timeout may undercut.
+        with_ec2: Whether the EC2 client is needed; it costs 17 MiB.
+
+    Raises:
+        ConfigurationFault: There is no Region, or a profile that does not exist.
+    """
+    config = botocore.config.Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS + wait_time_seconds,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        max_pool_connections=_CONNECTIONS,
+        tcp_keepalive=True,
+        user_agent_extra="queue-processor",
+    )
+    try:
+        session = boto3.session.Session()
+        if session.get_credentials() is None:
+            raise errors.ConfigurationFault(
+                "no AWS credentials: give the pod's service account an IAM role, or set"
+                " AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        return AwsClients(
+            sqs=session.client("sqs", config=config),
+            autoscaling=session.client("autoscaling", config=config),
+            ec2=session.client("ec2", config=config) if with_ec2 else None,
+        )
+    except botocore.exceptions.NoRegionError as cause:
+        raise errors.ConfigurationFault(
+            "no AWS Region: set AWS_REGION, or `region` in the profile"
+        ) from cause
+    except (botocore.exceptions.BotoCoreError, ValueError) as cause:
+        raise errors.ConfigurationFault(f"AWS: {cause}") from cause

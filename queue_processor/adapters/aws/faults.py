@@ -1,0 +1,95 @@
+"""What botocore's errors mean to us.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
+"""
+
+import contextlib
+import http
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import botocore.exceptions
+
+from queue_processor.domain import errors
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef
+
+Results: TypeAlias = Sequence[Exception | None]
+"""What went wrong with each entry of a batch; None for those that are done."""
+
+_THROTTLED = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "RequestThrottled",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "ServiceUnavailable",
+        "InternalFailure",
+        "InternalError",
+        "RequestTimeout",
+        "ResourceContention",
+        # A token that has run out is renewed by the SDK before the next attempt.
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
+    }
+)
+_STALE_RECEIPT = frozenset(
+    {
+        "ReceiptHandleIsInvalid",
+        "MessageNotInflight",
+        "InvalidParameterValue",
+        "InvalidParameterValueException",
+    }
+)
+
+
+@contextlib.contextmanager
+def translated(call: str) -> Iterator[None]:
+    """Turn what botocore raises inside into our own errors, the cause chained."""
+    try:
+        yield
+    except botocore.exceptions.ClientError as cause:
+        raise _of_client_error(cause, call) from cause
+    except (botocore.exceptions.BotoCoreError, ValueError) as cause:
+        # Connections, timeouts, credentials that cannot be fetched just now, and answers
+        # that are none: all of them can be different in a moment.
+        raise errors.TemporaryFault(f"{call}: {cause}") from cause
+
+
+def of_batch(call: str, failed: Sequence["BatchResultErrorEntryTypeDef"], size: int) -> Results:
+    """Tell what went wrong with each entry of a batch whose ids are their numbers.
+
+    Returns:
+        One item for each entry: None, or MessageNotOurs, PermanentFault, TemporaryFault.
+    """
+    results: list[Exception | None] = [None] * size
+    for entry in failed:
+        code = entry.get("Code", "").rpartition(".")[2]
+        text = f"{call}: {code}: {entry.get('Message', '')}"
+        fault: Exception
+        if code in _STALE_RECEIPT:
+            fault = errors.MessageNotOurs(text)
+        elif entry.get("SenderFault") and code not in _THROTTLED:
+            fault = errors.PermanentFault(text)
+        else:
+            fault = errors.TemporaryFault(text)
+        results[int(entry["Id"])] = fault
+    return results
+
+
+def _of_client_error(
+    cause: botocore.exceptions.ClientError, call: str
+) -> errors.QueueProcessorError:
+    code = cause.response.get("Error", {}).get("Code", "").rpartition(".")[2]
+    message = cause.response.get("Error", {}).get("Message", "")
+    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    text = f"{call}: {code}: {message}"
+    if code == "ValidationError":
+        # Only Auto Scaling says this: the action is over, or its group or hook is gone.
+        return errors.NotFound(text)
+    if code in _THROTTLED or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+        return errors.TemporaryFault(text)
+    return errors.PermanentFault(text)

@@ -1,0 +1,183 @@
+"""Verbs on the Kubernetes API, as raw JSON, and what its statuses mean to us.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+import contextlib
+import datetime as dt
+import http
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from queue_processor.adapters.kube.transport import Answer, JsonObject
+from queue_processor.domain import errors
+
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+
+_PAGE = 500
+# A watch that nobody ends is silent when its server is gone; this bounds how long.
+_WATCH_SECONDS = 30
+_TEMPORARY = frozenset(
+    {
+        http.HTTPStatus.UNAUTHORIZED,  # the token is renewed before the next attempt
+        http.HTTPStatus.REQUEST_TIMEOUT,
+        http.HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
+
+
+class Transport(Protocol):
+    """Sends requests; the real one by HTTP."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        content_type: str = "application/json",
+    ) -> Answer:
+        """Send one request and read the whole answer."""
+
+    def stream(
+        self, path: str, *, query: Mapping[str, str], server_timeout_seconds: int
+    ) -> AbstractAsyncContextManager[tuple[Answer, AsyncIterator[bytes]]]:
+        """Open a watch."""
+
+
+class KubeApi:
+    """Requests that answer with an object, or raise what went wrong in our own terms.
+
+    Every method raises TemporaryFault, PermanentFault, NotFound (404) or Conflict (409).
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def get(self, path: str) -> JsonObject:
+        """Read an object."""
+        return _object(await self._transport.request("GET", path), f"GET {path}")
+
+    async def post(self, path: str, body: JsonObject) -> JsonObject:
+        """Create an object."""
+        return _object(await self._transport.request("POST", path, body=body), f"POST {path}")
+
+    async def put(self, path: str, body: JsonObject) -> JsonObject:
+        """Replace an object."""
+        return _object(await self._transport.request("PUT", path, body=body), f"PUT {path}")
+
+    async def patch(
+        self, path: str, body: JsonObject, *, content_type: str = STRATEGIC_MERGE_PATCH
+    ) -> JsonObject:
+        """Change an object."""
+        answer = await self._transport.request("PATCH", path, body=body, content_type=content_type)
+        return _object(answer, f"PATCH {path}")
+
+    async def delete(self, path: str, body: JsonObject) -> JsonObject:
+        """Delete an object, as the DeleteOptions in `body` say."""
+        return _object(await self._transport.request("DELETE", path, body=body), f"DELETE {path}")
+
+    async def ask(self, path: str, body: JsonObject) -> Answer:
+        """Post something whose refusals mean something; raises TemporaryFault only."""
+        return await self._transport.request("POST", path, body=body)
+
+    async def pages(
+        self, path: str, *, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[JsonObject]:
+        """List a collection, page by page.
+
+        Raises:
+            WatchExpired: The list took so long that its version is not kept any more.
+        """
+        continuation: dict[str, str] = {}
+        while True:
+            paged = {**(query or {}), "limit": str(_PAGE), **continuation}
+            if continuation:
+                # A continued list is of the version that its token names.
+                paged.pop("resourceVersion", None)
+            page = _object(await self._transport.request("GET", path, query=paged), f"LIST {path}")
+            yield page
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return
+            continuation = {"continue": token}
+
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, path: str, *, query: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[JsonObject]]:
+        """Follow a collection; each item is a watch event with `type` and `object`.
+
+        Raises:
+            WatchExpired: The version is too old: list again.
+        """
+        query = {**query, "watch": "true", "allowWatchBookmarks": "true"}
+        opening = self._transport.stream(path, query=query, server_timeout_seconds=_WATCH_SECONDS)
+        async with opening as (head, lines):
+            if head.status != http.HTTPStatus.OK:
+                raise fault_of(head, f"WATCH {path}")
+            yield _events(lines, path)
+
+
+async def _events(lines: AsyncIterator[bytes], path: str) -> AsyncIterator[JsonObject]:
+    async for line in lines:
+        try:
+            event: JsonObject = json.loads(line)
+        except ValueError as cause:
+            raise errors.TemporaryFault(f"WATCH {path}: cut off in a line") from cause
+        if event.get("type") == "ERROR":
+            status = event.get("object", {})
+            if status.get("code") == http.HTTPStatus.GONE:
+                raise errors.WatchExpired(str(status.get("message")))
+            raise errors.TemporaryFault(f"WATCH {path}: {status.get('message')}")
+        yield event
+
+
+def _object(answer: Answer, call: str) -> JsonObject:
+    if not answer.is_success:
+        raise fault_of(answer, call)
+    try:
+        loaded: JsonObject = json.loads(answer.body)
+    except ValueError as cause:
+        raise errors.TemporaryFault(f"{call}: the answer is not JSON") from cause
+    return loaded
+
+
+def fault_of(answer: Answer, call: str) -> errors.QueueProcessorError:
+    """Translate a refusal, with the API server's own words."""
+    message = f"{call}: {answer.status} {message_of(answer)}"
+    match answer.status:
+        case http.HTTPStatus.NOT_FOUND:
+            return errors.NotFound(message)
+        case http.HTTPStatus.CONFLICT:
+            return errors.Conflict(message)
+        case http.HTTPStatus.GONE:
+            return errors.WatchExpired(message)
+        case status if status in _TEMPORARY or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            return errors.TemporaryFault(message, retry_after=retry_after_of(answer))
+        case _:
+            return errors.PermanentFault(message)
+
+
+def status_of(answer: Answer) -> JsonObject:
+    """The Status object in the body; empty when there is none."""
+    try:
+        status = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def message_of(answer: Answer) -> str:
+    """What the API server says about its refusal."""
+    return str(status_of(answer).get("message") or answer.body[:200].decode(errors="replace"))
+
+
+def retry_after_of(answer: Answer) -> dt.timedelta | None:
+    """What `Retry-After` asks for, in seconds as the API server writes it."""
+    asked = answer.headers.get("Retry-After", "")
+    return dt.timedelta(seconds=int(asked)) if asked.isdecimal() else None

@@ -1,0 +1,81 @@
+"""How to reach the API server: in the cluster, else by KUBECONFIG."""
+
+import pathlib
+from collections.abc import Awaitable, Callable
+
+import yaml
+from kubernetes.aio import client, config
+
+from queue_processor.adapters.kube.transport import HttpTransport
+from queue_processor.domain import errors
+
+_NAMESPACE_FILE = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Connection:
+    """The way to one cluster.
+
+    Attributes:
+        configuration: Server, trust and credentials, as the official client holds them.
+        transport: Requests to the server.
+    """
+
+    def __init__(
+        self,
+        configuration: client.Configuration,
+        *,
+        refresh: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.configuration = configuration
+        self.transport = HttpTransport(configuration)
+        self._refresh = refresh
+
+    async def keep_token_fresh(self) -> None:
+        """Renew the token that a credential plugin gave us, for as long as that is needed."""
+        if self._refresh is not None:
+            await self._refresh()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.transport.close()
+
+
+async def connect() -> Connection:
+    """Find the API server: the pod's own account, else KUBECONFIG, else ~/.kube/config.
+
+    https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+
+    Raises:
+        ConfigurationFault: There is neither, or the file cannot be understood.
+    """
+    configuration = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException:
+        return await _connect_by_file(configuration)
+    return Connection(configuration)
+
+
+async def _connect_by_file(configuration: client.Configuration) -> Connection:
+    try:
+        loader = await config.load_kube_config(
+            client_configuration=configuration, persist_config=False
+        )
+    except (config.ConfigException, OSError, yaml.YAMLError, LookupError, TypeError) as cause:
+        raise errors.ConfigurationFault(
+            "no Kubernetes cluster: neither in a pod with a service account, nor with a"
+            f" kubeconfig that can be used (set KUBECONFIG): {cause}"
+        ) from cause
+
+    async def refresh() -> None:
+        await config.refresh_token(loader, client_configuration=configuration)
+
+    return Connection(configuration, refresh=refresh)
+
+
+def own_namespace() -> str | None:
+    """The namespace of the pod that this process runs in; None outside of a cluster."""
+    try:
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None

@@ -1,0 +1,65 @@
+"""The Lease that decides which process works."""
+
+import datetime as dt
+
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.transport import JsonObject
+from queue_processor.domain import errors
+from queue_processor.domain.leases import Lease
+
+
+class KubeLeases:
+    """One Lease on the API server."""
+
+    def __init__(self, api: KubeApi, *, namespace: str, name: str) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._name = name
+        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+
+    async def read(self) -> Lease | None:
+        """Read the Lease; None when there is none."""
+        try:
+            return _lease(await self._api.get(f"{self._collection}/{self._name}"))
+        except errors.NotFound:
+            return None
+
+    async def write(self, lease: Lease) -> Lease:
+        """Create the Lease, or replace the version that `lease` was made from."""
+        body: JsonObject = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": {
+                "holderIdentity": lease.holder,
+                "leaseDurationSeconds": max(1, round(lease.duration.total_seconds())),
+                "acquireTime": _micro_time(lease.acquired_at),
+                "renewTime": _micro_time(lease.renewed_at),
+                "leaseTransitions": lease.transitions,
+            },
+        }
+        if lease.resource_version is None:
+            return _lease(await self._api.post(self._collection, body))
+        body["metadata"]["resourceVersion"] = lease.resource_version
+        return _lease(await self._api.put(f"{self._collection}/{self._name}", body))
+
+
+def _lease(body: JsonObject) -> Lease:
+    spec = body.get("spec") or {}
+    return Lease(
+        holder=spec.get("holderIdentity") or "",
+        duration=dt.timedelta(seconds=spec.get("leaseDurationSeconds") or 0),
+        acquired_at=_time(spec.get("acquireTime")),
+        renewed_at=_time(spec.get("renewTime")),
+        transitions=spec.get("leaseTransitions") or 0,
+        resource_version=body["metadata"]["resourceVersion"],
+    )
+
+
+def _micro_time(time: dt.datetime | None) -> str | None:
+    """A MicroTime: six digits after the point, in UTC."""
+    return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _time(text: str | None) -> dt.datetime | None:
+    return None if text is None else dt.datetime.fromisoformat(text)

@@ -1,0 +1,93 @@
+"""Kubernetes Events: written in the background, dropped rather than waited for."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+
+import structlog
+
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.transport import JsonObject
+from queue_processor.domain import errors
+from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.pods import PodRef
+from queue_processor.observability import metrics
+
+_log = structlog.get_logger(__name__)
+
+_COMPONENT = "queue-processor"
+# Events about nodes lie in the namespace `default`, because a Node lies in none.
+_NODE_EVENTS_NAMESPACE = "default"
+_MESSAGE_LIMIT = 1024
+_WAITING_LIMIT = 1000
+_WRITERS = 4
+
+
+class KubeNarrator:
+    """Writes Events about nodes and pods; `run` has to be running for that."""
+
+    def __init__(self, api: KubeApi, *, identity: str, clock: Callable[[], dt.datetime]) -> None:
+        self._api = api
+        self._identity = identity
+        self._clock = clock
+        self._waiting: asyncio.Queue[JsonObject] = asyncio.Queue(_WAITING_LIMIT)
+
+    def about_node(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
+        """Tell something about a node."""
+        # The UID of a node's events is its name: that is where `kubectl describe` looks.
+        regarding = {"kind": "Node", "name": node.name, "uid": node.name, "apiVersion": "v1"}
+        self._tell(_NODE_EVENTS_NAMESPACE, regarding, reason, message, is_warning=is_warning)
+
+    def about_pod(self, pod: PodRef, reason: str, message: str) -> None:
+        """Warn about a pod."""
+        regarding = {
+            "kind": "Pod",
+            "namespace": pod.namespace,
+            "name": pod.name,
+            "uid": pod.uid,
+            "apiVersion": "v1",
+        }
+        self._tell(pod.namespace, regarding, reason, message, is_warning=True)
+
+    async def run(self) -> None:
+        """Write what is told, for ever."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(_WRITERS):
+                group.create_task(self._write_for_ever(), name=f"events {number}")
+
+    async def flush(self) -> None:
+        """Return when everything told so far is written or dropped."""
+        await self._waiting.join()
+
+    def _tell(
+        self, namespace: str, regarding: JsonObject, reason: str, message: str, *, is_warning: bool
+    ) -> None:
+        event: JsonObject = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{regarding['name'][:200]}.", "namespace": namespace},
+            "eventTime": self._clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": _COMPONENT,
+            "reportingInstance": self._identity[:128],
+            "action": reason[:128],
+            "reason": reason[:128],
+            "note": message[:_MESSAGE_LIMIT],
+            "type": "Warning" if is_warning else "Normal",
+            "regarding": regarding,
+        }
+        try:
+            self._waiting.put_nowait(event)
+        except asyncio.QueueFull:
+            metrics.EVENTS_DROPPED.inc()
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            event = await self._waiting.get()
+            namespace = event["metadata"]["namespace"]
+            try:
+                await self._api.post(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event)
+            except errors.QueueProcessorError as fault:
+                metrics.EVENTS_DROPPED.inc()
+                _log.info("event_not_written", reason=event["reason"], fault=str(fault))
+            finally:
+                self._waiting.task_done()

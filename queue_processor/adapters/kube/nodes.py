@@ -1,0 +1,196 @@
+"""Nodes: the view that we keep of them, and the four writes that we make."""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Protocol
+
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.transport import JsonObject
+from queue_processor.domain import events, identifiers, nodes
+from queue_processor.domain.identifiers import NodeName, ProviderId
+from queue_processor.domain.nodes import Mark, NodeView, Taint
+from queue_processor.domain.selectors import LabelSelector
+
+_ANNOTATIONS = (
+    nodes.EVENT_ID_ANNOTATION,
+    nodes.KIND_ANNOTATION,
+    nodes.DEADLINE_ANNOTATION,
+    nodes.CORDONED_ANNOTATION,
+)
+
+# https://github.com/kubernetes/enhancements/issues/5683
+_IN_PROGRESS_CONDITION = "DrainInProgress"
+_DRAINED_CONDITION = "Drained"
+
+
+class Progress(Protocol):
+    """What the conditions say; an enum of the layer that drains."""
+
+    @property
+    def name(self) -> str:
+        """IN_PROGRESS, DRAINED or STOPPED."""
+
+
+class NodeReader:
+    """Reads Node objects, and tells which of them are ours."""
+
+    def __init__(self, selector: LabelSelector) -> None:
+        self._selector = selector
+
+    def view_of(self, node: JsonObject) -> NodeView | None:
+        """The view of a Node; None when it is no EC2 instance or not selected."""
+        metadata, spec = node["metadata"], node.get("spec", {})
+        instance_id = identifiers.instance_of(ProviderId(spec.get("providerID", "")))
+        if instance_id is None or not self._selector.selects(metadata.get("labels") or {}):
+            return None
+        conditions = node.get("status", {}).get("conditions") or []
+        annotations: Mapping[str, str] = metadata.get("annotations") or {}
+        return NodeView(
+            name=NodeName(metadata["name"]),
+            uid=metadata["uid"],
+            resource_version=metadata["resourceVersion"],
+            instance_id=instance_id,
+            is_ready=any(
+                condition["type"] == "Ready" and condition["status"] == "True"
+                for condition in conditions
+            ),
+            is_unschedulable=bool(spec.get("unschedulable")),
+            taints=tuple(
+                Taint(
+                    key=taint["key"],
+                    effect=taint["effect"],
+                    value=taint.get("value"),
+                    added_at=taint.get("timeAdded"),
+                )
+                for taint in spec.get("taints") or []
+            ),
+            annotations={key: annotations[key] for key in _ANNOTATIONS if key in annotations},
+        )
+
+
+class KubeNodes:
+    """Nodes on the API server."""
+
+    def __init__(
+        self, api: KubeApi, *, reader: NodeReader, clock: Callable[[], dt.datetime]
+    ) -> None:
+        self._api = api
+        self._reader = reader
+        self._clock = clock
+
+    async def all(self) -> AsyncIterator[NodeView]:
+        """Every node that is ours."""
+        async for page in self._api.pages("/api/v1/nodes"):
+            for node in page["items"]:
+                view = self._reader.view_of(node)
+                if view is not None:
+                    yield view
+
+    async def read(self, name: NodeName) -> NodeView | None:
+        """Read a node; None when it is no EC2 instance, or not one of ours."""
+        return self._reader.view_of(await self._api.get(f"/api/v1/nodes/{name}"))
+
+    async def mark(self, node: NodeView, mark: Mark) -> NodeView:
+        """Cordon, taint, label and annotate a node in one write, fenced by its version."""
+        annotations = {
+            nodes.EVENT_ID_ANNOTATION: mark.event_id,
+            nodes.KIND_ANNOTATION: mark.kind.value,
+            nodes.DEADLINE_ANNOTATION: mark.deadline_at.isoformat(),
+        }
+        if not node.is_unschedulable:
+            annotations[nodes.CORDONED_ANNOTATION] = "true"
+        taints = node.tainted_with(Taint(key=mark.taint.taint_key, effect=mark.effect))
+        return await self._write(
+            node,
+            {
+                "metadata": {
+                    "annotations": annotations,
+                    "labels": {nodes.EXCLUDE_FROM_LOAD_BALANCERS_LABEL: "true"},
+                },
+                "spec": {"unschedulable": True, "taints": _listed(taints)},
+            },
+        )
+
+    async def unmark(self, node: NodeView) -> NodeView:
+        """Take our mark off, and uncordon if it was us who cordoned."""
+        ours = {kind.taint_key for kind in events.EventKind}
+        taints = (taint for taint in node.taints if taint.key not in ours)
+        spec: JsonObject = {"taints": _listed(taints)}
+        if node.was_cordoned_by_us:
+            spec["unschedulable"] = None
+        return await self._write(
+            node,
+            {
+                "metadata": {
+                    "annotations": dict.fromkeys(_ANNOTATIONS),
+                    "labels": {nodes.EXCLUDE_FROM_LOAD_BALANCERS_LABEL: None},
+                },
+                "spec": spec,
+            },
+        )
+
+    async def report(self, node: NodeView, progress: Progress, message: str) -> None:
+        """Write the drain conditions, whose names are those of KEP-5683."""
+        is_in_progress = progress.name == "IN_PROGRESS"
+        is_drained = progress.name == "DRAINED"
+        await self._api.patch(
+            f"/api/v1/nodes/{node.name}/status",
+            {
+                "status": {
+                    "conditions": [
+                        self._condition(
+                            _IN_PROGRESS_CONDITION, progress, message, holds=is_in_progress
+                        ),
+                        self._condition(_DRAINED_CONDITION, progress, message, holds=is_drained),
+                    ]
+                }
+            },
+        )
+
+    async def declare_out_of_service(self, node: NodeView) -> None:
+        """Let the control plane free the pods and volumes of a node that is dead.
+
+        https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
+        """
+        taint = Taint(key=nodes.OUT_OF_SERVICE_TAINT, value="nodeshutdown", effect="NoExecute")
+        await self._write(
+            node, {"metadata": {}, "spec": {"taints": _listed(node.tainted_with(taint))}}
+        )
+
+    def _condition(self, kind: str, progress: Progress, message: str, *, holds: bool) -> JsonObject:
+        now = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {
+            "type": kind,
+            "status": "True" if holds else "False",
+            "reason": "".join(word.capitalize() for word in progress.name.split("_")),
+            "message": message[:1000],
+            "lastTransitionTime": now,
+            "lastHeartbeatTime": now,
+        }
+
+    async def _write(self, node: NodeView, patch: JsonObject) -> NodeView:
+        patch["metadata"]["resourceVersion"] = node.resource_version
+        written = await self._api.patch(f"/api/v1/nodes/{node.name}", patch)
+        view = self._reader.view_of(written)
+        return node if view is None else view
+
+
+def _listed(taints: Iterable[Taint]) -> list[JsonObject]:
+    """Taints as the API takes them.
+
+    A patch, a strategic one too, replaces the whole list: the schema gives it no merge
+    key. That is why every such write is fenced by the version that it was made from.
+    """
+    return [
+        {
+            name: value
+            for name, value in (
+                ("key", taint.key),
+                ("value", taint.value),
+                ("effect", taint.effect),
+                ("timeAdded", taint.added_at),
+            )
+            if value is not None
+        }
+        for taint in taints
+    ]

@@ -1,0 +1,140 @@
+"""Pods: list and watch those of a node, evict, delete."""
+
+import contextlib
+import datetime as dt
+import http
+from collections.abc import AsyncIterator
+
+from queue_processor.adapters.kube import api
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.transport import Answer, JsonObject
+from queue_processor.domain import errors, pods
+from queue_processor.domain.identifiers import NodeName
+from queue_processor.domain.pods import (
+    Eviction,
+    EvictionAnswer,
+    PodChange,
+    PodList,
+    PodRef,
+    PodView,
+)
+
+_PODS = "/api/v1/pods"
+_MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+_FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
+_ATTACHED_VOLUMES = ("persistentVolumeClaim", "ephemeral", "csi")
+
+
+def view_of(pod: JsonObject) -> PodView:
+    """The view of a Pod; what a pod does not say counts as the API's default."""
+    metadata, spec = pod["metadata"], pod.get("spec", {})
+    owners = metadata.get("ownerReferences") or []
+    grace = spec.get("terminationGracePeriodSeconds")
+    return PodView(
+        ref=PodRef(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]),
+        grace=pods.DEFAULT_GRACE if grace is None else dt.timedelta(seconds=grace),
+        owner_kind=next((owner["kind"] for owner in owners if owner.get("controller")), None),
+        priority_class=spec.get("priorityClassName", ""),
+        is_mirror=_MIRROR_ANNOTATION in (metadata.get("annotations") or {}),
+        is_finished=pod.get("status", {}).get("phase") in _FINISHED_PHASES,
+        is_terminating="deletionTimestamp" in metadata,
+        has_volumes=any(
+            source in volume for volume in spec.get("volumes") or [] for source in _ATTACHED_VOLUMES
+        ),
+    )
+
+
+class KubePods:
+    """Pods on the API server."""
+
+    def __init__(self, kube: KubeApi) -> None:
+        self._api = kube
+
+    async def on_node(self, name: NodeName) -> PodList:
+        """List the pods of a node, from the API server's cache: the watch catches up."""
+        query = {"fieldSelector": f"spec.nodeName={name}", "resourceVersion": "0"}
+        found: list[PodView] = []
+        version = ""
+        async for page in self._api.pages(_PODS, query=query):
+            found.extend(view_of(pod) for pod in page["items"])
+            version = page["metadata"]["resourceVersion"]
+        return PodList(pods=tuple(found), version=version)
+
+    @contextlib.asynccontextmanager
+    async def watch_node(
+        self, name: NodeName, version: str
+    ) -> AsyncIterator[AsyncIterator[PodChange]]:
+        """Follow the pods of a node from a version on; ends when the server ends it."""
+        query = {"fieldSelector": f"spec.nodeName={name}", "resourceVersion": version}
+        async with self._api.watch(_PODS, query=query) as events:
+            yield _changes(events)
+
+    async def evict(self, pod: PodRef) -> Eviction:
+        """Ask for a pod's eviction, with its own grace period."""
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/eviction"
+        answer = await self._api.ask(
+            path,
+            {
+                "apiVersion": "policy/v1",
+                "kind": "Eviction",
+                "metadata": {"namespace": pod.namespace, "name": pod.name},
+                "deleteOptions": {"preconditions": {"uid": pod.uid}},
+            },
+        )
+        return _eviction(answer, path)
+
+    async def delete(self, pod: PodRef, grace: dt.timedelta) -> None:
+        """Delete a pod with this grace period, whatever its budget; a no-op if it is gone."""
+        with contextlib.suppress(errors.NotFound, errors.Conflict):
+            await self._api.delete(
+                f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}",
+                {
+                    "apiVersion": "v1",
+                    "kind": "DeleteOptions",
+                    "gracePeriodSeconds": int(grace.total_seconds()),
+                    "preconditions": {"uid": pod.uid},
+                },
+            )
+
+
+async def _changes(events: AsyncIterator[JsonObject]) -> AsyncIterator[PodChange]:
+    async for event in events:
+        if event["type"] == "BOOKMARK":
+            continue
+        pod = event["object"]
+        yield PodChange(
+            pod=view_of(pod),
+            version=pod["metadata"]["resourceVersion"],
+            is_gone=event["type"] == "DELETED",
+        )
+
+
+def _eviction(answer: Answer, path: str) -> Eviction:
+    """Read the answer to an eviction.
+
+    https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/#how-api-initiated-eviction-works
+    """
+    message = api.message_of(answer)
+    if answer.is_success:
+        return Eviction(answer=EvictionAnswer.ACCEPTED)
+    match answer.status:
+        case http.HTTPStatus.NOT_FOUND | http.HTTPStatus.CONFLICT:
+            return Eviction(answer=EvictionAnswer.GONE, message=message)
+        case http.HTTPStatus.TOO_MANY_REQUESTS:
+            verdict = (
+                EvictionAnswer.BLOCKED
+                if "DisruptionBudget" in _causes(answer)
+                else EvictionAnswer.BUSY
+            )
+            return Eviction(answer=verdict, message=message, retry_after=api.retry_after_of(answer))
+        case http.HTTPStatus.INTERNAL_SERVER_ERROR if "PodDisruptionBudget" in message:
+            return Eviction(answer=EvictionAnswer.AMBIGUOUS, message=message)
+        case http.HTTPStatus.FORBIDDEN if "NamespaceTerminating" in _causes(answer):
+            return Eviction(answer=EvictionAnswer.NAMESPACE_TERMINATING, message=message)
+        case _:
+            raise api.fault_of(answer, f"POST {path}")
+
+
+def _causes(answer: Answer) -> set[str]:
+    details = api.status_of(answer).get("details") or {}
+    return {cause.get("reason", "") for cause in details.get("causes") or []}

@@ -1,0 +1,126 @@
+"""The way to the API server: where it is, who we are, and HTTP, by the official client."""
+
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, TypeAlias
+
+import aiohttp
+from kubernetes.aio import client
+
+from queue_processor.domain import errors
+
+JsonObject: TypeAlias = dict[str, Any]
+
+_OK = 200
+_SUCCESS_CLASS = 2
+_TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=3)
+_STREAM_SILENCE_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What the API server answered: status, headers and the unread body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the request was granted."""
+        return self.status // 100 == _SUCCESS_CLASS
+
+
+class HttpTransport:
+    """Requests over HTTP, with the connection, the trust and the token of the client."""
+
+    def __init__(self, configuration: client.Configuration) -> None:
+        self.configuration = configuration
+        # Bounded by us: by the gate before requests, and by one watch for each drain.
+        configuration.connection_pool_maxsize = 0
+        self._client = client.ApiClient(configuration)
+        self._client.user_agent = "queue-processor"
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        content_type: str = "application/json",
+    ) -> Answer:
+        """Send one request and read the whole answer.
+
+        Raises:
+            TemporaryFault: No answer came: refused, cut off, or not within 10 s.
+        """
+        try:
+            response = await self._send(
+                method, path, _TIMEOUT, query=query, body=body, content_type=content_type
+            )
+            return Answer(response.status, response.headers, await response.read())
+        except (aiohttp.ClientError, OSError, TimeoutError) as cause:
+            raise errors.TemporaryFault(f"{method} {path}: {_what_happened(cause)}") from cause
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, path: str, *, query: Mapping[str, str], server_timeout_seconds: int
+    ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+        """Open a watch: the head of the answer, and its lines as they come.
+
+        Args:
+            path: What is watched.
+            query: The query, without the timeout.
+            server_timeout_seconds: When the server ends the watch. A connection that is
+                silent for longer than that is dead.
+
+        Raises:
+            TemporaryFault: The connection failed, or was cut.
+        """
+        limits = aiohttp.ClientTimeout(
+            total=None, sock_connect=3, sock_read=server_timeout_seconds + _STREAM_SILENCE_SECONDS
+        )
+        query = {**query, "timeoutSeconds": str(server_timeout_seconds)}
+        try:
+            response = await self._send("GET", path, limits, query=query)
+            try:
+                body = b"" if response.status == _OK else await response.read()
+                yield Answer(response.status, response.headers, body), aiter(response.content)
+            finally:
+                response.close()
+        except (aiohttp.ClientError, OSError, TimeoutError) as cause:
+            raise errors.TemporaryFault(f"watch {path}: {_what_happened(cause)}") from cause
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        limits: aiohttp.ClientTimeout,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        content_type: str = "application/json",
+    ) -> aiohttp.ClientResponse:
+        serialized = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            auth_settings=["BearerToken"],
+        )
+        verb, url, headers, _, _ = serialized
+        answer = await self._client.rest_client.request(
+            verb, url, headers=headers, body=body, _request_timeout=limits
+        )
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+
+def _what_happened(cause: BaseException) -> str:
+    return str(cause) or type(cause).__name__

@@ -1,0 +1,47 @@
+"""Volumes that are attached to nodes."""
+
+import contextlib
+
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.domain import errors
+from queue_processor.domain.identifiers import NodeName
+
+_ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
+
+
+class KubeVolumes:
+    """VolumeAttachments on the API server; they have no field selector for the node."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self._api = api
+
+    async def await_detached(self, name: NodeName) -> None:
+        """Return when no volume is attached to the node."""
+        while True:
+            attached, version = await self._attached_to(name)
+            if not attached:
+                return
+            with contextlib.suppress(errors.WatchExpired):
+                if await self._see_detached(attached, version):
+                    return
+
+    async def _attached_to(self, name: NodeName) -> tuple[set[str], str]:
+        attached: set[str] = set()
+        version = ""
+        async for page in self._api.pages(_ATTACHMENTS, query={"resourceVersion": "0"}):
+            version = page["metadata"]["resourceVersion"]
+            attached.update(
+                item["metadata"]["name"]
+                for item in page["items"]
+                if item["spec"]["nodeName"] == name
+            )
+        return attached, version
+
+    async def _see_detached(self, attached: set[str], version: str) -> bool:
+        async with self._api.watch(_ATTACHMENTS, query={"resourceVersion": version}) as events:
+            async for event in events:
+                if event["type"] == "DELETED":
+                    attached.discard(event["object"]["metadata"]["name"])
+                if not attached:
+                    return True
+        return False

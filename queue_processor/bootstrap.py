@@ -1,0 +1,335 @@
+"""The composition root: builds everything, wires it, runs it, re-raises what ended it."""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import os
+import signal
+import socket
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import kopf
+import structlog
+
+from queue_processor import handlers
+from queue_processor.adapters.aws import clients
+from queue_processor.adapters.aws.autoscaling import AutoScalingLifecycle
+from queue_processor.adapters.aws.ec2 import TaggedInstances
+from queue_processor.adapters.aws.sqs import SqsQueue
+from queue_processor.adapters.aws.threads import DaemonExecutor
+from queue_processor.adapters.kube import connection as kube
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.leases import KubeLeases
+from queue_processor.adapters.kube.narrator import KubeNarrator
+from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
+from queue_processor.adapters.kube.pods import KubePods
+from queue_processor.adapters.kube.volumes import KubeVolumes
+from queue_processor.controller.consumer import Consumer
+from queue_processor.controller.directory import NodeDirectory
+from queue_processor.controller.drainer import Cluster, DrainOptions
+from queue_processor.controller.gate import RequestGate
+from queue_processor.controller.keepalive import Keepalive
+from queue_processor.controller.leadership import Leadership, LeaseTimes
+from queue_processor.controller.processor import Processor
+from queue_processor.controller.worker import NodeWorkers
+from queue_processor.domain import errors, selectors
+from queue_processor.observability import metrics, server
+from queue_processor.observability.health import Vitals
+from queue_processor.settings import OnDeadline, OnSoftTimeout, Settings
+
+_log = structlog.get_logger(__name__)
+
+_START_LIMIT_SECONDS = 13.0
+_FLUSH_LIMIT_SECONDS = 1.0
+_AWS_THREADS = 8
+
+
+def utc_now() -> dt.datetime:
+    """The present."""
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Aws:
+    queue: SqsQueue
+    lifecycle: AutoScalingLifecycle
+    managed: TaggedInstances | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Kube:
+    connection: kube.Connection
+    api: KubeApi
+    reader: NodeReader
+    nodes: KubeNodes
+    narrator: KubeNarrator
+    identity: str
+    own_namespace: str | None
+
+
+async def run(settings: Settings) -> None:
+    """Run the operator until it is told to stop.
+
+    Raises:
+        ConfigurationFault: It cannot start like this: no Region or credentials, no API
+            server, a queue that does not exist or refuses us, a port that is taken.
+    """
+    vitals = Vitals()
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            server.serving(settings.http.host, settings.http.port, vitals=vitals)
+        )
+        directory = NodeDirectory()
+        try:
+            async with asyncio.timeout(_START_LIMIT_SECONDS):
+                aws = await _open_aws(settings)
+                cluster = await stack.enter_async_context(_open_kube(settings))
+                await _fill(directory, cluster.nodes)
+        except TimeoutError as cause:
+            raise errors.ConfigurationFault(
+                f"AWS or the API server did not answer within {_START_LIMIT_SECONDS:.0f} s"
+            ) from cause
+        vitals.is_ready = True
+        operator = _assemble(settings, aws=aws, cluster=cluster, directory=directory, vitals=vitals)
+        await _run_beside_kopf(operator, cluster, directory)
+
+
+async def _open_aws(settings: Settings) -> _Aws:
+    threads = DaemonExecutor(_AWS_THREADS, name="aws")
+    loop = asyncio.get_running_loop()
+    made = await loop.run_in_executor(
+        threads,
+        lambda: clients.create(
+            wait_time_seconds=settings.sqs.wait_time_seconds,
+            with_ec2=settings.managed_tag is not None,
+        ),
+    )
+    queue = SqsQueue(
+        made.sqs,
+        queue_url=settings.queue_url,
+        visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
+        wait_time=dt.timedelta(seconds=settings.sqs.wait_time_seconds),
+        clock=utc_now,
+        threads=threads,
+    )
+    await queue.open()
+    managed = None
+    if made.ec2 is not None and settings.managed_tag is not None:
+        managed = TaggedInstances(made.ec2, tag_key=settings.managed_tag, threads=threads)
+    lifecycle = AutoScalingLifecycle(made.autoscaling, threads=threads)
+    return _Aws(queue=queue, lifecycle=lifecycle, managed=managed)
+
+
+@contextlib.asynccontextmanager
+async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
+    reader = NodeReader(selectors.parse(settings.node_selector))
+    connection = await kube.connect()
+    api = KubeApi(connection.transport)
+    identity = f"{settings.kubernetes.pod_name or socket.gethostname()}_{uuid.uuid4()}"
+    try:
+        yield _Kube(
+            connection=connection,
+            api=api,
+            reader=reader,
+            nodes=KubeNodes(api, reader=reader, clock=utc_now),
+            narrator=KubeNarrator(api, identity=identity, clock=utc_now),
+            identity=identity,
+            own_namespace=kube.own_namespace(),
+        )
+    finally:
+        await connection.close()
+
+
+async def _fill(directory: NodeDirectory, nodes: KubeNodes) -> None:
+    """List every node, so that the index is complete before the first message."""
+    try:
+        async for node in nodes.all():
+            directory.put(node)
+    except errors.QueueProcessorError as fault:
+        raise errors.ConfigurationFault(
+            f"Kubernetes: the nodes cannot be listed: {fault}"
+        ) from fault
+    metrics.NODES_INDEXED.set(len(directory))
+    _log.info("nodes_indexed", nodes=len(directory))
+
+
+class Operator:
+    """Everything that runs while the program runs, started and stopped as one."""
+
+    def __init__(
+        self,
+        *,
+        lead: Callable[[], Awaitable[None]],
+        cluster: _Kube,
+        queue: SqsQueue,
+    ) -> None:
+        self._lead = lead
+        self._cluster = cluster
+        self._queue = queue
+        self._is_asked_to_stop = asyncio.Event()
+
+    def ask_to_stop(self) -> None:
+        """Begin to stop: hand back what is in hand, then hand on the leadership."""
+        if self._is_asked_to_stop.is_set():
+            _log.warning("stopped_at_once", reason="a second signal")
+            os._exit(1)
+        _log.info("stopping")
+        self._is_asked_to_stop.set()
+
+    async def run(self) -> None:
+        """Work until asked to stop; raise what ended the work before that."""
+        async with asyncio.TaskGroup() as group:
+            helpers = [
+                group.create_task(self._cluster.narrator.run(), name="narrator"),
+                group.create_task(
+                    self._cluster.connection.keep_token_fresh(), name="token refresh"
+                ),
+            ]
+            leading = group.create_task(_call(self._lead), name="leadership")
+            await self._is_asked_to_stop.wait()
+            leading.cancel()
+            await asyncio.wait((leading,))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_LIMIT_SECONDS):
+                    await self._cluster.narrator.flush()
+            await self._queue.close()
+            for helper in helpers:
+                helper.cancel()
+        _log.info("stopped")
+
+
+async def _call(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
+
+
+def _assemble(
+    settings: Settings, *, aws: _Aws, cluster: _Kube, directory: NodeDirectory, vitals: Vitals
+) -> Operator:
+    leadership = _leadership(settings, cluster, vitals)
+    keepalive = Keepalive(
+        queue=aws.queue,
+        lifecycle=aws.lifecycle,
+        visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
+        clock=utc_now,
+    )
+    workers = NodeWorkers(
+        cluster=Cluster(
+            nodes=cluster.nodes,
+            pods=KubePods(cluster.api),
+            volumes=KubeVolumes(cluster.api),
+            narrator=cluster.narrator,
+            directory=directory,
+            requests=RequestGate(
+                settings.kubernetes.requests_in_flight,
+                may_write=_always if leadership is None else leadership.is_held,
+            ),
+        ),
+        options=_drain_options(settings, cluster.own_namespace),
+        taint_effect=settings.drain.taint_effect.value,
+        uncordons_on_soft_timeout=settings.drain.on_soft_timeout is OnSoftTimeout.UNCORDON,
+        clock=utc_now,
+    )
+    processor = Processor(
+        directory=directory,
+        workers=workers,
+        keepalive=keepalive,
+        managed=aws.managed,
+        decisions=settings.policy(),
+        clock=utc_now,
+    )
+    consumer = Consumer(
+        queue=aws.queue,
+        lifecycle=aws.lifecycle,
+        processor=processor,
+        keepalive=keepalive,
+        max_in_flight=settings.sqs.max_in_flight,
+        vitals=vitals,
+    )
+
+    async def lead() -> None:
+        if leadership is None:
+            await consumer.run()
+        else:
+            await leadership.run(consumer.run)
+
+    return Operator(lead=lead, cluster=cluster, queue=aws.queue)
+
+
+def _always() -> bool:
+    return True
+
+
+def _leadership(settings: Settings, cluster: _Kube, vitals: Vitals) -> Leadership | None:
+    chosen = settings.leader_election
+    if not chosen.enabled:
+        return None
+    return Leadership(
+        leases=KubeLeases(
+            cluster.api,
+            namespace=chosen.namespace or cluster.own_namespace or "default",
+            name=chosen.lease_name,
+        ),
+        identity=cluster.identity,
+        times=LeaseTimes(
+            duration=dt.timedelta(seconds=chosen.lease_duration_seconds),
+            renew_deadline=dt.timedelta(seconds=chosen.renew_deadline_seconds),
+            retry_period=dt.timedelta(seconds=chosen.retry_period_seconds),
+        ),
+        vitals=vitals,
+        clock=utc_now,
+    )
+
+
+def _drain_options(settings: Settings, own_namespace: str | None) -> DrainOptions:
+    drain, own_name = settings.drain, settings.kubernetes.pod_name
+    return DrainOptions(
+        overrides=drain.on_deadline is OnDeadline.DELETE,
+        force_margin=dt.timedelta(seconds=drain.force_margin_seconds),
+        volume_timeout=dt.timedelta(seconds=drain.volume_detach_timeout_seconds),
+        declares_out_of_service=drain.out_of_service_taint,
+        own_pod=(own_namespace, own_name) if own_namespace and own_name else None,
+    )
+
+
+async def _run_beside_kopf(operator: Operator, cluster: _Kube, directory: NodeDirectory) -> None:
+    """Run the operator, and kopf for as long as it runs.
+
+    The operator stops first: kopf cancels tasks that it does not know a few seconds
+    after it stops, and the messages have to be handed back before that.
+    """
+    stop_kopf, kopf_is_ready = asyncio.Event(), asyncio.Event()
+    watching = asyncio.create_task(
+        kopf.operator(
+            registry=handlers.registry(
+                cluster.connection, reader=cluster.reader, directory=directory
+            ),
+            settings=handlers.settings(),
+            memo=handlers.Shared(),
+            clusterwide=True,
+            standalone=True,
+            stop_flag=stop_kopf,
+            ready_flag=kopf_is_ready,
+        ),
+        name="kopf",
+    )
+    working = asyncio.create_task(operator.run(), name="operator")
+    taking_signals = asyncio.create_task(_take_signals(kopf_is_ready, operator), name="signals")
+    await asyncio.wait((watching, working), return_when=asyncio.FIRST_COMPLETED)
+    taking_signals.cancel()
+    if not working.done():
+        operator.ask_to_stop()
+    await asyncio.wait((working,))
+    stop_kopf.set()
+    await asyncio.wait((watching,))
+    for task in (working, watching):
+        task.result()
+
+
+async def _take_signals(kopf_is_ready: asyncio.Event, operator: Operator) -> None:
+    """Take the signals over from kopf, which would stop before the operator."""
+    await kopf_is_ready.wait()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, operator.ask_to_stop)

@@ -1,0 +1,52 @@
+"""`queue-processor run`: the operator."""
+
+import asyncio
+import pathlib
+from typing import Annotated
+
+import structlog
+import typer
+
+from queue_processor import bootstrap, settings
+from queue_processor.domain import errors
+from queue_processor.observability import logs
+
+_log = structlog.get_logger(__name__)
+
+_WRONG_SETTINGS = 2
+_FAILED = 1
+
+ConfigOption = Annotated[
+    pathlib.Path | None,
+    typer.Option(
+        "--config",
+        envvar=settings.CONFIG_VARIABLE,
+        help="A YAML file with settings; environment variables rule over it.",
+    ),
+]
+
+
+def run(config: ConfigOption = None) -> None:
+    """Drain nodes as the events in the queue say, until SIGTERM or Ctrl-C.
+
+    Example:
+      QUEUE_PROCESSOR_QUEUE_URL=https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions
+      AWS_REGION=eu-west-1 queue-processor run
+    """
+    try:
+        chosen = settings.load(config)
+    except settings.SettingsFault as fault:
+        for line in str(fault).splitlines():
+            typer.echo(f"settings: {line}", err=True)
+        raise typer.Exit(_WRONG_SETTINGS) from fault
+    logs.configure(as_text=chosen.log.is_text(), level=chosen.log.level)
+    try:
+        asyncio.run(bootstrap.run(chosen))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    except errors.ConfigurationFault as fault:
+        _log.error("cannot_start", cause=str(fault))
+        raise typer.Exit(_FAILED) from fault
+    except BaseExceptionGroup as crash:
+        _log.exception("crashed", cause=str(crash.exceptions[0]))
+        raise typer.Exit(_FAILED) from crash

@@ -1,0 +1,150 @@
+"""receive → bound → dispatch → stop: the loop of the process that leads."""
+
+import asyncio
+import datetime as dt
+
+import structlog
+
+from queue_processor.controller import ports
+from queue_processor.controller.keepalive import Holding, Keepalive
+from queue_processor.controller.processor import Processor
+from queue_processor.controller.retrying import Backoff
+from queue_processor.controller.settlement import Settler
+from queue_processor.domain import errors, policy
+from queue_processor.domain.messages import ReceivedMessage
+from queue_processor.domain.plan import Outcome
+from queue_processor.observability import health, metrics
+
+_log = structlog.get_logger(__name__)
+
+_HAND_BACK_LIMIT = dt.timedelta(seconds=8)
+_LONGEST_DELAY = dt.timedelta(seconds=10)
+_BEAT = "consumer"
+
+
+class Consumer:
+    """Receives messages, and sees each of them through to its outcome."""
+
+    def __init__(
+        self,
+        *,
+        queue: ports.MessageQueue,
+        lifecycle: ports.LifecycleActions,
+        processor: Processor,
+        keepalive: Keepalive,
+        max_in_flight: int,
+        vitals: health.Vitals,
+    ) -> None:
+        self._queue = queue
+        self._processor = processor
+        self._keepalive = keepalive
+        self._settler = Settler(
+            queue=queue, lifecycle=lifecycle, is_stopping=lambda: self._is_stopping
+        )
+        self._max_in_flight = max_in_flight
+        self._vitals = vitals
+        self._is_stopping = False
+        self._has_room = asyncio.Event()
+        self._processing: set[asyncio.Task[Outcome]] = set()
+        self._carrying: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Work until cancelled, then hand back what is not done."""
+        self._is_stopping = False
+        self._has_room.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keepalive.run(), name="keepalive")
+                group.create_task(self._receive_for_ever(), name="receive")
+        finally:
+            self._vitals.rest(_BEAT)
+            await self._stop()
+
+    async def _receive_for_ever(self) -> None:
+        backoff = Backoff(longest=_LONGEST_DELAY)
+        failures = 0
+        while True:
+            await self._has_room.wait()
+            self._vitals.beat(_BEAT)
+            try:
+                received = await self._queue.receive()
+            except (errors.TemporaryFault, errors.PermanentFault) as fault:
+                failures += 1
+                _log.warning("receive_failed", failures=failures, fault=str(fault))
+                await asyncio.sleep(backoff.after(failures, fault).total_seconds())
+                continue
+            failures = 0
+            metrics.MESSAGES_RECEIVED.inc(len(received))
+            for message in received:
+                self._dispatch(message)
+
+    def _dispatch(self, message: ReceivedMessage) -> None:
+        holding = self._keepalive.hold(message)
+        if holding is None:
+            _log.info(
+                "message_received_again",
+                message_id=message.message_id,
+                receive_count=message.receive_count,
+            )
+            return
+        carrying = asyncio.create_task(self._carry(holding), name=f"message {message.message_id}")
+        self._carrying.add(carrying)
+        carrying.add_done_callback(self._carrying.discard)
+        if len(self._keepalive) >= self._max_in_flight:
+            self._has_room.clear()
+
+    async def _carry(self, holding: Holding) -> None:
+        """See one message through; only the processing can be cancelled, not the settling."""
+        structlog.contextvars.bind_contextvars(message_id=holding.message.message_id)
+        started_at = asyncio.get_running_loop().time()
+        processing = asyncio.create_task(
+            self._processor.process(holding), name=f"process {holding.message.message_id}"
+        )
+        self._processing.add(processing)
+        try:
+            await asyncio.wait((processing,))
+            outcome = self._outcome_of(processing, holding)
+            await self._settler.settle(holding, outcome)
+        finally:
+            self._processing.discard(processing)
+            await self._keepalive.let_go(holding)
+            self._has_room.set()
+        kind = "none" if holding.event is None else holding.event.kind.value
+        metrics.MESSAGES.labels(kind=kind, outcome=outcome.kind).inc()
+        _log.info(
+            "outcome",
+            event_id=None if holding.event is None else holding.event.event_id,
+            kind=kind,
+            outcome=outcome.kind,
+            reason=outcome.reason,
+            seconds=round(asyncio.get_running_loop().time() - started_at, 3),
+        )
+
+    def _outcome_of(self, processing: "asyncio.Task[Outcome]", holding: Holding) -> Outcome:
+        receive_count = holding.message.receive_count
+        if processing.cancelled():
+            return policy.hand_back("the process stops, or leads no more")
+        fault = processing.exception()
+        match fault:
+            case None:
+                return processing.result()
+            case errors.TemporaryFault() | errors.PermanentFault():
+                return policy.retry(str(fault), receive_count=receive_count)
+            case _:
+                # A defect of ours must cost this one message some time, not all the others.
+                _log.error("message_failed", exc_info=fault)
+                return policy.retry(f"a defect: {fault!r}", receive_count=receive_count)
+
+    async def _stop(self) -> None:
+        """Stop all work at once and give its messages back to the queue."""
+        self._is_stopping = True
+        for processing in self._processing:
+            processing.cancel()
+        if not self._carrying:
+            return
+        _, late = await asyncio.wait(self._carrying, timeout=_HAND_BACK_LIMIT.total_seconds())
+        for carrying in late:
+            carrying.cancel()
+        if late:
+            _log.warning("messages_not_handed_back", count=len(late))
+            await asyncio.wait(late)

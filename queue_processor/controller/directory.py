@@ -1,0 +1,74 @@
+"""The index from instance id to node, kept current by the watch on nodes."""
+
+import asyncio
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable
+
+from queue_processor.controller.countdown import Pulse
+from queue_processor.domain.identifiers import InstanceId, NodeName
+from queue_processor.domain.nodes import NodeView
+
+
+class NodeDirectory:
+    """Finds nodes by instance id without asking anybody.
+
+    It is filled by a complete list before the first message is judged, so "no such node"
+    is a statement about the cluster and not about a call that failed.
+    """
+
+    def __init__(self) -> None:
+        self._by_instance: dict[InstanceId, NodeView] = {}
+        self._instance_of: dict[NodeName, InstanceId] = {}
+        self._changes: defaultdict[InstanceId, Pulse] = defaultdict(Pulse)
+
+    def __len__(self) -> int:
+        return len(self._by_instance)
+
+    def find(self, instance_id: InstanceId) -> NodeView | None:
+        """The node that runs on an instance, if one does."""
+        return self._by_instance.get(instance_id)
+
+    def put(self, node: NodeView) -> None:
+        """Take in a node as it is now."""
+        before = self._instance_of.get(node.name)
+        if before is not None and before != node.instance_id:
+            self._drop(before)
+        self._instance_of[node.name] = node.instance_id
+        self._by_instance[node.instance_id] = node
+        self._tell(node.instance_id)
+
+    def remove(self, name: NodeName) -> None:
+        """Forget a node that is gone, or not ours any more."""
+        instance_id = self._instance_of.pop(name, None)
+        if instance_id is not None:
+            self._drop(instance_id)
+
+    async def until(
+        self,
+        instance_id: InstanceId,
+        holds: Callable[[NodeView | None], bool],
+        *,
+        limit: dt.timedelta,
+    ) -> NodeView | None:
+        """Wait until something holds of an instance's node, looking at every change.
+
+        Returns:
+            The node as it is then, or as it is at the limit.
+        """
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + limit.total_seconds()
+        while not holds(node := self.find(instance_id)) and loop.time() < ends_at:
+            pulse = self._changes[instance_id]
+            await pulse.wait(dt.timedelta(seconds=ends_at - loop.time()))
+            if not pulse.is_awaited:
+                self._changes.pop(instance_id, None)
+        return node
+
+    def _drop(self, instance_id: InstanceId) -> None:
+        self._by_instance.pop(instance_id, None)
+        self._tell(instance_id)
+
+    def _tell(self, instance_id: InstanceId) -> None:
+        if instance_id in self._changes:
+            self._changes[instance_id].fire()

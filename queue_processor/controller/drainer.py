@@ -1,0 +1,271 @@
+"""One node's drain: choose, evict, wait, and tell how it went."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+from collections.abc import Coroutine
+
+import structlog
+
+from queue_processor.controller import gate, ports
+from queue_processor.controller.countdown import Countdown
+from queue_processor.controller.directory import NodeDirectory
+from queue_processor.controller.eviction import Evictor
+from queue_processor.controller.podset import PodSet
+from queue_processor.controller.ports import DrainProgress
+from queue_processor.domain import errors, pods
+from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.plan import Ending, Plan, Report
+from queue_processor.domain.pods import EvictionGroup, PodView
+from queue_processor.observability import metrics
+
+_log = structlog.get_logger(__name__)
+
+_PROGRESS_INTERVAL_SECONDS = 10.0
+_TELLING_LIMIT_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DrainOptions:
+    """How nodes are drained.
+
+    Attributes:
+        overrides: Whether a pod that its budget blocks is deleted at a hard deadline.
+        force_margin: How long before the deadline at the latest.
+        volume_timeout: How long a drained node waits for its volumes to be detached.
+        declares_out_of_service: Whether the control plane is told about a dead node.
+        own_pod: Namespace and name of the pod that this program runs in.
+    """
+
+    overrides: bool = True
+    force_margin: dt.timedelta = dt.timedelta(seconds=10)
+    volume_timeout: dt.timedelta = dt.timedelta(seconds=60)
+    declares_out_of_service: bool = True
+    own_pod: tuple[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The parts of the cluster that a drain touches, and the gate before all requests."""
+
+    nodes: ports.Nodes
+    pods: ports.Pods
+    volumes: ports.Volumes
+    narrator: ports.Narrator
+    directory: NodeDirectory
+    requests: gate.RequestGate
+
+
+class Drain:
+    """A drain in hand; its countdown may be tightened while it runs."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        node: NodeView,
+        *,
+        countdown: Countdown,
+        cluster: Cluster,
+        options: DrainOptions,
+    ) -> None:
+        self._plan = plan
+        self._node = node
+        self._countdown = countdown
+        self._cluster = cluster
+        self._options = options
+        self._reserve = countdown.left
+        self._group = asyncio.TaskGroup()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._has_volumes = False
+        self._pods = PodSet(
+            node.name, source=cluster.pods, changed=countdown.changed, arrived=self._on_arrival
+        )
+        self._evictor = Evictor(
+            pods=cluster.pods,
+            narrator=cluster.narrator,
+            requests=cluster.requests,
+            countdown=countdown,
+            overrides=options.overrides,
+            # Nothing runs on an instance that is gone: no budget protects anything there.
+            force_margin=dt.timedelta.max if plan.is_instance_gone else options.force_margin,
+        )
+
+    async def run(self) -> Report:
+        """Drain the node, or stop at its deadline.
+
+        Raises:
+            TemporaryFault: The pods of the node could never be listed.
+        """
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
+        async with self._group:
+            self._start(self._pods.follow(), "pods of")
+            self._start(self._watch_node(), "watch")
+            self._start(self._show_progress(), "show")
+            if self._plan.is_instance_gone and self._options.declares_out_of_service:
+                self._start(self._free_dead_node(), "free")
+            ending = await self._until_over()
+            for task in self._tasks:
+                task.cancel()
+        if ending is Ending.DRAINED and self._has_volumes:
+            await self._until_detached()
+        report = self._report(ending)
+        metrics.DRAIN_DURATION.labels(ending=ending).observe(loop.time() - started_at)
+        await self._tell_ending(report)
+        return report
+
+    def _start(self, work: Coroutine[None, None, None], verb: str) -> None:
+        name = f"{verb} {self._node.name}"
+        self._tasks.append(self._group.create_task(work, name=name))
+
+    # Choose and evict.
+
+    def _on_arrival(self, pod: PodView) -> None:
+        self._has_volumes = self._has_volumes or pod.has_volumes
+        if not pod.is_terminating:
+            self._start(self._evict(pod), f"evict {pod.ref} from")
+
+    async def _evict(self, pod: PodView) -> None:
+        await self._until_turn_of(pods.group_of(pod, own_pod=self._options.own_pod))
+        if pod.ref.uid in self._pods.left:
+            await self._evictor.remove(pod)
+
+    async def _until_turn_of(self, group: EvictionGroup) -> None:
+        """Wait for the groups before this one, but not past the time kept for it.
+
+        Half of the time is kept for the second group, a quarter for the third.
+        """
+        kept = self._reserve / 2**group
+        while self._has_before(group) and self._countdown.left > kept:
+            await self._countdown.changed.wait(self._countdown.left - kept)
+
+    def _has_before(self, group: EvictionGroup) -> bool:
+        own_pod = self._options.own_pod
+        return any(pods.group_of(pod, own_pod=own_pod) < group for pod in self._pods.left.values())
+
+    # Wait.
+
+    async def _until_over(self) -> Ending:
+        while True:
+            if self._cluster.directory.find(self._node.instance_id) is None:
+                return Ending.NODE_GONE
+            if self._pods.is_listed and not self._pods.left:
+                return Ending.DRAINED
+            if self._countdown.is_over:
+                return await self._at_deadline()
+            await self._countdown.changed.wait(self._countdown.left)
+
+    async def _at_deadline(self) -> Ending:
+        if not self._pods.is_listed:
+            raise errors.TemporaryFault(f"the pods of {self._node.name} could not be listed")
+        if not self._countdown.deadline.is_hard:
+            return Ending.GAVE_UP
+        if self._options.declares_out_of_service:
+            await self._declare_out_of_service()
+        return Ending.PAST_DEADLINE
+
+    async def _watch_node(self) -> None:
+        while True:
+            node = await self._cluster.directory.until(
+                self._node.instance_id, lambda found: found is None, limit=self._countdown.left
+            )
+            if node is None:
+                self._countdown.changed.fire()
+                return
+            await self._countdown.changed.wait()
+
+    async def _free_dead_node(self) -> None:
+        await self._cluster.directory.until(
+            self._node.instance_id,
+            lambda found: found is None or not found.is_ready,
+            limit=self._countdown.left,
+        )
+        await self._declare_out_of_service()
+
+    async def _declare_out_of_service(self) -> None:
+        """Free the pods and volumes of the node, if it is certain that nothing runs there."""
+        node = self._cluster.directory.find(self._node.instance_id)
+        if node is None or node.is_ready or not self._pods.left:
+            return
+        await self._tell(self._cluster.nodes.declare_out_of_service(node))
+        _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
+
+    async def _until_detached(self) -> None:
+        limit = min(self._options.volume_timeout, self._countdown.left).total_seconds()
+        try:
+            async with asyncio.timeout(max(limit, 0.0)):
+                await self._cluster.volumes.await_detached(self._node.name)
+        except TimeoutError:
+            _log.warning("volumes_still_attached", node=self._node.name)
+        except (errors.TemporaryFault, errors.PermanentFault) as fault:
+            _log.warning("volumes_not_watched", node=self._node.name, fault=str(fault))
+
+    # Tell.
+
+    def _report(self, ending: Ending) -> Report:
+        return Report(
+            instance_id=self._node.instance_id,
+            node_name=self._node.name,
+            ending=ending,
+            evicted=self._evictor.tally.evicted,
+            overridden=tuple(self._evictor.tally.overridden),
+            left=tuple(sorted(str(pod.ref) for pod in self._pods.left.values())),
+            margin=max(self._countdown.left, dt.timedelta())
+            if self._countdown.deadline.is_hard
+            else None,
+        )
+
+    async def _show_progress(self) -> None:
+        """Keep the condition on the node true, without a write for every pod."""
+        while not self._pods.is_listed:
+            await self._countdown.changed.wait()
+        self._cluster.narrator.about_node(
+            self._node,
+            self._plan.kind.reason,
+            f"Draining {len(self._pods.left)} pods until"
+            f" {self._countdown.deadline.at:%Y-%m-%d %H:%M:%S} UTC (event {self._plan.event_id})",
+            is_warning=False,
+        )
+        shown = None
+        while True:
+            message = f"{len(self._pods.left)} of {self._pods.seen} pods left"
+            if message != shown and self._pods.left:
+                await self._show(DrainProgress.IN_PROGRESS, message)
+                shown = message
+            await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
+
+    async def _tell_ending(self, report: Report) -> None:
+        if report.ending is Ending.NODE_GONE:
+            return
+        is_drained = report.ending is Ending.DRAINED
+        message = f"{len(report.left)} of {self._pods.seen} pods left"
+        if report.left:
+            message += f": {', '.join(report.left[:10])}"
+        await self._show(DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED, message)
+        self._cluster.narrator.about_node(
+            self._node,
+            "Drained" if is_drained else "DrainStopped",
+            message,
+            is_warning=not is_drained,
+        )
+
+    async def _show(self, progress: DrainProgress, message: str) -> None:
+        await self._tell(self._cluster.nodes.report(self._node, progress, message))
+
+    async def _tell(self, write: Coroutine[None, None, None]) -> None:
+        """Write something that a drain neither depends on nor waits long for."""
+        try:
+            async with (
+                asyncio.timeout(_TELLING_LIMIT_SECONDS),
+                self._cluster.requests.turn((gate.DRAIN, self._countdown.ends_at)),
+            ):
+                await write
+        except (
+            TimeoutError,
+            errors.Conflict,
+            errors.NotFound,
+            errors.TemporaryFault,
+            errors.PermanentFault,
+        ) as fault:
+            write.close()
+            _log.info("node_not_updated", node=self._node.name, fault=str(fault))

@@ -1,0 +1,167 @@
+"""One pod's way off its node: evict, wait for its budget, delete at the deadline."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+from typing import assert_never
+
+import structlog
+
+from queue_processor.controller import gate, ports, retrying
+from queue_processor.controller.countdown import Countdown
+from queue_processor.domain import deadlines, errors
+from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
+from queue_processor.observability import metrics
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(slots=True)
+class EvictionTally:
+    """What became of the pods of one node.
+
+    Attributes:
+        evicted: How many evictions were accepted.
+        overridden: The pods that were deleted at the deadline against their budget.
+        blocked: Why a pod is still there, by uid, in the API server's words.
+    """
+
+    evicted: int = 0
+    overridden: list[str] = dataclasses.field(default_factory=list)
+    blocked: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Evictor:
+    """Gets pods off one node before its deadline."""
+
+    def __init__(
+        self,
+        *,
+        pods: ports.Pods,
+        narrator: ports.Narrator,
+        requests: gate.RequestGate,
+        countdown: Countdown,
+        overrides: bool,
+        force_margin: dt.timedelta,
+    ) -> None:
+        """Build the evictor of one drain.
+
+        Args:
+            pods: Where pods are evicted.
+            narrator: Told about pods that are deleted against their budget.
+            requests: Bounds the requests of all drains.
+            countdown: The drain's deadline.
+            overrides: Whether a hard deadline rules over a budget.
+            force_margin: How long before it the pod is deleted at the latest.
+        """
+        self._pods = pods
+        self._narrator = narrator
+        self._requests = requests
+        self._countdown = countdown
+        self._overrides = overrides
+        self._force_margin = force_margin
+        self._backoff = retrying.Backoff()
+        self.tally = EvictionTally()
+
+    async def remove(self, pod: PodView) -> None:
+        """Return when the pod is on its way out; that it is gone, the watch tells."""
+        attempt = 0
+        while True:
+            attempt += 1
+            eviction = await self._evict(pod)
+            match eviction.answer:
+                case EvictionAnswer.ACCEPTED:
+                    self.tally.evicted += 1
+                    break
+                case EvictionAnswer.GONE | EvictionAnswer.NAMESPACE_TERMINATING:
+                    break
+                case EvictionAnswer.BLOCKED | EvictionAnswer.BUSY | EvictionAnswer.AMBIGUOUS:
+                    self._note(pod, eviction)
+                case _:
+                    assert_never(eviction.answer)
+            if self._is_due(pod):
+                await self._override(pod)
+                break
+            await self._pause(pod, attempt, eviction)
+        self.tally.blocked.pop(pod.ref.uid, None)
+
+    async def _evict(self, pod: PodView) -> Eviction:
+        try:
+            async with self._requests.turn((gate.DRAIN, self._countdown.ends_at)):
+                eviction = await self._pods.evict(pod.ref)
+        except errors.TemporaryFault as fault:
+            eviction = Eviction(
+                answer=EvictionAnswer.BUSY, message=str(fault), retry_after=fault.retry_after
+            )
+        except errors.PermanentFault as fault:
+            # Refused today is not refused for ever: permissions get mended in mid-drain.
+            eviction = Eviction(answer=EvictionAnswer.BUSY, message=str(fault))
+        metrics.EVICTIONS.labels(answer=eviction.answer.name.lower()).inc()
+        return eviction
+
+    def _note(self, pod: PodView, eviction: Eviction) -> None:
+        if self.tally.blocked.get(pod.ref.uid) == eviction.message:
+            return
+        self.tally.blocked[pod.ref.uid] = eviction.message
+        _log.info(
+            "eviction_blocked", pod=str(pod.ref), answer=eviction.answer, said=eviction.message
+        )
+        if eviction.answer is EvictionAnswer.AMBIGUOUS:
+            self._narrator.about_pod(pod.ref, "EvictionBlocked", eviction.message)
+
+    def _is_due(self, pod: PodView) -> bool:
+        return self._rules_over_budgets and self._until_due(pod) <= dt.timedelta()
+
+    @property
+    def _rules_over_budgets(self) -> bool:
+        return self._overrides and self._countdown.deadline.is_hard
+
+    def _until_due(self, pod: PodView) -> dt.timedelta:
+        return deadlines.override_after(
+            self._countdown.left, grace=pod.grace, force_margin=self._force_margin
+        )
+
+    async def _pause(self, pod: PodView, attempt: int, eviction: Eviction) -> None:
+        """Wait before the next attempt, but not past the moment when the deadline rules."""
+        loop = asyncio.get_running_loop()
+        delay = self._backoff.after(attempt)
+        if eviction.retry_after is not None:
+            delay = max(delay, eviction.retry_after)
+        ends_at = loop.time() + delay.total_seconds()
+        while (remaining := ends_at - loop.time()) > 0 and not self._is_due(pod):
+            limit = dt.timedelta(seconds=remaining)
+            if self._rules_over_budgets:
+                limit = min(limit, self._until_due(pod))
+            await self._countdown.changed.wait(limit)
+
+    async def _override(self, pod: PodView) -> None:
+        grace = deadlines.MINIMUM_GRACE
+        try:
+            async for attempt in retrying.patiently("delete pod", gives_up=self._is_hopeless):
+                with attempt:
+                    grace = deadlines.grace_that_fits(self._countdown.left, grace=pod.grace)
+                    async with self._requests.turn((gate.DRAIN, self._countdown.ends_at)):
+                        await self._pods.delete(pod.ref, grace)
+        except (errors.TemporaryFault, errors.PermanentFault) as fault:
+            _log.error("pod_not_deleted", pod=str(pod.ref), fault=str(fault))
+            return
+        self.tally.overridden.append(str(pod.ref))
+        metrics.PODS_OVERRIDDEN.inc()
+        blocked = self.tally.blocked.get(pod.ref.uid, "")
+        _log.warning(
+            "pod_deleted_at_deadline",
+            pod=str(pod.ref),
+            grace_seconds=grace.total_seconds(),
+            deadline=self._countdown.deadline.at.isoformat(),
+            blocked=blocked,
+        )
+        self._narrator.about_pod(
+            pod.ref,
+            "DeletedAtDeadline",
+            f"Deleted with {grace.total_seconds():.0f} s of grace, because the instance is taken"
+            f" away at {self._countdown.deadline.at:%H:%M:%S} UTC and the eviction was refused"
+            f" until now: {blocked}",
+        )
+
+    def _is_hopeless(self) -> bool:
+        return self._countdown.left < -self._force_margin

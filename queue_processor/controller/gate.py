@@ -1,0 +1,72 @@
+"""Lets a bounded number of requests run at once, the most urgent first."""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+from collections.abc import AsyncIterator, Callable
+from typing import TypeAlias
+
+from queue_processor.domain import errors
+
+Urgency: TypeAlias = tuple[int, float]
+"""A class (0 before 1) and a moment on the loop's clock (earlier first)."""
+
+CORDON = 0
+DRAIN = 1
+
+
+class RequestGate:
+    """A semaphore whose waiters are served by urgency.
+
+    What is scarce is requests, not drains: a drain that waits for a budget holds no
+    place here, and a cordon never waits for one.
+    """
+
+    def __init__(self, places: int, *, may_write: Callable[[], bool]) -> None:
+        """Build the gate.
+
+        Args:
+            places: How many requests may run at once.
+            may_write: Whether this process leads; asked right before every request.
+        """
+        self._free = places
+        self._may_write = may_write
+        self._waiting: list[tuple[Urgency, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, urgency: Urgency) -> AsyncIterator[None]:
+        """Hold a place while the request runs.
+
+        Raises:
+            TemporaryFault: This process does not lead any more.
+        """
+        await self._enter(urgency)
+        try:
+            if not self._may_write():
+                raise errors.TemporaryFault("leadership is lost: nothing is written")
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, urgency: Urgency) -> None:
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (urgency, next(self._order), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1

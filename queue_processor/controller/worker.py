@@ -1,0 +1,204 @@
+"""One worker a node: all events that name it meet here."""
+
+import asyncio
+from typing import assert_never
+
+import structlog
+
+from queue_processor.controller import gate, ports
+from queue_processor.controller.countdown import Countdown
+from queue_processor.controller.drainer import Cluster, Drain, DrainOptions
+from queue_processor.controller.retrying import patiently
+from queue_processor.domain import errors
+from queue_processor.domain.events import EventKind
+from queue_processor.domain.identifiers import InstanceId
+from queue_processor.domain.nodes import Mark, NodeView
+from queue_processor.domain.plan import Action, Ending, Plan, Report
+from queue_processor.observability import metrics
+
+_log = structlog.get_logger(__name__)
+
+_CONFLICTS_IN_A_ROW = 5
+
+
+class NodeWork:
+    """What is in hand for one node: its mark, its deadline and, perhaps, its drain."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        node: NodeView,
+        *,
+        cluster: Cluster,
+        options: DrainOptions,
+        taint_effect: str,
+        clock: ports.Clock,
+    ) -> None:
+        self.holders = 0
+        self._ruling = plan
+        self._node = node
+        self._cluster = cluster
+        self._options = options
+        self._taint_effect = taint_effect
+        self._countdown = Countdown(plan.deadline, clock=clock)
+        self._marking = asyncio.Lock()
+        self._drain: asyncio.Task[Report] | None = None
+
+    async def mark(self, plan: Plan) -> None:
+        """Cordon the node and write the event on it, if that adds anything.
+
+        Raises:
+            NotFound: The node is gone.
+        """
+        is_tighter = self._countdown.tighten(plan.deadline)
+        if is_tighter:
+            self._ruling = plan
+        async with self._marking:
+            mark = Mark(
+                taint=plan.kind,
+                event_id=self._ruling.event_id,
+                kind=self._ruling.kind,
+                deadline_at=self._ruling.deadline.at,
+                effect=self._taint_effect,
+            )
+            if mark.adds_to(self._node):
+                async for attempt in patiently("cordon", gives_up=lambda: self._countdown.is_over):
+                    with attempt:
+                        self._node = await self._write(mark)
+
+    async def _write(self, mark: Mark) -> NodeView:
+        node = self._node
+        for _ in range(_CONFLICTS_IN_A_ROW):
+            async with self._cluster.requests.turn((gate.CORDON, self._countdown.ends_at)):
+                try:
+                    return await self._cluster.nodes.mark(node, mark)
+                except errors.Conflict:
+                    node = await self._read_again()
+        raise errors.TemporaryFault(f"{node.name} changes faster than it can be cordoned")
+
+    async def _read_again(self) -> NodeView:
+        node = await self._cluster.nodes.read(self._node.name)
+        if node is None or node.instance_id != self._node.instance_id:
+            raise errors.NotFound(f"{self._node.name} is another instance now")
+        return node
+
+    async def drain(self) -> Report:
+        """Drain the node, or join the drain in hand."""
+        if self._drain is None or self._drain.done():
+            drain = Drain(
+                self._ruling,
+                self._node,
+                countdown=self._countdown,
+                cluster=self._cluster,
+                options=self._options,
+            )
+            self._drain = asyncio.create_task(drain.run(), name=f"drain {self._node.name}")
+        return await asyncio.shield(self._drain)
+
+    async def unmark(self, kinds: frozenset[EventKind]) -> bool:
+        """Undo the mark if it is ours and no event of another kind holds the node.
+
+        Raises:
+            NotFound: The node is gone.
+        """
+        async with self._marking:
+            async for attempt in patiently("uncordon", gives_up=lambda: self._countdown.is_over):
+                with attempt:
+                    node = self._node = await self._read_again()
+                    if not node.holding_kinds or not node.holding_kinds <= kinds:
+                        return False
+                    try:
+                        self._node = await self._cluster.nodes.unmark(node)
+                    except errors.Conflict as conflict:
+                        raise errors.TemporaryFault(str(conflict)) from conflict
+        return True
+
+    async def stop(self) -> None:
+        """End the drain in hand, if there is one, and wait until it has stopped."""
+        if self._drain is not None and not self._drain.done():
+            self._drain.cancel()
+            await asyncio.wait((self._drain,))
+
+
+class NodeWorkers:
+    """The work in hand, by instance."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        options: DrainOptions,
+        taint_effect: str,
+        uncordons_on_soft_timeout: bool,
+        clock: ports.Clock,
+    ) -> None:
+        self._cluster = cluster
+        self._options = options
+        self._taint_effect = taint_effect
+        self._uncordons_on_soft_timeout = uncordons_on_soft_timeout
+        self._clock = clock
+        self._in_hand: dict[InstanceId, NodeWork] = {}
+
+    async def carry_out(self, plan: Plan, node: NodeView) -> Report:
+        """Do what the plan says, joining the work in hand for the same node.
+
+        When everybody who joined has been cancelled, the drain stops.
+
+        Raises:
+            TemporaryFault: The API server could not be reached in time.
+            PermanentFault: The API server refuses us.
+        """
+        work = self._in_hand.get(plan.instance_id)
+        if work is None:
+            work = self._in_hand[plan.instance_id] = NodeWork(
+                plan,
+                node,
+                cluster=self._cluster,
+                options=self._options,
+                taint_effect=self._taint_effect,
+                clock=self._clock,
+            )
+        work.holders += 1
+        try:
+            return await self._act(plan, work)
+        except errors.NotFound:
+            self._cluster.directory.remove(node.name)
+            return self._without_drain(plan, Ending.NODE_GONE)
+        finally:
+            work.holders -= 1
+            if not work.holders:
+                self._in_hand.pop(plan.instance_id, None)
+                await work.stop()
+
+    async def _act(self, plan: Plan, work: NodeWork) -> Report:
+        match plan.action:
+            case Action.CORDON:
+                await work.mark(plan)
+                self._observe_cordon(plan)
+                return self._without_drain(plan, Ending.CORDONED)
+            case Action.CORDON_AND_DRAIN:
+                await work.mark(plan)
+                self._observe_cordon(plan)
+                report = await work.drain()
+                if report.margin is not None:
+                    margin = report.margin.total_seconds()
+                    metrics.DEADLINE_MARGIN.labels(kind=plan.kind).observe(margin)
+                if report.ending is Ending.GAVE_UP and self._uncordons_on_soft_timeout:
+                    await work.unmark(frozenset({plan.kind}))
+                return report
+            case Action.UNCORDON:
+                done = await work.unmark(frozenset({plan.kind}))
+                return self._without_drain(
+                    plan, Ending.UNCORDONED if done else Ending.HELD_BY_ANOTHER
+                )
+            case Action.AWAIT_READY | Action.IGNORE:
+                raise AssertionError(f"{plan.action} changes no node")
+            case _:
+                assert_never(plan.action)
+
+    def _observe_cordon(self, plan: Plan) -> None:
+        since_event = (self._clock() - plan.occurred_at).total_seconds()
+        metrics.EVENT_TO_CORDON.labels(kind=plan.kind).observe(since_event)
+
+    def _without_drain(self, plan: Plan, ending: Ending) -> Report:
+        return Report(instance_id=plan.instance_id, node_name=plan.node_name, ending=ending)

@@ -1,0 +1,126 @@
+"""Deadline and grace arithmetic; every moment is UTC."""
+
+import dataclasses
+import datetime as dt
+
+from queue_processor.domain.events import EventKind, InterruptionEvent
+
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
+INTERRUPTION_NOTICE = dt.timedelta(seconds=120)
+
+# A node that outlived its deadline may go at any second, but as long as it stands its
+# pods are owed a SIGTERM and the grace period that Kubernetes gives by default.
+LATE_WINDOW = dt.timedelta(seconds=30)
+
+# How long the control plane may take to see that a node is dead, with a reserve: the
+# node monitor waits 50 s. https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats
+DEAD_NODE_WINDOW = dt.timedelta(seconds=120)
+
+MINIMUM_GRACE = dt.timedelta(seconds=1)
+
+# https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
+DEFAULT_HEARTBEAT_TIMEOUT = dt.timedelta(hours=1)
+_GLOBAL_TIMEOUT_LIMIT = dt.timedelta(hours=48)
+_GLOBAL_TIMEOUT_HEARTBEATS = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """When a drain ends, finished or not.
+
+    Attributes:
+        is_hard: The instance is taken away then, so a pod that a budget still blocks is
+            deleted in time. A soft deadline is only where we give up.
+    """
+
+    at: dt.datetime
+    is_hard: bool
+
+    def tightened_by(self, other: "Deadline") -> "Deadline":
+        """The one that rules when both events name the node: a hard one, else the earlier."""
+        return min(self, other, key=lambda deadline: (not deadline.is_hard, deadline.at))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DrainTimeouts:
+    """How long a drain may take where AWS sets no deadline, or a later one than we want."""
+
+    soft: dt.timedelta
+    lifecycle: dt.timedelta
+
+
+def global_timeout(heartbeat_timeout: dt.timedelta) -> dt.timedelta:
+    """How long a lifecycle action lives, however many heartbeats it gets."""
+    return min(_GLOBAL_TIMEOUT_LIMIT, _GLOBAL_TIMEOUT_HEARTBEATS * heartbeat_timeout)
+
+
+def deadline_for(
+    event: InterruptionEvent,
+    *,
+    now: dt.datetime,
+    timeouts: DrainTimeouts,
+    heartbeat_timeout: dt.timedelta = DEFAULT_HEARTBEAT_TIMEOUT,
+) -> Deadline:
+    """Tell until when the nodes of an event have to be drained.
+
+    Args:
+        event: The event.
+        now: The present.
+        timeouts: Our own limits.
+        heartbeat_timeout: Of the event's lifecycle hook, if it has one.
+
+    Returns:
+        A deadline that lies ahead, even for an event that comes after its own.
+    """
+    soft = Deadline(at=now + timeouts.soft, is_hard=False)
+    announced = event.announced_end
+    at: dt.datetime
+    match event.kind:
+        case EventKind.REBALANCE_RECOMMENDATION:
+            return soft
+        case EventKind.SCHEDULED_CHANGE:
+            if announced is None or announced <= now:
+                return soft
+            at = announced
+        case EventKind.CAPACITY_RESERVATION_INTERRUPTION if announced is not None:
+            at = announced
+        case EventKind.AUTOSCALING_LAUNCH:
+            at = event.occurred_at + global_timeout(heartbeat_timeout)
+        case EventKind.AUTOSCALING_TERMINATION:
+            at = min(
+                event.occurred_at + global_timeout(heartbeat_timeout),
+                now + timeouts.lifecycle,
+            )
+        case EventKind.STATE_CHANGE if is_instance_gone(event):
+            at = now + DEAD_NODE_WINDOW
+        case _:
+            at = event.occurred_at + INTERRUPTION_NOTICE
+    return Deadline(at=at if at > now else now + LATE_WINDOW, is_hard=True)
+
+
+def is_instance_gone(event: InterruptionEvent) -> bool:
+    """Whether the event says that the instance runs no more."""
+    return event.instance_state is not None and event.instance_state.is_final
+
+
+def override_after(
+    time_left: dt.timedelta, *, grace: dt.timedelta, force_margin: dt.timedelta
+) -> dt.timedelta:
+    """How long a hard deadline lets a budget block a pod (zero: no longer).
+
+    Args:
+        time_left: Until the deadline.
+        grace: The pod's own grace period.
+        force_margin: How long before the deadline every pod has to have its SIGTERM.
+    """
+    return max(time_left - max(grace, force_margin), dt.timedelta())
+
+
+def grace_that_fits(time_left: dt.timedelta, *, grace: dt.timedelta) -> dt.timedelta:
+    """The grace period for a pod that is deleted now: its own, or what remains.
+
+    Returns:
+        Whole seconds, at least one: zero would kill the pod without a SIGTERM.
+    """
+    fitting = max(min(grace, time_left), MINIMUM_GRACE)
+    return dt.timedelta(seconds=int(fitting.total_seconds()))

@@ -1,0 +1,53 @@
+"""The exception hierarchy: what an error means here, whichever SDK it came from.
+
+Adapters translate at their boundary and chain the cause; nothing above them sees an
+SDK's own exception. There are four meanings (temporary, permanent, malformed, not
+found) and three things that are no fault of a call (a bad configuration, a lost race,
+lost leadership).
+"""
+
+import datetime as dt
+
+
+class QueueProcessorError(Exception):
+    """Everything this program raises on purpose."""
+
+
+class ConfigurationFault(QueueProcessorError):
+    """The program cannot start like this; the text names the cause and the cure."""
+
+
+class MalformedMessage(QueueProcessorError):
+    """A message body that is none of the accepted shapes; the text says where and why."""
+
+
+class TemporaryFault(QueueProcessorError):
+    """A call failed and may succeed later.
+
+    Attributes:
+        retry_after: How long the server asked to wait, or None when it did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: dt.timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentFault(QueueProcessorError):
+    """A call was refused, and the same call will be refused again."""
+
+
+class NotFound(QueueProcessorError):
+    """What the call named does not exist; not the same as a call that failed."""
+
+
+class Conflict(QueueProcessorError):
+    """Somebody else changed the object first, or another object now has its name."""
+
+
+class WatchExpired(QueueProcessorError):
+    """The version a watch resumes from is no longer kept (410): list again."""
+
+
+class MessageNotOurs(QueueProcessorError):
+    """The receipt handle is no longer valid: the queue has taken the message back."""

@@ -1,0 +1,116 @@
+"""What AWS told us, as one flat type: sources differ in parsing, not in what follows."""
+
+import dataclasses
+import datetime as dt
+import enum
+
+from queue_processor.domain.identifiers import InstanceId
+
+
+class EventKind(enum.StrEnum):
+    """The kinds of interruption events; the value is the name in metrics and settings."""
+
+    SPOT_INTERRUPTION = "spot_interruption"
+    CAPACITY_RESERVATION_INTERRUPTION = "capacity_reservation_interruption"
+    REBALANCE_RECOMMENDATION = "rebalance_recommendation"
+    AUTOSCALING_TERMINATION = "autoscaling_termination"
+    AUTOSCALING_LAUNCH = "autoscaling_launch"
+    STATE_CHANGE = "state_change"
+    SCHEDULED_CHANGE = "scheduled_change"
+
+    @property
+    def taint_key(self) -> str:
+        """The key of the taint on a node that such an event named."""
+        return f"queue-processor/{self.value.replace('_', '-')}"
+
+    @property
+    def reason(self) -> str:
+        """The reason of a Kubernetes Event about it."""
+        return "".join(word.capitalize() for word in self.value.split("_"))
+
+
+class BodyShape(enum.StrEnum):
+    """The three shapes in which an event arrives on the queue."""
+
+    EVENTBRIDGE = "eventbridge"
+    SNS = "sns"
+    AUTOSCALING = "autoscaling"
+
+
+class InstanceState(enum.StrEnum):
+    """The instance states that take a node away.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html
+    """
+
+    STOPPING = "stopping"
+    SHUTTING_DOWN = "shutting-down"
+    STOPPED = "stopped"
+    TERMINATED = "terminated"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the instance runs no more: its pods are gone, whatever the API says."""
+        return self in {InstanceState.STOPPED, InstanceState.TERMINATED}
+
+
+class LifecycleTransition(enum.StrEnum):
+    """Which way an instance goes through its Auto Scaling group."""
+
+    LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
+    TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LifecycleHook:
+    """A lifecycle hook of an Auto Scaling group, by its two names."""
+
+    group: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LifecycleAction:
+    """An Auto Scaling group waits for one of its instances until this is completed.
+
+    Attributes:
+        token: Names this very action; the API takes the instance id in its place.
+    """
+
+    hook: LifecycleHook
+    transition: LifecycleTransition
+    instance_id: InstanceId
+    token: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InterruptionEvent:
+    """An event that asks for something to be done to one or more nodes.
+
+    Attributes:
+        event_id: As the source gave it, else the id of the message that carried it.
+        instance_ids: At least one, each once, in the order of the event.
+        occurred_at: UTC; never later than the moment the message was sent.
+        announced_end: When AWS says that the instance goes, if the event says so: the
+            termination time of a capacity reservation, the start of a scheduled change.
+        is_withdrawn: A scheduled change that will not take place after all.
+    """
+
+    event_id: str
+    kind: EventKind
+    shape: BodyShape
+    instance_ids: tuple[InstanceId, ...]
+    occurred_at: dt.datetime
+    announced_end: dt.datetime | None = None
+    instance_state: InstanceState | None = None
+    lifecycle_action: LifecycleAction | None = None
+    is_withdrawn: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """A well-formed event that asks for nothing, and why."""
+
+    event_id: str
+    shape: BodyShape
+    reason: str

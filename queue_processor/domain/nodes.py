@@ -1,0 +1,110 @@
+"""A node as the index keeps it, and the mark that we put on it."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+
+from queue_processor.domain import events
+from queue_processor.domain.identifiers import InstanceId, NodeName
+
+EVENT_ID_ANNOTATION = "queue-processor/event-id"
+KIND_ANNOTATION = "queue-processor/kind"
+DEADLINE_ANNOTATION = "queue-processor/deadline"
+CORDONED_ANNOTATION = "queue-processor/cordoned"
+
+# https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers
+EXCLUDE_FROM_LOAD_BALANCERS_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Taint:
+    """A taint of a node, as the API has it.
+
+    Attributes:
+        added_at: When a NoExecute taint was put on, in the API's own format.
+    """
+
+    key: str
+    effect: str
+    value: str | None = None
+    added_at: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """What we need to know of a Node object.
+
+    Attributes:
+        resource_version: Fences the next write: another writer makes it stale.
+        taints: All of them: the API replaces the list as a whole.
+        annotations: Only those that are ours.
+    """
+
+    name: NodeName
+    uid: str
+    resource_version: str
+    instance_id: InstanceId
+    is_ready: bool
+    is_unschedulable: bool
+    taints: tuple[Taint, ...]
+    annotations: Mapping[str, str]
+
+    @property
+    def taint_keys(self) -> frozenset[str]:
+        """The keys of all its taints."""
+        return frozenset(taint.key for taint in self.taints)
+
+    def tainted_with(self, taint: Taint) -> tuple[Taint, ...]:
+        """Its taints together with one more, which replaces its like."""
+        others = (
+            each for each in self.taints if (each.key, each.effect) != (taint.key, taint.effect)
+        )
+        return (*others, taint)
+
+    @property
+    def was_cordoned_by_us(self) -> bool:
+        """Whether the node was schedulable until we came."""
+        return CORDONED_ANNOTATION in self.annotations
+
+    @property
+    def holding_kinds(self) -> frozenset[events.EventKind]:
+        """The kinds of the events whose taint is on the node."""
+        return frozenset(kind for kind in events.EventKind if kind.taint_key in self.taint_keys)
+
+    def marked_deadline(self, event_id: str) -> dt.datetime | None:
+        """The deadline that an earlier process wrote down for this very event, if one did."""
+        if self.annotations.get(EVENT_ID_ANNOTATION) != event_id:
+            return None
+        try:
+            return dt.datetime.fromisoformat(self.annotations.get(DEADLINE_ANNOTATION, ""))
+        except ValueError:
+            return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What a cordoned node carries, so that people and a next process can read it.
+
+    Attributes:
+        taint: The kind of the event that is being marked; taints of other kinds stay.
+        event_id: Of the event whose deadline rules, as are `kind` and `deadline_at`.
+        effect: The effect of the taint: NoSchedule, PreferNoSchedule or NoExecute.
+    """
+
+    taint: events.EventKind
+    event_id: str
+    kind: events.EventKind
+    deadline_at: dt.datetime
+    effect: str
+
+    def adds_to(self, node: NodeView) -> bool:
+        """Whether the node does not say all this already."""
+        marked = node.marked_deadline(self.event_id)
+        return (
+            not node.is_unschedulable
+            or self.taint.taint_key not in node.taint_keys
+            or marked is None
+            or marked > self.deadline_at
+        )

@@ -1,0 +1,321 @@
+"""Message body → InterruptionEvent | Ignored, by a table of (source, detail-type).
+
+Unknown fields are tolerated, an unknown pair is ignored, and what cannot be understood
+raises MalformedMessage. Bodies are untrusted input.
+"""
+
+import dataclasses
+import datetime as dt
+import email.utils
+import json
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from queue_processor.domain import errors, events, identifiers
+from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
+
+JsonObject: TypeAlias = Mapping[str, object]
+
+_TEST_NOTIFICATION = "autoscaling:TEST_NOTIFICATION"
+_EVENT_ID_LIMIT = 128
+
+
+class _Envelope:
+    """What every event has, whichever shape it came in."""
+
+    def __init__(
+        self, fields: JsonObject, *, shape: BodyShape, message_id: str, sent_at: dt.datetime
+    ) -> None:
+        self.fields = fields
+        self.shape = shape
+        self.event_id = _event_id(fields, default=message_id)
+        self.occurred_at = _occurred_at(fields, sent_at=sent_at)
+
+    @property
+    def detail(self) -> JsonObject:
+        return _object(self.fields, "detail")
+
+    def ignored(self, reason: str) -> Ignored:
+        return Ignored(event_id=self.event_id, shape=self.shape, reason=reason)
+
+    def about_one(self, kind: EventKind) -> InterruptionEvent:
+        """An event about the instance that `detail.instance-id` names."""
+        return InterruptionEvent(
+            event_id=self.event_id,
+            kind=kind,
+            shape=self.shape,
+            instance_ids=(_instance_id(self.detail, "instance-id"),),
+            occurred_at=self.occurred_at,
+        )
+
+
+_Parsed: TypeAlias = InterruptionEvent | Ignored
+_Parser: TypeAlias = Callable[[_Envelope], _Parsed]
+
+
+def parse(body: str, *, message_id: str, sent_at: dt.datetime) -> InterruptionEvent | Ignored:
+    """Understand the body of a message.
+
+    Args:
+        body: The body as SQS gave it: an EventBridge event, the same inside an SNS
+            notification, or an Auto Scaling lifecycle notification.
+        message_id: Stands in for an event id where the source gives none.
+        sent_at: When the queue took the message (UTC). It stands in for an event time
+            that cannot be read, and no event counts as younger than that.
+
+    Returns:
+        The event, or why there is nothing to do about it.
+
+    Raises:
+        MalformedMessage: The body is none of these shapes, or lacks what its kind needs.
+    """
+    fields = _load(body, "body")
+    shape = BodyShape.EVENTBRIDGE
+    if fields.get("Type") == "Notification" and "Message" in fields:
+        fields = _load(_text(fields, "Message"), "Message")
+        shape = BodyShape.SNS
+    if "detail-type" not in fields and "detail_type" not in fields:
+        return _parse_notification(fields, shape=shape, message_id=message_id, sent_at=sent_at)
+    envelope = _Envelope(fields, shape=shape, message_id=message_id, sent_at=sent_at)
+    # The Capacity Block samples in the EC2 guide print an underscore.
+    key = "detail-type" if "detail-type" in fields else "detail_type"
+    source, detail_type = _text(fields, "source"), _text(fields, key)
+    parser = _PARSERS.get((source, detail_type))
+    if parser is None:
+        return envelope.ignored(f"no event of ours: {source[:60]!r} / {detail_type[:100]!r}")
+    return parser(envelope)
+
+
+def _parse_notification(
+    fields: JsonObject, *, shape: BodyShape, message_id: str, sent_at: dt.datetime
+) -> _Parsed:
+    """A lifecycle notification that Auto Scaling sends to SQS or SNS itself.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
+    """
+    if shape is BodyShape.EVENTBRIDGE:
+        shape = BodyShape.AUTOSCALING
+    envelope = _Envelope(fields, shape=shape, message_id=message_id, sent_at=sent_at)
+    if fields.get("Event") == _TEST_NOTIFICATION:
+        return envelope.ignored("a test notification: a lifecycle hook was added")
+    if "LifecycleTransition" not in fields:
+        raise errors.MalformedMessage(
+            "neither detail-type nor LifecycleTransition: not an event of EventBridge,"
+            " nor a notification of Auto Scaling"
+        )
+    transition = _text(fields, "LifecycleTransition")
+    match transition:
+        case events.LifecycleTransition.TERMINATING:
+            return _lifecycle(envelope, fields, events.LifecycleTransition.TERMINATING)
+        case events.LifecycleTransition.LAUNCHING:
+            return _lifecycle(envelope, fields, events.LifecycleTransition.LAUNCHING)
+        case _:
+            raise errors.MalformedMessage(f"LifecycleTransition: {transition[:60]!r} is unknown")
+
+
+def _spot_interruption(envelope: _Envelope) -> _Parsed:
+    return envelope.about_one(EventKind.SPOT_INTERRUPTION)
+
+
+def _rebalance_recommendation(envelope: _Envelope) -> _Parsed:
+    return envelope.about_one(EventKind.REBALANCE_RECOMMENDATION)
+
+
+def _capacity_reservation(envelope: _Envelope) -> _Parsed:
+    event = envelope.about_one(EventKind.CAPACITY_RESERVATION_INTERRUPTION)
+    end = envelope.detail.get("instance-termination-time")
+    return dataclasses.replace(
+        event, announced_end=_read_time(end) if isinstance(end, str) else None
+    )
+
+
+def _state_change(envelope: _Envelope) -> _Parsed:
+    state = _text(envelope.detail, "state")
+    if state not in set(events.InstanceState):
+        return envelope.ignored(f"the instance is {state[:40]!r}: it goes nowhere")
+    event = envelope.about_one(EventKind.STATE_CHANGE)
+    return dataclasses.replace(event, instance_state=events.InstanceState(state))
+
+
+def _terminate(envelope: _Envelope) -> _Parsed:
+    return _lifecycle(envelope, envelope.detail, events.LifecycleTransition.TERMINATING)
+
+
+def _launch(envelope: _Envelope) -> _Parsed:
+    return _lifecycle(envelope, envelope.detail, events.LifecycleTransition.LAUNCHING)
+
+
+def _lifecycle(
+    envelope: _Envelope, fields: JsonObject, transition: events.LifecycleTransition
+) -> _Parsed:
+    if (
+        transition is events.LifecycleTransition.TERMINATING
+        and fields.get("Destination") == "WarmPool"
+    ):
+        return envelope.ignored("the instance goes back to its warm pool")
+    instance_id = _instance_id(fields, "EC2InstanceId")
+    token = fields.get("LifecycleActionToken")
+    action = events.LifecycleAction(
+        hook=events.LifecycleHook(
+            group=_name(fields, "AutoScalingGroupName"), name=_name(fields, "LifecycleHookName")
+        ),
+        transition=transition,
+        instance_id=instance_id,
+        token=token if isinstance(token, str) and token else None,
+    )
+    kind = {
+        events.LifecycleTransition.TERMINATING: EventKind.AUTOSCALING_TERMINATION,
+        events.LifecycleTransition.LAUNCHING: EventKind.AUTOSCALING_LAUNCH,
+    }[transition]
+    return InterruptionEvent(
+        event_id=envelope.event_id,
+        kind=kind,
+        shape=envelope.shape,
+        instance_ids=(instance_id,),
+        occurred_at=envelope.occurred_at,
+        lifecycle_action=action,
+    )
+
+
+def _health(envelope: _Envelope) -> _Parsed:
+    """An AWS Health event; every page names its own share of the instances.
+
+    https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html
+    """
+    detail = envelope.detail
+    service, category = _text(detail, "service"), _text(detail, "eventTypeCategory")
+    if service != "EC2" or category != "scheduledChange":
+        return envelope.ignored(
+            f"a Health event about {service[:40]!r}, category {category[:40]!r}"
+        )
+    if str(detail.get("backupEvent", "false")).lower() == "true":
+        return envelope.ignored("the backup Region's copy of a Health event")
+    instance_ids = _affected_instances(envelope)
+    if not instance_ids:
+        return envelope.ignored("a scheduled change that names no instance")
+    start = detail.get("startTime")
+    return InterruptionEvent(
+        event_id=envelope.event_id,
+        kind=EventKind.SCHEDULED_CHANGE,
+        shape=envelope.shape,
+        instance_ids=instance_ids,
+        occurred_at=envelope.occurred_at,
+        announced_end=_read_time(start) if isinstance(start, str) else None,
+        is_withdrawn=detail.get("statusCode") == "closed",
+    )
+
+
+def _affected_instances(envelope: _Envelope) -> tuple[identifiers.InstanceId, ...]:
+    named = _list(envelope.fields, "resources")
+    for entity in _list(envelope.detail, "affectedEntities"):
+        if not isinstance(entity, Mapping):
+            raise errors.MalformedMessage("detail.affectedEntities: an item is not an object")
+        named.append(_text(entity, "entityValue"))
+    found = (identifiers.parse_instance_id(name) for name in named if isinstance(name, str))
+    return tuple(dict.fromkeys(instance_id for instance_id in found if instance_id))
+
+
+_PARSERS: Mapping[tuple[str, str], _Parser] = {
+    ("aws.ec2", "EC2 Spot Instance Interruption Warning"): _spot_interruption,
+    ("aws.ec2", "EC2 Instance Rebalance Recommendation"): _rebalance_recommendation,
+    (
+        "aws.ec2",
+        "EC2 Capacity Reservation Instance Interruption Warning",
+    ): _capacity_reservation,
+    ("aws.ec2", "EC2 Instance State-change Notification"): _state_change,
+    ("aws.autoscaling", "EC2 Instance-terminate Lifecycle Action"): _terminate,
+    ("aws.autoscaling", "EC2 Instance-launch Lifecycle Action"): _launch,
+    ("aws.health", "AWS Health Event"): _health,
+}
+
+
+def _load(text: str, where: str) -> JsonObject:
+    try:
+        loaded: object = json.loads(text)
+    except RecursionError:
+        raise errors.MalformedMessage(f"{where}: nested too deeply") from None
+    except ValueError as cause:
+        raise errors.MalformedMessage(f"{where}: not JSON: {cause}") from cause
+    if not isinstance(loaded, dict):
+        raise errors.MalformedMessage(f"{where}: not a JSON object")
+    return loaded
+
+
+def _object(fields: JsonObject, key: str) -> JsonObject:
+    found = fields.get(key)
+    if not isinstance(found, dict):
+        raise errors.MalformedMessage(f"{key}: {_what(found)}, where an object is needed")
+    return found
+
+
+def _text(fields: JsonObject, key: str) -> str:
+    found = fields.get(key)
+    if not isinstance(found, str):
+        raise errors.MalformedMessage(f"{key}: {_what(found)}, where a text is needed")
+    return found
+
+
+def _name(fields: JsonObject, key: str) -> str:
+    found = _text(fields, key)
+    if not found:
+        raise errors.MalformedMessage(f"{key}: empty")
+    return found
+
+
+def _list(fields: JsonObject, key: str) -> list[object]:
+    """A list of values; one value alone, as the capacity samples print it, is a list of one."""
+    found = fields.get(key)
+    match found:
+        case None:
+            return []
+        case str():
+            return [found]
+        case list():
+            return list(found)
+        case _:
+            raise errors.MalformedMessage(f"{key}: {_what(found)}, where a list is needed")
+
+
+def _instance_id(fields: JsonObject, key: str) -> identifiers.InstanceId:
+    text = _text(fields, key)
+    instance_id = identifiers.parse_instance_id(text)
+    if instance_id is None:
+        raise errors.MalformedMessage(f"{key}: {text[:60]!r} is no instance id")
+    return instance_id
+
+
+def _what(found: object) -> str:
+    return "missing" if found is None else f"a {type(found).__name__}"
+
+
+def _event_id(fields: JsonObject, *, default: str) -> str:
+    # Direct notifications of Auto Scaling call it RequestId.
+    for key in ("id", "RequestId"):
+        found = fields.get(key)
+        if isinstance(found, str) and found.isprintable() and 0 < len(found) <= _EVENT_ID_LIMIT:
+            return found
+    return default
+
+
+def _occurred_at(fields: JsonObject, *, sent_at: dt.datetime) -> dt.datetime:
+    found = fields.get("time", fields.get("Time"))
+    if found is not None and not isinstance(found, str):
+        raise errors.MalformedMessage(f"time: {_what(found)}, where a text is needed")
+    read = _read_time(found) if found else None
+    # Nothing is sent before it happens: a later time is a wrong clock.
+    return sent_at if read is None else min(read, sent_at)
+
+
+def _read_time(text: str) -> dt.datetime | None:
+    """Read an ISO 8601 time, or an RFC 1123 one as AWS Health writes it; None if neither."""
+    try:
+        read = dt.datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            read = email.utils.parsedate_to_datetime(text)
+        except ValueError:
+            return None
+    try:
+        return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)
+    except OverflowError:
+        return None

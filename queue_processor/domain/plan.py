@@ -1,0 +1,97 @@
+"""Decisions as values: what to do with a node, how it went, what becomes of the message."""
+
+import dataclasses
+import datetime as dt
+import enum
+
+from queue_processor.domain.deadlines import Deadline
+from queue_processor.domain.events import EventKind, LifecycleAction
+from queue_processor.domain.identifiers import InstanceId, NodeName
+
+
+class Action(enum.StrEnum):
+    """What is done about an event; the value is the one in the settings."""
+
+    CORDON_AND_DRAIN = "cordon-and-drain"
+    CORDON = "cordon"
+    AWAIT_READY = "await-ready"
+    UNCORDON = "uncordon"
+    IGNORE = "ignore"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What we are going to do with one node, and until when.
+
+    Attributes:
+        is_instance_gone: Nothing runs on the node any more, whatever the API says.
+    """
+
+    event_id: str
+    kind: EventKind
+    occurred_at: dt.datetime
+    action: Action
+    instance_id: InstanceId
+    node_name: NodeName
+    deadline: Deadline
+    is_instance_gone: bool = False
+
+
+class Ending(enum.StrEnum):
+    """How the work on one instance ended."""
+
+    DRAINED = "drained"
+    CORDONED = "cordoned"
+    UNCORDONED = "uncordoned"
+    READY = "ready"
+    NODE_GONE = "node_gone"
+    PAST_DEADLINE = "past_deadline"
+    GAVE_UP = "gave_up"
+    NEVER_READY = "never_ready"
+    UNKNOWN_INSTANCE = "unknown_instance"
+    NOT_MANAGED = "not_managed"
+    HELD_BY_ANOTHER = "held_by_another"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What happened to one instance of an event.
+
+    Attributes:
+        evicted: How many pods were evicted.
+        overridden: The pods that were deleted at the deadline against their budget.
+        left: The pods that were still there at the end.
+        margin: What was left until the deadline; None where there was no deadline to meet.
+    """
+
+    instance_id: InstanceId
+    ending: Ending
+    node_name: NodeName | None = None
+    evicted: int = 0
+    overridden: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    margin: dt.timedelta | None = None
+
+
+class OutcomeKind(enum.StrEnum):
+    """The four things that can become of a message."""
+
+    DONE = "done"
+    IGNORED = "ignored"
+    RETRY = "retry"
+    DEAD_LETTER = "dead_letter"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What becomes of a message, and why.
+
+    Attributes:
+        completes: The lifecycle action that is completed before the message is deleted.
+        visible_after: For a retry: when the queue gives the message out again.
+    """
+
+    kind: OutcomeKind
+    reason: str
+    completes: LifecycleAction | None = None
+    visible_after: dt.timedelta = dt.timedelta()

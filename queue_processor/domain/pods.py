@@ -1,0 +1,139 @@
+"""Which pods a drain moves, in which order, and with how much grace."""
+
+import dataclasses
+import datetime as dt
+import enum
+
+# https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
+DEFAULT_GRACE = dt.timedelta(seconds=30)
+
+_CRITICAL_CLASSES = frozenset({"system-cluster-critical", "system-node-critical"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PodRef:
+    """Names one pod, and not another of the same name that came after it."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PodView:
+    """What a drain needs to know of a Pod object.
+
+    Attributes:
+        grace: How long its containers may take to stop after SIGTERM.
+        owner_kind: The kind of its controller, or None for a bare pod.
+        is_terminating: It has been told to stop.
+        has_volumes: It uses a volume that may be attached to the node.
+    """
+
+    ref: PodRef
+    grace: dt.timedelta = DEFAULT_GRACE
+    owner_kind: str | None = None
+    priority_class: str = ""
+    is_mirror: bool = False
+    is_finished: bool = False
+    is_terminating: bool = False
+    has_volumes: bool = False
+
+
+class PodVerdict(enum.StrEnum):
+    """What a drain does with a pod."""
+
+    EVICT = "evict"
+    SKIP_MIRROR = "skip: mirror of a static pod"
+    SKIP_DAEMON_SET = "skip: its DaemonSet would put it back"
+    SKIP_FINISHED = "skip: finished"
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the drain waits until the pod is gone."""
+        return self is PodVerdict.EVICT
+
+
+class EvictionGroup(enum.IntEnum):
+    """A group is evicted when the pods of the groups before it are gone."""
+
+    ORDINARY = 0
+    CRITICAL = 1
+    OURSELVES = 2
+
+
+def verdict_on(pod: PodView) -> PodVerdict:
+    """Decide about a pod; one that fits no rule is evicted, never a reason to stop.
+
+    The rules are those of `kubectl drain --ignore-daemonsets --delete-emptydir-data
+    --force`: https://kubernetes.io/docs/tasks/administer-cluster/safely-drain-node/
+    """
+    if pod.is_mirror:
+        return PodVerdict.SKIP_MIRROR
+    if pod.is_finished:
+        return PodVerdict.SKIP_FINISHED
+    if pod.owner_kind == "DaemonSet":
+        return PodVerdict.SKIP_DAEMON_SET
+    return PodVerdict.EVICT
+
+
+def group_of(pod: PodView, *, own_pod: tuple[str, str] | None) -> EvictionGroup:
+    """Tell when a pod's turn is.
+
+    Args:
+        pod: The pod.
+        own_pod: Namespace and name of the pod that this program runs in, if it does.
+    """
+    if own_pod == (pod.ref.namespace, pod.ref.name):
+        return EvictionGroup.OURSELVES
+    if pod.priority_class in _CRITICAL_CLASSES:
+        return EvictionGroup.CRITICAL
+    return EvictionGroup.ORDINARY
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PodList:
+    """The pods of a node, and the version that a watch goes on from."""
+
+    pods: tuple[PodView, ...]
+    version: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PodChange:
+    """A pod that came or changed (`is_gone` false), or went."""
+
+    pod: PodView
+    version: str
+    is_gone: bool
+
+
+class EvictionAnswer(enum.StrEnum):
+    """What the API server says to an eviction.
+
+    https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
+    """
+
+    ACCEPTED = "accepted"
+    GONE = "gone"
+    BLOCKED = "blocked by a disruption budget"
+    BUSY = "the API server is busy"
+    AMBIGUOUS = "more than one disruption budget"
+    NAMESPACE_TERMINATING = "its namespace is terminating"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Eviction:
+    """The answer to one eviction.
+
+    Attributes:
+        message: In the API server's own words.
+        retry_after: How long it asked to wait, or None.
+    """
+
+    answer: EvictionAnswer
+    message: str = ""
+    retry_after: dt.timedelta | None = None

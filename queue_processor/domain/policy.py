@@ -1,0 +1,141 @@
+"""(event, node, policy, now) → Plan, and (event, reports) → Outcome: every decision, pure."""
+
+import dataclasses
+import datetime as dt
+import enum
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from queue_processor.domain import deadlines, errors
+from queue_processor.domain.events import EventKind, InterruptionEvent
+from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.plan import Action, Ending, Outcome, OutcomeKind, Plan, Report
+
+_RETRY_FIRST = dt.timedelta(seconds=2)
+_RETRY_LIMIT = dt.timedelta(minutes=5)
+
+# The pod may still run, or nobody knows: the group's own timeout decides, not we.
+_LEAVES_ACTION_OPEN = frozenset({Ending.NEVER_READY})
+_NOT_FOR_US = frozenset({Ending.UNKNOWN_INSTANCE, Ending.NOT_MANAGED})
+
+
+class UnknownInstancePolicy(enum.StrEnum):
+    """What becomes of a message about an instance that no node of ours runs on."""
+
+    DELETE = "delete"
+    RELEASE = "release"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator's owner decided beforehand.
+
+    Attributes:
+        completes_never_joined: Whether a termination hook of an instance that never
+            became a node is completed, so that it does not hang.
+    """
+
+    actions: Mapping[EventKind, Action]
+    timeouts: deadlines.DrainTimeouts
+    unknown_instance: UnknownInstancePolicy
+    unknown_instance_grace: dt.timedelta
+    completes_never_joined: bool = True
+
+    def joining_grace(self, event: InterruptionEvent) -> dt.timedelta:
+        """How long the event's instance, if it is no node, may take to become one.
+
+        An instance that is on its way out joins no more; and where other clusters read the
+        same queue, one of them may need the message now.
+        """
+        if (
+            event.instance_state is not None
+            or self.unknown_instance is UnknownInstancePolicy.RELEASE
+        ):
+            return dt.timedelta()
+        return self.unknown_instance_grace
+
+    def action_for(self, event: InterruptionEvent) -> Action:
+        """What to do about an event, whichever node it names."""
+        action = self.actions[event.kind]
+        if event.is_withdrawn and action is not Action.IGNORE:
+            return Action.UNCORDON
+        return action
+
+
+def plan_for(
+    event: InterruptionEvent,
+    node: NodeView,
+    *,
+    policy: Policy,
+    now: dt.datetime,
+    heartbeat_timeout: dt.timedelta = deadlines.DEFAULT_HEARTBEAT_TIMEOUT,
+) -> Plan:
+    """Decide what to do with one node of an event, and until when."""
+    deadline = deadlines.deadline_for(
+        event, now=now, timeouts=policy.timeouts, heartbeat_timeout=heartbeat_timeout
+    )
+    # A process that was killed wrote its deadline down: starting over does not move it.
+    marked = node.marked_deadline(event.event_id)
+    if marked is not None and marked > now:
+        deadline = dataclasses.replace(deadline, at=min(deadline.at, marked))
+    return Plan(
+        event_id=event.event_id,
+        kind=event.kind,
+        occurred_at=event.occurred_at,
+        action=policy.action_for(event),
+        instance_id=node.instance_id,
+        node_name=node.name,
+        deadline=deadline,
+        is_instance_gone=deadlines.is_instance_gone(event),
+    )
+
+
+def outcome_of(
+    event: InterruptionEvent, reports: Sequence[Report], *, policy: Policy, receive_count: int
+) -> Outcome:
+    """Decide what becomes of a message whose every instance has its report."""
+    endings = [report.ending for report in reports]
+    reason = ", ".join(f"{report.instance_id}: {report.ending}" for report in reports)
+    if Ending.UNKNOWN_INSTANCE in endings:
+        match policy.unknown_instance:
+            case UnknownInstancePolicy.RELEASE:
+                return retry(f"left to its owner: {reason}", receive_count=receive_count)
+            case UnknownInstancePolicy.DELETE:
+                pass
+            case _:
+                assert_never(policy.unknown_instance)
+    if all(ending in _NOT_FOR_US for ending in endings):
+        completes = (
+            event.kind is EventKind.AUTOSCALING_TERMINATION
+            and Ending.UNKNOWN_INSTANCE in endings
+            and policy.completes_never_joined
+        )
+        action = event.lifecycle_action if completes else None
+        return Outcome(kind=OutcomeKind.IGNORED, reason=reason, completes=action)
+    action = None if _LEAVES_ACTION_OPEN.intersection(endings) else event.lifecycle_action
+    return Outcome(kind=OutcomeKind.DONE, reason=reason, completes=action)
+
+
+def ignored(reason: str) -> Outcome:
+    """The outcome of an event that asks for nothing."""
+    return Outcome(kind=OutcomeKind.IGNORED, reason=reason)
+
+
+def dead_letter(fault: errors.MalformedMessage) -> Outcome:
+    """The outcome of a body that cannot be understood."""
+    return Outcome(kind=OutcomeKind.DEAD_LETTER, reason=str(fault))
+
+
+def retry(reason: str, *, receive_count: int) -> Outcome:
+    """The outcome of work that failed and may succeed: later each time."""
+    doublings = min(max(receive_count - 1, 0), 16)
+    return Outcome(
+        kind=OutcomeKind.RETRY,
+        reason=reason,
+        visible_after=min(_RETRY_FIRST * 2**doublings, _RETRY_LIMIT),
+    )
+
+
+def hand_back(reason: str) -> Outcome:
+    """The outcome of work that another process takes over at once."""
+    return Outcome(kind=OutcomeKind.RETRY, reason=reason)

@@ -1,0 +1,82 @@
+"""Label selectors, as kubectl and the Kubernetes API write them.
+
+https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors
+"""
+
+import dataclasses
+import enum
+import re
+from collections.abc import Mapping
+
+from queue_processor.domain import errors
+
+_KEY = r"(?P<key>[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?)"
+_VALUE = r"[A-Za-z0-9._-]*"
+_REQUIREMENTS = re.compile(r"(?:[^,(]|\([^)]*\))+")
+_SET = re.compile(rf"{_KEY}\s+(?P<operator>in|notin)\s*\((?P<values>[^()]*)\)")
+_EQUALITY = re.compile(rf"{_KEY}\s*(?P<operator>==|=|!=)\s*(?P<value>{_VALUE})")
+_EXISTENCE = re.compile(rf"(?P<operator>!?)\s*{_KEY}")
+
+
+class _Operator(enum.Enum):
+    IN = "in"
+    NOT_IN = "notin"
+    EXISTS = "exists"
+    ABSENT = "!"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Requirement:
+    key: str
+    operator: _Operator
+    values: frozenset[str] = frozenset()
+
+    def is_met_by(self, labels: Mapping[str, str]) -> bool:
+        match self.operator:
+            case _Operator.IN:
+                return labels.get(self.key) in self.values
+            case _Operator.NOT_IN:
+                return labels.get(self.key) not in self.values
+            case _Operator.EXISTS:
+                return self.key in labels
+            case _Operator.ABSENT:
+                return self.key not in labels
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LabelSelector:
+    """Every requirement has to be met; an empty selector selects everything."""
+
+    requirements: tuple[_Requirement, ...] = ()
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether an object with these labels is selected."""
+        return all(requirement.is_met_by(labels) for requirement in self.requirements)
+
+
+def parse(text: str) -> LabelSelector:
+    """Read a selector such as `team=a,env!=dev,tier in (web, api),!spot`.
+
+    Raises:
+        ConfigurationFault: The text is no label selector.
+    """
+    if not text.strip():
+        return LabelSelector()
+    parts = _REQUIREMENTS.findall(text)
+    if ",".join(parts) != text:
+        raise errors.ConfigurationFault(f"node_selector: {text!r} is no label selector")
+    return LabelSelector(tuple(_requirement(part.strip()) for part in parts))
+
+
+def _requirement(text: str) -> _Requirement:
+    if found := _SET.fullmatch(text):
+        values = frozenset(value.strip() for value in found["values"].split(","))
+        return _Requirement(found["key"], _Operator(found["operator"]), values)
+    if found := _EQUALITY.fullmatch(text):
+        operator = _Operator.NOT_IN if found["operator"] == "!=" else _Operator.IN
+        return _Requirement(found["key"], operator, frozenset({found["value"]}))
+    if found := _EXISTENCE.fullmatch(text):
+        return _Requirement(
+            found["key"], _Operator.ABSENT if found["operator"] else _Operator.EXISTS
+        )
+    raise errors.ConfigurationFault(f"node_selector: {text!r} is no requirement on a label")

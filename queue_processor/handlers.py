@@ -1,0 +1,85 @@
+"""What kopf calls: the login, and the node events that keep the index current.
+
+Only `on.event`: handlers that detect changes would annotate every Node, and daemons,
+timers and deletion handlers would put a finalizer on it, which blocks its deletion.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import kopf
+
+from queue_processor.adapters.kube.connection import Connection
+from queue_processor.adapters.kube.nodes import NodeReader
+from queue_processor.adapters.kube.transport import JsonObject
+from queue_processor.controller.directory import NodeDirectory
+from queue_processor.domain.identifiers import NodeName
+from queue_processor.observability import metrics
+
+
+class _EndlessBackoff:
+    """Delays between attempts of kopf's own requests: an outage is waited out."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.2, 0.5, 1, 2), itertools.repeat(3))
+
+
+class Shared:
+    """kopf copies its memo for every object that it sees; this one is shared."""
+
+    def __copy__(self) -> "Shared":
+        return self
+
+
+def settings() -> kopf.OperatorSettings:
+    """How kopf itself behaves."""
+    chosen = kopf.OperatorSettings()
+    # Its log records would become Events on the nodes.
+    chosen.posting.enabled = False
+    # Nodes are no custom resource: nothing has to be discovered while we run.
+    chosen.scanning.disabled = True
+    chosen.networking.error_backoffs = _EndlessBackoff()
+    chosen.networking.connect_timeout = 3
+    chosen.networking.request_timeout = 30
+    # A watch that nobody ends is silent when its server is gone.
+    chosen.watching.server_timeout = 120
+    chosen.watching.client_timeout = 125
+    chosen.watching.connect_timeout = 3
+    chosen.queueing.exit_timeout = 0.5
+    return chosen
+
+
+def registry(
+    connection: Connection, *, reader: NodeReader, directory: NodeDirectory
+) -> kopf.OperatorRegistry:
+    """The handlers, bound to what they feed."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    async def login(**_: object) -> kopf.ConnectionInfo:
+        configuration = connection.configuration
+        header = await configuration.get_api_key_with_prefix("BearerToken") or ""
+        *scheme, token = header.split(" ")
+        return kopf.ConnectionInfo(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            insecure=not configuration.verify_ssl,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            scheme=scheme[0].capitalize() if scheme else None,
+            token=token or None,
+            proxy_url=configuration.proxy,
+            trust_env=True,
+        )
+
+    @kopf.on.event("nodes", registry=handlers)
+    async def node_changed(event: kopf.RawEvent, **_: object) -> None:
+        node: JsonObject = {**event["object"]}
+        view = None if event["type"] == "DELETED" else reader.view_of(node)
+        if view is None:
+            directory.remove(NodeName(node["metadata"]["name"]))
+        else:
+            directory.put(view)
+        metrics.NODES_INDEXED.set(len(directory))
+
+    return handlers

@@ -1,0 +1,72 @@
+"""Replacing parts of moto for as long as a simulator runs.
+
+A replacement names the signature of what it replaces. A moto in which that part looks different
+stops the start of the simulator, since nobody can know what the replacement would do there.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+
+
+class MotoChangedError(RuntimeError):
+    """moto no longer looks like what the simulator was written for."""
+
+
+def expect(owner: type, name: str, parameters: tuple[str, ...]) -> None:
+    """Make sure that a class has a function with these parameters, in this order.
+
+    Raises:
+        MotoChangedError: when it has not.
+    """
+    found = inspect.getattr_static(owner, name, None)
+    function = found.__func__ if isinstance(found, staticmethod) else found
+    if not inspect.isfunction(function):
+        raise MotoChangedError(f"{_name_of(owner)} has no function {name}")
+    taken = tuple(inspect.signature(function).parameters)
+    if taken != parameters:
+        raise MotoChangedError(f"{_name_of(owner)}.{name} takes {taken}, expected {parameters}")
+
+
+@contextlib.contextmanager
+def replaced(
+    owner: type, name: str, replacement: object, *, parameters: tuple[str, ...]
+) -> Iterator[None]:
+    """Put a replacement in the place of a function of a class, and take it out again.
+
+    Args:
+        owner: The class that has the function.
+        name: Its name there.
+        replacement: What goes in its place: a function, or a staticmethod.
+        parameters: The names of the parameters the original must have, in order.
+
+    Raises:
+        MotoChangedError: when the original is not there or takes other parameters.
+    """
+    expect(owner, name, parameters)
+    original = inspect.getattr_static(owner, name)
+    setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+@contextlib.contextmanager
+def added(owner: type, name: str, function: Callable[..., object]) -> Iterator[None]:
+    """Give a class a function that it lacks, and take it away again.
+
+    Raises:
+        MotoChangedError: when the class has one by now: ours may then be superfluous.
+    """
+    if hasattr(owner, name):
+        raise MotoChangedError(f"{_name_of(owner)} has a {name} of its own")
+    setattr(owner, name, function)
+    try:
+        yield
+    finally:
+        delattr(owner, name)
+
+
+def _name_of(owner: type) -> str:
+    return f"{owner.__module__}.{owner.__qualname__}"

@@ -1,0 +1,272 @@
+"""AWS in one process: start it, deploy the queue, make things happen, look at what came of them."""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import boto3
+from moto.core import base_backend, model_instances
+from moto.sqs import models as sqs_models
+
+from queue_processor.simulator.aws import (
+    bus,
+    fleet,
+    groups,
+    lifecycle,
+    queues,
+    records,
+    server,
+    sqs,
+    stacks,
+)
+
+if TYPE_CHECKING:
+    import types_boto3_autoscaling
+
+_ACCOUNT = "123456789012"
+_REGION = "us-east-1"
+_KEY_ID = _KEY = "simulator"
+
+
+class AwsSimulator:
+    """AWS on a port of 127.0.0.1, for any client that takes an endpoint.
+
+    There can be one at a time in a process, since moto keeps its state in its modules. A stopped
+    one can start again, on another port.
+    """
+
+    account = _ACCOUNT
+    region = _REGION
+
+    def __init__(self) -> None:
+        self._groups = groups.Groups(_ACCOUNT, _REGION)
+        self._running = contextlib.ExitStack()
+        self._server: server.MotoServer | None = None
+        self._session = boto3.Session(
+            aws_access_key_id=_KEY_ID, aws_secret_access_key=_KEY, region_name=_REGION
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # Running it.
+
+    def start(self) -> None:
+        """Answer on a free port from now on.
+
+        Raises:
+            MotoChangedError: when the moto that is installed is not the one this was written for.
+            RuntimeError: when one runs in this process already.
+        """
+        if sqs.is_installed():
+            raise RuntimeError("A simulator runs in this process already.")
+        with contextlib.ExitStack() as starting:
+            base_backend.BackendDict.reset()
+            starting.enter_context(sqs.installed())
+            starting.enter_context(bus.installed())
+            starting.enter_context(self._groups.installed())
+            starting.callback(self.reset)
+            starting.enter_context(self._groups.actions.expiring())
+            self._server = starting.enter_context(server.running())
+            self._running = starting.pop_all()
+
+    def stop(self) -> None:
+        """Answer nobody any more and forget everything."""
+        self._running.close()
+        self._server = None
+
+    def reset(self) -> None:
+        """Forget every queue, stack, instance, group and action, and go on."""
+        for queue in self._backend.queues.values():
+            if isinstance(queue, queues.StrictQueue):
+                queue.close()
+        self._groups.actions.clear()
+        # moto's own reset builds every backend anew before it drops them, which takes a while.
+        for backends in list(base_backend.BackendDict._instances):  # type: ignore[misc]  # noqa: SLF001 as moto does
+            backends.clear()
+        base_backend.BackendDict.reset()
+        model_instances.reset_model_data()
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it answers.
+
+        Raises:
+            RuntimeError: when it does not run.
+        """
+        if self._server is None:
+            raise RuntimeError("The simulator does not run.")
+        return self._server.url
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which any AWS SDK finds the simulator and nothing else."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_REGION": _REGION,
+            "AWS_DEFAULT_REGION": _REGION,
+            "AWS_ACCESS_KEY_ID": _KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": _KEY,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    @property
+    def session(self) -> boto3.Session:
+        """A boto3 session with region and credentials; each client needs the endpoint as well."""
+        return self._session
+
+    # Infrastructure.
+
+    def deploy(
+        self,
+        template: str | None = None,
+        *,
+        stack_name: str = "queue-processor",
+        parameters: Mapping[str, str] | None = None,
+    ) -> stacks.Stack:
+        """Create a stack of a CloudFormation template.
+
+        Args:
+            template: The text of the template; the one of the project when None.
+            stack_name: The name of the stack.
+            parameters: The parameters of the template.
+
+        Raises:
+            botocore.exceptions.ClientError: when CloudFormation refuses the template.
+            KeyError: when the template lacks one of the outputs of a Stack.
+        """
+        client = self._session.client("cloudformation", endpoint_url=self.endpoint_url)
+        with contextlib.closing(client):
+            return stacks.create(
+                client, stack_name, template or stacks.own_template(), parameters or {}
+            )
+
+    def launch(
+        self, count: int, *, zone: str = "us-east-1a", tags: Mapping[str, str] | None = None
+    ) -> tuple[str, ...]:
+        """Run instances and return their ids."""
+        client = self._session.client("ec2", endpoint_url=self.endpoint_url)
+        with contextlib.closing(client):
+            return fleet.launch(client, count, zone, tags or {})
+
+    def create_auto_scaling_group(
+        self,
+        name: str,
+        instance_ids: Iterable[str] = (),
+        hooks: Iterable[lifecycle.LifecycleHook] = (),
+        *,
+        zone: str = "us-east-1a",
+    ) -> None:
+        """Create a group of running instances, and its lifecycle hooks.
+
+        Hooks for launches hold up what ``launch_in_group`` adds, not these instances.
+        """
+        with self._autoscaling() as client:
+            fleet.create_group(client, name, zone, hooks)
+            fleet.attach(client, name, instance_ids)
+
+    # Making things happen.
+
+    def put_event(self, event: Mapping[str, object]) -> None:
+        """Put an event on the default bus, as an AWS service does; the rules route it.
+
+        The event keeps its id. It reaches a queue whose policy lets the rule send, no other.
+        """
+        bus.deliver(event, account=_ACCOUNT, region=_REGION)
+
+    def put_events(self, events: Iterable[Mapping[str, object]]) -> None:
+        """Put several events on the default bus."""
+        for event in events:
+            self.put_event(event)
+
+    def send_raw(self, body: str, *, queue_url: str | None = None) -> str:
+        """Send a body straight to a queue and return its message id."""
+        return self._backend.send_message(self._queue(queue_url).name, body).id
+
+    def terminate_in_group(self, instance_id: str) -> lifecycle.LifecycleAction:
+        """Let its group terminate an instance; return the lifecycle action that holds it up.
+
+        Raises:
+            LookupError: when it is in no group, or no hook holds it up.
+        """
+        return self._groups.terminate(instance_id)
+
+    def launch_in_group(self, group: str, *, zone: str = "us-east-1a") -> str:
+        """Let a group launch an instance, held up by its hooks for launches; return its id."""
+        (instance_id,) = self.launch(1, zone=zone)
+        with self._autoscaling() as client:
+            fleet.attach(client, group, [instance_id])
+        self._groups.launch(instance_id)
+        return instance_id
+
+    # Looking at what came of it. Without a URL it is the one queue with a dead-letter queue.
+
+    def lifecycle_actions(self) -> tuple[lifecycle.LifecycleAction, ...]:
+        """Every lifecycle action that ever began, in that order."""
+        return self._groups.actions.all()
+
+    def lifecycle_state(self, instance_id: str) -> str | None:
+        """``InService``, ``Terminating:Wait``, ``Pending:Wait``; None when it is in no group."""
+        return self._groups.state_of(instance_id)
+
+    def queue_state(self, queue_url: str | None = None) -> records.QueueState:
+        """Count the messages of a queue, without receiving any."""
+        return self._queue(queue_url).state()
+
+    def contents(self, queue_url: str | None = None) -> tuple[records.StoredMessage, ...]:
+        """The messages that lie in a queue, without receiving any."""
+        return self._queue(queue_url).contents()
+
+    def dead_letters(self, queue_url: str | None = None) -> tuple[records.StoredMessage, ...]:
+        """The messages that lie in the dead-letter queue of a queue, without receiving any.
+
+        Raises:
+            LookupError: when the queue has no dead-letter queue.
+        """
+        dead_letter_queue = self._queue(queue_url).dead_letter_queue
+        if dead_letter_queue is None:
+            raise LookupError(f"{queue_url} has no dead-letter queue")
+        return self._backend.strict_queue(dead_letter_queue.name).contents()
+
+    def message_log(self, queue_url: str | None = None) -> tuple[records.MessageRecord, ...]:
+        """The life of every message that was ever in a queue, in the order they came."""
+        return self._queue(queue_url).history()
+
+    @property
+    def _backend(self) -> sqs.StrictBackend:
+        backend = sqs_models.sqs_backends[_ACCOUNT][_REGION]
+        if not isinstance(backend, sqs.StrictBackend):
+            raise TypeError("The simulator does not run.")
+        return backend
+
+    def _queue(self, queue_url: str | None) -> queues.StrictQueue:
+        """Find a queue.
+
+        Raises:
+            LookupError: when there is none of that URL, or several with a dead-letter queue.
+        """
+        found = [
+            name
+            for name, queue in self._backend.queues.items()
+            if (queue_url is None and queue.dead_letter_queue is not None)
+            or (queue_url is not None and name == queue_url.rsplit("/", 1)[-1])
+        ]
+        if len(found) != 1:
+            raise LookupError(f"Found {len(found)} queues for {queue_url or 'no URL'}")
+        return self._backend.strict_queue(found[0])
+
+    def _autoscaling(
+        self,
+    ) -> "contextlib.closing[types_boto3_autoscaling.AutoScalingClient]":
+        return contextlib.closing(
+            self._session.client("autoscaling", endpoint_url=self.endpoint_url)
+        )

@@ -1,0 +1,202 @@
+"""What cleans up: orphaned pods, pods of nodes out of service, namespaces, volume attachments."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from queue_processor.simulator.kube import clock, deletion, nodelife, objects, resources, store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from queue_processor.simulator.kube import settings
+
+ACTOR = store.Actor("pod-garbage-collector", store.Cause.CONTROLLER)
+_NAMESPACES = store.Actor("namespace-controller", store.Cause.CONTROLLER)
+_ATTACHER = store.Actor("attachdetach-controller", store.Cause.CONTROLLER)
+_ATTACHER_NAME = "ebs.csi.aws.com"
+
+
+def _is_out_of_service(node: objects.Stored) -> bool:
+    taints = node.spec.get("taints") or ()
+    return not objects.is_ready(node) and any(
+        taint.get("key") == nodelife.OUT_OF_SERVICE for taint in taints
+    )
+
+
+class PodCollector:
+    """Removes pods that no kubelet will ever remove.
+
+    https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
+    """
+
+    def __init__(
+        self,
+        objects_store: store.Store,
+        timers: clock.Timers,
+        deletions: deletion.Deletions,
+        delays: settings.Settings,
+    ) -> None:
+        self._store = objects_store
+        self._timers = timers
+        self._deletions = deletions
+        self._delays = delays
+        self._batch: clock.Batch[str] = clock.Batch(timers, self._collect_terminating)
+
+    def on_change(self, change: store.Change) -> None:
+        """Look at nodes that went away or out of service, and at pods that end there."""
+        if change.resource is resources.NODES:
+            name = change.after.name
+            if change.current is None:
+                self._await_orphans(name)
+            elif _is_out_of_service(change.after):
+                self._batch.add(name)
+        elif change.resource is resources.PODS and change.current is not None:
+            name = change.after.node_name
+            node = self._store.node(name) if name else None
+            if node is not None and change.after.is_terminating and _is_out_of_service(node):
+                self._batch.add(name)
+            elif name and node is None and change.before is None:
+                self._await_orphans(name)
+
+    def _await_orphans(self, node: str) -> None:
+        self._timers.later(self._delays.orphan_seconds, lambda: self._collect_orphans(node))
+
+    def _collect_orphans(self, node: str) -> None:
+        if self._store.node(node) is None:
+            self._remove(list(self._store.pods_on(node)))
+
+    def _collect_terminating(self, names: Collection[str]) -> None:
+        for name in names:
+            node = self._store.node(name)
+            if node is not None and _is_out_of_service(node):
+                self._remove([pod for pod in self._store.pods_on(name) if pod.is_terminating])
+
+    def _remove(self, pods: list[objects.Stored]) -> None:
+        with self._store.acting(ACTOR):
+            for pod in pods:
+                if not objects.is_finished(pod):
+                    failed = pod.body | {"status": pod.status | {"phase": "Failed"}}
+                    self._deletions.force(self._store.update(pod, failed))
+                else:
+                    self._deletions.force(pod)
+
+
+class NamespaceCollector:
+    """Empties namespaces that are going away, then removes them."""
+
+    def __init__(
+        self, objects_store: store.Store, timers: clock.Timers, deletions: deletion.Deletions
+    ) -> None:
+        self._store = objects_store
+        self._deletions = deletions
+        self._batch: clock.Batch[str] = clock.Batch(timers, self._sync_all)
+
+    def on_change(self, change: store.Change) -> None:
+        """Look at namespaces that are going away when they or something in them change."""
+        name = change.after.namespace or change.after.name
+        if change.resource.namespaced or change.resource is resources.NAMESPACES:
+            namespace = self._store.get(resources.NAMESPACES, "", name)
+            if namespace is not None and namespace.is_terminating:
+                self._batch.add(name)
+
+    def _sync_all(self, names: Collection[str]) -> None:
+        with self._store.acting(_NAMESPACES):
+            for name in names:
+                self._sync(name)
+
+    def _sync(self, name: str) -> None:
+        left = 0
+        for resource in resources.ALL:
+            if not resource.namespaced:
+                continue
+            for stored in self._store.ordered(resource, name):
+                outcome = self._deletions.delete(stored, deletion.DeleteOptions())
+                left += not outcome.is_gone
+        namespace = self._store.get(resources.NAMESPACES, "", name)
+        if namespace is not None and not left:
+            self._store.remove(namespace)
+
+
+class Attachments:
+    """Attaches the volumes of pods to their nodes, and detaches them after the last pod.
+
+    Claims are bound to volumes by name: ``pvc-<namespace>-<claim>``.
+    https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/volume-attachment-v1/
+    """
+
+    def __init__(
+        self, objects_store: store.Store, timers: clock.Timers, delays: settings.Settings
+    ) -> None:
+        self._store = objects_store
+        self._timers = timers
+        self._delays = delays
+
+    def on_change(self, change: store.Change) -> None:
+        """Follow pods with volumes."""
+        if change.resource is not resources.PODS or "volumes" not in change.after.spec:
+            return
+        pod = change.after
+        volumes = volumes_of(pod)
+        if not volumes or not pod.node_name:
+            return
+        node, before = pod.node_name, change.before
+        if change.current is None:
+            for volume in volumes:
+                self._later(self._detach_delay(node), self._detach, volume, node)
+        elif before is None or before.node_name != node:
+            for volume in volumes:
+                self._later(0, self._attach, volume, node)
+
+    def _later(
+        self, seconds: float, action: Callable[[str, str], None], volume: str, node: str
+    ) -> None:
+        self._timers.later(seconds, lambda: action(volume, node))
+
+    def _detach_delay(self, name: str) -> float:
+        node = self._store.node(name)
+        if node is None or objects.is_ready(node) or _is_out_of_service(node):
+            return self._delays.detach_seconds
+        return self._delays.unsafe_detach_seconds
+
+    def _is_used(self, volume: str, node: str) -> bool:
+        return any(volume in volumes_of(pod) for pod in self._store.pods_on(node))
+
+    def _attach(self, volume: str, node: str) -> None:
+        name = attachment_name(volume, node)
+        found = self._store.get(resources.ATTACHMENTS, "", name)
+        if found is None and self._is_used(volume, node):
+            with self._store.acting(_ATTACHER):
+                body = attachment(volume, node)
+                self._store.create(resources.ATTACHMENTS, ("", name), body)
+
+    def _detach(self, volume: str, node: str) -> None:
+        found = self._store.get(resources.ATTACHMENTS, "", attachment_name(volume, node))
+        if found is not None and not self._is_used(volume, node):
+            with self._store.acting(_ATTACHER):
+                self._store.remove(found)
+
+
+def volumes_of(pod: objects.Stored) -> list[str]:
+    """The names of the persistent volumes of a pod."""
+    return [
+        f"pvc-{pod.namespace}-{volume['persistentVolumeClaim']['claimName']}"
+        for volume in pod.spec.get("volumes") or ()
+        if "persistentVolumeClaim" in volume
+    ]
+
+
+def attachment_name(volume: str, node: str) -> str:
+    """The name of the VolumeAttachment of a volume on a node."""
+    return "csi-" + hashlib.sha256(f"{volume}{_ATTACHER_NAME}{node}".encode()).hexdigest()
+
+
+def attachment(volume: str, node: str) -> objects.JsonObject:
+    """A VolumeAttachment that is attached."""
+    source = {"persistentVolumeName": volume}
+    return {
+        "metadata": {},
+        "spec": {"attacher": _ATTACHER_NAME, "nodeName": node, "source": source},
+        "status": {"attached": True},
+    }

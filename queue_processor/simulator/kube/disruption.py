@@ -1,0 +1,190 @@
+"""The disruption controller: keeps the status of disruption budgets.
+
+https://kubernetes.io/docs/tasks/run-application/configure-pdb/
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import TYPE_CHECKING
+
+from queue_processor.simulator.kube import (
+    clock,
+    manifests,
+    membership,
+    objects,
+    resources,
+    store,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from queue_processor.simulator.kube import history, settings
+
+ACTOR = store.Actor("disruption-controller", store.Cause.CONTROLLER)
+# For so long a granted eviction counts as a disruption although nothing was deleted yet.
+_DELETION_TIMEOUT = dt.timedelta(minutes=2)
+_SCALABLE = (resources.REPLICA_SETS,)
+
+
+class UnknownScaleError(Exception):
+    """A budget needs the scale of the pods' controllers, and one of them has none."""
+
+
+class Disruption:
+    """Recomputes a budget a moment after one of its pods changed."""
+
+    def __init__(
+        self,
+        objects_store: store.Store,
+        timers: clock.Timers,
+        record: history.History,
+        delays: settings.Settings,
+    ) -> None:
+        self._store = objects_store
+        self._timers = timers
+        self._history = record
+        self._batch: clock.Batch[store.Key] = clock.Batch(
+            timers, self._sync_all, delays.budget_lag_seconds
+        )
+        self.membership = membership.Membership(objects_store)
+
+    def on_change(self, change: store.Change) -> None:
+        """Note which budgets the change concerns."""
+        if change.resource is resources.PODS:
+            self._on_pod(change)
+        elif change.resource is resources.BUDGETS:
+            self._on_budget(change)
+        elif change.resource in _SCALABLE:
+            for pod in self._store.pods_of(change.after.uid):
+                self._touch(self.membership.budgets_of(pod.key))
+
+    def _touch(self, budgets: Iterable[store.Key]) -> None:
+        for budget in budgets:
+            self._batch.add(budget)
+
+    def _on_budget(self, change: store.Change) -> None:
+        self.membership.follow_budget(change)
+        budget, before = change.current, change.before
+        if budget is None:
+            return
+        if before is None or before.spec != budget.spec or change.actor.name != ACTOR.name:
+            self._touch([budget.key])
+
+    def _on_pod(self, change: store.Change) -> None:
+        key = change.after.key
+        lost = self.membership.budgets_of(key) if change.before is not None else ()
+        self.membership.follow_pod(change)
+        won = self.membership.budgets_of(key)
+        was, is_now = objects.is_healthy(change.before), objects.is_healthy(change.current)
+        if was and not is_now:
+            self._look_for_breach(lost, change)
+        if was is not is_now or change.kind is not store.ChangeKind.MODIFIED or lost != won:
+            self._touch([*lost, *won])
+
+    def _look_for_breach(self, budgets: Iterable[store.Key], change: store.Change) -> None:
+        for key in budgets:
+            budget = self._store.get(resources.BUDGETS, *key)
+            if budget is None:
+                continue
+            healthy = sum(1 for pod in self.membership.pods_of(key) if objects.is_healthy(pod))
+            desired = budget.status.get("desiredHealthy", 0)
+            if healthy < desired:
+                self._history.breached(budget, change, healthy, desired)
+
+    def _sync_all(self, keys: Collection[store.Key]) -> None:
+        with self._store.acting(ACTOR):
+            for key in keys:
+                budget = self._store.get(resources.BUDGETS, *key)
+                if budget is not None:
+                    self._sync(budget)
+
+    def _sync(self, budget: objects.Stored) -> None:
+        pods = self.membership.pods_of(budget.key)
+        try:
+            expected, desired = self._wanted(budget, pods)
+        except UnknownScaleError as fault:
+            self._fail(budget, str(fault))
+            return
+        now = self._store.now()
+        disrupted = self._disrupted(budget, pods, now)
+        healthy = sum(1 for pod in pods if objects.is_healthy(pod) and pod.name not in disrupted)
+        allowed = max(healthy - desired, 0) if expected > 0 else 0
+        status = {
+            "currentHealthy": healthy,
+            "desiredHealthy": desired,
+            "disruptionsAllowed": allowed,
+            "expectedPods": expected,
+            "observedGeneration": budget.metadata.get("generation", 0),
+            "conditions": budget.status.get("conditions") or [],
+        }
+        if disrupted:
+            status["disruptedPods"] = disrupted
+        condition = manifests.budget_condition(budget, allowed, now)
+        status = objects.with_conditions(status, condition)
+        self._store.update(budget, budget.body | {"status": status})
+
+    def _fail(self, budget: objects.Stored, message: str) -> None:
+        condition = manifests.budget_condition(budget, 0, self._store.now())
+        condition |= {"reason": "SyncFailed", "message": message}
+        status = objects.with_conditions(budget.status | {"disruptionsAllowed": 0}, condition)
+        self._store.update(budget, budget.body | {"status": status})
+
+    def _disrupted(
+        self, budget: objects.Stored, pods: Iterable[objects.Stored], now: dt.datetime
+    ) -> dict[str, str]:
+        known = budget.status.get("disruptedPods") or {}
+        if not known:
+            return {}
+        names = {pod.name for pod in pods if not pod.is_terminating}
+        left = {
+            name: moment
+            for name, moment in known.items()
+            if name in names and clock.parse_stamp(moment) + _DELETION_TIMEOUT >= now
+        }
+        if left:
+            key = budget.key
+            wait = _DELETION_TIMEOUT.total_seconds() + 1
+            self._timers.later(wait, lambda: self._touch([key]))
+        return left
+
+    def _wanted(self, budget: objects.Stored, pods: list[objects.Stored]) -> tuple[int, int]:
+        """How many pods are expected, and how many of them have to be healthy."""
+        least, most = budget.spec.get("minAvailable"), budget.spec.get("maxUnavailable")
+        if most is not None:
+            scale = self._scale(pods)
+            return scale, max(scale - scaled(most, scale), 0)
+        if isinstance(least, str):
+            scale = self._scale(pods)
+            return scale, scaled(least, scale)
+        return len(pods), int(least or 0)
+
+    def _scale(self, pods: list[objects.Stored]) -> int:
+        controllers = {
+            (pod.controller_uid, owner["kind"], owner["name"], pod.namespace, pod.name)
+            for pod in pods
+            for owner in pod.metadata.get("ownerReferences") or ()
+            if owner.get("controller")
+        }
+        scales: dict[str, int] = {}
+        for uid, kind, name, namespace, pod_name in sorted(controllers):
+            if uid in scales:
+                continue
+            found = (
+                self._store.get(resources.REPLICA_SETS, namespace, name)
+                if kind == resources.REPLICA_SETS.kind
+                else None
+            )
+            if found is None or found.uid != uid:
+                raise UnknownScaleError(f'found no controllers for pod "{pod_name}"')
+            scales[uid] = int(found.spec.get("replicas", 1))
+        return sum(scales.values())
+
+
+def scaled(value: int | str, total: int) -> int:
+    """An amount, or a percentage of the total rounded up."""
+    if isinstance(value, str):
+        return math.ceil(int(value.rstrip("%")) * total / 100)
+    return int(value)

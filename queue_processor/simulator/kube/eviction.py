@@ -1,0 +1,137 @@
+"""The subresource ``pods/eviction``: a deletion that asks the disruption budgets first.
+
+https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from queue_processor.simulator.kube import (
+    clock,
+    deletion,
+    manifests,
+    objects,
+    resources,
+    statuses,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from queue_processor.simulator.kube import membership, store
+
+# How long the server tells clients to wait while a budget's status lags behind its spec.
+_UNOBSERVED_RETRY_SECONDS = 10
+_MAX_DISRUPTED_PODS = 2000
+
+
+class Evictions:
+    """Grants or refuses evictions."""
+
+    def __init__(
+        self,
+        objects_store: store.Store,
+        deletions: deletion.Deletions,
+        members: membership.Membership,
+    ) -> None:
+        self._store = objects_store
+        self._deletions = deletions
+        self._membership = members
+
+    def evict(
+        self, namespace: str, name: str, body: objects.JsonObject, query: Mapping[str, str]
+    ) -> None:
+        """Evict a pod.
+
+        Raises:
+            statuses.Rejected: 404 when there is no such pod, 409 when a precondition does not
+                hold, 429 when a budget says no, 500 when several budgets select the pod.
+        """
+        if (body.get("metadata") or {}).get("name", name) != name:
+            raise statuses.bad_request("name in URL does not match name in Eviction object")
+        options = deletion.parse(body.get("deleteOptions"), query)
+        pod = self._store.get(resources.PODS, namespace, name)
+        if pod is None:
+            raise statuses.not_found(resources.PODS, name)
+        if not _needs_no_budget(pod):
+            budget = self._budget_of(pod)
+            if budget is not None and not _is_harmless(pod, budget):
+                # As in the real server the budget is charged before the preconditions are read.
+                self._charge(budget, pod, dry_run=options.dry_run)
+        self._delete(pod, options)
+
+    def _delete(self, pod: objects.Stored, options: deletion.DeleteOptions) -> None:
+        deletion.check_preconditions(pod, options)
+        if options.dry_run:
+            return
+        condition = manifests.condition(
+            "DisruptionTarget",
+            "True",
+            self._store.now(),
+            reason="EvictionByEvictionAPI",
+            message="Eviction API: evicting",
+        )
+        status = objects.with_conditions(pod.status, condition)
+        marked = self._store.update(pod, pod.body | {"status": status})
+        # The mark made a new version; the version asked for was checked before it.
+        self._deletions.delete(marked, dataclasses.replace(options, version=""))
+
+    def _budget_of(self, pod: objects.Stored) -> objects.Stored | None:
+        found = self._membership.budgets_of(pod.key)
+        if len(found) > 1:
+            raise statuses.several_budgets()
+        return self._store.get(resources.BUDGETS, *found[0]) if found else None
+
+    def _charge(self, budget: objects.Stored, pod: objects.Stored, *, dry_run: bool) -> None:
+        status = budget.status
+        if status.get("observedGeneration", 0) < budget.metadata.get("generation", 0):
+            why = f"The disruption budget {budget.name} is still being processed by the server."
+            raise statuses.budget_exhausted(why, _UNOBSERVED_RETRY_SECONDS)
+        disrupted = status.get("disruptedPods") or {}
+        if len(disrupted) > _MAX_DISRUPTED_PODS:
+            why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+            raise statuses.forbidden(resources.BUDGETS, budget.name, why)
+        allowed = status.get("disruptionsAllowed", 0)
+        if allowed <= 0:
+            raise statuses.budget_exhausted(_why_exhausted(budget))
+        if dry_run:
+            return
+        changed = status | {
+            "disruptionsAllowed": allowed - 1,
+            "disruptedPods": disrupted | {pod.name: clock.stamp(self._store.now())},
+        }
+        if allowed == 1:
+            changed = objects.with_conditions(
+                changed, manifests.budget_condition(budget, 0, self._store.now())
+            )
+        self._store.update(budget, budget.body | {"status": changed})
+
+
+def _needs_no_budget(pod: objects.Stored) -> bool:
+    phase = pod.status.get("phase")
+    return objects.is_finished(pod) or phase == "Pending" or pod.is_terminating
+
+
+def _is_harmless(pod: objects.Stored, budget: objects.Stored) -> bool:
+    if objects.is_ready(pod):
+        return False
+    if budget.spec.get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
+        return True
+    desired = budget.status.get("desiredHealthy", 0)
+    return bool(budget.status.get("currentHealthy", 0) >= desired > 0)
+
+
+def _why_exhausted(budget: objects.Stored) -> str:
+    status = budget.status
+    condition = objects.condition(status.get("conditions"), "DisruptionAllowed") or {}
+    if condition.get("reason") == "SyncFailed":
+        return (
+            f"The disruption budget {budget.name} does not allow evicting pods currently because"
+            f" it failed sync: {condition.get('message', '')}"
+        )
+    return (
+        f"The disruption budget {budget.name} needs {status.get('desiredHealthy', 0)} healthy pods"
+        f" and has {status.get('currentHealthy', 0)} currently"
+    )

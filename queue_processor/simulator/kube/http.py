@@ -1,0 +1,121 @@
+"""The thin shell that puts the API server on a socket of this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from queue_processor.simulator.kube import api, faults, watches
+
+if TYPE_CHECKING:
+    import pathlib
+
+_ADDRESS = "127.0.0.1"
+
+
+class HttpServer:
+    """Serves an ``ApiServer`` over HTTP; can play an outage and come back on the same port."""
+
+    def __init__(self, server: api.ApiServer) -> None:
+        self._api = server
+        self._server: web.Server | None = None
+        self._runner: web.ServerRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """Where the server listens, without a slash at the end."""
+        return f"http://{_ADDRESS}:{self._port}"
+
+    async def start(self, port: int = 0) -> str:
+        """Listen on 127.0.0.1; port 0 takes a free one. Returns the URL."""
+        self._api.cluster.timers.wake()
+        self._server = web.Server(self._handle, access_log=None, handler_cancellation=True)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
+        await self._runner.setup()
+        self._port = port
+        await self.resume()
+        return self.url
+
+    async def stop(self) -> None:
+        """Cut all connections and stop for good."""
+        if self._runner is not None:
+            await self.pause()
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def pause(self) -> None:
+        """Play an outage: cut established connections, refuse new ones."""
+        if self._site is not None:
+            site, self._site = self._site, None
+            await site.stop()
+        self.cut_connections()
+
+    async def resume(self) -> None:
+        """End the outage: listen on the same port again."""
+        if self._runner is None:
+            raise RuntimeError("the server was not started")
+        if self._site is None:
+            site = web.TCPSite(self._runner, _ADDRESS, self._port, reuse_address=True)
+            await site.start()
+            self._site = site
+            self._port = self._runner.addresses[0][1]
+
+    def cut_connections(self) -> None:
+        """Cut all established connections; new ones are welcome."""
+        for connection in self._server.connections if self._server is not None else ():
+            if connection.transport is not None:
+                connection.transport.abort()
+
+    def write_kubeconfig(self, path: pathlib.Path) -> pathlib.Path:
+        """Write a kubeconfig file for this server; JSON is YAML. Returns the path."""
+        name = "simulator"
+        body = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": name,
+            "clusters": [{"name": name, "cluster": {"server": self.url}}],
+            "users": [{"name": name, "user": {"token": name}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        }
+        path.write_text(json.dumps(body, indent=2))
+        return path
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        given = api.ApiRequest(
+            method=request.method,
+            path=request.path,
+            query=dict(request.rel_url.query),
+            headers={key.lower(): value for key, value in request.headers.items()},
+            body=await request.read(),
+        )
+        try:
+            answer = await self._api.handle(given)
+        except faults.ConnectionCutError:
+            if request.transport is not None:
+                request.transport.abort()
+            # Nobody hears this answer: the connection is cut.
+            return web.Response(status=500)
+        if isinstance(answer.lines, watches.Watcher):
+            return await self._stream(request, answer.lines, dict(answer.headers))
+        return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
+
+    @staticmethod
+    async def _stream(
+        request: web.BaseRequest, watcher: watches.Watcher, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers=headers)
+        try:
+            await response.prepare(request)
+            while chunk := await watcher.chunk():
+                await response.write(chunk)
+            await response.write_eof()
+        except ConnectionError:
+            # The client went away between two events.
+            pass
+        finally:
+            watcher.close()
+        return response

@@ -1,0 +1,213 @@
+"""The resources that the simulated API server serves, and what is particular to each."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Field:
+    """Where a field selector looks, and what an absent field reads as."""
+
+    path: tuple[str, ...]
+    absent: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Resource:
+    """One resource of one group and version.
+
+    ``fields`` are the labels that a field selector may name beside ``metadata.name`` and (for
+    namespaced resources) ``metadata.namespace``. ``unconditional_update`` says whether a PUT may
+    come without a resourceVersion, ``create_on_update`` whether a PUT may create,
+    ``generation`` whether the server counts changes of the spec.
+    """
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = VERBS
+    generation: bool = False
+    unconditional_update: bool = False
+    create_on_update: bool = False
+    fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
+
+    @property
+    def api_version(self) -> str:
+        """``v1`` or ``group/version``."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def qualified(self) -> str:
+        """The name in messages: ``pods``, ``leases.coordination.k8s.io``."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def qualified_kind(self) -> str:
+        """The kind in messages: ``Pod``, ``Lease.coordination.k8s.io``."""
+        return f"{self.kind}.{self.group}" if self.group else self.kind
+
+
+NAMESPACES = Resource(
+    "",
+    "v1",
+    "namespaces",
+    "Namespace",
+    namespaced=False,
+    short_names=("ns",),
+    subresources=("status",),
+    unconditional_update=True,
+    fields={"status.phase": Field(("status", "phase"))},
+)
+NODES = Resource(
+    "",
+    "v1",
+    "nodes",
+    "Node",
+    namespaced=False,
+    short_names=("no",),
+    subresources=("status",),
+    unconditional_update=True,
+    fields={"spec.unschedulable": Field(("spec", "unschedulable"), "false")},
+)
+PODS = Resource(
+    "",
+    "v1",
+    "pods",
+    "Pod",
+    namespaced=True,
+    short_names=("po",),
+    categories=("all",),
+    subresources=("status", "eviction", "binding"),
+    generation=True,
+    unconditional_update=True,
+    fields={
+        "spec.nodeName": Field(("spec", "nodeName")),
+        "spec.restartPolicy": Field(("spec", "restartPolicy")),
+        "spec.schedulerName": Field(("spec", "schedulerName")),
+        "spec.serviceAccountName": Field(("spec", "serviceAccountName")),
+        "spec.hostNetwork": Field(("spec", "hostNetwork"), "false"),
+        "status.phase": Field(("status", "phase")),
+        "status.podIP": Field(("status", "podIP")),
+        "status.nominatedNodeName": Field(("status", "nominatedNodeName")),
+    },
+)
+CORE_EVENTS = Resource(
+    "",
+    "v1",
+    "events",
+    "Event",
+    namespaced=True,
+    short_names=("ev",),
+    unconditional_update=True,
+    create_on_update=True,
+    fields={
+        "involvedObject.kind": Field(("involvedObject", "kind")),
+        "involvedObject.namespace": Field(("involvedObject", "namespace")),
+        "involvedObject.name": Field(("involvedObject", "name")),
+        "involvedObject.uid": Field(("involvedObject", "uid")),
+        "involvedObject.apiVersion": Field(("involvedObject", "apiVersion")),
+        "involvedObject.resourceVersion": Field(("involvedObject", "resourceVersion")),
+        "involvedObject.fieldPath": Field(("involvedObject", "fieldPath")),
+        "reason": Field(("reason",)),
+        "reportingComponent": Field(("reportingComponent",)),
+        "source": Field(("source", "component")),
+        "type": Field(("type",)),
+    },
+)
+EVENTS = Resource(
+    "events.k8s.io",
+    "v1",
+    "events",
+    "Event",
+    namespaced=True,
+    short_names=("ev",),
+    unconditional_update=True,
+    create_on_update=True,
+    fields={
+        "regarding.kind": Field(("regarding", "kind")),
+        "regarding.namespace": Field(("regarding", "namespace")),
+        "regarding.name": Field(("regarding", "name")),
+        "regarding.uid": Field(("regarding", "uid")),
+        "reason": Field(("reason",)),
+        "reportingController": Field(("reportingController",)),
+        "type": Field(("type",)),
+    },
+)
+REPLICA_SETS = Resource(
+    "apps",
+    "v1",
+    "replicasets",
+    "ReplicaSet",
+    namespaced=True,
+    short_names=("rs",),
+    categories=("all",),
+    subresources=("status",),
+    generation=True,
+    unconditional_update=True,
+)
+DAEMON_SETS = Resource(
+    "apps",
+    "v1",
+    "daemonsets",
+    "DaemonSet",
+    namespaced=True,
+    short_names=("ds",),
+    categories=("all",),
+    subresources=("status",),
+    generation=True,
+    unconditional_update=True,
+)
+BUDGETS = Resource(
+    "policy",
+    "v1",
+    "poddisruptionbudgets",
+    "PodDisruptionBudget",
+    namespaced=True,
+    short_names=("pdb",),
+    subresources=("status",),
+    generation=True,
+)
+LEASES = Resource(
+    "coordination.k8s.io", "v1", "leases", "Lease", namespaced=True, create_on_update=True
+)
+ATTACHMENTS = Resource(
+    "storage.k8s.io",
+    "v1",
+    "volumeattachments",
+    "VolumeAttachment",
+    namespaced=False,
+    subresources=("status",),
+)
+ACCESS_REVIEWS = Resource(
+    "authorization.k8s.io",
+    "v1",
+    "selfsubjectaccessreviews",
+    "SelfSubjectAccessReview",
+    namespaced=False,
+    verbs=("create",),
+)
+ALL = (
+    NAMESPACES,
+    NODES,
+    PODS,
+    CORE_EVENTS,
+    EVENTS,
+    REPLICA_SETS,
+    DAEMON_SETS,
+    BUDGETS,
+    LEASES,
+    ATTACHMENTS,
+    ACCESS_REVIEWS,
+)

@@ -1,0 +1,272 @@
+"""Objects, their versions, and the log of changes that watches and paged lists read.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import contextlib
+import dataclasses
+import enum
+from typing import TYPE_CHECKING
+
+from queue_processor.simulator.kube import clock, objects, resources
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+Key = tuple[str, str]
+
+
+class ChangeKind(enum.Enum):
+    """What happened to an object, in the words of a watch."""
+
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+
+
+class Cause(enum.Enum):
+    """Which kind of request is behind a change."""
+
+    SEED = "seed"
+    WRITE = "write"
+    DELETE = "delete"
+    EVICTION = "eviction"
+    CONTROLLER = "controller"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something: a user agent or a controller's name, and by which request."""
+
+    name: str
+    cause: Cause
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one object.
+
+    ``before`` is ``None`` when it is new. After a deletion ``after`` is the last state under the
+    resourceVersion of the deletion.
+    """
+
+    kind: ChangeKind
+    before: objects.Stored | None
+    after: objects.Stored
+    actor: Actor
+
+    @property
+    def version(self) -> int:
+        """The resourceVersion that the change made."""
+        return self.after.version
+
+    @property
+    def resource(self) -> resources.Resource:
+        """What was changed."""
+        return self.after.resource
+
+    @property
+    def current(self) -> objects.Stored | None:
+        """The state now, ``None`` when the object is gone."""
+        return None if self.kind is ChangeKind.DELETED else self.after
+
+
+class Store:
+    """All objects by resource, namespace and name.
+
+    Observers are called at once and in order; they must not write, but ask for a timer.
+    """
+
+    def __init__(self, now: Callable[[], dt.datetime], log_size: int = 50_000) -> None:
+        self.now = now
+        self.version = 100
+        self._log_size = log_size
+        self._objects: dict[resources.Resource, dict[Key, objects.Stored]] = {
+            resource: {} for resource in resources.ALL
+        }
+        self._sorted: dict[resources.Resource, list[Key]] = {res: [] for res in resources.ALL}
+        self._logs: dict[resources.Resource, collections.deque[Change]] = {
+            resource: collections.deque() for resource in resources.ALL
+        }
+        self._floors: dict[resources.Resource, int] = dict.fromkeys(resources.ALL, 0)
+        self._on_node: dict[str, dict[Key, objects.Stored]] = {}
+        self._of_owner: dict[str, dict[Key, objects.Stored]] = {}
+        self._observers: list[Callable[[Change], None]] = []
+        self._actor = Actor("seed", Cause.SEED)
+        self._uids = 0
+
+    # Reading
+
+    def get(self, resource: resources.Resource, namespace: str, name: str) -> objects.Stored | None:
+        """The object, if it is there."""
+        return self._objects[resource].get((namespace, name))
+
+    def node(self, name: str) -> objects.Stored | None:
+        """The node of that name, if it is there."""
+        return self._objects[resources.NODES].get(("", name))
+
+    def every(self, resource: resources.Resource) -> Collection[objects.Stored]:
+        """All objects of a resource, in no order that means anything."""
+        return self._objects[resource].values()
+
+    def ordered(self, resource: resources.Resource, namespace: str = "") -> list[objects.Stored]:
+        """The objects of a resource by namespace and name; of one namespace when one is given."""
+        held, keys = self._objects[resource], self._sorted[resource]
+        if len(keys) != len(held):
+            keys = self._sorted[resource] = sorted(held)
+        if namespace:
+            first = bisect.bisect_left(keys, (namespace, ""))
+            last = bisect.bisect_left(keys, (namespace + "\0", ""))
+            keys = keys[first:last]
+        return [held[key] for key in keys]
+
+    def pods_on(self, node: str) -> Collection[objects.Stored]:
+        """The pods that are bound to a node."""
+        return self._on_node.get(node, {}).values()
+
+    def pods_of(self, uid: str) -> Collection[objects.Stored]:
+        """The pods that a controller owns."""
+        return self._of_owner.get(uid, {}).values()
+
+    def floor(self, resource: resources.Resource) -> int:
+        """The oldest resourceVersion from which history is still complete."""
+        return self._floors[resource]
+
+    def changes_since(self, resource: resources.Resource, version: int) -> Iterator[Change]:
+        """The changes after a version, oldest first; complete if it is not below the floor."""
+        return (change for change in self._logs[resource] if change.version > version)
+
+    def state_at(self, resource: resources.Resource, version: int) -> list[objects.Stored]:
+        """The objects as they were at a version, by namespace and name."""
+        if version >= self.version:
+            return self.ordered(resource)
+        held: dict[Key, objects.Stored] = dict(self._objects[resource])
+        for change in reversed(self._logs[resource]):
+            if change.version <= version:
+                break
+            if change.before is None:
+                del held[change.after.key]
+            else:
+                held[change.after.key] = change.before
+        return [held[key] for key in sorted(held)]
+
+    # Writing
+
+    @contextlib.contextmanager
+    def acting(self, actor: Actor) -> Iterator[None]:
+        """Name who is behind the writes in this block."""
+        previous, self._actor = self._actor, actor
+        try:
+            yield
+        finally:
+            self._actor = previous
+
+    def observe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Call back at every change; returns what ends it."""
+        self._observers.append(callback)
+        return lambda: self._observers.remove(callback)
+
+    def create(
+        self, resource: resources.Resource, key: Key, body: objects.JsonObject
+    ) -> objects.Stored:
+        """Store a new object; uid, creation time and version are given here.
+
+        The name must be free: the caller has looked.
+        """
+        namespace, name = key
+        self._uids += 1
+        uid = f"5e11e000-0000-4000-8000-{self._uids:012x}"
+        metadata: objects.JsonObject = {"name": name}
+        if namespace:
+            metadata["namespace"] = namespace
+        metadata["uid"] = uid
+        metadata["resourceVersion"] = str(self._next_version())
+        if resource.generation:
+            metadata["generation"] = 1
+        metadata["creationTimestamp"] = clock.stamp(self.now())
+        # What the server gives wins over what the body brought, and metadata comes first.
+        metadata |= {
+            name: body["metadata"][name] for name in body["metadata"] if name not in metadata
+        }
+        body = {"metadata": metadata} | {
+            name: value for name, value in body.items() if name != "metadata"
+        }
+        stored = objects.Stored(resource, namespace, name, uid, self.version, body)
+        self._objects[resource][key] = stored
+        self._commit(Change(ChangeKind.ADDED, None, stored, self._actor))
+        return stored
+
+    def update(self, old: objects.Stored, body: objects.JsonObject) -> objects.Stored:
+        """Store a new state; when it says nothing new the old version stays."""
+        if body == old.body:
+            return old
+        metadata = {**body["metadata"], "resourceVersion": str(self._next_version())}
+        new = objects.Stored(
+            old.resource,
+            old.namespace,
+            old.name,
+            old.uid,
+            self.version,
+            {**body, "metadata": metadata},
+        )
+        self._objects[old.resource][old.key] = new
+        self._commit(Change(ChangeKind.MODIFIED, old, new, self._actor))
+        return new
+
+    def remove(self, old: objects.Stored) -> objects.Stored:
+        """Take an object away; returns its last state under the version of the deletion."""
+        del self._objects[old.resource][old.key]
+        gone = old.with_version(self._next_version())
+        self._commit(Change(ChangeKind.DELETED, old, gone, self._actor))
+        return gone
+
+    def compact(self) -> None:
+        """Forget all history: older watches and paged lists get 410."""
+        for resource, log in self._logs.items():
+            log.clear()
+            self._floors[resource] = self.version
+
+    def _next_version(self) -> int:
+        self.version += 1
+        return self.version
+
+    def _commit(self, change: Change) -> None:
+        resource = change.resource
+        log = self._logs[resource]
+        log.append(change)
+        if len(log) > self._log_size:
+            self._floors[resource] = log.popleft().version
+        if change.kind is not ChangeKind.MODIFIED:
+            # An empty list is of another length than what is held: sorted again when next read.
+            self._sorted[resource] = []
+        if resource is resources.PODS:
+            self._index(change)
+        for observer in tuple(self._observers):
+            observer(change)
+
+    def _index(self, change: Change) -> None:
+        before, after, key = change.before, change.current, change.after.key
+        places: Sequence[tuple[dict[str, dict[Key, objects.Stored]], str, str]] = (
+            (self._on_node, _node_of(before), _node_of(after)),
+            (self._of_owner, _owner_of(before), _owner_of(after)),
+        )
+        for index, old, new in places:
+            if old and old != new:
+                index[old].pop(key, None)
+                if not index[old]:
+                    del index[old]
+            if new and after is not None:
+                index.setdefault(new, {})[key] = after
+
+
+def _node_of(pod: objects.Stored | None) -> str:
+    return pod.node_name if pod is not None else ""
+
+
+def _owner_of(pod: objects.Stored | None) -> str:
+    return pod.controller_uid if pod is not None else ""

@@ -1,0 +1,144 @@
+"""What the API server refuses to store, as far as a drain can meet it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from queue_processor.simulator.kube import resources, statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from queue_processor.simulator.kube import objects
+
+Fault = tuple[str, str, str]
+
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_POD_FIELDS_THAT_MAY_CHANGE = (
+    "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
+    "`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def check(
+    resource: resources.Resource,
+    name: str,
+    body: objects.JsonObject,
+    old: objects.JsonObject | None = None,
+) -> None:
+    """Check an object before it is stored; ``old`` is what it replaces.
+
+    Raises:
+        statuses.Rejected: 422 with every fault.
+    """
+    faults = list(_faults(resource, body, old))
+    if faults:
+        raise statuses.invalid(resource, name, faults)
+
+
+def _faults(
+    resource: resources.Resource, body: objects.JsonObject, old: objects.JsonObject | None
+) -> Iterator[Fault]:
+    if resource is resources.NODES:
+        yield from _node(body, old)
+    elif resource is resources.PODS and old is not None:
+        yield from _pod_update(body, old)
+    elif resource is resources.LEASES:
+        yield from _lease(body)
+    elif resource is resources.BUDGETS:
+        yield from _budget(body)
+    elif resource is resources.CORE_EVENTS:
+        yield from _event_namespace(body, "involvedObject")
+    elif resource is resources.EVENTS:
+        yield from _event_namespace(body, "regarding")
+        yield from _event(body)
+
+
+def _node(body: objects.JsonObject, old: objects.JsonObject | None) -> Iterator[Fault]:
+    spec = body.get("spec") or {}
+    seen: set[tuple[str, str]] = set()
+    for index, taint in enumerate(spec.get("taints") or ()):
+        at = f"spec.taints[{index}]"
+        identity = (taint.get("key", ""), taint.get("effect", ""))
+        if not identity[0]:
+            yield (f"{at}.key", "FieldValueRequired", "Required value: name part must be non-empty")
+        if identity[1] not in _EFFECTS:
+            allowed = ", ".join(f'"{effect}"' for effect in sorted(_EFFECTS))
+            text = f'Unsupported value: "{identity[1]}": supported values: {allowed}'
+            yield (f"{at}.effect", "FieldValueNotSupported", text)
+        if identity in seen:
+            text = f'Duplicate value: "{identity[0]}:{identity[1]}"'
+            yield (at, "FieldValueDuplicate", text)
+        seen.add(identity)
+    known = ((old or {}).get("spec") or {}).get("providerID")
+    if known and spec.get("providerID") != known:
+        text = 'Forbidden: node updates may not change providerID except from "" to valid'
+        yield ("spec.providerID", "FieldValueForbidden", text)
+
+
+def _pod_update(body: objects.JsonObject, old: objects.JsonObject) -> Iterator[Fault]:
+    if _fixed_part(body) != _fixed_part(old):
+        text = (
+            "Forbidden: pod updates may not change fields other than " + _POD_FIELDS_THAT_MAY_CHANGE
+        )
+        yield ("spec", "FieldValueForbidden", text)
+        return
+    tolerations = (body.get("spec") or {}).get("tolerations") or []
+    known = (old.get("spec") or {}).get("tolerations") or []
+    if any(toleration not in tolerations for toleration in known):
+        text = "Forbidden: existing toleration can not be modified except its tolerationSeconds"
+        yield ("spec.tolerations", "FieldValueForbidden", text)
+
+
+def _fixed_part(body: objects.JsonObject) -> objects.JsonObject:
+    spec = dict(body.get("spec") or {})
+    for name in ("activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations"):
+        spec.pop(name, None)
+    for name in ("containers", "initContainers"):
+        spec[name] = [{**container, "image": ""} for container in spec.get(name) or ()]
+    return spec
+
+
+def _lease(body: objects.JsonObject) -> Iterator[Fault]:
+    spec = body.get("spec") or {}
+    duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if duration is not None and duration <= 0:
+        text = f"Invalid value: {duration}: must be greater than 0"
+        yield ("spec.leaseDurationSeconds", "FieldValueInvalid", text)
+    if transitions is not None and transitions < 0:
+        text = f"Invalid value: {transitions}: must be greater than or equal to 0"
+        yield ("spec.leaseTransitions", "FieldValueInvalid", text)
+
+
+def _budget(body: objects.JsonObject) -> Iterator[Fault]:
+    spec = body.get("spec") or {}
+    if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
+        text = "Invalid value: minAvailable and maxUnavailable cannot be both set"
+        yield ("spec", "FieldValueInvalid", text)
+    policy = spec.get("unhealthyPodEvictionPolicy")
+    if policy not in (None, "IfHealthyBudget", "AlwaysAllow"):
+        allowed = '"AlwaysAllow", "IfHealthyBudget"'
+        text = f'Unsupported value: "{policy}": supported values: {allowed}'
+        yield ("spec.unhealthyPodEvictionPolicy", "FieldValueNotSupported", text)
+
+
+def _event_namespace(body: objects.JsonObject, subject: str) -> Iterator[Fault]:
+    told = (body.get(subject) or {}).get("namespace") or ""
+    namespace = body["metadata"].get("namespace") or ""
+    # Events about cluster-wide objects live in the namespace `default`.
+    if told != namespace and (told or namespace != "default"):
+        text = f'Invalid value: "{told}": does not match event.namespace'
+        yield ("involvedObject.namespace", "FieldValueInvalid", text)
+
+
+def _event(body: objects.JsonObject) -> Iterator[Fault]:
+    for name in ("eventTime", "reportingController", "reportingInstance", "action", "reason"):
+        if not body.get(name):
+            yield (name, "FieldValueRequired", "Required value")
+    if body.get("type") not in ("Normal", "Warning"):
+        yield (
+            "type",
+            "FieldValueInvalid",
+            f'Invalid value: "{body.get("type", "")}": has invalid value',
+        )

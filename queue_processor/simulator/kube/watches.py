@@ -1,0 +1,201 @@
+"""Watches: streams of changes, one JSON line each.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+from typing import TYPE_CHECKING
+
+from queue_processor.simulator.kube import objects, resources, statuses, store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from queue_processor.simulator.kube import clock, selectors
+
+BOOKMARK_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """What a watch asks for.
+
+    ``since`` is the resourceVersion to go on from; ``None`` starts with what there is now.
+    ``seconds`` is how long the server keeps the stream open.
+    """
+
+    selection: selectors.Selection
+    since: int | None
+    seconds: float
+    bookmarks: bool = False
+    initial_bookmark: bool = False
+
+
+class Watcher:
+    """One open watch: an iterator of lines that ends when the server ends the watch."""
+
+    def __init__(self, hub: Hub, options: WatchOptions) -> None:
+        self.options = options
+        self._hub = hub
+        self._lines: collections.deque[bytes] = collections.deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._timers: list[clock.Timer] = []
+        self._closed = False
+
+    def __aiter__(self) -> Watcher:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await self._wait()
+        if not self._lines:
+            raise StopAsyncIteration
+        return self._lines.popleft()
+
+    async def chunk(self) -> bytes:
+        """All lines that are ready, after waiting for one; empty when the watch is over."""
+        await self._wait()
+        lines = b"".join(self._lines)
+        self._lines.clear()
+        return lines
+
+    async def aclose(self) -> None:
+        """End the watch from the client's side."""
+        self.close()
+
+    def close(self) -> None:
+        """End the watch; lines that are ready can still be read."""
+        self._closed = True
+        self._hub.forget(self)
+        for timer in self._timers:
+            timer.cancel()
+        self._wake()
+
+    def send(self, kind: str, document: bytes) -> None:
+        """Put a line into the stream."""
+        self._lines.append(b'{"type":"%b","object":%b}\n' % (kind.encode(), document))
+        self._wake()
+
+    def offer(self, change: store.Change) -> None:
+        """Tell the change if it concerns the selection."""
+        before, after, selection = change.before, change.after, self.options.selection
+        was_in = before is not None and selection.matches(before)
+        is_in = change.kind is not store.ChangeKind.DELETED and selection.matches(after)
+        if is_in:
+            self.send("MODIFIED" if was_in else "ADDED", after.document())
+        elif was_in and before is not None:
+            gone = change.kind is store.ChangeKind.DELETED
+            # Who leaves the selection is told as the selection last saw it.
+            last = after if gone else before.with_version(change.version)
+            self.send("DELETED", last.document())
+
+    def start(self, timers: clock.Timers) -> None:
+        """Start the timers of bookmarks and of the end."""
+        self._timers = [timers.later(self.options.seconds, self._expire)]
+        if self.options.bookmarks:
+            self._remind(timers)
+
+    def bookmark(self, annotations: objects.JsonObject | None = None) -> None:
+        """Tell the client how far it is."""
+        resource = self.options.selection.resource
+        metadata: objects.JsonObject = {
+            "resourceVersion": str(self._hub.version()),
+            "creationTimestamp": None,
+        }
+        if annotations:
+            metadata["annotations"] = annotations
+        body = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+        self.send("BOOKMARK", objects.to_json(body))
+
+    def _remind(self, timers: clock.Timers) -> None:
+        def remind() -> None:
+            self.bookmark()
+            self._remind(timers)
+
+        self._timers[1:] = [timers.later(BOOKMARK_SECONDS, remind)]
+
+    def _expire(self) -> None:
+        if self.options.bookmarks:
+            self.bookmark()
+        self.close()
+
+    async def _wait(self) -> None:
+        while not self._lines and not self._closed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Hub:
+    """The open watches; pods' watches of one node hear only what concerns that node."""
+
+    def __init__(self, objects_store: store.Store, timers: clock.Timers) -> None:
+        self._store = objects_store
+        self._timers = timers
+        self._open: dict[tuple[resources.Resource, str | None], dict[Watcher, None]] = {}
+        objects_store.observe(self._tell)
+
+    def version(self) -> int:
+        """The current resourceVersion."""
+        return self._store.version
+
+    def open(
+        self, options: WatchOptions, initial: Callable[[], Iterable[objects.Stored]]
+    ) -> Watcher:
+        """Start a watch; ``initial`` gives the selected objects when it starts from now."""
+        watcher = Watcher(self, options)
+        resource = options.selection.resource
+        if options.since is None:
+            for stored in initial():
+                watcher.send("ADDED", stored.document())
+            if options.initial_bookmark:
+                watcher.bookmark({"k8s.io/initial-events-end": "true"})
+        elif options.since < self._store.floor(resource):
+            floor = self._store.floor(resource)
+            refusal = statuses.expired(f"too old resource version: {options.since} ({floor})")
+            watcher.send("ERROR", objects.to_json(refusal.status()))
+            watcher.close()
+            return watcher
+        else:
+            for change in self._store.changes_since(resource, options.since):
+                watcher.offer(change)
+        self._open.setdefault(self._place(options), {})[watcher] = None
+        watcher.start(self._timers)
+        return watcher
+
+    def forget(self, watcher: Watcher) -> None:
+        """Tell the watcher no more."""
+        self._open.get(self._place(watcher.options), {}).pop(watcher, None)
+
+    def drop_all(self) -> None:
+        """End every watch, as an API server does that stops."""
+        for watchers in list(self._open.values()):
+            for watcher in list(watchers):
+                watcher.close()
+
+    @property
+    def count(self) -> int:
+        """How many watches are open."""
+        return sum(len(watchers) for watchers in self._open.values())
+
+    @staticmethod
+    def _place(options: WatchOptions) -> tuple[resources.Resource, str | None]:
+        resource = options.selection.resource
+        node = options.selection.fields.exact("spec.nodeName")
+        return resource, node if resource is resources.PODS else None
+
+    def _tell(self, change: store.Change) -> None:
+        resource = change.resource
+        places: list[str | None] = [None]
+        if resource is resources.PODS:
+            states = [change.after] if change.before is None else [change.before, change.after]
+            places += sorted({pod.node_name for pod in states})
+        for place in places:
+            for watcher in list(self._open.get((resource, place), ())):
+                watcher.offer(change)

@@ -1,0 +1,301 @@
+"""A whole cluster: the store, its controllers, and the methods that make and break a world."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from queue_processor.simulator.kube import (
+    clock,
+    collection,
+    deletion,
+    disruption,
+    history,
+    kubelet,
+    listing,
+    manifests,
+    nodelife,
+    objects,
+    replicasets,
+    resources,
+    scheduler,
+    settings,
+    store,
+    watches,
+)
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Mapping, Sequence
+
+_SEED = store.Actor("seed", store.Cause.SEED)
+_CLOUD = store.Actor("cloud-node-lifecycle-controller", store.Cause.CONTROLLER)
+
+
+class Cluster:
+    """A cluster in process.
+
+    Everything happens on one event loop; the methods are plain calls and may come before the
+    loop runs. ``now`` stamps objects and history: real UTC by default, ``clock.LoopClock`` for
+    virtual time.
+    """
+
+    def __init__(
+        self,
+        delays: settings.Settings | None = None,
+        now: Callable[[], dt.datetime] = clock.utc_now,
+    ) -> None:
+        self.settings = delays if delays is not None else settings.Settings()
+        self.timers = clock.Timers()
+        self.names = manifests.Names()
+        self.store = store.Store(now, self.settings.log_size)
+        self.history = history.History(self.store)
+        self.deletions = deletion.Deletions(self.store)
+        self.listing = listing.Listing(self.store)
+        self._wire()
+        for namespace in ("default", "kube-system"):
+            self.add_namespace(namespace)
+
+    def _wire(self) -> None:
+        timers, held, removing = self.timers, self.store, self.deletions
+        held.observe(self.history.on_change)
+        self.kubelets = kubelet.Kubelets(held, timers, removing, self.history, self.settings)
+        self.disruption = disruption.Disruption(held, timers, self.history, self.settings)
+        for controller in (
+            replicasets.ReplicaSets(held, timers, removing, self.names),
+            scheduler.Scheduler(held, timers),
+            self.kubelets,
+            self.disruption,
+            nodelife.NodeLife(held, timers, self.kubelets),
+            nodelife.TaintEviction(held, timers, removing),
+            collection.PodCollector(held, timers, removing, self.settings),
+            collection.NamespaceCollector(held, timers, removing),
+            collection.Attachments(held, timers, self.settings),
+        ):
+            held.observe(controller.on_change)
+        self.hub = watches.Hub(held, timers)
+
+    # Watching and history
+
+    def subscribe(self, callback: Callable[[store.Change], None]) -> Callable[[], None]:
+        """Call back at every change, at once; returns what ends it. It must not write."""
+        return self.store.observe(callback)
+
+    def compact(self) -> None:
+        """Forget all history: older watches and paged lists get 410 Expired."""
+        self.store.compact()
+
+    def drop_watches(self) -> None:
+        """End every open watch."""
+        self.hub.drop_all()
+
+    # Nodes
+
+    def add_node(
+        self,
+        name: str,
+        *,
+        instance_id: str,
+        zone: str = "us-east-1a",
+        labels: Mapping[str, str] | None = None,
+        ready: bool = True,
+        max_pods: int = 110,
+    ) -> objects.Stored:
+        """Add a node with ``providerID`` ``aws:///{zone}/{instance_id}``."""
+        all_labels = {
+            "kubernetes.io/arch": "amd64",
+            "kubernetes.io/hostname": name,
+            "kubernetes.io/os": "linux",
+            "node.kubernetes.io/instance-type": "m7i.large",
+            "topology.kubernetes.io/region": zone[:-1],
+            "topology.kubernetes.io/zone": zone,
+        } | dict(labels or {})
+        provider_id = f"aws:///{zone}/{instance_id}"
+        now = self.store.now()
+        body = manifests.node(provider_id, all_labels, now, max_pods=max_pods)
+        node = self.store.create(resources.NODES, ("", name), body)
+        return node if ready else self.set_ready(name, ready=False)
+
+    def remove_node(self, name: str) -> None:
+        """Remove the Node, as the cloud controller does when the instance is gone.
+
+        Its kubelet ends with it; its pods are removed ``orphan_seconds`` later.
+        """
+        self.kubelets.kill(name)
+        with self.store.acting(_CLOUD):
+            self.deletions.delete(self._node(name), deletion.DeleteOptions())
+
+    def set_ready(self, name: str, *, ready: bool) -> objects.Stored:
+        """Let the kubelet say that the node is Ready, or that it is not."""
+        return self._set_ready(name, "True" if ready else "False")
+
+    def kill_kubelet(self, name: str) -> None:
+        """Let the kubelet die: Ready becomes Unknown, pods there stay Terminating for ever."""
+        self.kubelets.kill(name)
+        if self.settings.node_grace_seconds:
+            self.timers.later(self.settings.node_grace_seconds, lambda: self._if_still_dead(name))
+        else:
+            self._set_ready(name, "Unknown")
+
+    def revive_kubelet(self, name: str) -> None:
+        """Start a killed kubelet again."""
+        self.kubelets.revive(name)
+        self._set_ready(name, "True")
+
+    def _if_still_dead(self, name: str) -> None:
+        if self.kubelets.is_dead(name) and self.store.node(name) is not None:
+            self._set_ready(name, "Unknown")
+
+    def _set_ready(self, name: str, status: str) -> objects.Stored:
+        node = self._node(name)
+        condition = manifests.node_ready(status, self.store.now())
+        with self.store.acting(kubelet.ACTOR):
+            changed = objects.with_conditions(node.status, condition)
+            return self.store.update(node, node.body | {"status": changed})
+
+    def _node(self, name: str) -> objects.Stored:
+        node = self.store.node(name)
+        if node is None:
+            raise LookupError(f"no node {name!r}")
+        return node
+
+    # Namespaces
+
+    def add_namespace(self, name: str) -> objects.Stored:
+        """Add a namespace."""
+        body: objects.JsonObject = {
+            "metadata": {"labels": {"kubernetes.io/metadata.name": name}},
+            "spec": {"finalizers": ["kubernetes"]},
+            "status": {"phase": "Active"},
+        }
+        return self.store.create(resources.NAMESPACES, ("", name), body)
+
+    def terminate_namespace(self, name: str) -> None:
+        """Delete a namespace: its pods end gracefully, creates and evictions in it get 403."""
+        found = self.store.get(resources.NAMESPACES, "", name)
+        if found is None:
+            raise LookupError(f"no namespace {name!r}")
+        self.deletions.delete(found, deletion.DeleteOptions())
+
+    # Workloads
+
+    def add_replica_set(  # noqa: PLR0913 - a row of independent facts, all but the name optional
+        self,
+        name: str,
+        *,
+        replicas: int,
+        labels: Mapping[str, str],
+        namespace: str = "default",
+        grace_seconds: int = 30,
+        exit_seconds: float | None = None,
+        startup_seconds: float | None = None,
+        volumes: Sequence[str] = (),
+        nodes: Sequence[str] | None = None,
+        pod: manifests.PodSpec | None = None,
+    ) -> objects.Stored:
+        """Add a ReplicaSet.
+
+        With ``nodes`` its pods run there, in turn, and are Ready at once; without, the
+        controllers make and place them. ``volumes`` are claims that all its pods share. ``pod``
+        gives the template as a whole, instead of the arguments that describe the pods.
+        """
+        spec = pod or manifests.PodSpec(
+            labels=labels,
+            grace_seconds=grace_seconds,
+            exit_seconds=exit_seconds,
+            startup_seconds=startup_seconds,
+            volumes=volumes,
+        )
+        body: objects.JsonObject = {
+            "metadata": {"labels": dict(labels)},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": dict(labels)},
+                "template": dataclasses.replace(spec, labels=labels).template(),
+            },
+        }
+        owner = self.store.create(resources.REPLICA_SETS, (namespace, name), body)
+        for index in range(replicas if nodes else 0):
+            node = (nodes or ())[index % len(nodes or ())]
+            replicasets.create_replica(self.store, self.names, owner, node)
+        return owner
+
+    def add_daemon_set(
+        self,
+        name: str,
+        *,
+        labels: Mapping[str, str],
+        nodes: Sequence[str],
+        namespace: str = "kube-system",
+    ) -> objects.Stored:
+        """Add a DaemonSet with a running pod on each of the nodes; nothing replaces them."""
+        spec = manifests.PodSpec(labels=labels, tolerations=[{"operator": "Exists"}])
+        body: objects.JsonObject = {
+            "metadata": {"labels": dict(labels)},
+            "spec": {"selector": {"matchLabels": dict(labels)}, "template": spec.template()},
+            "status": {"desiredNumberScheduled": len(nodes)},
+        }
+        owner = self.store.create(resources.DAEMON_SETS, (namespace, name), body)
+        for node in nodes:
+            pod_name = f"{name}-{self.names.suffix()}"
+            self.add_pod(pod_name, namespace=namespace, node=node, spec=spec, owner=owner)
+        return owner
+
+    def add_pod(  # noqa: PLR0913 - a row of independent facts, all but the name optional
+        self,
+        name: str,
+        *,
+        namespace: str = "default",
+        node: str = "",
+        spec: manifests.PodSpec | None = None,
+        owner: objects.Stored | None = None,
+        phase: str = "Running",
+        ready: bool = True,
+        mirror: bool = False,
+    ) -> objects.Stored:
+        """Add one pod, bare or with an owner that controls it.
+
+        With a node it is there in the given phase: ``Running`` (and Ready, or not), ``Pending``
+        (the kubelet will start it), ``Succeeded`` or ``Failed``. Without, it waits for the
+        scheduler. ``mirror`` makes it the mirror of a static pod.
+        """
+        body = (spec or manifests.PodSpec()).template()
+        metadata = body["metadata"]
+        if mirror:
+            mark = {manifests.MIRROR_ANNOTATION: name}
+            metadata["annotations"] = metadata.get("annotations", {}) | mark
+        if owner is not None:
+            metadata["ownerReferences"] = [manifests.owner(owner)]
+        body = manifests.with_pod_defaults(body)
+        now = self.store.now()
+        if node:
+            body = manifests.bound(body, node, now)
+        if node and phase != "Pending":
+            body = manifests.running(body, now)
+            if phase != "Running":
+                body = manifests.unready(body, now, "PodCompleted")
+            elif not ready:
+                body = manifests.unready(body, now, "ContainersNotReady")
+            body["status"]["phase"] = phase
+        return self.store.create(resources.PODS, (namespace, name), body)
+
+    def add_budget(
+        self,
+        name: str,
+        *,
+        match_labels: Mapping[str, str],
+        namespace: str = "default",
+        min_available: int | str | None = None,
+        max_unavailable: int | str | None = None,
+        unhealthy_policy: str | None = None,
+    ) -> objects.Stored:
+        """Add a PodDisruptionBudget; amounts are numbers or percentages like ``"50%"``."""
+        spec: objects.JsonObject = {"selector": {"matchLabels": dict(match_labels)}}
+        if min_available is not None:
+            spec["minAvailable"] = min_available
+        if max_unavailable is not None:
+            spec["maxUnavailable"] = max_unavailable
+        if unhealthy_policy is not None:
+            spec["unhealthyPodEvictionPolicy"] = unhealthy_policy
+        body = {"metadata": {}, "spec": spec}
+        return self.store.create(resources.BUDGETS, (namespace, name), body)

@@ -1,0 +1,139 @@
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from queue_processor.simulator.aws import events, policies, simulator
+
+if TYPE_CHECKING:
+    from types_boto3_events import EventBridgeClient
+
+    from tests.simulator.aws.conftest import Queue
+
+SPOT = {"source": ["aws.ec2"], "detail-type": ["EC2 Spot Instance Interruption Warning"]}
+
+
+@pytest.fixture(scope="module")
+def bridge(running: simulator.AwsSimulator) -> "Iterator[EventBridgeClient]":
+    client = running.session.client("events", endpoint_url=running.endpoint_url)
+    yield client
+    client.close()
+
+
+def connect(
+    bridge: "EventBridgeClient", queue: "Queue", *, permits: str = "arn:aws:events:*", **rule: str
+) -> None:
+    bridge.put_rule(Name="spot", EventPattern=json.dumps(SPOT), **rule)  # type: ignore[arg-type] # a state as text
+    bridge.put_targets(Rule="spot", Targets=[{"Id": "queue", "Arn": queue.arn}])
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue.arn,
+        "Condition": {"ArnLike": {"aws:SourceArn": permits}},
+    }
+    queue.client.set_queue_attributes(
+        QueueUrl=queue.url,
+        Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": [statement]})},
+    )
+
+
+def bodies(aws: simulator.AwsSimulator, queue: "Queue") -> list[Any]:
+    return [json.loads(message.body) for message in aws.contents(queue.url)]
+
+
+def test_an_event_of_a_service_arrives_as_it_is(
+    aws: simulator.AwsSimulator, bridge: "EventBridgeClient", queue: "Queue"
+) -> None:
+    connect(bridge, queue)
+    event = events.spot_interruption("i-1")
+
+    aws.put_events([event, events.rebalance_recommendation("i-1")])
+
+    assert bodies(aws, queue) == [event]
+
+
+def test_an_event_that_was_put_has_account_region_and_time(
+    aws: simulator.AwsSimulator, bridge: "EventBridgeClient", queue: "Queue"
+) -> None:
+    connect(bridge, queue)
+    entry = {
+        "Source": "aws.ec2",
+        "DetailType": "EC2 Spot Instance Interruption Warning",
+        "Detail": json.dumps({"instance-id": "i-1", "instance-action": 'say "stop"'}),
+    }
+
+    answer = bridge.put_events(Entries=[entry])  # type: ignore[list-item] # a plain dictionary
+
+    (event,) = bodies(aws, queue)
+    assert set(event) == set(events.spot_interruption("i-1"))
+    assert (event["account"], event["region"]) == ("123456789012", "us-east-1")
+    assert event["id"] == answer["Entries"][0]["EventId"]
+    assert event["time"].endswith("Z")
+    assert event["detail"]["instance-action"] == 'say "stop"'
+
+
+def test_a_disabled_rule_delivers_nothing(
+    aws: simulator.AwsSimulator, bridge: "EventBridgeClient", queue: "Queue"
+) -> None:
+    connect(bridge, queue, State="DISABLED")
+
+    aws.put_event(events.spot_interruption("i-1"))
+
+    assert bodies(aws, queue) == []
+
+
+def test_a_queue_whose_policy_names_another_rule_gets_nothing(
+    aws: simulator.AwsSimulator, bridge: "EventBridgeClient", queue: "Queue"
+) -> None:
+    connect(bridge, queue, permits="arn:aws:events:us-east-1:123456789012:rule/other")
+
+    aws.put_event(events.spot_interruption("i-1"))
+
+    assert bodies(aws, queue) == []
+
+
+def test_a_queue_that_is_gone_does_not_trouble_the_sender(
+    aws: simulator.AwsSimulator, bridge: "EventBridgeClient", queue: "Queue"
+) -> None:
+    connect(bridge, queue)
+    queue.client.delete_queue(QueueUrl=queue.url)
+
+    aws.put_event(events.spot_interruption("i-1"))
+
+
+class TestPolicies:
+    RULE = "arn:aws:events:us-east-1:123456789012:rule/spot"
+
+    def allows(self, *statements: dict[str, object]) -> bool:
+        return policies.allows_rule(json.dumps({"Statement": statements}), self.RULE)
+
+    def allow(self, **changes: object) -> dict[str, object]:
+        return {
+            "Effect": "Allow",
+            "Principal": {"Service": ["events.amazonaws.com"]},
+            "Action": "sqs:*",
+            **changes,
+        }
+
+    def test_no_policy_allows_nothing(self) -> None:
+        assert not policies.allows_rule(None, self.RULE)
+
+    def test_the_service_is_allowed_by_name(self) -> None:
+        assert self.allows(self.allow())
+        assert not self.allows(self.allow(Principal={"Service": "sns.amazonaws.com"}))
+        assert not self.allows(self.allow(Principal={"AWS": "123456789012"}))
+
+    def test_another_action_allows_nothing(self) -> None:
+        assert not self.allows(self.allow(Action=["sqs:ReceiveMessage"]))
+
+    def test_a_condition_that_is_not_understood_allows_nothing(self) -> None:
+        assert not self.allows(self.allow(Condition={"NotIpAddress": {"aws:SourceIp": "1.2.3.4"}}))
+
+    def test_a_refusal_wins(self) -> None:
+        refusal = self.allow(Effect="Deny", Principal="*")
+        tls = refusal | {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+
+        assert not self.allows(self.allow(), refusal)
+        assert self.allows(self.allow(), tls)
