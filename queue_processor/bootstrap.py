@@ -26,22 +26,18 @@ from queue_processor.adapters.kube.narrator import KubeNarrator
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
-from queue_processor.controller.consumer import Consumer
+from queue_processor.controller import assembly
+from queue_processor.controller.assembly import Parts
 from queue_processor.controller.directory import NodeDirectory
-from queue_processor.controller.drainer import Cluster, DrainOptions
-from queue_processor.controller.gate import RequestGate
-from queue_processor.controller.keepalive import Keepalive
-from queue_processor.controller.leadership import Leadership, LeaseTimes
-from queue_processor.controller.processor import Processor
-from queue_processor.controller.worker import NodeWorkers
 from queue_processor.domain import errors, selectors
 from queue_processor.observability import metrics, server
 from queue_processor.observability.health import Vitals
-from queue_processor.settings import OnDeadline, OnSoftTimeout, Settings
+from queue_processor.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
-_START_LIMIT_SECONDS = 13.0
+_AWS_START_SECONDS = 7.0
+_KUBE_START_SECONDS = 6.0
 _FLUSH_LIMIT_SECONDS = 1.0
 _AWS_THREADS = 8
 
@@ -78,22 +74,37 @@ async def run(settings: Settings) -> None:
     """
     vitals = Vitals()
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(
+        http = await stack.enter_async_context(contextlib.AsyncExitStack())
+        await http.enter_async_context(
             server.serving(settings.http.host, settings.http.port, vitals=vitals)
         )
         directory = NodeDirectory()
-        try:
-            async with asyncio.timeout(_START_LIMIT_SECONDS):
-                aws = await _open_aws(settings)
-                cluster = await stack.enter_async_context(_open_kube(settings))
-                await _fill(directory, cluster.nodes)
-        except TimeoutError as cause:
-            raise errors.ConfigurationFault(
-                f"AWS or the API server did not answer within {_START_LIMIT_SECONDS:.0f} s"
-            ) from cause
+        async with _within(_AWS_START_SECONDS, "AWS"):
+            aws = await _open_aws(settings)
+        async with _within(_KUBE_START_SECONDS, "the Kubernetes API server"):
+            cluster = await stack.enter_async_context(_open_kube(settings))
+            await _fill(directory, cluster.nodes)
         vitals.is_ready = True
-        operator = _assemble(settings, aws=aws, cluster=cluster, directory=directory, vitals=vitals)
+        lead = assembly.assemble(
+            settings,
+            _parts(settings, aws, cluster),
+            directory=directory,
+            vitals=vitals,
+            clock=utc_now,
+        )
+        operator = Operator(lead=lead, cluster=cluster, queue=aws.queue, http=http)
         await _run_beside_kopf(operator, cluster, directory)
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float, whom: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as cause:
+        raise errors.ConfigurationFault(
+            f"{whom} did not answer within {seconds:.0f} s; check endpoints and the network"
+        ) from cause
 
 
 async def _open_aws(settings: Settings) -> _Aws:
@@ -149,7 +160,8 @@ async def _fill(directory: NodeDirectory, nodes: KubeNodes) -> None:
             directory.put(node)
     except errors.QueueProcessorError as fault:
         raise errors.ConfigurationFault(
-            f"Kubernetes: the nodes cannot be listed: {fault}"
+            f"Kubernetes: the nodes cannot be listed: {fault}; check that KUBECONFIG names a cluster that can"
+            " be reached, and that the account may list nodes"
         ) from fault
     metrics.NODES_INDEXED.set(len(directory))
     _log.info("nodes_indexed", nodes=len(directory))
@@ -164,10 +176,12 @@ class Operator:
         lead: Callable[[], Awaitable[None]],
         cluster: _Kube,
         queue: SqsQueue,
+        http: contextlib.AsyncExitStack,
     ) -> None:
         self._lead = lead
         self._cluster = cluster
         self._queue = queue
+        self._http = http
         self._is_asked_to_stop = asyncio.Event()
 
     def ask_to_stop(self) -> None:
@@ -195,6 +209,8 @@ class Operator:
                 async with asyncio.timeout(_FLUSH_LIMIT_SECONDS):
                     await self._cluster.narrator.flush()
             await self._queue.close()
+            # kopf waits for every task that it did not start, open connections among them.
+            await self._http.aclose()
             for helper in helpers:
                 helper.cancel()
         _log.info("stopped")
@@ -204,92 +220,20 @@ async def _call(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-def _assemble(
-    settings: Settings, *, aws: _Aws, cluster: _Kube, directory: NodeDirectory, vitals: Vitals
-) -> Operator:
-    leadership = _leadership(settings, cluster, vitals)
-    keepalive = Keepalive(
-        queue=aws.queue,
-        lifecycle=aws.lifecycle,
-        visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
-        clock=utc_now,
-    )
-    workers = NodeWorkers(
-        cluster=Cluster(
-            nodes=cluster.nodes,
-            pods=KubePods(cluster.api),
-            volumes=KubeVolumes(cluster.api),
-            narrator=cluster.narrator,
-            directory=directory,
-            requests=RequestGate(
-                settings.kubernetes.requests_in_flight,
-                may_write=_always if leadership is None else leadership.is_held,
-            ),
-        ),
-        options=_drain_options(settings, cluster.own_namespace),
-        taint_effect=settings.drain.taint_effect.value,
-        uncordons_on_soft_timeout=settings.drain.on_soft_timeout is OnSoftTimeout.UNCORDON,
-        clock=utc_now,
-    )
-    processor = Processor(
-        directory=directory,
-        workers=workers,
-        keepalive=keepalive,
-        managed=aws.managed,
-        decisions=settings.policy(),
-        clock=utc_now,
-    )
-    consumer = Consumer(
-        queue=aws.queue,
-        lifecycle=aws.lifecycle,
-        processor=processor,
-        keepalive=keepalive,
-        max_in_flight=settings.sqs.max_in_flight,
-        vitals=vitals,
-    )
-
-    async def lead() -> None:
-        if leadership is None:
-            await consumer.run()
-        else:
-            await leadership.run(consumer.run)
-
-    return Operator(lead=lead, cluster=cluster, queue=aws.queue)
-
-
-def _always() -> bool:
-    return True
-
-
-def _leadership(settings: Settings, cluster: _Kube, vitals: Vitals) -> Leadership | None:
+def _parts(settings: Settings, aws: _Aws, cluster: _Kube) -> Parts:
     chosen = settings.leader_election
-    if not chosen.enabled:
-        return None
-    return Leadership(
-        leases=KubeLeases(
-            cluster.api,
-            namespace=chosen.namespace or cluster.own_namespace or "default",
-            name=chosen.lease_name,
-        ),
+    namespace = chosen.namespace or cluster.own_namespace or "default"
+    return Parts(
+        queue=aws.queue,
+        lifecycle=aws.lifecycle,
+        managed=aws.managed,
+        nodes=cluster.nodes,
+        pods=KubePods(cluster.api),
+        volumes=KubeVolumes(cluster.api),
+        leases=KubeLeases(cluster.api, namespace=namespace, name=chosen.lease_name),
+        narrator=cluster.narrator,
         identity=cluster.identity,
-        times=LeaseTimes(
-            duration=dt.timedelta(seconds=chosen.lease_duration_seconds),
-            renew_deadline=dt.timedelta(seconds=chosen.renew_deadline_seconds),
-            retry_period=dt.timedelta(seconds=chosen.retry_period_seconds),
-        ),
-        vitals=vitals,
-        clock=utc_now,
-    )
-
-
-def _drain_options(settings: Settings, own_namespace: str | None) -> DrainOptions:
-    drain, own_name = settings.drain, settings.kubernetes.pod_name
-    return DrainOptions(
-        overrides=drain.on_deadline is OnDeadline.DELETE,
-        force_margin=dt.timedelta(seconds=drain.force_margin_seconds),
-        volume_timeout=dt.timedelta(seconds=drain.volume_detach_timeout_seconds),
-        declares_out_of_service=drain.out_of_service_taint,
-        own_pod=(own_namespace, own_name) if own_namespace and own_name else None,
+        own_namespace=cluster.own_namespace,
     )
 
 

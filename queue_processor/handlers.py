@@ -74,12 +74,25 @@ def registry(
 
     @kopf.on.event("nodes", registry=handlers)
     async def node_changed(event: kopf.RawEvent, **_: object) -> None:
-        node: JsonObject = {**event["object"]}
-        view = None if event["type"] == "DELETED" else reader.view_of(node)
-        if view is None:
-            directory.remove(NodeName(node["metadata"]["name"]))
-        else:
-            directory.put(view)
-        metrics.NODES_INDEXED.set(len(directory))
+        take_in(event["type"], {**event["object"]}, reader=reader, directory=directory)
 
     return handlers
+
+
+def take_in(
+    change: str | None, node: JsonObject, *, reader: NodeReader, directory: NodeDirectory
+) -> None:
+    """Bring the index up to date with one watch event about a node.
+
+    Args:
+        change: ADDED, MODIFIED or DELETED; None for a node of the first list.
+        node: The Node as the event has it.
+        reader: Tells what the node is to us.
+        directory: The index.
+    """
+    view = None if change == "DELETED" else reader.view_of(node)
+    if view is None:
+        directory.remove(NodeName(node["metadata"]["name"]))
+    else:
+        directory.put(view)
+    metrics.NODES_INDEXED.set(len(directory))

@@ -8,6 +8,7 @@ identity; in-cluster account, KUBECONFIG) and do not show here.
 
 import datetime as dt
 import enum
+import json
 import os
 import pathlib
 import re
@@ -20,16 +21,22 @@ import pydantic_settings
 import yaml
 from pydantic import Field
 
-from queue_processor.domain import deadlines, errors, policy
+from queue_processor.domain import deadlines, errors, policy, selectors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.plan import Action
 
 ENVIRONMENT_PREFIX = "QUEUE_PROCESSOR_"
 CONFIG_VARIABLE = "QUEUE_PROCESSOR_CONFIG"
 
-# Kubernetes gives every pod variables like these for a Service named queue-processor.
+# Kubernetes gives every pod variables like these for a Service named queue-processor, or
+# queue-processor-metrics. A NAME_PORT is told from a misspelt setting by its value.
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-_SERVICE_VARIABLE = re.compile(r"QUEUE_PROCESSOR_(SERVICE_(HOST|PORT.*)|PORT(_.*)?)")
+_SERVICE_VARIABLE = re.compile(
+    r"QUEUE_PROCESSOR_(\w+_)?"
+    r"(SERVICE_(HOST|PORT(_\w+)?)=|PORT=(tcp|udp|sctp)://|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=).*"
+)
+
+_LAST_PORT = 65_535
 
 DrainAction: TypeAlias = Literal[Action.CORDON_AND_DRAIN, Action.CORDON, Action.IGNORE]
 LaunchAction: TypeAlias = Literal[Action.AWAIT_READY, Action.IGNORE]
@@ -216,6 +223,13 @@ class HttpSettings(_Group):
         description="HOST:PORT; port 0 takes any free one and logs which.",
     )
 
+    @pydantic.field_validator("bind")
+    @classmethod
+    def _has_port(cls, bind: str) -> str:
+        if int(bind.rpartition(":")[2]) > _LAST_PORT:
+            raise ValueError(f"HOST:PORT is needed, with a port of 0 to {_LAST_PORT}")
+        return bind
+
     @property
     def host(self) -> str:
         """The address to listen on."""
@@ -288,6 +302,15 @@ class Settings(pydantic_settings.BaseSettings):
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
 
+    @pydantic.field_validator("node_selector")
+    @classmethod
+    def _is_selector(cls, text: str) -> str:
+        try:
+            selectors.parse(text)
+        except errors.ConfigurationFault as fault:
+            raise ValueError(str(fault)) from fault
+        return text
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -332,29 +355,45 @@ def load(config: pathlib.Path | None = None) -> Settings:
     if config is None and os.environ.get(CONFIG_VARIABLE):
         config = pathlib.Path(os.environ[CONFIG_VARIABLE])
     values = {} if config is None else _from_file(config)
-    unknown = [f"{name}: no such setting" for name in _unknown_variables()]
+    faults = [*_faults_of_variables()]
+    faults += [f"{key}: no such setting" for key in values if key not in Settings.model_fields]
+    known = {key: value for key, value in values.items() if key in Settings.model_fields}
     try:
-        settings = Settings(**values)
+        settings = Settings(**known)
     except pydantic.ValidationError as invalid:
-        raise SettingsFault("\n".join([*unknown, *_lines(invalid)])) from invalid
+        raise SettingsFault("\n".join([*faults, *_lines(invalid)])) from invalid
     except pydantic_settings.SettingsError as invalid:
-        raise SettingsFault(f"environment: {invalid}") from invalid
-    if unknown:
-        raise SettingsFault("\n".join(unknown))
+        raise SettingsFault("\n".join(faults or [f"environment: {invalid}"])) from invalid
+    if faults:
+        raise SettingsFault("\n".join(faults))
     return settings
 
 
-def _unknown_variables() -> Iterator[str]:
+def _faults_of_variables() -> Iterator[str]:
     """Variables that a person meant for us and that no setting reads."""
-    for name in sorted(os.environ):
-        if not name.startswith(ENVIRONMENT_PREFIX) or _SERVICE_VARIABLE.fullmatch(name):
+    for name, value in sorted(os.environ.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
             continue
-        group = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")[0]
-        if name != CONFIG_VARIABLE and group not in Settings.model_fields:
-            yield name
+        if _SERVICE_VARIABLE.fullmatch(f"{name}={value}"):
+            continue
+        key, _, rest = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        field = Settings.model_fields.get(key)
+        is_group = field is not None and isinstance(field.default, _Group)
+        if field is None or (rest and not is_group):
+            yield f"{name}: no such setting"
+        elif is_group and not rest and not _is_json(value):
+            yield f"{name}: {value!r} is not allowed: JSON, or variables like {name}__KEY"
 
 
-def _from_file(path: pathlib.Path) -> dict[str, Any]:
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _from_file(path: pathlib.Path) -> dict[object, Any]:
     try:
         loaded: object = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as cause:
@@ -381,4 +420,5 @@ def _lines(invalid: pydantic.ValidationError) -> Iterator[str]:
                 allowed = re.sub(r"<[^:]*: ('[^']*')>", r"\1", fault["msg"])
                 yield f"{key}: {fault['input']!r} is not allowed: {allowed}"
             case _:
-                yield f"{key}: {fault['input']!r} is not allowed: {fault['msg']}"
+                allowed = fault["msg"].removeprefix("Value error, ")
+                yield f"{key}: {fault['input']!r} is not allowed: {allowed}"

@@ -47,6 +47,13 @@ def run(config: ConfigOption = None) -> None:
     except errors.ConfigurationFault as fault:
         _log.error("cannot_start", cause=str(fault))
         raise typer.Exit(_FAILED) from fault
-    except BaseExceptionGroup as crash:
-        _log.exception("crashed", cause=str(crash.exceptions[0]))
+    except Exception as crash:
+        _log.exception("crashed", cause=str(_first_cause(crash)))
         raise typer.Exit(_FAILED) from crash
+
+
+def _first_cause(crash: Exception) -> BaseException:
+    cause: BaseException = crash
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause

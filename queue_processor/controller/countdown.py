@@ -71,7 +71,7 @@ class Countdown:
     @property
     def is_over(self) -> bool:
         """Whether the deadline has passed."""
-        return self._loop.time() >= self._ends_at
+        return self.left <= dt.timedelta()
 
     def tighten(self, deadline: Deadline) -> bool:
         """Take over another event's deadline where it rules; tells whether it does."""

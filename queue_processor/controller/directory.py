@@ -58,9 +58,11 @@ class NodeDirectory:
         """
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + limit.total_seconds()
-        while not holds(node := self.find(instance_id)) and loop.time() < ends_at:
+        left = limit
+        while not holds(node := self.find(instance_id)) and left > dt.timedelta():
             pulse = self._changes[instance_id]
-            await pulse.wait(dt.timedelta(seconds=ends_at - loop.time()))
+            await pulse.wait(left)
+            left = dt.timedelta(seconds=ends_at - loop.time())
             if not pulse.is_awaited:
                 self._changes.pop(instance_id, None)
         return node

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
 
@@ -23,6 +23,7 @@ _log = structlog.get_logger(__name__)
 
 _PROGRESS_INTERVAL_SECONDS = 10.0
 _TELLING_LIMIT_SECONDS = 5.0
+_CONFLICTS_IN_A_ROW = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +68,14 @@ class Drain:
         countdown: Countdown,
         cluster: Cluster,
         options: DrainOptions,
+        clock: ports.Clock,
     ) -> None:
         self._plan = plan
         self._node = node
         self._countdown = countdown
         self._cluster = cluster
         self._options = options
+        self._clock = clock
         self._reserve = countdown.left
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
@@ -121,7 +124,7 @@ class Drain:
     # Choose and evict.
 
     def _on_arrival(self, pod: PodView) -> None:
-        self._has_volumes = self._has_volumes or pod.has_volumes
+        self._has_volumes = self._has_volumes or bool(pod.claims)
         if not pod.is_terminating:
             self._start(self._evict(pod), f"evict {pod.ref} from")
 
@@ -174,7 +177,12 @@ class Drain:
                 return
             await self._countdown.changed.wait()
 
+    async def _until_listed(self) -> None:
+        while not self._pods.is_listed:
+            await self._countdown.changed.wait()
+
     async def _free_dead_node(self) -> None:
+        await self._until_listed()
         await self._cluster.directory.until(
             self._node.instance_id,
             lambda found: found is None or not found.is_ready,
@@ -184,17 +192,30 @@ class Drain:
 
     async def _declare_out_of_service(self) -> None:
         """Free the pods and volumes of the node, if it is certain that nothing runs there."""
-        node = self._cluster.directory.find(self._node.instance_id)
-        if node is None or node.is_ready or not self._pods.left:
+        for _ in range(_CONFLICTS_IN_A_ROW):
+            try:
+                node = await self._cluster.nodes.read(self._node.name)
+                if node is None or node.is_ready or not self._pods.left:
+                    return
+                await self._cluster.nodes.declare_out_of_service(node)
+            except errors.Conflict:
+                continue
+            except (errors.NotFound, errors.TemporaryFault, errors.PermanentFault) as fault:
+                _log.warning("node_not_declared", node=self._node.name, fault=str(fault))
+                return
+            _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
             return
-        await self._tell(self._cluster.nodes.declare_out_of_service(node))
-        _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
 
     async def _until_detached(self) -> None:
         limit = min(self._options.volume_timeout, self._countdown.left).total_seconds()
+        staying = {
+            (pod.ref.namespace, claim)
+            for pod in self._pods.staying.values()
+            for claim in pod.claims
+        }
         try:
             async with asyncio.timeout(max(limit, 0.0)):
-                await self._cluster.volumes.await_detached(self._node.name)
+                await self._cluster.volumes.await_detached(self._node.name, staying=staying)
         except TimeoutError:
             _log.warning("volumes_still_attached", node=self._node.name)
         except (errors.TemporaryFault, errors.PermanentFault) as fault:
@@ -217,8 +238,7 @@ class Drain:
 
     async def _show_progress(self) -> None:
         """Keep the condition on the node true, without a write for every pod."""
-        while not self._pods.is_listed:
-            await self._countdown.changed.wait()
+        await self._until_listed()
         self._cluster.narrator.about_node(
             self._node,
             self._plan.kind.reason,
@@ -226,11 +246,11 @@ class Drain:
             f" {self._countdown.deadline.at:%Y-%m-%d %H:%M:%S} UTC (event {self._plan.event_id})",
             is_warning=False,
         )
-        shown = None
+        began, shown = self._clock(), None
         while True:
             message = f"{len(self._pods.left)} of {self._pods.seen} pods left"
             if message != shown and self._pods.left:
-                await self._show(DrainProgress.IN_PROGRESS, message)
+                await self._show(DrainProgress.IN_PROGRESS, message, since=began)
                 shown = message
             await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
 
@@ -241,7 +261,8 @@ class Drain:
         message = f"{len(report.left)} of {self._pods.seen} pods left"
         if report.left:
             message += f": {', '.join(report.left[:10])}"
-        await self._show(DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED, message)
+        progress = DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED
+        await self._show(progress, message, since=self._clock())
         self._cluster.narrator.about_node(
             self._node,
             "Drained" if is_drained else "DrainStopped",
@@ -249,23 +270,23 @@ class Drain:
             is_warning=not is_drained,
         )
 
-    async def _show(self, progress: DrainProgress, message: str) -> None:
-        await self._tell(self._cluster.nodes.report(self._node, progress, message))
+    async def _show(self, progress: DrainProgress, message: str, *, since: dt.datetime) -> None:
+        await self._tell(
+            lambda: self._cluster.nodes.report(self._node, progress, message, since=since)
+        )
 
-    async def _tell(self, write: Coroutine[None, None, None]) -> None:
+    async def _tell(self, write: Callable[[], Awaitable[None]]) -> None:
         """Write something that a drain neither depends on nor waits long for."""
         try:
             async with (
                 asyncio.timeout(_TELLING_LIMIT_SECONDS),
                 self._cluster.requests.turn((gate.DRAIN, self._countdown.ends_at)),
             ):
-                await write
+                await write()
         except (
             TimeoutError,
-            errors.Conflict,
             errors.NotFound,
             errors.TemporaryFault,
             errors.PermanentFault,
         ) as fault:
-            write.close()
             _log.info("node_not_updated", node=self._node.name, fault=str(fault))

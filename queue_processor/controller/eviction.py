@@ -128,11 +128,10 @@ class Evictor:
         if eviction.retry_after is not None:
             delay = max(delay, eviction.retry_after)
         ends_at = loop.time() + delay.total_seconds()
-        while (remaining := ends_at - loop.time()) > 0 and not self._is_due(pod):
-            limit = dt.timedelta(seconds=remaining)
-            if self._rules_over_budgets:
-                limit = min(limit, self._until_due(pod))
+        while delay > dt.timedelta() and not self._is_due(pod):
+            limit = min(delay, self._until_due(pod)) if self._rules_over_budgets else delay
             await self._countdown.changed.wait(limit)
+            delay = dt.timedelta(seconds=ends_at - loop.time())
 
     async def _override(self, pod: PodView) -> None:
         grace = deadlines.MINIMUM_GRACE

@@ -20,6 +20,7 @@ class PodSet:
 
     Attributes:
         left: The pods that have to go and are still there, by uid.
+        staying: The pods that stay on the node, by uid.
         is_listed: Whether `left` is a statement about the node and not about us.
     """
 
@@ -44,6 +45,7 @@ class PodSet:
         self._arrived = arrived
         self._seen: set[str] = set()
         self.left: dict[str, PodView] = {}
+        self.staying: dict[str, PodView] = {}
         self.is_listed = False
         self._changed = changed
 
@@ -65,7 +67,8 @@ class PodSet:
                     async for change in changes:
                         attempt = 0
                         version = change.version
-                        self._take(change.pod, is_gone=change.is_gone)
+                        if change.pod is not None:
+                            self._take(change.pod, is_gone=change.is_gone)
                 attempt = 0
             except errors.WatchExpired:
                 version = None
@@ -87,6 +90,9 @@ class PodSet:
 
     def _take(self, pod: PodView, *, is_gone: bool) -> None:
         uid = pod.ref.uid
+        self.staying.pop(uid, None)
+        if not is_gone and pods.verdict_on(pod).is_kept:
+            self.staying[uid] = pod
         if is_gone or not pods.verdict_on(pod).is_moved:
             if self.left.pop(uid, None) is not None:
                 self._changed.fire()

@@ -6,7 +6,7 @@ again) besides the errors that its docstring names.
 
 import datetime as dt
 import enum
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
@@ -99,8 +99,16 @@ class Nodes(Protocol):
             NotFound: There is no such node any more.
         """
 
-    async def report(self, node: NodeView, progress: "DrainProgress", message: str) -> None:
+    async def report(
+        self, node: NodeView, progress: "DrainProgress", message: str, *, since: dt.datetime
+    ) -> None:
         """Write the drain conditions of a node.
+
+        Args:
+            node: The node.
+            progress: How its drain stands.
+            message: The same for people.
+            since: When it began to stand so.
 
         Raises:
             NotFound: There is no such node any more.
@@ -148,8 +156,13 @@ class Pods(Protocol):
 class Volumes(Protocol):
     """Volumes that are attached to nodes."""
 
-    async def await_detached(self, name: NodeName) -> None:
-        """Return when no volume is attached to the node."""
+    async def await_detached(self, name: NodeName, *, staying: Collection[tuple[str, str]]) -> None:
+        """Return when no volume is attached to the node but those of pods that stay.
+
+        Args:
+            name: The node.
+            staying: Namespace and name of the claims that the pods use that stay.
+        """
 
 
 class Leases(Protocol):

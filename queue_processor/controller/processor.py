@@ -101,6 +101,11 @@ class Processor:
             heartbeat_timeout = await self._keepalive.heartbeat_timeout(hook)
         if self._policy.action_for(event) is Action.AWAIT_READY:
             return await self._await_ready(event, instance_id, heartbeat_timeout)
+        return await self._act_on_node(event, instance_id, heartbeat_timeout)
+
+    async def _act_on_node(
+        self, event: InterruptionEvent, instance_id: InstanceId, heartbeat_timeout: dt.timedelta
+    ) -> Report:
         node = await self._directory.until(
             instance_id,
             lambda found: found is not None,
@@ -108,7 +113,7 @@ class Processor:
         )
         if node is None:
             return Report(instance_id=instance_id, ending=Ending.UNKNOWN_INSTANCE)
-        if self._managed is not None and not await self._managed.is_managed(instance_id):
+        if not await self._is_managed(instance_id):
             return Report(instance_id=instance_id, ending=Ending.NOT_MANAGED, node_name=node.name)
         plan = policy.plan_for(
             event,
@@ -120,9 +125,14 @@ class Processor:
         _log.info("plan", **dataclasses.asdict(plan))
         return await self._workers.carry_out(plan, node)
 
+    async def _is_managed(self, instance_id: InstanceId) -> bool:
+        return self._managed is None or await self._managed.is_managed(instance_id)
+
     async def _await_ready(
         self, event: InterruptionEvent, instance_id: InstanceId, heartbeat_timeout: dt.timedelta
     ) -> Report:
+        if not await self._is_managed(instance_id):
+            return Report(instance_id=instance_id, ending=Ending.NOT_MANAGED)
         deadline = deadlines.deadline_for(
             event,
             now=self._clock(),

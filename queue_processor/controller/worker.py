@@ -40,6 +40,7 @@ class NodeWork:
         self._cluster = cluster
         self._options = options
         self._taint_effect = taint_effect
+        self._clock = clock
         self._countdown = Countdown(plan.deadline, clock=clock)
         self._marking = asyncio.Lock()
         self._drain: asyncio.Task[Report] | None = None
@@ -91,6 +92,7 @@ class NodeWork:
                 countdown=self._countdown,
                 cluster=self._cluster,
                 options=self._options,
+                clock=self._clock,
             )
             self._drain = asyncio.create_task(drain.run(), name=f"drain {self._node.name}")
         return await asyncio.shield(self._drain)

@@ -78,9 +78,11 @@ class NodeView:
         if self.annotations.get(EVENT_ID_ANNOTATION) != event_id:
             return None
         try:
-            return dt.datetime.fromisoformat(self.annotations.get(DEADLINE_ANNOTATION, ""))
+            marked = dt.datetime.fromisoformat(self.annotations.get(DEADLINE_ANNOTATION, ""))
         except ValueError:
             return None
+        # People can write annotations too; ours has an offset.
+        return None if marked.tzinfo is None else marked
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

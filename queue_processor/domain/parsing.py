@@ -161,7 +161,7 @@ def _lifecycle(
         ),
         transition=transition,
         instance_id=instance_id,
-        token=token if isinstance(token, str) and token else None,
+        token=token if isinstance(token, str) and token and _is_unicode(token) else None,
     )
     kind = {
         events.LifecycleTransition.TERMINATING: EventKind.AUTOSCALING_TERMINATION,
@@ -188,7 +188,7 @@ def _health(envelope: _Envelope) -> _Parsed:
         return envelope.ignored(
             f"a Health event about {service[:40]!r}, category {category[:40]!r}"
         )
-    if str(detail.get("backupEvent", "false")).lower() == "true":
+    if detail.get("backupEvent") in ("true", "True", True):
         return envelope.ignored("the backup Region's copy of a Health event")
     instance_ids = _affected_instances(envelope)
     if not instance_ids:
@@ -259,7 +259,14 @@ def _name(fields: JsonObject, key: str) -> str:
     found = _text(fields, key)
     if not found:
         raise errors.MalformedMessage(f"{key}: empty")
+    if not _is_unicode(found):
+        raise errors.MalformedMessage(f"{key}: {found[:60]!r} is no Unicode text")
     return found
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether there is no half of a surrogate pair: JSON can spell it, no request can carry it."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _list(fields: JsonObject, key: str) -> list[object]:
@@ -313,7 +320,8 @@ def _read_time(text: str) -> dt.datetime | None:
     except ValueError:
         try:
             read = email.utils.parsedate_to_datetime(text)
-        except ValueError:
+        # A number of twenty digits is no field of a date, and the parser says so differently.
+        except (ValueError, OverflowError):
             return None
     try:
         return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)

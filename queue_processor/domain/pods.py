@@ -30,7 +30,7 @@ class PodView:
         grace: How long its containers may take to stop after SIGTERM.
         owner_kind: The kind of its controller, or None for a bare pod.
         is_terminating: It has been told to stop.
-        has_volumes: It uses a volume that may be attached to the node.
+        claims: The names of the volume claims that it uses, in its namespace.
     """
 
     ref: PodRef
@@ -40,7 +40,7 @@ class PodView:
     is_mirror: bool = False
     is_finished: bool = False
     is_terminating: bool = False
-    has_volumes: bool = False
+    claims: tuple[str, ...] = ()
 
 
 class PodVerdict(enum.StrEnum):
@@ -55,6 +55,11 @@ class PodVerdict(enum.StrEnum):
     def is_moved(self) -> bool:
         """Whether the drain waits until the pod is gone."""
         return self is PodVerdict.EVICT
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the pod goes on running on the node."""
+        return self in {PodVerdict.SKIP_MIRROR, PodVerdict.SKIP_DAEMON_SET}
 
 
 class EvictionGroup(enum.IntEnum):
@@ -104,11 +109,16 @@ class PodList:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PodChange:
-    """A pod that came or changed (`is_gone` false), or went."""
+    """A pod that came or changed (`is_gone` false), or went.
 
-    pod: PodView
+    Attributes:
+        pod: None when nothing happened but the version.
+        version: Where a watch that is lost goes on from.
+    """
+
+    pod: PodView | None
     version: str
-    is_gone: bool
+    is_gone: bool = False
 
 
 class EvictionAnswer(enum.StrEnum):

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 
 from queue_processor.domain import errors
 
-_KEY = r"(?P<key>[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?)"
-_VALUE = r"[A-Za-z0-9._-]*"
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_KEY = rf"(?P<key>(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_NAME})"
+_VALUE = rf"(?:{_NAME})?"
+_VALUES = rf"\s*{_VALUE}\s*(?:,\s*{_VALUE}\s*)*"
 _REQUIREMENTS = re.compile(r"(?:[^,(]|\([^)]*\))+")
-_SET = re.compile(rf"{_KEY}\s+(?P<operator>in|notin)\s*\((?P<values>[^()]*)\)")
+_SET = re.compile(rf"{_KEY}\s+(?P<operator>in|notin)\s*\((?P<values>{_VALUES})\)")
 _EQUALITY = re.compile(rf"{_KEY}\s*(?P<operator>==|=|!=)\s*(?P<value>{_VALUE})")
 _EXISTENCE = re.compile(rf"(?P<operator>!?)\s*{_KEY}")
 
@@ -64,12 +67,12 @@ def parse(text: str) -> LabelSelector:
         return LabelSelector()
     parts = _REQUIREMENTS.findall(text)
     if ",".join(parts) != text:
-        raise errors.ConfigurationFault(f"node_selector: {text!r} is no label selector")
+        raise errors.ConfigurationFault(f"{text!r} is no list of label requirements")
     return LabelSelector(tuple(_requirement(part.strip()) for part in parts))
 
 
 def _requirement(text: str) -> _Requirement:
-    if found := _SET.fullmatch(text):
+    if (found := _SET.fullmatch(text)) and found["values"].strip():
         values = frozenset(value.strip() for value in found["values"].split(","))
         return _Requirement(found["key"], _Operator(found["operator"]), values)
     if found := _EQUALITY.fullmatch(text):
@@ -79,4 +82,6 @@ def _requirement(text: str) -> _Requirement:
         return _Requirement(
             found["key"], _Operator.ABSENT if found["operator"] else _Operator.EXISTS
         )
-    raise errors.ConfigurationFault(f"node_selector: {text!r} is no requirement on a label")
+    raise errors.ConfigurationFault(
+        f"{text!r} is no label requirement such as a=b, a!=b, a in (b, c), a notin (b), a or !a"
+    )

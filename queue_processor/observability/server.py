@@ -12,6 +12,8 @@ from queue_processor.observability.health import Vitals
 
 _log = structlog.get_logger(__name__)
 
+_VITALS = web.AppKey("vitals", Vitals)
+
 
 @contextlib.asynccontextmanager
 async def serving(host: str, port: int, *, vitals: Vitals) -> AsyncIterator[int]:
@@ -21,7 +23,7 @@ async def serving(host: str, port: int, *, vitals: Vitals) -> AsyncIterator[int]
         ConfigurationFault: The address is taken, or is not ours.
     """
     app = web.Application()
-    app["vitals"] = vitals
+    app[_VITALS] = vitals
     app.add_routes(
         [
             web.get("/healthz", _healthz),
@@ -29,10 +31,10 @@ async def serving(host: str, port: int, *, vitals: Vitals) -> AsyncIterator[int]
             web.get("/metrics", _metrics),
         ]
     )
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, shutdown_timeout=1.0)
+        site = web.TCPSite(runner, host, port)
         try:
             await site.start()
         except OSError as cause:
@@ -47,14 +49,14 @@ async def serving(host: str, port: int, *, vitals: Vitals) -> AsyncIterator[int]
 
 
 async def _healthz(request: web.Request) -> web.Response:
-    stuck = request.app["vitals"].stuck()
+    stuck = request.app[_VITALS].stuck()
     if stuck:
         return web.Response(status=503, text=f"no progress: {', '.join(stuck)}\n")
     return web.Response(text="ok\n")
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    if not request.app["vitals"].is_ready:
+    if not request.app[_VITALS].is_ready:
         return web.Response(status=503, text="the node index is not complete\n")
     return web.Response(text="ok\n")
 

@@ -1,6 +1,7 @@
 """boto3 clients, configured the AWS way, and what is wrong when there can be none."""
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING
 
 import boto3
@@ -48,7 +49,9 @@ def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
         user_agent_extra="queue-processor",
     )
     try:
-        session = boto3.session.Session()
+        # The other SDKs, and the pods of EKS, name the Region like this; botocore does not.
+        # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
+        session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
         if session.get_credentials() is None:
             raise errors.ConfigurationFault(
                 "no AWS credentials: give the pod's service account an IAM role, or set"

@@ -64,7 +64,7 @@ class SqsQueue:
         self._clock = clock
         self._threads = threads
         self._polling = DaemonExecutor(1, name="receive")
-        self._poll: concurrent.futures.Future[list[ReceivedMessage]] | None = None
+        self._handing_back: concurrent.futures.Future[None] | None = None
         self._dead_letter_url: str | None = None
         self._hiding: Batcher[_Hide] = Batcher(self._hide_batch, linger=_LINGER)
         self._deleting: Batcher[str] = Batcher(self._delete_batch, linger=_LINGER)
@@ -78,17 +78,21 @@ class SqsQueue:
         try:
             self._dead_letter_url = await self._call("look up queue", self._look_up)
         except errors.QueueProcessorError as fault:
-            raise errors.ConfigurationFault(f"queue {self._queue_url}: {fault}") from fault
+            raise errors.ConfigurationFault(
+                f"the queue cannot be used: {fault}; check queue_url ({self._queue_url}), the"
+                " Region, and that the role allows sqs:GetQueueAttributes and sqs:GetQueueUrl"
+            ) from fault
         if self._dead_letter_url is None:
             _log.warning("queue_has_no_dead_letter_queue", queue_url=self._queue_url)
 
     async def receive(self) -> Sequence[ReceivedMessage]:
         """Wait for messages; what comes after a cancellation is handed back."""
-        poll = self._poll = self._polling.submit(self._receive)
+        poll = self._polling.submit(self._receive)
         try:
             return await asyncio.shield(asyncio.wrap_future(poll))
         except asyncio.CancelledError:
-            poll.add_done_callback(self._hand_back)
+            # The thread that receives does it, right after what cannot be cancelled.
+            self._handing_back = self._polling.submit(self._hand_back, poll)
             raise
 
     async def hide(self, receipt_handle: str, duration: dt.timedelta) -> None:
@@ -111,8 +115,8 @@ class SqsQueue:
 
     async def close(self) -> None:
         """Wait for the last receive, so that what it fetched is handed back."""
-        if self._poll is not None:
-            await asyncio.wait((asyncio.wrap_future(self._poll),))
+        if self._handing_back is not None:
+            await asyncio.wrap_future(self._handing_back)
 
     async def _call(self, name: str, function: Callable[[], _Result]) -> _Result:
         with faults.translated(name):
@@ -150,7 +154,7 @@ class SqsQueue:
         return [self._message(found) for found in answer.get("Messages", [])]
 
     def _hand_back(self, poll: "concurrent.futures.Future[list[ReceivedMessage]]") -> None:
-        if poll.cancelled() or poll.exception() is not None:
+        if poll.exception() is not None:
             return
         late = [(message.receipt_handle, 0) for message in poll.result()]
         if late:

@@ -21,6 +21,7 @@ _ANNOTATIONS = (
 # https://github.com/kubernetes/enhancements/issues/5683
 _IN_PROGRESS_CONDITION = "DrainInProgress"
 _DRAINED_CONDITION = "Drained"
+_CONDITION_MESSAGE_LIMIT = 1024
 
 
 class Progress(Protocol):
@@ -129,22 +130,26 @@ class KubeNodes:
             },
         )
 
-    async def report(self, node: NodeView, progress: Progress, message: str) -> None:
+    async def report(
+        self, node: NodeView, progress: Progress, message: str, *, since: dt.datetime
+    ) -> None:
         """Write the drain conditions, whose names are those of KEP-5683."""
-        is_in_progress = progress.name == "IN_PROGRESS"
-        is_drained = progress.name == "DRAINED"
+        truths = {
+            _IN_PROGRESS_CONDITION: progress.name == "IN_PROGRESS",
+            _DRAINED_CONDITION: progress.name == "DRAINED",
+        }
+        written = {
+            "reason": "".join(word.capitalize() for word in progress.name.split("_")),
+            "message": message[:_CONDITION_MESSAGE_LIMIT],
+            "lastTransitionTime": _time(since),
+            "lastHeartbeatTime": _time(self._clock()),
+        }
+        conditions = [
+            {"type": kind, "status": "True" if holds else "False", **written}
+            for kind, holds in truths.items()
+        ]
         await self._api.patch(
-            f"/api/v1/nodes/{node.name}/status",
-            {
-                "status": {
-                    "conditions": [
-                        self._condition(
-                            _IN_PROGRESS_CONDITION, progress, message, holds=is_in_progress
-                        ),
-                        self._condition(_DRAINED_CONDITION, progress, message, holds=is_drained),
-                    ]
-                }
-            },
+            f"/api/v1/nodes/{node.name}/status", {"status": {"conditions": conditions}}
         )
 
     async def declare_out_of_service(self, node: NodeView) -> None:
@@ -156,17 +161,6 @@ class KubeNodes:
         await self._write(
             node, {"metadata": {}, "spec": {"taints": _listed(node.tainted_with(taint))}}
         )
-
-    def _condition(self, kind: str, progress: Progress, message: str, *, holds: bool) -> JsonObject:
-        now = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {
-            "type": kind,
-            "status": "True" if holds else "False",
-            "reason": "".join(word.capitalize() for word in progress.name.split("_")),
-            "message": message[:1000],
-            "lastTransitionTime": now,
-            "lastHeartbeatTime": now,
-        }
 
     async def _write(self, node: NodeView, patch: JsonObject) -> NodeView:
         patch["metadata"]["resourceVersion"] = node.resource_version
@@ -194,3 +188,7 @@ def _listed(taints: Iterable[Taint]) -> list[JsonObject]:
         }
         for taint in taints
     ]
+
+
+def _time(moment: dt.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

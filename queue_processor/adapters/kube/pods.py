@@ -3,7 +3,7 @@
 import contextlib
 import datetime as dt
 import http
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from queue_processor.adapters.kube import api
 from queue_processor.adapters.kube.api import KubeApi
@@ -22,7 +22,6 @@ from queue_processor.domain.pods import (
 _PODS = "/api/v1/pods"
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
-_ATTACHED_VOLUMES = ("persistentVolumeClaim", "ephemeral", "csi")
 
 
 def view_of(pod: JsonObject) -> PodView:
@@ -38,10 +37,20 @@ def view_of(pod: JsonObject) -> PodView:
         is_mirror=_MIRROR_ANNOTATION in (metadata.get("annotations") or {}),
         is_finished=pod.get("status", {}).get("phase") in _FINISHED_PHASES,
         is_terminating="deletionTimestamp" in metadata,
-        has_volumes=any(
-            source in volume for volume in spec.get("volumes") or [] for source in _ATTACHED_VOLUMES
-        ),
+        claims=tuple(_claims(metadata["name"], spec.get("volumes") or [])),
     )
+
+
+def _claims(pod_name: str, volumes: list[JsonObject]) -> Iterator[str]:
+    """The claims behind volumes; an ephemeral one is named after the pod and the volume.
+
+    https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/#persistentvolumeclaim-naming
+    """
+    for volume in volumes:
+        if "persistentVolumeClaim" in volume:
+            yield volume["persistentVolumeClaim"]["claimName"]
+        elif "ephemeral" in volume:
+            yield f"{pod_name}-{volume['name']}"
 
 
 class KubePods:
@@ -99,12 +108,10 @@ class KubePods:
 
 async def _changes(events: AsyncIterator[JsonObject]) -> AsyncIterator[PodChange]:
     async for event in events:
-        if event["type"] == "BOOKMARK":
-            continue
-        pod = event["object"]
+        found = event["object"]
         yield PodChange(
-            pod=view_of(pod),
-            version=pod["metadata"]["resourceVersion"],
+            pod=None if event["type"] == "BOOKMARK" else view_of(found),
+            version=found["metadata"]["resourceVersion"],
             is_gone=event["type"] == "DELETED",
         )
 

@@ -1,6 +1,7 @@
 """Volumes that are attached to nodes."""
 
 import contextlib
+from collections.abc import Collection
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.domain import errors
@@ -15,17 +16,35 @@ class KubeVolumes:
     def __init__(self, api: KubeApi) -> None:
         self._api = api
 
-    async def await_detached(self, name: NodeName) -> None:
-        """Return when no volume is attached to the node."""
+    async def await_detached(self, name: NodeName, *, staying: Collection[tuple[str, str]]) -> None:
+        """Return when no volume is attached to the node but those of pods that stay.
+
+        Args:
+            name: The node.
+            staying: Namespace and name of the claims that the pods use that stay.
+        """
+        kept = {await self._volume_of(*claim) for claim in staying}
         while True:
-            attached, version = await self._attached_to(name)
+            attached, version = await self._attached_to(name, kept)
             if not attached:
                 return
             with contextlib.suppress(errors.WatchExpired):
                 if await self._see_detached(attached, version):
                     return
 
-    async def _attached_to(self, name: NodeName) -> tuple[set[str], str]:
+    async def _volume_of(self, namespace: str, claim: str) -> str | None:
+        try:
+            found = await self._api.get(
+                f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{claim}"
+            )
+        except errors.NotFound:
+            return None
+        volume: str | None = found.get("spec", {}).get("volumeName")
+        return volume
+
+    async def _attached_to(
+        self, name: NodeName, kept: Collection[str | None]
+    ) -> tuple[set[str], str]:
         attached: set[str] = set()
         version = ""
         async for page in self._api.pages(_ATTACHMENTS, query={"resourceVersion": "0"}):
@@ -34,6 +53,7 @@ class KubeVolumes:
                 item["metadata"]["name"]
                 for item in page["items"]
                 if item["spec"]["nodeName"] == name
+                and item["spec"]["source"].get("persistentVolumeName") not in kept
             )
         return attached, version
 

@@ -142,6 +142,8 @@ class Attachments:
         if not volumes or not pod.node_name:
             return
         node, before = pod.node_name, change.before
+        if before is None:
+            self._timers.later(0, lambda: self._provision(pod))
         if change.current is None:
             for volume in volumes:
                 self._later(self._detach_delay(node), self._detach, volume, node)
@@ -163,6 +165,15 @@ class Attachments:
     def _is_used(self, volume: str, node: str) -> bool:
         return any(volume in volumes_of(pod) for pod in self._store.pods_on(node))
 
+    def _provision(self, pod: objects.Stored) -> None:
+        """Make the claims of a pod that are missing, bound to their volumes."""
+        for claim in claims_of(pod):
+            if self._store.get(resources.CLAIMS, pod.namespace, claim) is None:
+                volume = volume_name(pod.namespace, claim)
+                spec, status = {"volumeName": volume}, {"phase": "Bound"}
+                body: objects.JsonObject = {"metadata": {}, "spec": spec, "status": status}
+                self._store.create(resources.CLAIMS, (pod.namespace, claim), body)
+
     def _attach(self, volume: str, node: str) -> None:
         name = attachment_name(volume, node)
         found = self._store.get(resources.ATTACHMENTS, "", name)
@@ -178,13 +189,23 @@ class Attachments:
                 self._store.remove(found)
 
 
-def volumes_of(pod: objects.Stored) -> list[str]:
-    """The names of the persistent volumes of a pod."""
+def claims_of(pod: objects.Stored) -> list[str]:
+    """The names of the volume claims of a pod."""
     return [
-        f"pvc-{pod.namespace}-{volume['persistentVolumeClaim']['claimName']}"
+        volume["persistentVolumeClaim"]["claimName"]
         for volume in pod.spec.get("volumes") or ()
         if "persistentVolumeClaim" in volume
     ]
+
+
+def volume_name(namespace: str, claim: str) -> str:
+    """The name of the persistent volume that a claim is bound to."""
+    return f"pvc-{namespace}-{claim}"
+
+
+def volumes_of(pod: objects.Stored) -> list[str]:
+    """The names of the persistent volumes of a pod."""
+    return [volume_name(pod.namespace, claim) for claim in claims_of(pod)]
 
 
 def attachment_name(volume: str, node: str) -> str:

@@ -182,6 +182,16 @@ BUDGETS = Resource(
 LEASES = Resource(
     "coordination.k8s.io", "v1", "leases", "Lease", namespaced=True, create_on_update=True
 )
+CLAIMS = Resource(
+    "",
+    "v1",
+    "persistentvolumeclaims",
+    "PersistentVolumeClaim",
+    namespaced=True,
+    short_names=("pvc",),
+    subresources=("status",),
+    unconditional_update=True,
+)
 ATTACHMENTS = Resource(
     "storage.k8s.io",
     "v1",
@@ -208,6 +218,7 @@ ALL = (
     DAEMON_SETS,
     BUDGETS,
     LEASES,
+    CLAIMS,
     ATTACHMENTS,
     ACCESS_REVIEWS,
 )

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 
 import pytest
 
 from queue_processor.simulator.kube import api, clock, direct, settings, world
-
-# Else pytest-asyncio, asking for the loop that was there before its own, makes one on Python 3.11
-# and leaves it open.
-asyncio.set_event_loop(None)
 
 
 @pytest.fixture

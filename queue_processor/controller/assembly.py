@@ -1,0 +1,145 @@
+"""How the controller is put together, out of settings and ports."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Awaitable, Callable
+
+from queue_processor.controller import ports
+from queue_processor.controller.consumer import Consumer
+from queue_processor.controller.directory import NodeDirectory
+from queue_processor.controller.drainer import Cluster, DrainOptions
+from queue_processor.controller.gate import RequestGate
+from queue_processor.controller.keepalive import Keepalive
+from queue_processor.controller.leadership import Leadership, LeaseTimes
+from queue_processor.controller.processor import Processor
+from queue_processor.controller.worker import NodeWorkers
+from queue_processor.observability.health import Vitals
+from queue_processor.settings import OnDeadline, OnSoftTimeout, Settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The world, as the controller needs it.
+
+    Attributes:
+        managed: Narrows down which instances are ours; None: all nodes are.
+        identity: Who we are in the election; no other process has the same.
+        own_namespace: Of the pod that this process runs in, if it does.
+    """
+
+    queue: ports.MessageQueue
+    lifecycle: ports.LifecycleActions
+    managed: ports.ManagedInstances | None
+    nodes: ports.Nodes
+    pods: ports.Pods
+    volumes: ports.Volumes
+    leases: ports.Leases
+    narrator: ports.Narrator
+    identity: str
+    own_namespace: str | None
+
+
+def assemble(
+    settings: Settings,
+    parts: Parts,
+    *,
+    directory: NodeDirectory,
+    vitals: Vitals,
+    clock: ports.Clock,
+) -> Callable[[], Awaitable[None]]:
+    """Build the controller.
+
+    Args:
+        settings: How it behaves.
+        parts: What it works with.
+        directory: The node index, complete when the result is called.
+        vitals: Told that the loops make progress.
+        clock: The present.
+
+    Returns:
+        What runs it: works whenever this process leads, until cancelled, and hands back
+        what it has before it ends.
+    """
+    leadership = _leadership(settings, parts, vitals, clock)
+    keepalive = Keepalive(
+        queue=parts.queue,
+        lifecycle=parts.lifecycle,
+        visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
+        clock=clock,
+    )
+    requests = RequestGate(
+        settings.kubernetes.requests_in_flight,
+        may_write=_always if leadership is None else leadership.is_held,
+    )
+    workers = NodeWorkers(
+        cluster=Cluster(
+            nodes=parts.nodes,
+            pods=parts.pods,
+            volumes=parts.volumes,
+            narrator=parts.narrator,
+            directory=directory,
+            requests=requests,
+        ),
+        options=_drain_options(settings, parts.own_namespace),
+        taint_effect=settings.drain.taint_effect.value,
+        uncordons_on_soft_timeout=settings.drain.on_soft_timeout is OnSoftTimeout.UNCORDON,
+        clock=clock,
+    )
+    processor = Processor(
+        directory=directory,
+        workers=workers,
+        keepalive=keepalive,
+        managed=parts.managed,
+        decisions=settings.policy(),
+        clock=clock,
+    )
+    consumer = Consumer(
+        queue=parts.queue,
+        lifecycle=parts.lifecycle,
+        processor=processor,
+        keepalive=keepalive,
+        max_in_flight=settings.sqs.max_in_flight,
+        vitals=vitals,
+    )
+
+    async def lead() -> None:
+        if leadership is None:
+            await consumer.run()
+        else:
+            await leadership.run(consumer.run)
+
+    return lead
+
+
+def _always() -> bool:
+    return True
+
+
+def _leadership(
+    settings: Settings, parts: Parts, vitals: Vitals, clock: ports.Clock
+) -> Leadership | None:
+    chosen = settings.leader_election
+    if not chosen.enabled:
+        return None
+    return Leadership(
+        leases=parts.leases,
+        identity=parts.identity,
+        times=LeaseTimes(
+            duration=dt.timedelta(seconds=chosen.lease_duration_seconds),
+            renew_deadline=dt.timedelta(seconds=chosen.renew_deadline_seconds),
+            retry_period=dt.timedelta(seconds=chosen.retry_period_seconds),
+        ),
+        vitals=vitals,
+        clock=clock,
+    )
+
+
+def _drain_options(settings: Settings, own_namespace: str | None) -> DrainOptions:
+    drain, own_name = settings.drain, settings.kubernetes.pod_name
+    return DrainOptions(
+        overrides=drain.on_deadline is OnDeadline.DELETE,
+        force_margin=dt.timedelta(seconds=drain.force_margin_seconds),
+        volume_timeout=dt.timedelta(seconds=drain.volume_detach_timeout_seconds),
+        declares_out_of_service=drain.out_of_service_taint,
+        own_pod=(own_namespace, own_name) if own_namespace and own_name else None,
+    )

@@ -1,0 +1,282 @@
+"""How `run` ends when it cannot start, seen from outside: exit code, stderr, and how soon."""
+
+import contextlib
+import json
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from queue_processor.simulator.aws import simulator
+
+ROOT = pathlib.Path(__file__).parents[2]
+NOWHERE = "/nonexistent"
+SETTINGS_FAULT = 2
+FAILURE = 1
+SOON = 15
+
+# boto3 finds neither a profile nor the metadata service, the Kubernetes client no cluster.
+BARE = {
+    "PATH": "/usr/bin:/bin",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": f"{NOWHERE}/config",
+    "AWS_SHARED_CREDENTIALS_FILE": f"{NOWHERE}/credentials",
+    "QUEUE_PROCESSOR_HTTP__BIND": "127.0.0.1:0",
+}
+QUEUE = {"QUEUE_PROCESSOR_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/queue"}
+REGION = {"AWS_DEFAULT_REGION": "us-east-1"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: closed
+contexts: [{name: closed, context: {cluster: closed, user: nobody}}]
+clusters: [{name: closed, cluster: {server: "%s"}}]
+users: [{name: nobody, user: {token: secret-token}}]
+"""
+
+
+class Ending:
+    """How a process ended.
+
+    Attributes:
+        code: Its exit code.
+        lines: What it wrote to stderr.
+    """
+
+    def __init__(self, finished: subprocess.CompletedProcess[str], *, took: float) -> None:
+        self.code = finished.returncode
+        self.lines = finished.stderr.splitlines()
+        assert took < SOON
+        assert not finished.stdout
+        assert "Traceback" not in finished.stderr
+
+    @property
+    def cause(self) -> str:
+        """The cause in the last line of the log, which has to be JSON."""
+        said = json.loads(self.lines[-1])
+        assert said["event"] == "cannot_start"
+        assert said["level"] == "error"
+        cause = said["cause"]
+        assert isinstance(cause, str)
+        return cause
+
+
+class Command:
+    """`python -m queue_processor`, in an environment where nothing is set up."""
+
+    def __init__(self, home: pathlib.Path) -> None:
+        self.home = home
+
+    def __call__(self, *arguments: str, **variables: str) -> Ending:
+        started_at = time.monotonic()
+        finished = subprocess.run(  # noqa: S603 the program under test
+            [sys.executable, "-m", "queue_processor", *arguments],
+            cwd=ROOT,
+            env={**BARE, "HOME": str(self.home), **variables},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        return Ending(finished, took=time.monotonic() - started_at)
+
+
+@pytest.fixture
+def command(tmp_path: pathlib.Path) -> Command:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Command(home)
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Mapping[str, str]]:
+    """The environment of an SDK for which AWS is there, with one queue."""
+    with simulator.AwsSimulator() as running:
+        stack = running.deploy()
+        yield {**running.environment(), "QUEUE_PROCESSOR_QUEUE_URL": stack.queue_url}
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with contextlib.closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+# Wrong settings.
+
+
+def test_without_a_queue_it_ends_with_one_line_that_says_how_to_set_it(command: Command) -> None:
+    ending = command("run")
+
+    assert ending.code == SETTINGS_FAULT
+    (line,) = ending.lines
+    assert line.startswith("settings: queue_url: not set; set QUEUE_PROCESSOR_QUEUE_URL or ")
+
+
+def test_every_wrong_setting_is_one_line(command: Command, tmp_path: pathlib.Path) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text("log: {level: loud}\nnope: 1\n", encoding="utf-8")
+
+    ending = command(
+        "run",
+        "--config",
+        str(config),
+        QUEUE_PROCESSOR_DRAIN__ON_DEADLINE="kill",
+        QUEUE_PROCESSOR_NODE_SELECTOR="a in (",
+        QUEUE_PROCESSOR_TYPO="1",
+    )
+
+    assert ending.code == SETTINGS_FAULT
+    assert sorted(line.split(": ")[1] for line in ending.lines) == [
+        "QUEUE_PROCESSOR_TYPO",
+        "drain.on_deadline",
+        "log.level",
+        "node_selector",
+        "nope",
+        "queue_url",
+    ]
+
+
+def test_a_settings_file_that_is_not_there_is_named(command: Command) -> None:
+    ending = command("run", "--config", f"{NOWHERE}/settings.yaml", **QUEUE)
+
+    assert ending.code == SETTINGS_FAULT
+    assert ending.lines == [
+        f"settings: {NOWHERE}/settings.yaml: cannot be read: No such file or directory"
+    ]
+
+
+def test_an_option_that_does_not_exist_is_wrong_usage(command: Command) -> None:
+    ending = command("run", "--nope")
+
+    assert ending.code == SETTINGS_FAULT
+    assert "--nope" in "\n".join(ending.lines)
+
+
+# AWS.
+
+
+def test_without_a_region_it_names_the_cure(command: Command) -> None:
+    ending = command("run", **QUEUE, **CREDENTIALS)
+
+    assert ending.code == FAILURE
+    assert "no AWS Region" in ending.cause
+    assert "AWS_REGION" in ending.cause
+
+
+def test_without_credentials_it_names_the_cure(command: Command) -> None:
+    ending = command("run", **QUEUE, **REGION)
+
+    assert ending.code == FAILURE
+    assert "no AWS credentials" in ending.cause
+    assert "IAM role" in ending.cause
+
+
+def test_a_profile_that_does_not_exist_is_named(command: Command) -> None:
+    ending = command("run", **QUEUE, **REGION, AWS_PROFILE="production")
+
+    assert ending.code == FAILURE
+    assert "production" in ending.cause
+
+
+def test_an_aws_that_refuses_connections_is_named(command: Command, closed_port: int) -> None:
+    endpoint = f"http://127.0.0.1:{closed_port}"
+
+    ending = command("run", **QUEUE, **REGION, **CREDENTIALS, AWS_ENDPOINT_URL=endpoint)
+
+    assert ending.code == FAILURE
+    assert f"127.0.0.1:{closed_port}" in ending.cause
+
+
+def test_a_queue_that_does_not_exist_is_named(command: Command, aws: Mapping[str, str]) -> None:
+    url = aws["QUEUE_PROCESSOR_QUEUE_URL"].rpartition("/")[0] + "/misspelt"
+
+    ending = command("run", **{**aws, "QUEUE_PROCESSOR_QUEUE_URL": url})
+
+    assert ending.code == FAILURE
+    assert url in ending.cause
+    assert "does not exist" in ending.cause
+    assert "queue_url" in ending.cause
+
+
+def test_the_region_that_the_message_asks_for_is_the_one_that_is_read(
+    command: Command, aws: Mapping[str, str]
+) -> None:
+    variables = {name: text for name, text in aws.items() if name != "AWS_DEFAULT_REGION"}
+
+    ending = command("run", **variables)
+
+    assert "Region" not in ending.cause
+    assert "Kubernetes" in ending.cause
+
+
+# Kubernetes.
+
+
+def test_without_a_cluster_it_names_the_cure(command: Command, aws: Mapping[str, str]) -> None:
+    ending = command("run", **aws)
+
+    assert ending.code == FAILURE
+    assert "no Kubernetes cluster" in ending.cause
+    assert "KUBECONFIG" in ending.cause
+
+
+@pytest.mark.parametrize("text", ["", "[]", "clusters: 7", "{", "\tno yaml", "current-context: x"])
+def test_a_kubeconfig_that_cannot_be_used_is_no_cluster(
+    text: str, command: Command, aws: Mapping[str, str], tmp_path: pathlib.Path
+) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(text, encoding="utf-8")
+
+    ending = command("run", **aws, KUBECONFIG=str(kubeconfig))
+
+    assert ending.code == FAILURE
+    assert "KUBECONFIG" in ending.cause
+
+
+def test_an_api_server_that_refuses_connections_is_named(
+    command: Command, aws: Mapping[str, str], tmp_path: pathlib.Path, closed_port: int
+) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    server = f"http://127.0.0.1:{closed_port}"
+    kubeconfig.write_text(KUBECONFIG % server, encoding="utf-8")
+
+    ending = command("run", **aws, KUBECONFIG=str(kubeconfig))
+
+    assert ending.code == FAILURE
+    assert "Kubernetes" in ending.cause
+    assert str(closed_port) in ending.cause
+    assert "secret-token" not in "\n".join(ending.lines)
+
+
+# The port of our own.
+
+
+def test_a_port_that_is_taken_is_named(command: Command) -> None:
+    with contextlib.closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+
+        ending = command("run", **QUEUE, QUEUE_PROCESSOR_HTTP__BIND=bind)
+
+    assert ending.code == FAILURE
+    assert bind in ending.cause
+    assert "http.bind" in ending.cause
+
+
+def test_a_host_that_is_not_ours_is_named(command: Command) -> None:
+    # 192.0.2.0/24 is reserved for documentation: no machine has such an address.
+    ending = command("run", **QUEUE, QUEUE_PROCESSOR_HTTP__BIND="192.0.2.1:8080")
+
+    assert ending.code == FAILURE
+    assert "192.0.2.1" in ending.cause

@@ -1,0 +1,235 @@
+"""The stage of the behaviour tests: the real controller and the real Kubernetes adapters,
+against the simulated cluster and the fake AWS, in virtual time."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+from collections.abc import Callable, Mapping
+
+from queue_processor import handlers
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.leases import KubeLeases
+from queue_processor.adapters.kube.narrator import KubeNarrator
+from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
+from queue_processor.adapters.kube.pods import KubePods
+from queue_processor.adapters.kube.volumes import KubeVolumes
+from queue_processor.controller import assembly, ports
+from queue_processor.controller.directory import NodeDirectory
+from queue_processor.domain import errors, selectors
+from queue_processor.domain.identifiers import InstanceId
+from queue_processor.observability.health import Vitals
+from queue_processor.settings import Settings
+from queue_processor.simulator.aws import events
+from queue_processor.simulator.kube import api, clock, objects, resources, world
+from queue_processor.simulator.kube import settings as delays
+from tests.fakes.autoscaling import FakeLifecycle
+from tests.fakes.cluster import DirectTransport
+from tests.fakes.sqs import FakeQueue, FakeQueueClient
+
+
+def instance(number: int) -> InstanceId:
+    """The id of the numbered instance."""
+    return InstanceId(f"i-{number:017x}")
+
+
+class Process:
+    """One process of the operator; it can be stopped in good order, or killed."""
+
+    def __init__(self, stage: "World", name: str, settings: Settings) -> None:
+        self.name = name
+        self._is_alive = asyncio.Event()
+        self._is_alive.set()
+        self.transport = DirectTransport(stage.server, user_agent=name, is_alive=self._is_alive)
+        self._api = KubeApi(self.transport)
+        self._reader = NodeReader(selectors.parse(settings.node_selector))
+        self.directory = NodeDirectory()
+        self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.clock)
+        self._narrator = KubeNarrator(self._api, identity=name, clock=stage.clock)
+        self._lead = assembly.assemble(
+            settings,
+            assembly.Parts(
+                queue=FakeQueueClient(stage.queue, is_alive=self._is_alive),
+                lifecycle=stage.lifecycle,
+                managed=stage.managed,
+                nodes=self._nodes,
+                pods=KubePods(self._api),
+                volumes=KubeVolumes(self._api),
+                leases=KubeLeases(self._api, namespace="default", name="queue-processor"),
+                narrator=self._narrator,
+                identity=name,
+                own_namespace="default",
+            ),
+            directory=self.directory,
+            vitals=Vitals(),
+            clock=stage.clock,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Fill the index, then work or stand by."""
+        async for node in self._nodes.all():
+            self.directory.put(node)
+        self._tasks = [
+            asyncio.create_task(self._feed(), name=f"{self.name}: nodes"),
+            asyncio.create_task(self._narrator.run(), name=f"{self.name}: narrator"),
+            asyncio.create_task(self._run(), name=f"{self.name}: lead"),
+        ]
+
+    async def _run(self) -> None:
+        await self._lead()
+
+    async def _feed(self) -> None:
+        """Watch nodes as kopf does: from the beginning, and again after each interruption."""
+        while True:
+            with contextlib.suppress(errors.TemporaryFault, errors.WatchExpired):
+                async with self._api.watch("/api/v1/nodes", query={}) as changes:
+                    async for event in changes:
+                        if event["type"] != "BOOKMARK":
+                            handlers.take_in(
+                                event["type"],
+                                event["object"],
+                                reader=self._reader,
+                                directory=self.directory,
+                            )
+            await asyncio.sleep(0.5)
+
+    async def stop(self) -> None:
+        """What SIGTERM does."""
+        lead = self._tasks[-1]
+        lead.cancel()
+        await asyncio.wait((lead,))
+        await self.kill()
+
+    async def kill(self) -> None:
+        """What SIGKILL does: nothing more is sent, by anybody."""
+        self._is_alive.clear()
+        while any(not task.done() for task in self._tasks):
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=60)
+
+    def crash(self) -> BaseException | None:
+        """What ended the work, if anything but the test did."""
+        lead = self._tasks[-1]
+        return lead.exception() if lead.done() and not lead.cancelled() else None
+
+
+class World:
+    """Everything outside of the operator, and the operators."""
+
+    def __init__(self, start: dt.datetime) -> None:
+        self.clock = clock.LoopClock(start)
+        self.cluster = world.Cluster(delays.Settings(), self.clock)
+        self.server = api.ApiServer(self.cluster)
+        self.queue = FakeQueue(clock=self.clock)
+        self.lifecycle = FakeLifecycle(clock=self.clock)
+        self.managed: ports.ManagedInstances | None = None
+        self.processes: list[Process] = []
+
+    async def close(self) -> None:
+        """Stop the operators; one that crashed fails the test."""
+        for process in self.processes:
+            crash = process.crash()
+            if crash is not None:
+                raise crash
+            await process.kill()
+
+    async def start(self, name: str = "operator", **chosen: object) -> Process:
+        """Start an operator; settings by group, as in `drain={"on_deadline": "leave"}`."""
+        settings = Settings.model_validate(
+            {"queue_url": "https://sqs.invalid/123456789012/queue", **chosen}
+        )
+        process = Process(self, name, settings)
+        self.processes.append(process)
+        await process.start()
+        await asyncio.sleep(0.1)
+        return process
+
+    def add_nodes(self, count: int, *, first: int = 0) -> list[str]:
+        """Add nodes node-0, node-1, … on instances of the same numbers."""
+        names = []
+        for number in range(first, first + count):
+            self.cluster.add_node(f"node-{number}", instance_id=instance(number))
+            names.append(f"node-{number}")
+        return names
+
+    def origin(self, *, age: float = 0.0, event_id: str | None = None) -> events.Origin:
+        """An event that happened some seconds ago."""
+        time = self.clock() - dt.timedelta(seconds=age)
+        return events.Origin(time) if event_id is None else events.Origin(time, event_id)
+
+    def send_spot(self, number: int, *, age: float = 0.0) -> str:
+        """Send a spot interruption about the numbered instance; the message id."""
+        return self.queue.send(
+            events.spot_interruption(instance(number), origin=self.origin(age=age))
+        )
+
+    def send_rebalance(self, number: int) -> str:
+        """Send a rebalance recommendation; the message id."""
+        return self.queue.send(
+            events.rebalance_recommendation(instance(number), origin=self.origin())
+        )
+
+    def send_state(self, number: int, state: str) -> str:
+        """Send a state change; the message id."""
+        return self.queue.send(events.state_change(instance(number), state, origin=self.origin()))
+
+    def send_termination(self, number: int, **step: str) -> str:
+        """Put an instance on hold, and tell; the message id."""
+        self.lifecycle.begin(instance(number))
+        return self.queue.send(
+            events.autoscaling_termination(
+                instance(number),
+                events.LifecycleStep(group="workers", hook="drain", **step),
+                origin=self.origin(),
+            )
+        )
+
+    def node(self, name: str) -> objects.Stored:
+        """A node as the API server has it."""
+        found = self.cluster.store.node(name)
+        assert found is not None, f"{name} is gone"
+        return found
+
+    def is_cordoned(self, name: str) -> bool:
+        """Whether a node is unschedulable."""
+        return bool(self.node(name).spec.get("unschedulable"))
+
+    def taints(self, name: str) -> set[str]:
+        """The keys of a node's taints."""
+        return {taint["key"] for taint in self.node(name).spec.get("taints", [])}
+
+    def condition(self, name: str, kind: str) -> str | None:
+        """The status of a node's condition."""
+        conditions = self.node(name).status.get("conditions", [])
+        return next((each["status"] for each in conditions if each["type"] == kind), None)
+
+    def pods_on(self, name: str) -> set[str]:
+        """The names of the pods on a node."""
+        return {pod.name for pod in self.cluster.store.pods_on(name)}
+
+    def kubernetes_events(self) -> list[tuple[str, str]]:
+        """Reason and object of each Event so far."""
+        kept = self.cluster.store.every(resources.EVENTS)
+        return [(event.body["reason"], event.body["regarding"]["name"]) for event in kept]
+
+    async def until(
+        self, holds: Callable[[], bool], *, limit: float = 60.0, step: float = 0.05
+    ) -> float:
+        """Wait until something holds; how long that took, in virtual seconds."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not holds():
+            assert loop.time() - began < limit, f"it does not hold after {limit} s"
+            await asyncio.sleep(step)
+        return loop.time() - began
+
+    async def until_settled(self, *, limit: float = 60.0) -> float:
+        """Wait until the queue is empty; how long that took."""
+        return await self.until(lambda: self.queue.left == 0, limit=limit)
+
+
+def sns(event: Mapping[str, object]) -> dict[str, object]:
+    """An event as SNS wraps it."""
+    return {"Type": "Notification", "MessageId": "m", "Message": json.dumps(event)}

@@ -1,0 +1,230 @@
+"""What the cluster and the queue look like after failures of the API server, and of us."""
+
+import asyncio
+
+import pytest
+
+from queue_processor.simulator.kube import faults, manifests
+from tests.controller import stage
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_a_conflict_on_the_cordon_is_read_again_at_once(world: stage.World) -> None:
+    world.add_nodes(2)
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(faults.Answer(409, "Conflict", "changed"), method="PATCH", times=2)
+    )
+
+    world.send_spot(0)
+    took = await world.until(lambda: world.is_cordoned("node-0"))
+
+    assert took < 0.2
+
+
+async def test_a_node_that_is_deleted_in_mid_drain_ends_it(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=25))
+    await world.start()
+
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await asyncio.sleep(3)
+    world.cluster.remove_node("node-0")
+    took = await world.until_settled()
+
+    assert took < 2
+
+
+async def test_a_node_that_is_gone_before_the_cordon_settles_the_message(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    operator = await world.start()
+    ghost = operator.directory.find(stage.instance(0))
+    world.cluster.remove_node("node-0")
+    await asyncio.sleep(1)
+    assert ghost is not None
+    operator.directory.put(ghost)
+
+    world.send_spot(0)
+    await world.until_settled()
+
+    assert operator.directory.find(stage.instance(0)) is None
+
+
+async def test_a_name_that_another_instance_has_now_is_not_cordoned(world: stage.World) -> None:
+    world.add_nodes(1)
+    operator = await world.start()
+    ghost = operator.directory.find(stage.instance(0))
+    world.cluster.remove_node("node-0")
+    await asyncio.sleep(1)
+    world.cluster.add_node("node-0", instance_id=stage.instance(9))
+    await asyncio.sleep(1)
+    assert ghost is not None
+    operator.directory.put(ghost)
+
+    world.send_spot(0)
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
+
+
+async def test_an_api_server_that_is_busy_with_everything_for_ten_seconds_costs_ten_seconds(
+    world: stage.World,
+) -> None:
+    world.add_nodes(3)
+    world.cluster.add_replica_set("web", replicas=5, labels={"app": "web"}, nodes=["node-0"])
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.Answer(429, "TooManyRequests", "busy", retry_after=1), path="/api/.*", seconds=10
+        )
+    )
+
+    world.send_spot(0)
+    took = await world.until_settled()
+
+    assert 10 < took < 20
+    assert not world.pods_on("node-0")
+
+
+@pytest.mark.parametrize("seconds", [5, 30])
+async def test_an_api_server_that_is_away_in_mid_drain_delays_it_by_that(
+    world: stage.World, seconds: float
+) -> None:
+    world.add_nodes(3)
+    world.cluster.add_replica_set(
+        "web", replicas=5, labels={"app": "web"}, nodes=["node-0"], exit_seconds=4
+    )
+    operator = await world.start()
+
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    operator.transport.cut()
+    await asyncio.sleep(seconds)
+    operator.transport.is_reachable = True
+    await world.until_settled(limit=90)
+
+    assert not world.pods_on("node-0")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message"),
+    [
+        (500, "InternalError", "This pod has more than one PodDisruptionBudget"),
+        (500, "InternalError", "etcd is tired"),
+        (403, "Forbidden", "no such permission"),
+        (503, "ServiceUnavailable", "later"),
+    ],
+)
+async def test_an_eviction_that_is_refused_is_repeated_and_the_others_go_on(
+    world: stage.World, code: int, reason: str, message: str
+) -> None:
+    world.add_nodes(2)
+    for name in ("refused", "other"):
+        world.cluster.add_pod(name, node="node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(faults.Answer(code, reason, message), path=".*/pods/refused/eviction", times=4)
+    )
+
+    world.send_spot(0)
+    await world.until(lambda: "other" not in world.pods_on("node-0"), limit=2)
+    assert "refused" in world.pods_on("node-0")
+    await world.until_settled()
+
+    assert not world.pods_on("node-0")
+
+
+async def test_a_pod_under_two_budgets_is_deleted_at_the_deadline(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set("web", replicas=1, labels={"app": "web"}, nodes=["node-0"])
+    for name in ("one", "two"):
+        world.cluster.add_budget(name, match_labels={"app": "web"}, max_unavailable=1)
+    await world.start()
+
+    world.send_spot(0)
+    took = await world.until_settled(limit=130)
+
+    assert took > 85
+    assert not world.pods_on("node-0")
+    assert any(reason == "EvictionBlocked" for reason, _ in world.kubernetes_events())
+
+
+async def test_pods_of_a_terminating_namespace_are_waited_for(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.cluster.add_namespace("old")
+    world.cluster.add_pod(
+        "leaving", namespace="old", node="node-0", spec=manifests.PodSpec(exit_seconds=10)
+    )
+    await world.start()
+    world.cluster.terminate_namespace("old")
+
+    world.send_spot(0)
+    await world.until_settled(limit=20)
+
+    assert not world.pods_on("node-0")
+
+
+async def test_a_watch_that_expired_lists_again(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=25))
+    await world.start()
+
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await asyncio.sleep(3)
+    world.cluster.add_pod("other", node="node-1")
+    world.cluster.compact()
+    world.cluster.drop_watches()
+    await world.until_settled(limit=40)
+
+    assert not world.pods_on("node-0")
+
+
+async def test_a_dead_kubelet_holds_its_pods_and_the_message_until_the_deadline_only(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("stuck", node="node-0")
+    await world.start(drain={"out_of_service_taint": False})
+    world.cluster.kill_kubelet("node-0")
+
+    world.send_spot(0)
+    took = await world.until_settled(limit=130)
+
+    assert 115 < took < 125
+    assert "stuck" in world.pods_on("node-0")
+
+
+async def test_a_stopped_instance_is_declared_out_of_service_and_its_pods_are_freed(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set(
+        "db", replicas=1, labels={"app": "db"}, nodes=["node-0"], volumes=["data"]
+    )
+    await world.start()
+    world.cluster.kill_kubelet("node-0")
+
+    world.send_state(0, "stopped")
+    await world.until_settled(limit=20)
+
+    assert "node.kubernetes.io/out-of-service" in world.taints("node-0")
+    assert not world.pods_on("node-0")
+
+
+async def test_a_stopped_event_about_a_node_that_is_ready_declares_nothing(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set("web", replicas=2, labels={"app": "web"}, nodes=["node-0"])
+    await world.start()
+
+    world.send_state(0, "stopped")
+    await world.until_settled(limit=20)
+
+    assert "node.kubernetes.io/out-of-service" not in world.taints("node-0")
+    assert not world.pods_on("node-0")

@@ -1,0 +1,183 @@
+"""Section 7 of the contract: who works, and what happens to the work when that changes."""
+
+import asyncio
+
+import pytest
+
+from queue_processor.simulator.kube import manifests, resources
+from tests.controller import stage
+
+pytestmark = pytest.mark.looptime
+
+
+def _holder(world: stage.World) -> str:
+    leases = list(world.cluster.store.every(resources.LEASES))
+    return next((lease.spec.get("holderIdentity") or "" for lease in leases), "")
+
+
+async def test_only_the_leader_receives(world: stage.World) -> None:
+    world.add_nodes(2)
+    await world.start("one")
+    await world.start("two")
+
+    world.send_spot(0)
+    await world.until_settled()
+    await asyncio.sleep(30)
+
+    assert _holder(world) == "one"
+    assert set(world.cluster.history.writers) <= {"one"}
+
+
+async def test_a_clean_stop_hands_back_the_messages_and_then_the_leadership(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=25))
+    one = await world.start("one")
+    await world.start("two")
+
+    message_id = world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await asyncio.sleep(3)
+    await one.stop()
+    assert world.queue.visible == 1
+    took = await world.until(lambda: world.queue.receive_count(message_id) == 2)
+    await world.until_settled()
+
+    assert took < 3
+    assert _holder(world) == "two"
+    assert not world.pods_on("node-0")
+
+
+async def test_after_a_kill_the_standby_takes_over_within_a_lease_duration_and_a_retry(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod(
+        "slow", node="node-0", spec=manifests.PodSpec(exit_seconds=60, grace_seconds=90)
+    )
+    one = await world.start("one")
+    await world.start("two")
+
+    world.send_termination(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await one.kill()
+    took = await world.until(lambda: _holder(world) == "two")
+    await world.until_settled(limit=90)
+
+    record = world.lifecycle.records[stage.instance(0)]
+    (slow,) = world.cluster.history.pods
+    assert took < 17.5
+    assert record.completions == 1
+    assert record.completed_at is not None
+    assert slow.removed is not None
+    assert record.completed_at >= slow.removed
+
+
+async def test_a_leader_that_cannot_reach_the_api_server_stops_before_another_takes_over(
+    world: stage.World,
+) -> None:
+    world.add_nodes(40)
+    for number in range(20):
+        world.cluster.add_replica_set(
+            f"web-{number}",
+            replicas=5,
+            labels={"app": f"web-{number}"},
+            nodes=[f"node-{number}"],
+            startup_seconds=4,
+        )
+        world.cluster.add_budget(
+            f"web-{number}", match_labels={"app": f"web-{number}"}, max_unavailable=1
+        )
+    one = await world.start("one")
+    await world.start("two")
+
+    for number in range(20):
+        world.send_spot(number)
+    await world.until(lambda: world.is_cordoned("node-19"))
+    await asyncio.sleep(4)
+    one.transport.cut()
+    await world.until(lambda: _holder(world) == "two")
+    one.transport.is_reachable = True
+    await world.until_settled(limit=130)
+
+    writers = world.cluster.history.writers
+    assert set(writers) == {"one", "two"}
+    assert max(writers["one"]) < min(writers["two"])
+    assert world.queue.left == 0
+
+
+async def test_a_leader_that_lost_the_lease_stands_by_and_can_lead_again(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    one = await world.start("one")
+    two = await world.start("two")
+    one.transport.cut()
+    await world.until(lambda: _holder(world) == "two")
+    one.transport.is_reachable = True
+    await two.stop()
+    await world.until(lambda: _holder(world) == "one", limit=5)
+
+    world.send_spot(0)
+    await world.until_settled()
+
+    assert world.is_cordoned("node-0")
+
+
+async def test_an_outage_of_five_seconds_costs_no_leadership(world: stage.World) -> None:
+    world.add_nodes(1)
+    one = await world.start("one")
+    one.transport.cut()
+    await asyncio.sleep(5)
+    one.transport.is_reachable = True
+    await asyncio.sleep(20)
+
+    (lease,) = world.cluster.store.every(resources.LEASES)
+    assert _holder(world) == "one"
+    assert lease.spec["leaseTransitions"] == 0
+
+
+async def test_without_leader_election_no_lease_is_asked_for(world: stage.World) -> None:
+    world.add_nodes(1)
+    await world.start(leader_election={"enabled": False})
+
+    world.send_spot(0)
+    await world.until_settled()
+
+    assert world.is_cordoned("node-0")
+    assert world.cluster.history.count_requests(resource="leases") == 0
+
+
+async def test_a_process_that_is_killed_at_any_moment_of_a_drain_loses_nothing(
+    world: stage.World,
+) -> None:
+    world.add_nodes(12)
+    for number in range(6):
+        world.cluster.add_replica_set(
+            f"web-{number}",
+            replicas=4,
+            labels={"app": f"web-{number}"},
+            nodes=[f"node-{number}"],
+            exit_seconds=3,
+        )
+    for number in range(6):
+        world.send_termination(number)
+
+    for round_number, moment in enumerate((0.003, 0.02, 0.5, 1.5, 3.05, 3.2)):
+        process = await world.start(f"process-{round_number}")
+        await asyncio.sleep(moment)
+        await process.kill()
+        await asyncio.sleep(16)
+    await world.start("last")
+    await world.until_settled(limit=60)
+
+    for number in range(6):
+        record = world.lifecycle.records[stage.instance(number)]
+        removals = [
+            pod.removed for pod in world.cluster.history.pods if pod.node == f"node-{number}"
+        ]
+        completed_at = record.completed_at
+        assert completed_at is not None
+        assert all(removed is not None and removed <= completed_at for removed in removals)
+        assert world.is_cordoned(f"node-{number}")

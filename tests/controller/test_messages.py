@@ -1,0 +1,459 @@
+"""Sections 4 and 6 of the contract: what becomes of a message, whatever happens meanwhile."""
+
+import asyncio
+import json
+
+import pytest
+
+from queue_processor.domain import errors
+from queue_processor.simulator.aws import events
+from queue_processor.simulator.kube import manifests
+from tests.controller import stage
+
+pytestmark = pytest.mark.looptime
+
+
+def _stubborn(world: stage.World, node: str = "node-0") -> None:
+    """A pod that its budget keeps on the node until the deadline rules."""
+    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=[node])
+    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+
+
+async def test_ten_copies_of_one_message_are_one_drain_and_ten_deletions(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set("web", replicas=3, labels={"app": "web"}, nodes=["node-0"])
+    await world.start()
+
+    event = events.spot_interruption(stage.instance(0), origin=world.origin())
+    for _ in range(10):
+        world.queue.send(event)
+    await world.until_settled()
+
+    requests = world.cluster.history
+    assert len(world.queue.deleted) == 10
+    assert requests.count_requests("patch", "nodes") == 1
+    assert requests.count_requests("list", "pods") == 1
+    assert requests.count_requests("create", "pods/eviction") == 3
+
+
+async def test_a_spot_interruption_tightens_the_rebalance_drain_in_hand(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    _stubborn(world)
+    await world.start()
+
+    world.send_rebalance(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await asyncio.sleep(10)
+    world.send_spot(0)
+    took = await world.until_settled(limit=130)
+
+    assert took < 121
+    assert len(world.queue.deleted) == 2
+    assert world.cluster.history.count_requests("list", "pods") == 1
+    assert {
+        "queue-processor/spot-interruption",
+        "queue-processor/rebalance-recommendation",
+    } <= world.taints("node-0")
+    assert len(world.cluster.history.budget_overrides) == 1
+
+
+async def test_a_message_stays_invisible_for_as_long_as_its_drain_takes(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    _stubborn(world)
+    await world.start()
+
+    message_id = world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    for _ in range(80):
+        assert world.queue.hidden_for(message_id) > 15
+        await asyncio.sleep(1)
+
+    assert world.queue.receive_count(message_id) == 1
+
+
+async def test_the_newest_receipt_handle_deletes(world: stage.World) -> None:
+    world.add_nodes(2)
+    _stubborn(world)
+    await world.start()
+
+    message_id = world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    world.queue.make_visible(message_id)
+    await world.until(lambda: world.queue.receive_count(message_id) == 2)
+    await world.until_settled(limit=130)
+
+    assert world.queue.deleted == [message_id]
+    assert world.cluster.history.count_requests("list", "pods") == 1
+
+
+async def test_a_malformed_body_goes_to_the_dead_letter_queue_with_the_reason(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    await world.start()
+
+    world.queue.send("{not json")
+    await world.until_settled()
+
+    ((body, reason),) = world.queue.dead_letters
+    assert body == "{not json"
+    assert "not JSON" in reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "null",
+        "[]",
+        '"text"',
+        "[" * 100_000,
+        "{" * 100_000,
+        "x" * 1_048_576,
+        "\x00\x01\x02",
+        json.dumps({"source": "aws.ec2", "detail-type": 7}),
+        json.dumps({"source": "aws.ec2", "detail-type": "EC2 Spot Instance Interruption Warning"}),
+        json.dumps(
+            {
+                "source": "aws.ec2",
+                "detail-type": "EC2 Spot Instance Interruption Warning",
+                "detail": {"instance-id": "i-../../nodes"},
+            }
+        ),
+    ],
+    ids=lambda body: body[:20].encode("unicode_escape").decode() or "empty",
+)
+async def test_bad_input_costs_its_neighbour_in_the_batch_nothing(
+    world: stage.World, body: str
+) -> None:
+    world.add_nodes(2)
+    await world.start()
+
+    world.queue.send(body)
+    world.send_spot(0)
+    await world.until_settled()
+
+    assert world.is_cordoned("node-0")
+    assert not world.is_cordoned("node-1")
+    assert [dead for dead, _ in world.queue.dead_letters] == [body]
+
+
+async def test_without_a_dead_letter_queue_a_malformed_message_is_deleted(
+    world: stage.World,
+) -> None:
+    world.queue.has_dead_letter_queue = False
+    await world.start()
+
+    world.queue.send("{not json")
+    await world.until_settled()
+
+    assert not world.queue.dead_letters
+
+
+async def test_an_event_that_asks_for_nothing_is_deleted(world: stage.World) -> None:
+    world.add_nodes(1)
+    await world.start()
+
+    world.send_state(0, "running")
+    await world.until_settled(limit=1)
+
+    assert not world.is_cordoned("node-0")
+
+
+async def test_an_ignored_kind_is_deleted_and_its_node_left_alone(world: stage.World) -> None:
+    world.add_nodes(1)
+    await world.start(actions={"rebalance_recommendation": "ignore"})
+
+    world.send_rebalance(0)
+    await world.until_settled(limit=1)
+
+    assert not world.is_cordoned("node-0")
+
+
+async def test_with_the_action_cordon_no_pod_is_moved_and_a_termination_completes(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set("web", replicas=2, labels={"app": "web"}, nodes=["node-0"])
+    await world.start(actions={"autoscaling_termination": "cordon"})
+
+    world.send_termination(0)
+    await world.until_settled(limit=1)
+
+    assert world.is_cordoned("node-0")
+    assert len(world.pods_on("node-0")) == 2
+    assert world.lifecycle.records[stage.instance(0)].completions == 1
+
+
+async def test_an_instance_that_joins_twenty_seconds_later_is_drained(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    await world.start()
+
+    world.send_spot(7)
+    await asyncio.sleep(20)
+    world.add_nodes(1, first=7)
+    await world.until_settled(limit=2)
+
+    assert world.is_cordoned("node-7")
+
+
+async def test_an_instance_that_never_joins_is_given_up_after_its_grace(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    await world.start()
+
+    world.send_spot(7)
+    took = await world.until_settled(limit=70)
+
+    assert 59 < took < 62
+
+
+async def test_the_termination_of_an_instance_that_never_joined_is_completed(
+    world: stage.World,
+) -> None:
+    await world.start(drain={"unknown_instance_grace_seconds": 5})
+
+    world.send_termination(7)
+    await world.until_settled(limit=10)
+
+    assert world.lifecycle.records[stage.instance(7)].completions == 1
+
+
+async def test_with_the_policy_release_another_cluster_gets_the_message_in_time(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    await world.start(drain={"unknown_instance_policy": "release"})
+
+    message_id = world.send_spot(7)
+    await world.until(lambda: world.queue.receive_count(message_id) > 0)
+    received = await world.queue.receive(30)
+
+    assert [message.message_id for message in received] == [message_id]
+
+
+async def test_the_lifecycle_action_is_completed_when_the_node_is_empty_and_not_before(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set(
+        "web", replicas=3, labels={"app": "web"}, nodes=["node-0"], exit_seconds=20
+    )
+    await world.start()
+
+    world.send_termination(0)
+    await world.until_settled()
+
+    completed_at = world.lifecycle.records[stage.instance(0)].completed_at
+    removals = [pod.removed for pod in world.cluster.history.pods if pod.node == "node-0"]
+    assert completed_at is not None
+    assert all(removed is not None and removed <= completed_at for removed in removals)
+
+
+async def test_heartbeats_keep_the_lifecycle_action_alive_until_it_is_completed(
+    world: stage.World,
+) -> None:
+    world.lifecycle = type(world.lifecycle)(clock=world.clock, heartbeat_timeout=30)
+    world.add_nodes(2)
+    world.cluster.add_replica_set(
+        "web",
+        replicas=1,
+        labels={"app": "web"},
+        nodes=["node-0"],
+        grace_seconds=300,
+        exit_seconds=200,
+    )
+    await world.start()
+
+    world.send_termination(0)
+    await world.until_settled(limit=250)
+
+    record = world.lifecycle.records[stage.instance(0)]
+    pauses = [b - a for a, b in zip(record.heartbeats, record.heartbeats[1:], strict=False)]
+    assert len(record.heartbeats) == 13
+    assert all(14 < pause < 16 for pause in pauses)
+    assert record.completions == 1
+    await asyncio.sleep(60)
+    assert len(record.heartbeats) == 13
+
+
+async def test_a_completion_that_fails_three_times_is_repeated_before_the_deletion(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    await world.start()
+    world.lifecycle.fail(
+        "complete",
+        errors.TemporaryFault("throttled"),
+        errors.PermanentFault("AccessDenied"),
+        errors.TemporaryFault("throttled"),
+    )
+
+    message_id = world.send_termination(0)
+    await world.until_settled()
+
+    assert world.lifecycle.records[stage.instance(0)].completions == 1
+    assert world.queue.deleted == [message_id]
+
+
+async def test_a_deletion_that_fails_is_repeated_until_it_holds(world: stage.World) -> None:
+    world.add_nodes(1)
+    await world.start()
+    world.queue.fail("delete", *(errors.TemporaryFault("503") for _ in range(4)))
+
+    message_id = world.send_spot(0)
+    await world.until_settled()
+
+    assert world.queue.deleted == [message_id]
+
+
+async def test_a_message_whose_visibility_cannot_be_extended_is_joined_when_it_comes_again(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    _stubborn(world)
+    await world.start()
+    world.queue.fail("hide", *(errors.TemporaryFault("503") for _ in range(20)))
+
+    message_id = world.send_spot(0)
+    await world.until_settled(limit=130)
+
+    assert world.queue.deleted == [message_id]
+    assert world.cluster.history.count_requests("list", "pods") == 1
+
+
+async def test_after_twelve_hours_the_message_comes_again_and_the_work_goes_on(
+    world: stage.World,
+) -> None:
+    world.queue.visibility_timeout = 3600
+    world.add_nodes(2)
+    world.cluster.add_pod(
+        "slow",
+        node="node-0",
+        spec=manifests.PodSpec(grace_seconds=50_000, exit_seconds=44_000),
+    )
+    await world.start(
+        leader_election={"enabled": False},
+        sqs={"visibility_timeout_seconds": 3600},
+        drain={"soft_drain_timeout_seconds": 50_000},
+    )
+
+    message_id = world.send_rebalance(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await asyncio.sleep(43_300)
+
+    assert world.queue.receive_count(message_id) == 2
+    assert world.cluster.history.count_requests("patch", "nodes") == 1
+    await world.until_settled(limit=1000)
+
+
+async def test_a_health_event_is_settled_when_all_of_its_instances_are(
+    world: stage.World,
+) -> None:
+    world.add_nodes(4)
+    world.cluster.add_replica_set(
+        "web", replicas=4, labels={"app": "web"}, nodes=["node-0", "node-1"], exit_seconds=9
+    )
+    await world.start()
+
+    change = events.ScheduledChange(world.clock(), names_arns=True, status="open")
+    world.queue.send(
+        events.scheduled_change(
+            [stage.instance(0), stage.instance(1)], change, origin=world.origin()
+        )
+    )
+    took = await world.until_settled()
+
+    assert took > 8
+    assert not world.pods_on("node-0") | world.pods_on("node-1")
+
+
+async def test_one_instance_that_fails_does_not_stop_the_others_and_the_message_comes_again(
+    world: stage.World,
+) -> None:
+    class Managed:
+        def __init__(self) -> None:
+            self.faults = 1
+
+        async def is_managed(self, instance_id: str) -> bool:
+            if instance_id == stage.instance(0) and self.faults:
+                self.faults -= 1
+                raise errors.TemporaryFault("RequestLimitExceeded")
+            return True
+
+    world.managed = Managed()
+    world.add_nodes(4)
+    await world.start()
+
+    change = events.ScheduledChange(world.clock(), status="open")
+    message_id = world.queue.send(
+        events.scheduled_change(
+            [stage.instance(0), stage.instance(1)], change, origin=world.origin()
+        )
+    )
+    await world.until(lambda: world.is_cordoned("node-1"))
+    await world.until_settled()
+
+    assert world.is_cordoned("node-0")
+    assert world.queue.deleted == [message_id]
+
+
+async def test_an_instance_without_the_managed_tag_is_left_alone(world: stage.World) -> None:
+    class NoneManaged:
+        async def is_managed(self, instance_id: str) -> bool:
+            del instance_id
+            return False
+
+    world.managed = NoneManaged()
+    world.add_nodes(1)
+    await world.start()
+
+    world.send_spot(0)
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
+
+
+async def test_a_late_event_is_acted_on_while_its_node_is_there(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set("web", replicas=2, labels={"app": "web"}, nodes=["node-0"])
+    await world.start()
+
+    world.send_spot(0, age=86_400)
+    await world.until_settled()
+
+    assert world.is_cordoned("node-0")
+    assert not world.pods_on("node-0")
+
+
+async def test_a_launch_is_completed_when_its_node_is_ready_and_not_before(
+    world: stage.World,
+) -> None:
+    await world.start()
+    world.lifecycle.begin(stage.instance(7))
+    world.queue.send(
+        events.autoscaling_launch(
+            stage.instance(7),
+            events.LifecycleStep(group="workers", hook="join"),
+            origin=world.origin(),
+        )
+    )
+    await asyncio.sleep(100)
+    world.cluster.add_node("node-7", instance_id=stage.instance(7), ready=False)
+    await asyncio.sleep(30)
+    assert world.lifecycle.records[stage.instance(7)].completed_at is None
+
+    world.cluster.set_ready("node-7", ready=True)
+    await world.until_settled(limit=1)
+
+    assert world.lifecycle.records[stage.instance(7)].completions == 1
+    assert not world.is_cordoned("node-7")

@@ -1,0 +1,265 @@
+"""deploy/queue-processor.yaml fits the API, itself and the program."""
+
+import json
+import os
+import pathlib
+import tomllib
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import aiohttp
+import pytest
+from kubernetes.aio import client
+
+from queue_processor import bootstrap, cli, settings
+from queue_processor.controller import consumer
+from queue_processor.domain import selectors
+from queue_processor.observability import health, server
+
+PROJECT = pathlib.Path(__file__).parents[2] / "pyproject.toml"
+
+Object: TypeAlias = dict[str, Any]
+Manifest: TypeAlias = Mapping[str, Object]
+
+KINDS = (
+    "Namespace",
+    "ServiceAccount",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
+    "Deployment",
+)
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+
+
+@pytest.fixture
+def _environment(container: Object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment that the container gets, and no other settings."""
+    for name in list(os.environ):
+        if name.startswith(settings.ENVIRONMENT_PREFIX):
+            monkeypatch.delenv(name)
+    for variable in container["env"]:
+        value = variable.get("value") or variable["valueFrom"]["fieldRef"]["fieldPath"]
+        monkeypatch.setenv(variable["name"], value)
+
+
+def test_there_is_one_object_of_each_kind(manifest: Manifest) -> None:
+    assert tuple(manifest) == KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_object_has_no_field_that_the_api_does_not_know(manifest: Manifest, kind: str) -> None:
+    given = manifest[kind]
+    model = getattr(client, f"V1{kind}").from_dict(given)
+    # The model drops what it does not know, and refuses values of another type.
+    assert json.loads(model.to_json()) == given
+
+
+def test_an_object_is_of_the_group_and_version_that_serve_it(manifest: Manifest) -> None:
+    core, access = "v1", "rbac.authorization.k8s.io/v1"
+    assert {kind: given["apiVersion"] for kind, given in manifest.items()} == {
+        "Namespace": core,
+        "ServiceAccount": core,
+        "ClusterRole": access,
+        "ClusterRoleBinding": access,
+        "Role": access,
+        "RoleBinding": access,
+        "Deployment": "apps/v1",
+    }
+
+
+@pytest.mark.parametrize("kind", ["ServiceAccount", "Role", "RoleBinding", "Deployment"])
+def test_a_namespaced_object_lies_in_the_namespace_that_comes_along(
+    manifest: Manifest, kind: str
+) -> None:
+    assert manifest[kind]["metadata"]["namespace"] == manifest["Namespace"]["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("binding", "role"), [("ClusterRoleBinding", "ClusterRole"), ("RoleBinding", "Role")]
+)
+def test_a_binding_gives_the_role_to_the_account_and_to_nobody_else(
+    manifest: Manifest, binding: str, role: str
+) -> None:
+    account = manifest["ServiceAccount"]["metadata"]
+    assert manifest[binding]["roleRef"] == {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": role,
+        "name": manifest[role]["metadata"]["name"],
+    }
+    assert manifest[binding]["subjects"] == [
+        {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+    ]
+
+
+def test_the_pod_runs_as_the_account(manifest: Manifest, pod: Object) -> None:
+    assert pod["serviceAccountName"] == manifest["ServiceAccount"]["metadata"]["name"]
+    assert pod.get("automountServiceAccountToken", True)
+    assert manifest["ServiceAccount"].get("automountServiceAccountToken", True)
+
+
+def test_every_selector_selects_the_pod(manifest: Manifest, pod: Object) -> None:
+    spec = manifest["Deployment"]["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    apart = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    for selector in (
+        spec["selector"],
+        *(term["podAffinityTerm"]["labelSelector"] for term in apart),
+    ):
+        assert selector["matchLabels"].items() <= labels.items()
+
+
+# What the program makes of it.
+
+
+def test_the_container_runs_a_command_that_exists(container: Object) -> None:
+    assert "command" not in container
+    (command,) = container["args"]
+    assert command in {found.name for found in cli.app.registered_commands}
+
+
+def test_the_image_has_the_version_of_the_project(container: Object) -> None:
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    assert container["image"] == f"{project['name']}:{project['version']}"
+
+
+@pytest.mark.usefixtures("_environment")
+def test_every_variable_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
+    monkeypatch.setenv("QUEUE_PROCESSOR_QUEUE_URL", url)
+    loaded = settings.load()
+    assert loaded.queue_url == url
+    assert loaded.kubernetes.pod_name == "metadata.name"
+
+
+@pytest.mark.usefixtures("_environment")
+def test_a_queue_that_was_not_filled_in_stops_the_program_at_once() -> None:
+    with pytest.raises(settings.SettingsFault, match=r"^queue_url: 'REPLACE-"):
+        settings.load()
+
+
+def test_service_links_add_no_variables_of_their_own(pod: Object) -> None:
+    assert pod["enableServiceLinks"] is False
+
+
+async def test_every_probe_hits_a_route_that_is_served(container: Object) -> None:
+    vitals = health.Vitals()
+    vitals.is_ready = True
+    async with (
+        server.serving("127.0.0.1", 0, vitals=vitals) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+    ):
+        for probe in PROBES:
+            async with session.get(container[probe]["httpGet"]["path"]) as answer:
+                assert answer.status == 200
+
+
+async def test_only_readiness_waits_for_the_index(container: Object) -> None:
+    async with (
+        server.serving("127.0.0.1", 0, vitals=health.Vitals()) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+    ):
+        answers = {}
+        for probe in PROBES:
+            async with session.get(container[probe]["httpGet"]["path"]) as answer:
+                answers[probe] = answer.status
+    assert answers == {"startupProbe": 200, "livenessProbe": 200, "readinessProbe": 503}
+
+
+def test_every_probe_asks_the_port_that_the_program_listens_on(container: Object) -> None:
+    (port,) = container["ports"]
+    assert port["containerPort"] == settings.HttpSettings().port
+    assert {container[probe]["httpGet"]["port"] for probe in PROBES} == {port["name"]}
+
+
+def test_the_grace_period_covers_a_clean_stop(pod: Object) -> None:
+    releasing = settings.LeaderElectionSettings().retry_period_seconds
+    handing_back = consumer._HAND_BACK_LIMIT.total_seconds()
+    longest = (
+        handing_back
+        + releasing
+        + bootstrap._FLUSH_LIMIT_SECONDS
+        + settings.SqsSettings().wait_time_seconds
+    )
+    # kopf stops last, and gives connections that are kept alive 5 s to end.
+    assert pod["terminationGracePeriodSeconds"] >= longest + 5
+
+
+# What the cluster makes of it.
+
+
+def test_the_namespace_enforces_the_restricted_standard(manifest: Manifest) -> None:
+    labels = manifest["Namespace"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_pod_keeps_to_the_restricted_standard(pod: Object, container: Object) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted."""
+    own, whole = container["securityContext"], pod["securityContext"]
+    # Restricted.
+    assert own["allowPrivilegeEscalation"] is False
+    assert whole["runAsNonRoot"] is True
+    assert own.get("runAsNonRoot", True)
+    assert {whole["runAsUser"], own.get("runAsUser", 1)}.isdisjoint({0})
+    assert whole["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert "seccompProfile" not in own
+    assert own["capabilities"] == {"drop": ["ALL"]}
+    # Baseline: none of what it restricts is there at all.
+    assert pod.keys().isdisjoint({"hostNetwork", "hostPID", "hostIPC", "volumes"})
+    assert pod.keys().isdisjoint({"initContainers", "ephemeralContainers"})
+    unsafe = {"privileged", "procMount", "seLinuxOptions", "appArmorProfile", "windowsOptions"}
+    assert own.keys().isdisjoint(unsafe)
+    assert whole.keys().isdisjoint({*unsafe, "sysctls"})
+    assert all("hostPort" not in port for port in container["ports"])
+    assert all("host" not in container[probe]["httpGet"] for probe in PROBES)
+
+
+def test_the_root_file_system_is_read_only(container: Object) -> None:
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_memory_is_limited_and_the_cpu_is_not(container: Object) -> None:
+    assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert container["resources"]["limits"].keys() == {"memory"}
+
+
+def test_the_pod_is_not_evicted_before_ordinary_ones(pod: Object) -> None:
+    assert pod["priorityClassName"] == "system-cluster-critical"
+
+
+def test_the_pod_tolerates_no_taint(pod: Object) -> None:
+    assert "tolerations" not in pod
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_preferred"),
+    [
+        ({"eks.amazonaws.com/capacityType": "ON_DEMAND"}, True),
+        ({"karpenter.sh/capacity-type": "on-demand"}, True),
+        ({"karpenter.sh/capacity-type": "reserved"}, True),
+        ({}, True),
+        ({"eks.amazonaws.com/capacityType": "SPOT"}, False),
+        ({"eks.amazonaws.com/capacityType": "CAPACITY_BLOCK"}, False),
+        ({"karpenter.sh/capacity-type": "spot"}, False),
+    ],
+)
+def test_capacity_that_ec2_takes_back_is_the_last_choice(
+    pod: Object, labels: Mapping[str, str], *, is_preferred: bool
+) -> None:
+    affinity = pod["affinity"]["nodeAffinity"]
+    (term,) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    requirements = [
+        f"{wanted['key']} {wanted['operator'].lower()} ({','.join(wanted['values'])})"
+        for wanted in term["preference"]["matchExpressions"]
+    ]
+    assert selectors.parse(",".join(requirements)).selects(labels) is is_preferred
+
+
+def test_a_new_pod_is_ready_before_the_old_one_stops(manifest: Manifest) -> None:
+    spec = manifest["Deployment"]["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+    }

@@ -1,0 +1,294 @@
+import dataclasses
+import datetime as dt
+import itertools
+
+import pytest
+
+from queue_processor.domain import deadlines
+from queue_processor.domain.deadlines import Deadline
+from queue_processor.domain.events import (
+    BodyShape,
+    EventKind,
+    InstanceState,
+    InterruptionEvent,
+)
+from queue_processor.domain.identifiers import InstanceId
+
+NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
+SECOND = dt.timedelta(seconds=1)
+MINUTE = dt.timedelta(minutes=1)
+HOUR = dt.timedelta(hours=1)
+TIMEOUTS = deadlines.DrainTimeouts(soft=30 * MINUTE, lifecycle=HOUR)
+SPOT = InterruptionEvent(
+    event_id="event-1",
+    kind=EventKind.SPOT_INTERRUPTION,
+    shape=BodyShape.EVENTBRIDGE,
+    instance_ids=(InstanceId("i-1234567890abcdef0"),),
+    occurred_at=NOON,
+)
+
+
+def event(
+    kind: EventKind, *, end: dt.datetime | None = None, state: InstanceState | None = None
+) -> InterruptionEvent:
+    return dataclasses.replace(SPOT, kind=kind, announced_end=end, instance_state=state)
+
+
+def deadline(
+    interruption: InterruptionEvent,
+    *,
+    after: dt.timedelta = 10 * SECOND,
+    heartbeat_timeout: dt.timedelta = HOUR,
+) -> Deadline:
+    """The deadline as it is set so long after noon, when the event happened."""
+    return deadlines.deadline_for(
+        interruption, now=NOON + after, timeouts=TIMEOUTS, heartbeat_timeout=heartbeat_timeout
+    )
+
+
+def hard(at: dt.datetime) -> Deadline:
+    return Deadline(at=at, is_hard=True)
+
+
+def soft(at: dt.datetime) -> Deadline:
+    return Deadline(at=at, is_hard=False)
+
+
+# One kind after the other.
+
+
+def test_a_spot_interruption_ends_two_minutes_after_the_event() -> None:
+    assert deadline(event(EventKind.SPOT_INTERRUPTION)) == hard(NOON + 120 * SECOND)
+
+
+def test_a_capacity_reservation_ends_when_aws_says() -> None:
+    reserved = event(EventKind.CAPACITY_RESERVATION_INTERRUPTION, end=NOON + 40 * MINUTE)
+
+    assert deadline(reserved) == hard(NOON + 40 * MINUTE)
+
+
+def test_a_capacity_reservation_of_which_aws_says_nothing_ends_after_two_minutes() -> None:
+    reserved = event(EventKind.CAPACITY_RESERVATION_INTERRUPTION)
+
+    assert deadline(reserved) == hard(NOON + 120 * SECOND)
+
+
+def test_a_rebalance_recommendation_has_only_our_own_soft_timeout_from_now() -> None:
+    recommended = event(EventKind.REBALANCE_RECOMMENDATION)
+
+    assert deadline(recommended) == soft(NOON + 10 * SECOND + 30 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("heartbeat_timeout", "lasts"),
+    [
+        (30 * SECOND, 3000 * SECOND),
+        (35 * SECOND, 3500 * SECOND),
+        # From here on it is our own timeout, which counts from now.
+        (HOUR, 10 * SECOND + HOUR),
+        (2 * HOUR, 10 * SECOND + HOUR),
+    ],
+)
+def test_an_autoscaling_termination_ends_with_its_hook_or_our_timeout(
+    heartbeat_timeout: dt.timedelta, lasts: dt.timedelta
+) -> None:
+    terminated = event(EventKind.AUTOSCALING_TERMINATION)
+
+    assert deadline(terminated, heartbeat_timeout=heartbeat_timeout) == hard(NOON + lasts)
+
+
+@pytest.mark.parametrize(
+    ("heartbeat_timeout", "lasts"),
+    [(30 * SECOND, 3000 * SECOND), (HOUR, 48 * HOUR), (2 * HOUR, 48 * HOUR)],
+)
+def test_an_autoscaling_launch_ends_with_its_hook(
+    heartbeat_timeout: dt.timedelta, lasts: dt.timedelta
+) -> None:
+    launched = event(EventKind.AUTOSCALING_LAUNCH)
+
+    assert deadline(launched, heartbeat_timeout=heartbeat_timeout) == hard(NOON + lasts)
+
+
+@pytest.mark.parametrize("state", [InstanceState.STOPPING, InstanceState.SHUTTING_DOWN])
+def test_an_instance_on_its_way_out_has_two_minutes_from_the_event(state: InstanceState) -> None:
+    changed = event(EventKind.STATE_CHANGE, state=state)
+
+    assert deadline(changed) == hard(NOON + 120 * SECOND)
+    assert not deadlines.is_instance_gone(changed)
+
+
+@pytest.mark.parametrize("state", [InstanceState.STOPPED, InstanceState.TERMINATED])
+def test_an_instance_that_is_gone_leaves_time_to_see_its_node_die(state: InstanceState) -> None:
+    changed = event(EventKind.STATE_CHANGE, state=state)
+
+    late = deadline(changed, after=HOUR)
+
+    assert late == hard(NOON + HOUR + deadlines.DEAD_NODE_WINDOW)
+    assert deadlines.is_instance_gone(changed)
+
+
+def test_a_scheduled_change_ends_when_it_starts() -> None:
+    assert deadline(event(EventKind.SCHEDULED_CHANGE, end=NOON + 48 * HOUR)) == hard(
+        NOON + 48 * HOUR
+    )
+
+
+@pytest.mark.parametrize("start", [None, NOON - HOUR, NOON, NOON + 10 * SECOND])
+def test_a_scheduled_change_that_may_begin_at_any_time_is_soft(start: dt.datetime | None) -> None:
+    changed = event(EventKind.SCHEDULED_CHANGE, end=start)
+
+    assert deadline(changed) == soft(NOON + 10 * SECOND + 30 * MINUTE)
+
+
+# Late.
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        event(EventKind.SPOT_INTERRUPTION),
+        event(EventKind.CAPACITY_RESERVATION_INTERRUPTION),
+        event(EventKind.CAPACITY_RESERVATION_INTERRUPTION, end=NOON + MINUTE),
+        event(EventKind.CAPACITY_RESERVATION_INTERRUPTION, end=NOON - HOUR),
+        event(EventKind.STATE_CHANGE, state=InstanceState.STOPPING),
+        event(EventKind.AUTOSCALING_TERMINATION),
+        event(EventKind.AUTOSCALING_LAUNCH),
+    ],
+)
+def test_an_event_after_its_own_deadline_still_leaves_time_for_a_sigterm(
+    late: InterruptionEvent,
+) -> None:
+    now = 49 * HOUR
+
+    assert deadline(late, after=now) == hard(NOON + now + deadlines.LATE_WINDOW)
+    assert deadlines.LATE_WINDOW >= 30 * SECOND
+
+
+def test_the_very_moment_of_the_deadline_is_late_already() -> None:
+    spot = event(EventKind.SPOT_INTERRUPTION)
+
+    assert deadline(spot, after=120 * SECOND).at == NOON + 120 * SECOND + deadlines.LATE_WINDOW
+    assert deadline(spot, after=119 * SECOND).at == NOON + 120 * SECOND
+
+
+@pytest.mark.parametrize("kind", list(EventKind))
+@pytest.mark.parametrize("after", [-HOUR, dt.timedelta(), 119 * SECOND, HOUR, 400 * 24 * HOUR])
+@pytest.mark.parametrize("end", [None, NOON - HOUR, NOON, NOON + HOUR])
+def test_every_deadline_lies_ahead(
+    kind: EventKind, after: dt.timedelta, end: dt.datetime | None
+) -> None:
+    assert deadline(event(kind, end=end), after=after).at > NOON + after
+
+
+# Two events for one node.
+
+
+def test_of_two_hard_deadlines_the_earlier_rules() -> None:
+    early, late = hard(NOON), hard(NOON + HOUR)
+
+    assert early.tightened_by(late) == late.tightened_by(early) == early
+
+
+def test_of_two_soft_deadlines_the_earlier_rules() -> None:
+    early, late = soft(NOON), soft(NOON + HOUR)
+
+    assert early.tightened_by(late) == late.tightened_by(early) == early
+
+
+@pytest.mark.parametrize("at", [NOON - HOUR, NOON, NOON + HOUR])
+def test_a_hard_deadline_rules_over_a_soft_one_wherever_it_lies(at: dt.datetime) -> None:
+    certain, wished = hard(at), soft(NOON)
+
+    assert certain.tightened_by(wished) == wished.tightened_by(certain) == certain
+
+
+def test_the_order_in_which_events_come_makes_no_difference() -> None:
+    several = [hard(NOON + HOUR), soft(NOON), hard(NOON + MINUTE), soft(NOON + HOUR)]
+
+    ruling = set()
+    for first, *others in itertools.permutations(several):
+        for other in others:
+            first = first.tightened_by(other)  # noqa: PLW2901 it is what the order does
+        ruling.add(first)
+
+    assert ruling == {hard(NOON + MINUTE)}
+
+
+# The lifecycle hook.
+
+
+@pytest.mark.parametrize(
+    ("heartbeat_timeout", "lives"),
+    [
+        (30 * SECOND, 50 * MINUTE),
+        (1728 * SECOND, 48 * HOUR),
+        (1729 * SECOND, 48 * HOUR),
+        (2 * HOUR, 48 * HOUR),
+    ],
+)
+def test_a_lifecycle_action_lives_a_hundred_heartbeats_or_two_days(
+    heartbeat_timeout: dt.timedelta, lives: dt.timedelta
+) -> None:
+    assert deadlines.global_timeout(heartbeat_timeout) == lives
+
+
+# The pod that a budget blocks.
+
+
+@pytest.mark.parametrize(
+    ("time_left", "grace", "seconds"),
+    [
+        (120, 30, 90),
+        (120, 10, 110),
+        # A pod that needs less than the margin gets the margin.
+        (120, 0, 110),
+        (120, 5, 110),
+        (120, 600, 0),
+        (30, 30, 0),
+        (10, 5, 0),
+        (0, 30, 0),
+        (-5, 30, 0),
+    ],
+)
+def test_a_budget_rules_until_grace_or_margin_before_the_deadline(
+    time_left: int, grace: int, seconds: int
+) -> None:
+    after = deadlines.override_after(
+        time_left * SECOND, grace=grace * SECOND, force_margin=10 * SECOND
+    )
+
+    assert after == seconds * SECOND
+
+
+@pytest.mark.parametrize(
+    ("time_left", "grace", "seconds"),
+    [
+        (120, 30, 30),
+        (120, 600, 120),
+        (20, 30, 20),
+        (20.9, 30, 20),
+        (1.5, 30, 1),
+        (0.2, 30, 1),
+        (0, 30, 1),
+        (-60, 30, 1),
+        (120, 0, 1),
+        (120, 0.5, 1),
+    ],
+)
+def test_a_pod_that_is_deleted_gets_what_grace_fits_and_never_none(
+    time_left: float, grace: float, seconds: int
+) -> None:
+    fitting = deadlines.grace_that_fits(time_left * SECOND, grace=grace * SECOND)
+
+    assert fitting == seconds * SECOND
+
+
+@pytest.mark.parametrize("time_left", [0, 1, 5, 10, 29, 30, 31, 120, 3600])
+@pytest.mark.parametrize("grace", [1, 5, 10, 30, 120, 7200])
+def test_a_pod_that_is_deleted_in_time_is_gone_by_the_deadline(time_left: int, grace: int) -> None:
+    waits = deadlines.override_after(
+        time_left * SECOND, grace=grace * SECOND, force_margin=10 * SECOND
+    )
+    rest = time_left * SECOND - waits
+
+    assert deadlines.grace_that_fits(rest, grace=grace * SECOND) <= max(rest, SECOND)

@@ -1,0 +1,64 @@
+import pytest
+
+from queue_processor.domain import identifiers
+from queue_processor.domain.identifiers import ProviderId
+
+
+@pytest.mark.parametrize(
+    ("text", "instance_id"),
+    [
+        ("i-1234567890abcdef0", "i-1234567890abcdef0"),
+        ("i-abcd1111", "i-abcd1111"),
+        ("arn:aws:ec2:us-east-1:123456789012:instance/i-1234567890abcdef0", "i-1234567890abcdef0"),
+        ("arn:aws-cn:ec2:cn-north-1:123456789012:instance/i-abcd1111", "i-abcd1111"),
+        ("arn:aws-us-gov:ec2:us-gov-west-1:123456789012:instance/i-abcd1111", "i-abcd1111"),
+        ("arn:aws:ec2:::instance/i-abcd1111", "i-abcd1111"),
+    ],
+)
+def test_an_instance_id_is_read_bare_or_from_an_arn(text: str, instance_id: str) -> None:
+    assert identifiers.parse_instance_id(text) == instance_id
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "i-",
+        "i-1234567",
+        "i-1234567890abcdef01",
+        "i-ABCD1111",
+        "i-abcd111g",
+        "i-abcd1111 ",
+        "i-abcd1111\n",
+        " i-abcd1111",
+        "i-abcd111\N{ARABIC-INDIC DIGIT ONE}",
+        "mi-1234567890abcdef0",
+        "vol-1234567890abcdef0",
+        "[Instance ID]",
+        "arn:aws:ec2:us-east-1:123456789012:volume/vol-1234567890abcdef0",
+        "arn:aws:ec2:us-east-1:123456789012:instance/i-abcd1111/extra",
+        "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-abcd1111",
+        "arn:aws:ecs:us-east-1:123456789012:instance/i-abcd1111",
+    ],
+)
+def test_what_names_no_instance_is_no_instance_id(text: str) -> None:
+    assert identifiers.parse_instance_id(text) is None
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "instance_id"),
+    [
+        ("aws:///us-east-1a/i-1234567890abcdef0", "i-1234567890abcdef0"),
+        ("aws:///i-abcd1111", "i-abcd1111"),
+        ("i-abcd1111", "i-abcd1111"),
+        ("aws:///us-east-1a/6a8f1e9c-2b/fargate-ip-10-0-0-1.us-east-1.compute.internal", None),
+        ("eks-hybrid:///us-east-1/workers/mi-1234567890abcdef0", None),
+        ("kind://docker/kind/kind-worker", None),
+        ("aws:///us-east-1a/", None),
+        ("", None),
+    ],
+)
+def test_a_node_names_its_instance_in_the_last_segment_of_its_provider_id(
+    provider_id: str, instance_id: str | None
+) -> None:
+    assert identifiers.instance_of(ProviderId(provider_id)) == instance_id

@@ -1,0 +1,400 @@
+import dataclasses
+import datetime as dt
+import itertools
+
+import pytest
+
+from queue_processor.domain import deadlines, errors, nodes, policy
+from queue_processor.domain.deadlines import Deadline
+from queue_processor.domain.events import (
+    BodyShape,
+    EventKind,
+    InstanceState,
+    InterruptionEvent,
+    LifecycleAction,
+    LifecycleHook,
+    LifecycleTransition,
+)
+from queue_processor.domain.identifiers import InstanceId, NodeName
+from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.plan import Action, Ending, Outcome, OutcomeKind, Plan, Report
+from queue_processor.domain.policy import Policy, UnknownInstancePolicy
+
+NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
+NOW = NOON + dt.timedelta(seconds=10)
+SECOND = dt.timedelta(seconds=1)
+MINUTE = dt.timedelta(minutes=1)
+HOUR = dt.timedelta(hours=1)
+FIRST, SECOND_ONE, THIRD = (InstanceId(f"i-0000000{number}") for number in (1, 2, 3))
+
+ACTIONS = dict.fromkeys(EventKind, Action.CORDON_AND_DRAIN) | {
+    EventKind.AUTOSCALING_LAUNCH: Action.AWAIT_READY
+}
+POLICY = Policy(
+    actions=ACTIONS,
+    timeouts=deadlines.DrainTimeouts(soft=30 * MINUTE, lifecycle=HOUR),
+    unknown_instance=UnknownInstancePolicy.DELETE,
+    unknown_instance_grace=MINUTE,
+)
+RELEASING = dataclasses.replace(POLICY, unknown_instance=UnknownInstancePolicy.RELEASE)
+
+SPOT = InterruptionEvent(
+    event_id="event-1",
+    kind=EventKind.SPOT_INTERRUPTION,
+    shape=BodyShape.EVENTBRIDGE,
+    instance_ids=(FIRST,),
+    occurred_at=NOON,
+)
+LIFECYCLE_ACTION = LifecycleAction(
+    hook=LifecycleHook(group="workers", name="drain"),
+    transition=LifecycleTransition.TERMINATING,
+    instance_id=FIRST,
+    token=None,
+)
+TERMINATION = dataclasses.replace(
+    SPOT, kind=EventKind.AUTOSCALING_TERMINATION, lifecycle_action=LIFECYCLE_ACTION
+)
+LAUNCHING = dataclasses.replace(LIFECYCLE_ACTION, transition=LifecycleTransition.LAUNCHING)
+LAUNCH = dataclasses.replace(SPOT, kind=EventKind.AUTOSCALING_LAUNCH, lifecycle_action=LAUNCHING)
+SCHEDULED = dataclasses.replace(
+    SPOT, kind=EventKind.SCHEDULED_CHANGE, instance_ids=(FIRST, SECOND_ONE, THIRD)
+)
+WITHDRAWN = dataclasses.replace(SCHEDULED, is_withdrawn=True)
+NODE = NodeView(
+    name=NodeName("node-1"),
+    uid="uid-1",
+    resource_version="1",
+    instance_id=FIRST,
+    is_ready=True,
+    is_unschedulable=False,
+    taints=(),
+    annotations={},
+)
+
+
+def marked(deadline: str, *, event_id: str = "event-1") -> NodeView:
+    return dataclasses.replace(
+        NODE,
+        annotations={nodes.EVENT_ID_ANNOTATION: event_id, nodes.DEADLINE_ANNOTATION: deadline},
+    )
+
+
+def plan(event: InterruptionEvent, node: NodeView = NODE, *, decisions: Policy = POLICY) -> Plan:
+    return policy.plan_for(event, node, policy=decisions, now=NOW)
+
+
+def outcome(
+    event: InterruptionEvent,
+    *endings: Ending,
+    decisions: Policy = POLICY,
+    receive_count: int = 1,
+) -> Outcome:
+    reports = [
+        Report(instance_id=instance_id, ending=ending)
+        for instance_id, ending in zip(event.instance_ids, endings, strict=True)
+    ]
+    return policy.outcome_of(event, reports, policy=decisions, receive_count=receive_count)
+
+
+# The plan.
+
+
+def test_a_plan_says_what_is_done_with_which_node_until_when() -> None:
+    assert plan(SPOT) == Plan(
+        event_id="event-1",
+        kind=EventKind.SPOT_INTERRUPTION,
+        occurred_at=NOON,
+        action=Action.CORDON_AND_DRAIN,
+        instance_id=FIRST,
+        node_name=NodeName("node-1"),
+        deadline=Deadline(at=NOON + 120 * SECOND, is_hard=True),
+    )
+
+
+def test_every_node_of_an_event_gets_a_plan_of_its_own() -> None:
+    other = dataclasses.replace(NODE, name=NodeName("node-2"), instance_id=SECOND_ONE)
+
+    assert plan(SCHEDULED).node_name == "node-1"
+    assert plan(SCHEDULED, other).node_name == "node-2"
+    assert plan(SCHEDULED, other).instance_id == SECOND_ONE
+
+
+@pytest.mark.parametrize("kind", list(EventKind))
+@pytest.mark.parametrize("action", [Action.CORDON_AND_DRAIN, Action.CORDON, Action.IGNORE])
+def test_the_owner_decides_what_is_done_about_each_kind(kind: EventKind, action: Action) -> None:
+    decisions = dataclasses.replace(POLICY, actions=ACTIONS | {kind: action})
+
+    for each in EventKind:
+        event = dataclasses.replace(SPOT, kind=each)
+        expected = action if each is kind else ACTIONS[each]
+        assert plan(event, decisions=decisions).action is expected
+
+
+def test_a_withdrawn_change_is_undone() -> None:
+    assert plan(WITHDRAWN).action is Action.UNCORDON
+
+
+def test_a_withdrawn_change_of_a_kind_that_is_ignored_is_ignored() -> None:
+    ignoring = dataclasses.replace(
+        POLICY, actions=ACTIONS | {EventKind.SCHEDULED_CHANGE: Action.IGNORE}
+    )
+
+    assert plan(WITHDRAWN, decisions=ignoring).action is Action.IGNORE
+
+
+@pytest.mark.parametrize(
+    ("state", "is_gone"),
+    [
+        (InstanceState.STOPPING, False),
+        (InstanceState.SHUTTING_DOWN, False),
+        (InstanceState.STOPPED, True),
+        (InstanceState.TERMINATED, True),
+    ],
+)
+def test_a_plan_knows_whether_anything_still_runs(state: InstanceState, *, is_gone: bool) -> None:
+    changed = dataclasses.replace(SPOT, kind=EventKind.STATE_CHANGE, instance_state=state)
+
+    assert plan(changed).is_instance_gone is is_gone
+
+
+def test_the_hooks_own_timeout_reaches_the_plan() -> None:
+    planned = policy.plan_for(
+        TERMINATION, NODE, policy=POLICY, now=NOW, heartbeat_timeout=30 * SECOND
+    )
+
+    assert planned.deadline == Deadline(at=NOON + 3000 * SECOND, is_hard=True)
+
+
+# The deadline that an earlier process wrote on the node.
+
+
+def test_an_earlier_deadline_on_the_node_rules() -> None:
+    assert plan(SPOT, marked((NOON + MINUTE).isoformat())).deadline == Deadline(
+        at=NOON + MINUTE, is_hard=True
+    )
+
+
+def test_an_earlier_deadline_on_the_node_makes_nothing_hard() -> None:
+    recommended = dataclasses.replace(SPOT, kind=EventKind.REBALANCE_RECOMMENDATION)
+
+    assert plan(recommended, marked((NOON + MINUTE).isoformat())).deadline == Deadline(
+        at=NOON + MINUTE, is_hard=False
+    )
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        marked((NOON + HOUR).isoformat()),
+        marked((NOON - HOUR).isoformat()),
+        marked(NOW.isoformat()),
+        marked((NOON + MINUTE).isoformat(), event_id="event-2"),
+        marked("9999-12-31T23:59:59+00:00"),
+        marked("9999-12-31T23:59:59-12:00"),
+        marked("0001-01-01T00:00:00+14:00"),
+        marked("2026-08-27T12:01:00"),
+        marked("soon"),
+        marked(""),
+        dataclasses.replace(NODE, annotations={nodes.EVENT_ID_ANNOTATION: "event-1"}),
+    ],
+)
+def test_no_other_deadline_on_the_node_moves_the_plans(node: NodeView) -> None:
+    assert plan(SPOT, node).deadline == plan(SPOT).deadline
+
+
+# How long an instance may take to become a node.
+
+
+def test_an_instance_that_is_no_node_may_be_joining() -> None:
+    assert POLICY.joining_grace(SPOT) == MINUTE
+    assert POLICY.joining_grace(TERMINATION) == MINUTE
+
+
+@pytest.mark.parametrize("state", list(InstanceState))
+def test_an_instance_on_its_way_out_joins_no_more(state: InstanceState) -> None:
+    changed = dataclasses.replace(SPOT, kind=EventKind.STATE_CHANGE, instance_state=state)
+
+    assert POLICY.joining_grace(changed) == dt.timedelta()
+
+
+def test_a_message_that_may_be_anothers_is_not_held_back() -> None:
+    assert RELEASING.joining_grace(SPOT) == dt.timedelta()
+
+
+# The outcome, for every ending.
+
+WORKED = [
+    Ending.DRAINED,
+    Ending.CORDONED,
+    Ending.UNCORDONED,
+    Ending.READY,
+    Ending.NODE_GONE,
+    Ending.PAST_DEADLINE,
+    Ending.GAVE_UP,
+    Ending.HELD_BY_ANOTHER,
+]
+NOT_FOR_US = [Ending.UNKNOWN_INSTANCE, Ending.NOT_MANAGED]
+
+
+def test_every_ending_has_a_case() -> None:
+    assert {*WORKED, *NOT_FOR_US, Ending.NEVER_READY} == set(Ending)
+
+
+@pytest.mark.parametrize("ending", [*WORKED, Ending.NEVER_READY])
+def test_work_that_has_come_to_an_end_is_done(ending: Ending) -> None:
+    settled = outcome(SPOT, ending)
+
+    assert settled.kind is OutcomeKind.DONE
+    assert settled.completes is None
+    assert FIRST in settled.reason
+    assert ending in settled.reason
+
+
+@pytest.mark.parametrize("ending", NOT_FOR_US)
+def test_an_instance_that_is_not_ours_is_ignored(ending: Ending) -> None:
+    settled = outcome(SPOT, ending)
+
+    assert settled.kind is OutcomeKind.IGNORED
+    assert settled.completes is None
+    assert ending in settled.reason
+
+
+@pytest.mark.parametrize("ending", WORKED)
+def test_a_termination_lets_its_group_go_on_however_the_work_ended(ending: Ending) -> None:
+    settled = outcome(TERMINATION, ending)
+
+    assert settled.kind is OutcomeKind.DONE
+    assert settled.completes == LIFECYCLE_ACTION
+
+
+def test_a_termination_of_an_instance_that_never_joined_does_not_hang() -> None:
+    settled = outcome(TERMINATION, Ending.UNKNOWN_INSTANCE)
+
+    assert settled.kind is OutcomeKind.IGNORED
+    assert settled.completes == LIFECYCLE_ACTION
+
+
+def test_a_termination_of_one_that_never_joined_is_left_open_where_the_owner_says_so() -> None:
+    careful = dataclasses.replace(POLICY, completes_never_joined=False)
+
+    settled = outcome(TERMINATION, Ending.UNKNOWN_INSTANCE, decisions=careful)
+
+    assert settled.kind is OutcomeKind.IGNORED
+    assert settled.completes is None
+
+
+def test_a_termination_that_is_not_managed_is_left_to_its_owner() -> None:
+    settled = outcome(TERMINATION, Ending.NOT_MANAGED)
+
+    assert settled.kind is OutcomeKind.IGNORED
+    assert settled.completes is None
+
+
+def test_a_launch_whose_node_is_ready_lets_its_group_go_on() -> None:
+    assert outcome(LAUNCH, Ending.READY).completes == LAUNCHING
+
+
+def test_a_launch_whose_node_never_got_ready_is_left_to_the_groups_own_timeout() -> None:
+    settled = outcome(LAUNCH, Ending.NEVER_READY)
+
+    assert settled.kind is OutcomeKind.DONE
+    assert settled.completes is None
+
+
+@pytest.mark.parametrize("ending", NOT_FOR_US)
+def test_a_launch_that_is_not_ours_is_not_completed(ending: Ending) -> None:
+    assert outcome(LAUNCH, ending).completes is None
+
+
+# Several instances.
+
+
+@pytest.mark.parametrize("endings", [*itertools.product([Ending.DRAINED, *NOT_FOR_US], repeat=3)])
+def test_a_message_is_done_when_one_of_its_instances_was_ours(
+    endings: tuple[Ending, ...],
+) -> None:
+    settled = outcome(SCHEDULED, *endings)
+
+    was_ours = Ending.DRAINED in endings
+    assert settled.kind is (OutcomeKind.DONE if was_ours else OutcomeKind.IGNORED)
+    assert all(instance_id in settled.reason for instance_id in SCHEDULED.instance_ids)
+
+
+# Another cluster reads the same queue.
+
+
+@pytest.mark.parametrize("event", [SPOT, TERMINATION])
+def test_an_unknown_instance_is_left_for_its_owner(event: InterruptionEvent) -> None:
+    settled = outcome(event, Ending.UNKNOWN_INSTANCE, decisions=RELEASING)
+
+    assert settled.kind is OutcomeKind.RETRY
+    assert settled.completes is None
+    assert settled.visible_after > dt.timedelta()
+
+
+def test_one_unknown_instance_among_ours_leaves_the_message_for_its_owner() -> None:
+    settled = outcome(
+        SCHEDULED,
+        Ending.DRAINED,
+        Ending.UNKNOWN_INSTANCE,
+        Ending.NODE_GONE,
+        decisions=RELEASING,
+    )
+
+    assert settled.kind is OutcomeKind.RETRY
+
+
+@pytest.mark.parametrize("ending", [*WORKED, Ending.NOT_MANAGED])
+def test_what_is_no_unknown_instance_is_not_left_to_others(ending: Ending) -> None:
+    assert outcome(SPOT, ending, decisions=RELEASING) == outcome(SPOT, ending)
+
+
+def test_a_message_that_nobody_takes_comes_back_less_and_less_often() -> None:
+    waits = [
+        outcome(
+            SPOT, Ending.UNKNOWN_INSTANCE, decisions=RELEASING, receive_count=count
+        ).visible_after
+        for count in range(1, 12)
+    ]
+
+    assert waits == sorted(waits)
+    assert waits[0] < waits[-1]
+
+
+# The other outcomes.
+
+
+def test_a_retry_waits_two_seconds_and_then_longer_each_time() -> None:
+    waits = [policy.retry("why", receive_count=count).visible_after for count in (1, 2, 3, 4)]
+
+    assert waits == [2 * SECOND, 4 * SECOND, 8 * SECOND, 16 * SECOND]
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1, 2, 9, 20, 1000, 10**9])
+def test_a_retry_waits_between_two_seconds_and_five_minutes(count: int) -> None:
+    retry = policy.retry("the API server is away", receive_count=count)
+
+    assert retry.kind is OutcomeKind.RETRY
+    assert 2 * SECOND <= retry.visible_after <= 5 * MINUTE
+    assert retry.reason == "the API server is away"
+    assert retry.completes is None
+
+
+def test_a_message_that_is_handed_back_is_there_for_the_next_process_at_once() -> None:
+    handed_back = policy.hand_back("stopping")
+
+    assert handed_back.kind is OutcomeKind.RETRY
+    assert handed_back.visible_after == dt.timedelta()
+    assert handed_back.completes is None
+
+
+def test_a_malformed_message_becomes_a_dead_letter_with_its_fault() -> None:
+    dead = policy.dead_letter(errors.MalformedMessage("detail: missing"))
+
+    assert dead.kind is OutcomeKind.DEAD_LETTER
+    assert dead.reason == "detail: missing"
+    assert dead.completes is None
+
+
+def test_an_event_that_asks_for_nothing_is_ignored_with_its_reason() -> None:
+    assert policy.ignored("running") == Outcome(kind=OutcomeKind.IGNORED, reason="running")

@@ -1,0 +1,501 @@
+import datetime as dt
+import os
+import pathlib
+from typing import Any
+
+import pydantic
+import pytest
+
+from queue_processor import settings
+from queue_processor.domain import errors
+from queue_processor.domain.events import EventKind
+from queue_processor.domain.plan import Action
+from queue_processor.domain.policy import UnknownInstancePolicy
+
+QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.upper().startswith(settings.ENVIRONMENT_PREFIX):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment in which nothing is set but the queue."""
+    monkeypatch.setenv("QUEUE_PROCESSOR_QUEUE_URL", QUEUE_URL)
+    return monkeypatch
+
+
+def written(folder: pathlib.Path, text: str) -> pathlib.Path:
+    path = folder / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults(config: pathlib.Path | None = None) -> list[str]:
+    with pytest.raises(settings.SettingsFault) as caught:
+        settings.load(config)
+    return str(caught.value).splitlines()
+
+
+def value_of(loaded: settings.Settings, key: str) -> Any:  # noqa: ANN401 each has its own type
+    value: Any = loaded
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+# What can be set.
+
+DEFAULTS: dict[str, object] = {
+    "queue_url": QUEUE_URL,
+    "node_selector": "",
+    "managed_tag": None,
+    "actions.spot_interruption": "cordon-and-drain",
+    "actions.capacity_reservation_interruption": "cordon-and-drain",
+    "actions.rebalance_recommendation": "cordon-and-drain",
+    "actions.autoscaling_termination": "cordon-and-drain",
+    "actions.autoscaling_launch": "await-ready",
+    "actions.state_change": "cordon-and-drain",
+    "actions.scheduled_change": "cordon-and-drain",
+    "sqs.visibility_timeout_seconds": 30,
+    "drain.on_deadline": "delete",
+    "drain.on_soft_timeout": "keep",
+    "drain.soft_drain_timeout_seconds": 1800,
+    "drain.lifecycle_drain_timeout_seconds": 3600,
+    "drain.unknown_instance_grace_seconds": 60,
+    "drain.unknown_instance_policy": "delete",
+    "leader_election.enabled": True,
+    "leader_election.namespace": None,
+    "leader_election.lease_name": "queue-processor",
+    "leader_election.lease_duration_seconds": 15,
+    "leader_election.renew_deadline_seconds": 10,
+    "leader_election.retry_period_seconds": 2,
+    "http.bind": "0.0.0.0:8080",
+    "log.format": "auto",
+    "log.level": "info",
+}
+
+OTHERS = {
+    "node_selector": ("team=a,!spot", "team=a,!spot"),
+    "managed_tag": ("our/tag", "our/tag"),
+    "actions.spot_interruption": ("cordon", "cordon"),
+    "actions.capacity_reservation_interruption": ("ignore", "ignore"),
+    "actions.rebalance_recommendation": ("ignore", "ignore"),
+    "actions.autoscaling_termination": ("cordon", "cordon"),
+    "actions.autoscaling_launch": ("ignore", "ignore"),
+    "actions.state_change": ("ignore", "ignore"),
+    "actions.scheduled_change": ("cordon", "cordon"),
+    "sqs.visibility_timeout_seconds": ("120", 120),
+    "drain.on_deadline": ("leave", "leave"),
+    "drain.on_soft_timeout": ("uncordon", "uncordon"),
+    "drain.soft_drain_timeout_seconds": ("600.5", 600.5),
+    "drain.lifecycle_drain_timeout_seconds": ("7200", 7200),
+    "drain.unknown_instance_grace_seconds": ("0", 0),
+    "drain.unknown_instance_policy": ("release", "release"),
+    "leader_election.enabled": ("false", False),
+    "leader_election.namespace": ("kube-system", "kube-system"),
+    "leader_election.lease_name": ("other", "other"),
+    "http.bind": ("[::1]:0", "[::1]:0"),
+    "log.format": ("json", "json"),
+    "log.level": ("debug", "debug"),
+}
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_a_setting_that_nobody_set_has_its_default(key: str) -> None:
+    assert value_of(settings.load(), key) == DEFAULTS[key]
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_a_setting_is_taken_from_its_variable(key: str, environment: pytest.MonkeyPatch) -> None:
+    text, value = OTHERS[key]
+    environment.setenv("QUEUE_PROCESSOR_" + key.upper().replace(".", "__"), text)
+
+    assert value_of(settings.load(), key) == value
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("key", OTHERS)
+def test_a_setting_is_taken_from_the_file(key: str, tmp_path: pathlib.Path) -> None:
+    text, value = OTHERS[key]
+    *group, name = key.split(".")
+    line = f"{name}: '{text}'\n"
+    config = written(tmp_path, f"{group[0]}:\n  {line}" if group else line)
+
+    assert value_of(settings.load(config), key) == value
+
+
+# Which source rules.
+
+
+def test_the_environment_rules_over_the_file_setting_by_setting(
+    environment: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    config = written(
+        tmp_path,
+        "queue_url: https://sqs.local/1/from-file\n"
+        "drain:\n  on_deadline: leave\n  soft_drain_timeout_seconds: 60\n",
+    )
+    environment.setenv("QUEUE_PROCESSOR_DRAIN__SOFT_DRAIN_TIMEOUT_SECONDS", "90")
+
+    loaded = settings.load(config)
+
+    assert loaded.queue_url == QUEUE_URL
+    assert loaded.drain.soft_drain_timeout_seconds == 90
+    assert loaded.drain.on_deadline is settings.OnDeadline.LEAVE
+    assert loaded.drain.on_soft_timeout is settings.OnSoftTimeout.KEEP
+
+
+def test_the_file_alone_is_enough(tmp_path: pathlib.Path) -> None:
+    assert settings.load(written(tmp_path, f"queue_url: {QUEUE_URL}\n")).queue_url == QUEUE_URL
+
+
+def test_the_file_may_be_named_by_a_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    config = written(tmp_path, f"queue_url: {QUEUE_URL}\nlog: {{level: error}}\n")
+    monkeypatch.setenv("QUEUE_PROCESSOR_CONFIG", str(config))
+
+    assert settings.load().log.level is settings.LogLevel.ERROR
+
+
+def test_a_file_that_is_given_rules_over_one_that_a_variable_names(
+    environment: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_CONFIG", str(tmp_path / "missing.yaml"))
+
+    assert settings.load(written(tmp_path, "log: {level: error}")).log.level == "error"
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
+def test_an_empty_file_sets_nothing(text: str, tmp_path: pathlib.Path) -> None:
+    assert settings.load(written(tmp_path, text)) == settings.load()
+
+
+def test_nothing_is_read_from_a_dotenv_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / ".env").write_text(f"QUEUE_PROCESSOR_QUEUE_URL={QUEUE_URL}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    assert faults()[0].startswith("queue_url: not set")
+
+
+# Unknown keys.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "QUEUE_PROCESSOR_QUEUE_ULR",
+        "QUEUE_PROCESSOR_",
+        "QUEUE_PROCESSOR_LOG_LEVEL",
+        "QUEUE_PROCESSOR_HTTP_PORT",
+        "QUEUE_PROCESSOR_NOPE__DEEP",
+        "QUEUE_PROCESSOR_QUEUE_URL__DEEP",
+        "QUEUE_PROCESSOR_MANAGED_TAG__DEEP",
+    ],
+)
+def test_an_unknown_variable_is_a_fault(name: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(name, "8080")
+
+    assert faults() == [f"{name}: no such setting"]
+
+
+@pytest.mark.parametrize("key", ["drain.nope", "actions.spot", "leader_election.name"])
+def test_an_unknown_variable_of_a_group_is_a_fault(
+    key: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_" + key.upper().replace(".", "__"), "1")
+
+    assert faults() == [f"{key}: no such setting"]
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("nope: 1", "nope"),
+        ("drain: {nope: 1}", "drain.nope"),
+        ("queue-url: https://sqs.local/1/q", "queue-url"),
+        ("_env_file: secrets", "_env_file"),
+        ("_cli_parse_args: true", "_cli_parse_args"),
+        ("1: 2", "1"),
+        ("null: 2", "None"),
+    ],
+)
+def test_an_unknown_key_of_the_file_is_a_fault(text: str, key: str, tmp_path: pathlib.Path) -> None:
+    assert faults(written(tmp_path, text)) == [f"{key}: no such setting"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("QUEUE_PROCESSOR_SERVICE_HOST", "10.0.0.1"),
+        ("QUEUE_PROCESSOR_SERVICE_PORT", "8080"),
+        ("QUEUE_PROCESSOR_SERVICE_PORT_HTTP", "8080"),
+        ("QUEUE_PROCESSOR_PORT", "tcp://10.0.0.1:8080"),
+        ("QUEUE_PROCESSOR_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("QUEUE_PROCESSOR_PORT_8080_TCP_PROTO", "tcp"),
+        ("QUEUE_PROCESSOR_PORT_8080_TCP_PORT", "8080"),
+        ("QUEUE_PROCESSOR_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("QUEUE_PROCESSOR_METRICS_SERVICE_HOST", "10.0.0.1"),
+        ("QUEUE_PROCESSOR_METRICS_SERVICE_PORT", "8080"),
+        ("QUEUE_PROCESSOR_METRICS_SERVICE_PORT_HTTP", "8080"),
+        ("QUEUE_PROCESSOR_METRICS_PORT", "tcp://10.0.0.1:8080"),
+        ("QUEUE_PROCESSOR_METRICS_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("QUEUE_PROCESSOR_METRICS_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("QUEUE_PROCESSOR_DNS_PORT_53_UDP_PROTO", "udp"),
+    ],
+)
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(
+    name: str, value: str, environment: pytest.MonkeyPatch
+) -> None:
+    before = settings.load()
+    environment.setenv(name, value)
+
+    assert settings.load() == before
+
+
+# Bad values.
+
+BAD: list[tuple[str, str, str]] = [
+    ("queue_url", "interruptions", "https?://"),
+    ("queue_url", "", "https?://"),
+    ("queue_url", "https://sqs.local", "https?://"),
+    ("node_selector", "a in (", "list of label requirements"),
+    ("node_selector", "a>1", "a in (b, c)"),
+    ("managed_tag", "", "at least 1 character"),
+    ("actions.spot_interruption", "drain", "'cordon-and-drain', 'cordon' or 'ignore'"),
+    ("actions.spot_interruption", "await-ready", "'cordon-and-drain', 'cordon' or 'ignore'"),
+    ("actions.spot_interruption", "uncordon", "'cordon-and-drain', 'cordon' or 'ignore'"),
+    ("actions.autoscaling_launch", "cordon", "'await-ready' or 'ignore'"),
+    ("sqs.visibility_timeout_seconds", "5", "greater than or equal to 6"),
+    ("sqs.visibility_timeout_seconds", "43201", "less than or equal to 43200"),
+    ("sqs.visibility_timeout_seconds", "30s", "valid integer"),
+    ("sqs.wait_time_seconds", "21", "less than or equal to 20"),
+    ("drain.on_deadline", "kill", "'delete' or 'leave'"),
+    ("drain.on_soft_timeout", "drop", "'keep' or 'uncordon'"),
+    ("drain.soft_drain_timeout_seconds", "0", "greater than 0"),
+    ("drain.soft_drain_timeout_seconds", "inf", "finite number"),
+    ("drain.lifecycle_drain_timeout_seconds", "-1", "greater than 0"),
+    ("drain.lifecycle_drain_timeout_seconds", "nan", "finite number"),
+    ("drain.unknown_instance_grace_seconds", "-1", "greater than or equal to 0"),
+    ("drain.unknown_instance_policy", "keep", "'delete' or 'release'"),
+    ("drain.taint_effect", "noschedule", "'NoSchedule', 'PreferNoSchedule' or 'NoExecute'"),
+    ("leader_election.enabled", "perhaps", "boolean"),
+    ("leader_election.namespace", "", "at least 1 character"),
+    ("http.bind", "8080", ":"),
+    ("http.bind", "localhost:http", ":"),
+    ("http.bind", "localhost:65536", "0 to 65535"),
+    ("log.format", "xml", "'auto', 'json' or 'text'"),
+    ("log.level", "INFO", "'debug', 'info', 'warning' or 'error'"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "allowed"), BAD)
+def test_a_bad_variable_is_one_line_with_its_key_its_value_and_what_is_allowed(
+    key: str, value: str, allowed: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_" + key.upper().replace(".", "__"), value)
+
+    (line,) = faults()
+
+    assert line.startswith(f"{key}: {value!r} is not allowed: ")
+    assert allowed in line.partition(" is not allowed: ")[2]
+
+
+@pytest.mark.parametrize(("key", "value", "allowed"), BAD)
+def test_a_bad_value_in_the_file_is_one_line_too(
+    key: str, value: str, allowed: str, tmp_path: pathlib.Path
+) -> None:
+    group, _, name = key.rpartition(".")
+    line = f"{name}: '{value}'\n"
+    text = f"{group}:\n  {line}" if group else line
+    config = written(tmp_path, text if key == "queue_url" else f"queue_url: {QUEUE_URL}\n{text}")
+
+    (line,) = faults(config)
+
+    assert line.startswith(f"{key}: {value!r} is not allowed: ")
+    assert allowed in line.partition(" is not allowed: ")[2]
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("drain: 7", "drain: 7 is not allowed"),
+        ("drain: [delete]", "drain: ['delete'] is not allowed"),
+        ("drain:", "drain: None is not allowed"),
+        ("drain: {on_deadline: {delete: true}}", "drain.on_deadline: {'delete': True} is not"),
+        ("drain: {1: 2}", "drain.1"),
+        ("log: {level: no}", "log.level: False is not allowed"),
+    ],
+)
+def test_a_value_of_another_type_is_one_line_that_names_its_key(
+    text: str, start: str, tmp_path: pathlib.Path
+) -> None:
+    (line,) = faults(written(tmp_path, text))
+
+    assert line.startswith(start)
+
+
+def test_the_missing_queue_says_how_to_set_it() -> None:
+    assert faults() == [
+        "queue_url: not set; set QUEUE_PROCESSOR_QUEUE_URL or `queue_url` in the settings file"
+    ]
+
+
+def test_a_group_that_is_no_json_says_how_it_is_set(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("QUEUE_PROCESSOR_DRAIN", "leave")
+
+    (line,) = faults()
+
+    assert line.startswith("QUEUE_PROCESSOR_DRAIN: 'leave' is not allowed: ")
+    assert "QUEUE_PROCESSOR_DRAIN__" in line
+
+
+def test_every_fault_of_every_source_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    config = written(tmp_path, "nope: 1\nlog: {level: loud, colour: red}\n")
+    monkeypatch.setenv("QUEUE_PROCESSOR_TYPO", "1")
+    monkeypatch.setenv("QUEUE_PROCESSOR_DRAIN__ON_DEADLINE", "kill")
+
+    keys = sorted(line.partition(":")[0] for line in faults(config))
+
+    assert keys == [
+        "QUEUE_PROCESSOR_TYPO",
+        "drain.on_deadline",
+        "log.colour",
+        "log.level",
+        "nope",
+        "queue_url",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("duration", "renew", "retry"), [(10, 10, 2), (15, 5, 5), (9, 10, 2), (15, 2, 10)]
+)
+def test_leases_that_cannot_be_kept_are_a_contradiction(
+    duration: int, renew: int, retry: int, environment: pytest.MonkeyPatch
+) -> None:
+    group = "QUEUE_PROCESSOR_LEADER_ELECTION__"
+    environment.setenv(f"{group}LEASE_DURATION_SECONDS", str(duration))
+    environment.setenv(f"{group}RENEW_DEADLINE_SECONDS", str(renew))
+    environment.setenv(f"{group}RETRY_PERIOD_SECONDS", str(retry))
+
+    (line,) = faults()
+
+    assert line.startswith("leader_election: ")
+    assert line.endswith(
+        "retry_period_seconds < renew_deadline_seconds < lease_duration_seconds is needed"
+    )
+
+
+# The file itself.
+
+
+def test_a_file_that_is_not_there_is_a_fault(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "missing.yaml"
+
+    assert faults(path) == [f"{path}: cannot be read: No such file or directory"]
+
+
+def test_a_folder_in_place_of_the_file_is_a_fault(tmp_path: pathlib.Path) -> None:
+    (line,) = faults(tmp_path)
+
+    assert line.startswith(f"{tmp_path}: cannot be read: ")
+
+
+@pytest.mark.parametrize("text", ["a: [", "\tlog:\n", "a: b: c", "!!python/object:os.system {}"])
+def test_a_file_that_is_not_yaml_is_one_line(text: str, tmp_path: pathlib.Path) -> None:
+    (line,) = faults(written(tmp_path, text))
+
+    assert line.startswith(f"{tmp_path / 'settings.yaml'}: not YAML: ")
+
+
+def test_a_file_that_is_no_text_is_a_fault(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(b"log: \xff\xfe")
+
+    (line,) = faults(path)
+
+    assert line.startswith(f"{path}: not YAML: ")
+
+
+@pytest.mark.parametrize("text", ["[]", "text", "7"])
+def test_a_file_that_holds_no_settings_is_a_fault(text: str, tmp_path: pathlib.Path) -> None:
+    (line,) = faults(written(tmp_path, text))
+
+    assert "a mapping of settings is needed" in line
+
+
+def test_faulty_settings_are_a_fault_of_the_configuration() -> None:
+    with pytest.raises(errors.ConfigurationFault):
+        settings.load()
+
+
+# What is made of them.
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_settings_cannot_be_changed(key: str) -> None:
+    group, _, name = key.rpartition(".")
+    loaded = settings.load()
+
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        setattr(value_of(loaded, group) if group else loaded, name, DEFAULTS[key])
+
+
+def test_settings_become_the_policy(environment: pytest.MonkeyPatch) -> None:
+    for kind in EventKind:
+        environment.setenv(f"QUEUE_PROCESSOR_ACTIONS__{kind.upper()}", "ignore")
+    environment.setenv("QUEUE_PROCESSOR_ACTIONS__REBALANCE_RECOMMENDATION", "cordon")
+    environment.setenv("QUEUE_PROCESSOR_DRAIN__SOFT_DRAIN_TIMEOUT_SECONDS", "60")
+    environment.setenv("QUEUE_PROCESSOR_DRAIN__LIFECYCLE_DRAIN_TIMEOUT_SECONDS", "120")
+    environment.setenv("QUEUE_PROCESSOR_DRAIN__UNKNOWN_INSTANCE_GRACE_SECONDS", "5")
+    environment.setenv("QUEUE_PROCESSOR_DRAIN__UNKNOWN_INSTANCE_POLICY", "release")
+    environment.setenv("QUEUE_PROCESSOR_DRAIN__COMPLETE_NEVER_JOINED", "false")
+
+    decided = settings.load().policy()
+
+    assert dict(decided.actions) == dict.fromkeys(EventKind, Action.IGNORE) | {
+        EventKind.REBALANCE_RECOMMENDATION: Action.CORDON
+    }
+    assert decided.timeouts.soft == dt.timedelta(minutes=1)
+    assert decided.timeouts.lifecycle == dt.timedelta(minutes=2)
+    assert decided.unknown_instance is UnknownInstancePolicy.RELEASE
+    assert decided.unknown_instance_grace == dt.timedelta(seconds=5)
+    assert not decided.completes_never_joined
+
+
+@pytest.mark.usefixtures("environment")
+def test_every_kind_of_event_has_an_action() -> None:
+    assert set(settings.load().policy().actions) == set(EventKind)
+
+
+@pytest.mark.parametrize(
+    ("bind", "host", "port"),
+    [
+        ("127.0.0.1:0", "127.0.0.1", 0),
+        ("localhost:65535", "localhost", 65_535),
+        ("[::1]:8080", "::1", 8080),
+        (":8080", "", 8080),
+    ],
+)
+def test_where_to_listen_is_told_as_host_and_port(
+    bind: str, host: str, port: int, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_HTTP__BIND", bind)
+
+    http = settings.load().http
+
+    assert (http.host, http.port) == (host, port)
