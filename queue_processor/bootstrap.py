@@ -160,8 +160,8 @@ async def _fill(directory: NodeDirectory, nodes: KubeNodes) -> None:
             directory.put(node)
     except errors.QueueProcessorError as fault:
         raise errors.ConfigurationFault(
-            f"Kubernetes: the nodes cannot be listed: {fault}; check that KUBECONFIG names a cluster that can"
-            " be reached, and that the account may list nodes"
+            f"Kubernetes: the nodes cannot be listed: {fault}; check that KUBECONFIG names a"
+            " cluster that can be reached, and that the account may list nodes"
         ) from fault
     metrics.NODES_INDEXED.set(len(directory))
     _log.info("nodes_indexed", nodes=len(directory))

@@ -2,7 +2,7 @@
 
 import typer
 
-from queue_processor.cli import run
+from queue_processor.cli import demo, run
 
 app = typer.Typer(
     name="queue-processor",
@@ -13,6 +13,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command(name="run")(run.run)
+app.command(name="demo")(demo.demo)
 
 
 @app.callback()

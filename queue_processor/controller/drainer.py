@@ -24,6 +24,7 @@ _log = structlog.get_logger(__name__)
 _PROGRESS_INTERVAL_SECONDS = 10.0
 _TELLING_LIMIT_SECONDS = 5.0
 _CONFLICTS_IN_A_ROW = 5
+_AT_ONCE = dt.timedelta(days=365)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class Drain:
             countdown=countdown,
             overrides=options.overrides,
             # Nothing runs on an instance that is gone: no budget protects anything there.
-            force_margin=dt.timedelta.max if plan.is_instance_gone else options.force_margin,
+            force_margin=_AT_ONCE if plan.is_instance_gone else options.force_margin,
         )
 
     async def run(self) -> Report:

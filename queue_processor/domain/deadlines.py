@@ -16,6 +16,9 @@ LATE_WINDOW = dt.timedelta(seconds=30)
 # node monitor waits 50 s. https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats
 DEAD_NODE_WINDOW = dt.timedelta(seconds=120)
 
+# The API counts grace in whole seconds, and a deletion takes a moment to arrive.
+DELETION_LEAD = dt.timedelta(seconds=1)
+
 MINIMUM_GRACE = dt.timedelta(seconds=1)
 
 # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
@@ -113,7 +116,7 @@ def override_after(
         grace: The pod's own grace period.
         force_margin: How long before the deadline every pod has to have its SIGTERM.
     """
-    return max(time_left - max(grace, force_margin), dt.timedelta())
+    return max(time_left - max(grace, force_margin) - DELETION_LEAD, dt.timedelta())
 
 
 def grace_that_fits(time_left: dt.timedelta, *, grace: dt.timedelta) -> dt.timedelta:

@@ -113,8 +113,11 @@ class Cluster:
         provider_id = f"aws:///{zone}/{instance_id}"
         now = self.store.now()
         body = manifests.node(provider_id, all_labels, now, max_pods=max_pods)
-        node = self.store.create(resources.NODES, ("", name), body)
-        return node if ready else self.set_ready(name, ready=False)
+        if not ready:
+            # At no moment may it be seen as Ready.
+            not_ready = manifests.node_ready("False", now)
+            body["status"] = objects.with_conditions(body["status"], not_ready)
+        return self.store.create(resources.NODES, ("", name), body)
 
     def remove_node(self, name: str) -> None:
         """Remove the Node, as the cloud controller does when the instance is gone.

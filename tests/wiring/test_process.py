@@ -1,0 +1,143 @@
+"""The program as a process: what its end, wished for or not, leaves behind."""
+
+import asyncio
+import signal
+import urllib.request
+
+from queue_processor.simulator.aws import events, lifecycle
+from queue_processor.simulator.kube import manifests
+from tests.wiring.conftest import Site
+
+
+def _instance(number: int) -> str:
+    return f"i-{number:017x}"
+
+
+async def _get(url: str) -> tuple[int, str]:
+    def get() -> tuple[int, str]:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
+            return answer.status, answer.read().decode()
+
+    return await asyncio.to_thread(get)
+
+
+async def test_a_kill_in_the_middle_of_a_storm_loses_nothing(site: Site) -> None:
+    terminating = site.aws.launch(3)
+    hook = lifecycle.LifecycleHook("workers", "drain", lifecycle.Transition.TERMINATING)
+    site.aws.create_auto_scaling_group("workers", terminating, [hook])
+    instances = [*terminating, *(_instance(number) for number in range(27))]
+    for number, instance_id in enumerate(instances):
+        site.cluster.add_node(f"node-{number}", instance_id=instance_id)
+    for number in range(15):
+        site.cluster.add_replica_set(
+            f"web-{number}",
+            replicas=4,
+            labels={"app": f"web-{number}"},
+            nodes=[f"node-{(number + step) % 12}" for step in range(4)],
+            exit_seconds=1.5,
+        )
+        site.cluster.add_budget(
+            f"web-{number}", match_labels={"app": f"web-{number}"}, max_unavailable=1
+        )
+    first = await site.start()
+
+    for instance_id in terminating:
+        site.aws.terminate_in_group(instance_id)
+    for instance_id in instances[3:12]:
+        site.aws.put_event(events.spot_interruption(instance_id))
+    await site.until(lambda: len(site.cluster.history.evictions) > 10)
+    await first.kill()
+    assert not site.is_settled()
+    await site.start()
+    await site.until(site.is_settled, limit=60)
+
+    assert not any(site.cluster.store.pods_on(f"node-{number}") for number in range(12))
+    assert all(site.is_cordoned(f"node-{number}") for number in range(12))
+    assert not any(site.is_cordoned(f"node-{number}") for number in range(12, 30))
+    assert not site.cluster.history.budget_violations
+    actions = site.aws.lifecycle_actions()
+    assert len(actions) == 3
+    for action in actions:
+        node = f"node-{instances.index(action.instance_id)}"
+        removals = [pod.removed for pod in site.cluster.history.pods if pod.node == node]
+        assert action.completed_at is not None
+        assert all(gone is not None and gone <= action.completed_at for gone in removals)
+
+
+async def test_sigterm_hands_the_messages_and_the_leadership_to_the_standby(site: Site) -> None:
+    for number in range(3):
+        site.cluster.add_node(f"node-{number}", instance_id=_instance(number))
+    site.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=8))
+    leader = await site.start()
+    await site.until(lambda: bool(site.holder()))
+    before = site.holder()
+    await site.start()
+
+    site.aws.put_event(events.spot_interruption(_instance(0)))
+    await site.until(lambda: site.is_cordoned("node-0"))
+    leader.send(signal.SIGTERM)
+    took = await site.until(lambda: site.holder() not in {"", before})
+    code = await leader.ended()
+    await site.until(site.is_settled)
+
+    assert took < 3
+    assert code == 0
+    assert leader.logged("stopped")
+    assert not site.cluster.store.pods_on("node-0")
+
+
+async def test_a_second_signal_stops_at_once(site: Site) -> None:
+    operator = await site.start(QUEUE_PROCESSOR_SQS__WAIT_TIME_SECONDS="20")
+    await site.until(lambda: bool(operator.logged("leadership_acquired")))
+    await asyncio.sleep(0.5)
+
+    operator.send(signal.SIGINT)
+    await site.until(lambda: bool(operator.logged("stopping")))
+    operator.send(signal.SIGINT)
+
+    assert await operator.ended(limit=3) == 1
+
+
+async def test_an_api_server_that_is_away_for_a_while_is_waited_for(site: Site) -> None:
+    for number in range(3):
+        site.cluster.add_node(f"node-{number}", instance_id=_instance(number))
+    operator = await site.start()
+    await site.until(lambda: bool(operator.logged("leadership_acquired")))
+
+    await site.http.pause()
+    site.aws.put_event(events.spot_interruption(_instance(0)))
+    await asyncio.sleep(4)
+    await site.http.resume()
+    await site.until(site.is_settled, limit=30)
+    site.cluster.add_node("late", instance_id=_instance(9))
+    site.aws.put_event(events.spot_interruption(_instance(9)))
+    await site.until(lambda: site.is_cordoned("late"), limit=30)
+
+    assert site.is_cordoned("node-0")
+
+
+async def test_a_node_that_joins_after_its_event_is_seen_by_the_watch(site: Site) -> None:
+    operator = await site.start()
+    await site.until(lambda: bool(operator.logged("leadership_acquired")))
+
+    site.aws.put_event(events.spot_interruption(_instance(5)))
+    await asyncio.sleep(1)
+    site.cluster.add_node("joined", instance_id=_instance(5))
+    took = await site.until(lambda: site.is_cordoned("joined"))
+
+    assert took < 1
+
+
+async def test_probes_and_metrics_answer(site: Site) -> None:
+    site.cluster.add_node("node-0", instance_id=_instance(0))
+    operator = await site.start()
+    await site.until(lambda: bool(operator.logged("leadership_acquired")))
+    site.aws.put_event(events.spot_interruption(_instance(0)))
+    await site.until(site.is_settled)
+    url = f"http://127.0.0.1:{operator.logged('http_listening')['port']}"
+
+    assert await _get(f"{url}/healthz") == (200, "ok\n")
+    assert await _get(f"{url}/readyz") == (200, "ok\n")
+    _, metrics = await _get(f"{url}/metrics")
+    assert "queue_processor_leader 1.0" in metrics
+    assert 'queue_processor_messages_total{kind="spot_interruption",outcome="done"} 1.0' in metrics
