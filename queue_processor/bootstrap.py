@@ -20,6 +20,7 @@ from queue_processor.adapters.aws.ec2 import TaggedInstances
 from queue_processor.adapters.aws.sqs import SqsQueue
 from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.adapters.kube import connection as kube
+from queue_processor.adapters.kube import permissions
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.narrator import KubeNarrator
@@ -83,6 +84,7 @@ async def run(settings: Settings) -> None:
             aws = await _open_aws(settings)
         async with _within(_KUBE_START_SECONDS, "the Kubernetes API server"):
             cluster = await stack.enter_async_context(_open_kube(settings))
+            await _check_permissions(settings, cluster)
             await _fill(directory, cluster.nodes)
         vitals.is_ready = True
         lead = assembly.assemble(
@@ -153,16 +155,47 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
         await connection.close()
 
 
+def _lease_namespace(settings: Settings, cluster: _Kube) -> str:
+    return settings.leader_election.namespace or cluster.own_namespace or "default"
+
+
+async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
+    """Say at the start what the account may not do, and stop if nothing works without it."""
+    chosen = settings.leader_election
+    needed = permissions.all_permissions(
+        _lease_namespace(settings, cluster) if chosen.enabled else None
+    )
+    try:
+        missing = await permissions.missing(cluster.api, needed, lease_name=chosen.lease_name)
+    except errors.PermanentFault as fault:
+        _log.warning("permissions_not_checked", fault=str(fault))
+        return
+    except errors.TemporaryFault as fault:
+        raise _unreachable(fault) from fault
+    for permission in missing:
+        _log.warning("permission_missing", permission=str(permission))
+    fatal = [str(permission) for permission in missing if permission.is_needed]
+    if fatal:
+        raise errors.ConfigurationFault(
+            f"Kubernetes: the account may not {', '.join(fatal)}; see the roles in"
+            " deploy/queue-processor.yaml"
+        )
+
+
+def _unreachable(fault: errors.QueueProcessorError) -> errors.ConfigurationFault:
+    return errors.ConfigurationFault(
+        f"Kubernetes: {fault}; check that KUBECONFIG names a cluster that can be reached, and"
+        " that the account may list nodes"
+    )
+
+
 async def _fill(directory: NodeDirectory, nodes: KubeNodes) -> None:
     """List every node, so that the index is complete before the first message."""
     try:
         async for node in nodes.all():
             directory.put(node)
     except errors.QueueProcessorError as fault:
-        raise errors.ConfigurationFault(
-            f"Kubernetes: the nodes cannot be listed: {fault}; check that KUBECONFIG names a"
-            " cluster that can be reached, and that the account may list nodes"
-        ) from fault
+        raise _unreachable(fault) from fault
     metrics.NODES_INDEXED.set(len(directory))
     _log.info("nodes_indexed", nodes=len(directory))
 
@@ -221,8 +254,7 @@ async def _call(work: Callable[[], Awaitable[None]]) -> None:
 
 
 def _parts(settings: Settings, aws: _Aws, cluster: _Kube) -> Parts:
-    chosen = settings.leader_election
-    namespace = chosen.namespace or cluster.own_namespace or "default"
+    namespace, name = _lease_namespace(settings, cluster), settings.leader_election.lease_name
     return Parts(
         queue=aws.queue,
         lifecycle=aws.lifecycle,
@@ -230,7 +262,7 @@ def _parts(settings: Settings, aws: _Aws, cluster: _Kube) -> Parts:
         nodes=cluster.nodes,
         pods=KubePods(cluster.api),
         volumes=KubeVolumes(cluster.api),
-        leases=KubeLeases(cluster.api, namespace=namespace, name=chosen.lease_name),
+        leases=KubeLeases(cluster.api, namespace=namespace, name=name),
         narrator=cluster.narrator,
         identity=cluster.identity,
         own_namespace=cluster.own_namespace,

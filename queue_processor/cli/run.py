@@ -27,8 +27,9 @@ ConfigOption = Annotated[
 
 
 def run(config: ConfigOption = None) -> None:
-    """Drain nodes as the events in the queue say, until SIGTERM or Ctrl-C.
+    r"""Drain nodes as the events in the queue say, until SIGTERM or Ctrl-C.
 
+    \b
     Example:
       QUEUE_PROCESSOR_QUEUE_URL=https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions
       AWS_REGION=eu-west-1 queue-processor run

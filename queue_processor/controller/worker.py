@@ -43,7 +43,8 @@ class NodeWork:
         self._clock = clock
         self._countdown = Countdown(plan.deadline, clock=clock)
         self._marking = asyncio.Lock()
-        self._drain: asyncio.Task[Report] | None = None
+        self._drain: Drain | None = None
+        self._draining: asyncio.Task[Report] | None = None
 
     async def mark(self, plan: Plan) -> None:
         """Cordon the node and write the event on it, if that adds anything.
@@ -85,8 +86,8 @@ class NodeWork:
 
     async def drain(self) -> Report:
         """Drain the node, or join the drain in hand."""
-        if self._drain is None or self._drain.done():
-            drain = Drain(
+        if self._draining is None or self._draining.done():
+            self._drain = Drain(
                 self._ruling,
                 self._node,
                 countdown=self._countdown,
@@ -94,11 +95,14 @@ class NodeWork:
                 options=self._options,
                 clock=self._clock,
             )
-            self._drain = asyncio.create_task(drain.run(), name=f"drain {self._node.name}")
-        return await asyncio.shield(self._drain)
+            self._draining = asyncio.create_task(self._drain.run(), name=f"drain {self._node.name}")
+        return await asyncio.shield(self._draining)
 
     async def unmark(self, kinds: frozenset[EventKind]) -> bool:
-        """Undo the mark if it is ours and no event of another kind holds the node.
+        """Undo the mark, and the drain in hand, if no event of another kind holds the node.
+
+        Returns:
+            Whether anything was undone: the mark has to be ours.
 
         Raises:
             NotFound: The node is gone.
@@ -113,13 +117,15 @@ class NodeWork:
                         self._node = await self._cluster.nodes.unmark(node)
                     except errors.Conflict as conflict:
                         raise errors.TemporaryFault(str(conflict)) from conflict
+        if self._drain is not None:
+            self._drain.withdraw()
         return True
 
     async def stop(self) -> None:
         """End the drain in hand, if there is one, and wait until it has stopped."""
-        if self._drain is not None and not self._drain.done():
-            self._drain.cancel()
-            await asyncio.wait((self._drain,))
+        if self._draining is not None and not self._draining.done():
+            self._draining.cancel()
+            await asyncio.wait((self._draining,))
 
 
 class NodeWorkers:

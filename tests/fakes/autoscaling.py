@@ -8,6 +8,8 @@ from queue_processor.controller import ports
 from queue_processor.domain import errors
 from queue_processor.domain.events import LifecycleAction, LifecycleHook
 
+HOOK = LifecycleHook(group="workers", name="drain")
+
 
 @dataclasses.dataclass(slots=True)
 class ActionRecord:
@@ -18,13 +20,25 @@ class ActionRecord:
     completed_at: dt.datetime | None = None
     completions: int = 0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether somebody completed it, or its time ran out."""
+        return self.completed_at is not None or asyncio.get_running_loop().time() >= self.expires_at
+
 
 class FakeLifecycle:
-    """The actions of all groups, by instance."""
+    """The actions of one hook, by instance.
+
+    Attributes:
+        hook: The one that there is; None when its group is gone.
+        asked_for_hooks: How often the hook was read.
+    """
 
     def __init__(self, *, clock: ports.Clock, heartbeat_timeout: float = 3600.0) -> None:
         self._clock = clock
         self._timeout = dt.timedelta(seconds=heartbeat_timeout)
+        self._is_known = False
+        self.hook: LifecycleHook | None = HOOK
         self.records: dict[str, ActionRecord] = {}
         self.failures: dict[str, list[Exception]] = {}
         self.asked_for_hooks = 0
@@ -40,24 +54,30 @@ class FakeLifecycle:
 
     async def complete(self, action: LifecycleAction) -> None:
         self._raise_if_failing("complete")
-        record = self.records[action.instance_id]
+        record = self.records.get(action.instance_id)
+        if record is None:
+            return
         record.completions += 1
-        if record.completed_at is None:
+        if not record.is_over:
             record.completed_at = self._clock()
 
     async def heartbeat(self, action: LifecycleAction) -> None:
         self._raise_if_failing("heartbeat")
-        record = self.records[action.instance_id]
-        now = asyncio.get_running_loop().time()
-        if record.completed_at is not None or now > record.expires_at:
+        record = self.records.get(action.instance_id)
+        if record is None or record.is_over:
             raise errors.NotFound("No active Lifecycle Action found")
+        now = asyncio.get_running_loop().time()
         record.heartbeats.append(now)
         record.expires_at = now + self._timeout.total_seconds()
 
     async def heartbeat_timeout(self, hook: LifecycleHook) -> dt.timedelta:
-        del hook
+        if self._is_known and hook == HOOK:
+            return self._timeout
         self.asked_for_hooks += 1
         self._raise_if_failing("heartbeat_timeout")
+        if hook != self.hook:
+            raise errors.NotFound(f"group {hook.group} has no lifecycle hook {hook.name}")
+        self._is_known = True
         return self._timeout
 
     def _raise_if_failing(self, call: str) -> None:

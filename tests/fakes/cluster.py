@@ -9,16 +9,17 @@ import multidict
 
 from queue_processor.adapters.kube.transport import Answer, JsonObject
 from queue_processor.domain import errors
-from queue_processor.simulator.kube import api, faults
+from queue_processor.simulator.kube import api, faults, watches
 
 _TIMEOUT_SECONDS = 10.0
+_SILENCE_SECONDS = 5.0
 
 
 class DirectTransport:
     """What `HttpTransport` does, by calling the simulated API server.
 
     Attributes:
-        is_reachable: Cleared for an outage: every request fails, and watches are cut.
+        is_reachable: Cleared for an outage: every request fails.
     """
 
     def __init__(self, server: api.ApiServer, *, user_agent: str, is_alive: asyncio.Event) -> None:
@@ -26,13 +27,16 @@ class DirectTransport:
         self._user_agent = user_agent
         self._is_alive = is_alive
         self.is_reachable = True
-        self._streams: set[asyncio.Timeout] = set()
+        self._requests: set[asyncio.Timeout] = set()
+        self._streams: set[_Stream] = set()
 
     def cut(self) -> None:
-        """Begin an outage."""
+        """Begin an outage: requests and watches are cut, and every other request fails."""
         self.is_reachable = False
+        for request in self._requests:
+            request.reschedule(asyncio.get_running_loop().time())
         for stream in self._streams:
-            stream.reschedule(asyncio.get_running_loop().time())
+            stream.cut()
 
     async def request(
         self,
@@ -43,11 +47,8 @@ class DirectTransport:
         body: JsonObject | None = None,
         content_type: str = "application/json",
     ) -> Answer:
-        try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                answer = await self._handle(method, path, query, body, content_type)
-        except TimeoutError as cause:
-            raise errors.TemporaryFault(f"{method} {path}: timed out") from cause
+        async with self._limited(_TIMEOUT_SECONDS, f"{method} {path}"):
+            answer = await self._handle(method, path, query, body, content_type)
         return Answer(answer.status, multidict.CIMultiDict(answer.headers), answer.body)
 
     @contextlib.asynccontextmanager
@@ -55,17 +56,31 @@ class DirectTransport:
         self, path: str, *, query: Mapping[str, str], server_timeout_seconds: int
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         query = {**query, "timeoutSeconds": str(server_timeout_seconds)}
-        answer = await self._handle("GET", path, query, None, "application/json")
+        async with self._limited(server_timeout_seconds + _SILENCE_SECONDS, f"watch {path}"):
+            answer = await self._handle("GET", path, query, None, "application/json")
         head = Answer(answer.status, multidict.CIMultiDict(answer.headers), answer.body)
-        limit = asyncio.timeout(None)
+        if not isinstance(answer.lines, watches.Watcher):
+            yield head, _nothing()
+            return
+        stream = _Stream(answer.lines, path)
+        self._streams.add(stream)
+        try:
+            yield head, stream.lines()
+        finally:
+            self._streams.discard(stream)
+            answer.lines.close()
+
+    @contextlib.asynccontextmanager
+    async def _limited(self, seconds: float, call: str) -> AsyncIterator[None]:
+        limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                self._streams.add(limit)
-                yield head, answer.lines or _nothing()
+                self._requests.add(limit)
+                yield
         except TimeoutError as cause:
-            raise errors.TemporaryFault(f"watch {path}: cut") from cause
+            raise errors.TemporaryFault(f"{call}: timed out, or cut") from cause
         finally:
-            self._streams.discard(limit)
+            self._requests.discard(limit)
 
     async def _handle(
         self,
@@ -92,6 +107,27 @@ class DirectTransport:
             return await self._server.handle(request)
         except faults.ConnectionCutError as cause:
             raise errors.TemporaryFault(f"{method} {path}: connection cut") from cause
+
+
+class _Stream:
+    """An open watch, as its client sees it."""
+
+    def __init__(self, watcher: watches.Watcher, path: str) -> None:
+        self._watcher = watcher
+        self._path = path
+        self._is_cut = False
+
+    def cut(self) -> None:
+        self._is_cut = True
+        self._watcher.close()
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        async for line in self._watcher:
+            if self._is_cut:
+                break
+            yield line
+        if self._is_cut:
+            raise errors.TemporaryFault(f"watch {self._path}: connection cut")
 
 
 async def _nothing() -> AsyncIterator[bytes]:

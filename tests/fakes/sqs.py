@@ -39,6 +39,7 @@ class FakeQueue:
         self._clock = clock
         self.visibility_timeout = visibility_timeout
         self._messages: dict[str, _Stored] = {}
+        self._handles: set[str] = set()
         self._numbers = itertools.count(1)
         self._changed = asyncio.Condition()
         self.has_dead_letter_queue = True
@@ -118,6 +119,7 @@ class FakeQueue:
         stored.first_received_at = stored.first_received_at or self._clock()
         stored.visible_at = now + self.visibility_timeout
         stored.handle = f"{stored.message_id}#{stored.receive_count}"
+        self._handles.add(stored.handle)
         return ReceivedMessage(
             message_id=stored.message_id,
             receipt_handle=stored.handle,
@@ -142,6 +144,8 @@ class FakeQueue:
     def delete(self, handle: str) -> None:
         """DeleteMessage: an old handle succeeds, and deletes nothing."""
         self._raise_if_failing("delete")
+        if handle not in self._handles:
+            raise errors.MessageNotOurs(f"{handle} is no receipt handle")
         message_id = handle.partition("#")[0]
         stored = self._messages.get(message_id)
         if stored is not None and stored.handle == handle:

@@ -62,6 +62,12 @@ class Site:
 
     async def start(self, **variables: str) -> OperatorProcess:
         """Start an operator; it leads, or stands by where another leads."""
+        operator = await self.launch(**variables)
+        await self.until(lambda: bool(operator.logged("nodes_indexed")), limit=_START_SECONDS)
+        return operator
+
+    async def launch(self, **variables: str) -> OperatorProcess:
+        """Start an operator and leave it to itself."""
         number = len(self.processes)
         log = self.folder / f"{number}.log"
         kubeconfig = self.http.write_kubeconfig(self.folder / "kubeconfig")
@@ -93,7 +99,6 @@ class Site:
             )
         operator = OperatorProcess(process, log)
         self.processes.append(operator)
-        await self.until(lambda: bool(operator.logged("nodes_indexed")), limit=_START_SECONDS)
         return operator
 
     async def until(self, holds: Callable[[], bool], *, limit: float = 20.0) -> float:

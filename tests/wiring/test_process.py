@@ -5,7 +5,7 @@ import signal
 import urllib.request
 
 from queue_processor.simulator.aws import events, lifecycle
-from queue_processor.simulator.kube import manifests
+from queue_processor.simulator.kube import api, manifests
 from tests.wiring.conftest import Site
 
 
@@ -126,6 +126,18 @@ async def test_a_node_that_joins_after_its_event_is_seen_by_the_watch(site: Site
     took = await site.until(lambda: site.is_cordoned("joined"))
 
     assert took < 1
+
+
+async def test_a_missing_permission_is_one_line_at_the_start(site: Site) -> None:
+    site.server.denials.append(api.Denial("create", "pods/eviction"))
+    site.server.denials.append(api.Denial("create", "events"))
+
+    operator = await site.launch()
+
+    assert await operator.ended() == 1
+    last = operator.lines()[-1]
+    assert last["event"] == "cannot_start"
+    assert "may not create pods/eviction;" in last["cause"]
 
 
 async def test_probes_and_metrics_answer(site: Site) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import botocore.exceptions
+import botocore.parsers
 
 from queue_processor.domain import errors
 
@@ -53,7 +54,12 @@ def translated(call: str) -> Iterator[None]:
         yield
     except botocore.exceptions.ClientError as cause:
         raise _of_client_error(cause, call) from cause
-    except (botocore.exceptions.BotoCoreError, ValueError) as cause:
+    except (
+        botocore.exceptions.BotoCoreError,
+        # It is none of botocore's own.
+        botocore.parsers.ResponseParserError,
+        ValueError,
+    ) as cause:
         # Connections, timeouts, credentials that cannot be fetched just now, and answers
         # that are none: all of them can be different in a moment.
         raise errors.TemporaryFault(f"{call}: {cause}") from cause

@@ -125,10 +125,7 @@ class KubeApi:
 
 async def _events(lines: AsyncIterator[bytes], path: str) -> AsyncIterator[JsonObject]:
     async for line in lines:
-        try:
-            event: JsonObject = json.loads(line)
-        except ValueError as cause:
-            raise errors.TemporaryFault(f"WATCH {path}: cut off in a line") from cause
+        event = _loaded(line, f"WATCH {path}")
         if event.get("type") == "ERROR":
             status = event.get("object", {})
             if status.get("code") == http.HTTPStatus.GONE:
@@ -140,10 +137,17 @@ async def _events(lines: AsyncIterator[bytes], path: str) -> AsyncIterator[JsonO
 def _object(answer: Answer, call: str) -> JsonObject:
     if not answer.is_success:
         raise fault_of(answer, call)
+    return _loaded(answer.body, call)
+
+
+def _loaded(text: bytes, call: str) -> JsonObject:
+    """Read an object; what is none comes from a proxy, or was cut off."""
     try:
-        loaded: JsonObject = json.loads(answer.body)
+        loaded = json.loads(text)
     except ValueError as cause:
         raise errors.TemporaryFault(f"{call}: the answer is not JSON") from cause
+    if not isinstance(loaded, dict):
+        raise errors.TemporaryFault(f"{call}: the answer is no object")
     return loaded
 
 

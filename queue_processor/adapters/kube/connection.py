@@ -9,6 +9,16 @@ from kubernetes.aio import client, config
 from queue_processor.adapters.kube.transport import HttpTransport
 from queue_processor.domain import errors
 
+_UNUSABLE = (
+    config.ConfigException,
+    OSError,  # ssl.SSLError is one: a certificate that is none
+    yaml.YAMLError,
+    # What the official client makes of a file that is YAML, but no kubeconfig.
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 _NAMESPACE_FILE = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -48,29 +58,41 @@ async def connect() -> Connection:
     Raises:
         ConfigurationFault: There is neither, or the file cannot be understood.
     """
+    try:
+        return _connect_from_pod() or await _connect_by_file()
+    except _UNUSABLE as cause:
+        raise errors.ConfigurationFault(
+            "no Kubernetes cluster: neither in a pod with a service account, nor with a"
+            f" kubeconfig that can be used (set KUBECONFIG): {_in_one_line(cause)}"
+        ) from cause
+
+
+def _connect_from_pod() -> Connection | None:
     configuration = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException:
-        return await _connect_by_file(configuration)
+        return None
     return Connection(configuration)
 
 
-async def _connect_by_file(configuration: client.Configuration) -> Connection:
-    try:
-        loader = await config.load_kube_config(
-            client_configuration=configuration, persist_config=False
-        )
-    except (config.ConfigException, OSError, yaml.YAMLError, LookupError, TypeError) as cause:
-        raise errors.ConfigurationFault(
-            "no Kubernetes cluster: neither in a pod with a service account, nor with a"
-            f" kubeconfig that can be used (set KUBECONFIG): {cause}"
-        ) from cause
+async def _connect_by_file() -> Connection:
+    configuration = client.Configuration()
+    loader = await config.load_kube_config(
+        client_configuration=configuration, persist_config=False
+    )
+    if "BearerToken" not in configuration.api_key:
+        return Connection(configuration)
 
     async def refresh() -> None:
         await config.refresh_token(loader, client_configuration=configuration)
 
     return Connection(configuration, refresh=refresh)
+
+
+def _in_one_line(cause: Exception) -> str:
+    """What a cause says; a YAML error says it in several lines."""
+    return " ".join(str(cause).split()) or type(cause).__name__
 
 
 def own_namespace() -> str | None:

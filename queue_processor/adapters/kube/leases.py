@@ -39,9 +39,21 @@ class KubeLeases:
             },
         }
         if lease.resource_version is None:
-            return _lease(await self._api.post(self._collection, body))
+            return await self._create(body)
         body["metadata"]["resourceVersion"] = lease.resource_version
-        return _lease(await self._api.put(f"{self._collection}/{self._name}", body))
+        return await self._replace(body)
+
+    async def _create(self, body: JsonObject) -> Lease:
+        try:
+            return _lease(await self._api.post(self._collection, body))
+        except errors.NotFound as missing:
+            raise errors.PermanentFault(f"there is no such namespace: {missing}") from missing
+
+    async def _replace(self, body: JsonObject) -> Lease:
+        try:
+            return _lease(await self._api.put(f"{self._collection}/{self._name}", body))
+        except errors.NotFound as gone:
+            raise errors.Conflict(f"somebody deleted the Lease: {gone}") from gone
 
 
 def _lease(body: JsonObject) -> Lease:

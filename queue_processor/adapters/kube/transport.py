@@ -2,11 +2,11 @@
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
-from kubernetes.aio import client
+from kubernetes.aio import client, config
 
 from queue_processor.domain import errors
 
@@ -56,13 +56,11 @@ class HttpTransport:
         Raises:
             TemporaryFault: No answer came: refused, cut off, or not within 10 s.
         """
-        try:
+        with _translated(f"{method} {path}"):
             response = await self._send(
                 method, path, _TIMEOUT, query=query, body=body, content_type=content_type
             )
             return Answer(response.status, response.headers, await response.read())
-        except (aiohttp.ClientError, OSError, TimeoutError) as cause:
-            raise errors.TemporaryFault(f"{method} {path}: {_what_happened(cause)}") from cause
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -83,15 +81,15 @@ class HttpTransport:
             total=None, sock_connect=3, sock_read=server_timeout_seconds + _STREAM_SILENCE_SECONDS
         )
         query = {**query, "timeoutSeconds": str(server_timeout_seconds)}
-        try:
+        call = f"watch {path}"
+        with _translated(call):
             response = await self._send("GET", path, limits, query=query)
-            try:
+        try:
+            with _translated(call):
                 body = b"" if response.status == _OK else await response.read()
-                yield Answer(response.status, response.headers, body), aiter(response.content)
-            finally:
-                response.close()
-        except (aiohttp.ClientError, OSError, TimeoutError) as cause:
-            raise errors.TemporaryFault(f"watch {path}: {_what_happened(cause)}") from cause
+            yield Answer(response.status, response.headers, body), _lines(response, call)
+        finally:
+            response.close()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -122,5 +120,17 @@ class HttpTransport:
         return response
 
 
-def _what_happened(cause: BaseException) -> str:
-    return str(cause) or type(cause).__name__
+async def _lines(response: aiohttp.ClientResponse, call: str) -> AsyncIterator[bytes]:
+    with _translated(call):
+        async for line in response.content:
+            yield line
+
+
+@contextlib.contextmanager
+def _translated(call: str) -> Iterator[None]:
+    try:
+        yield
+    # ConfigException: the token is read again from its file, which may be in the making.
+    except (aiohttp.ClientError, OSError, TimeoutError, config.ConfigException) as cause:
+        what = str(cause) or type(cause).__name__
+        raise errors.TemporaryFault(f"{call}: {what}") from cause

@@ -1,0 +1,113 @@
+"""Whether the account may do what the program does, asked before anything depends on it."""
+
+import asyncio
+import dataclasses
+
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.domain import errors
+
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Permission:
+    """A verb on a resource, in one namespace or in all.
+
+    Attributes:
+        is_needed: Nothing works without it; otherwise only something is not shown, or not
+            waited for.
+    """
+
+    verb: str
+    resource: str
+    group: str = ""
+    namespace: str = ""
+    is_needed: bool = True
+
+    def __str__(self) -> str:
+        group = f".{self.group}" if self.group else ""
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {self.resource}{group}{where}"
+
+
+_EVERYWHERE = (
+    Permission("list", "nodes"),
+    Permission("watch", "nodes"),
+    Permission("get", "nodes"),
+    Permission("patch", "nodes"),
+    Permission("list", "pods"),
+    Permission("watch", "pods"),
+    Permission("create", "pods/eviction"),
+    Permission("delete", "pods"),
+    Permission("patch", "nodes/status", is_needed=False),
+    Permission("create", "events", "events.k8s.io", is_needed=False),
+    Permission("list", "volumeattachments", "storage.k8s.io", is_needed=False),
+    Permission("watch", "volumeattachments", "storage.k8s.io", is_needed=False),
+    Permission("get", "persistentvolumeclaims", is_needed=False),
+)
+
+
+def all_permissions(lease_namespace: str | None) -> tuple[Permission, ...]:
+    """What the program does.
+
+    Args:
+        lease_namespace: Where the Lease lies; None without leader election.
+    """
+    if lease_namespace is None:
+        return _EVERYWHERE
+    leases = (
+        Permission(verb, "leases", "coordination.k8s.io", lease_namespace)
+        for verb in ("get", "create", "update")
+    )
+    return (*_EVERYWHERE, *leases)
+
+
+async def missing(
+    api: KubeApi, permissions: tuple[Permission, ...], *, lease_name: str
+) -> tuple[Permission, ...]:
+    """Ask for each permission whether the account has it.
+
+    https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access
+
+    Args:
+        api: Asks as the account.
+        permissions: What is asked.
+        lease_name: The one Lease that the account has to reach.
+
+    Raises:
+        TemporaryFault: The API server did not answer.
+        PermanentFault: The account may not even ask.
+    """
+    are_allowed = await asyncio.gather(
+        *(_is_allowed(api, permission, lease_name) for permission in permissions)
+    )
+    return tuple(
+        permission
+        for permission, is_allowed in zip(permissions, are_allowed, strict=True)
+        if not is_allowed
+    )
+
+
+async def _is_allowed(api: KubeApi, permission: Permission, lease_name: str) -> bool:
+    resource, _, subresource = permission.resource.partition("/")
+    attributes = {
+        "verb": permission.verb,
+        "group": permission.group,
+        "resource": resource,
+        "subresource": subresource,
+        "namespace": permission.namespace,
+    }
+    if resource == "leases" and permission.verb != "create":
+        attributes["name"] = lease_name
+    try:
+        review = await api.post(
+            _REVIEWS,
+            {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": attributes},
+            },
+        )
+    except (errors.NotFound, errors.Conflict) as strange:
+        raise errors.PermanentFault(str(strange)) from strange
+    return bool(review.get("status", {}).get("allowed"))

@@ -1,0 +1,104 @@
+"""Section 5.7 of the contract: a scheduled change that does not take place after all."""
+
+import dataclasses
+import datetime as dt
+
+import pytest
+
+from queue_processor.simulator.aws import events
+from queue_processor.simulator.kube import manifests
+from tests.controller import stage
+
+pytestmark = pytest.mark.looptime
+
+
+def _send(world: stage.World, change: events.ScheduledChange) -> None:
+    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+
+
+def _change(world: stage.World) -> events.ScheduledChange:
+    return events.ScheduledChange(world.clock() + dt.timedelta(days=3))
+
+
+async def test_a_cancelled_change_uncordons_the_node_that_we_cordoned(world: stage.World) -> None:
+    world.add_nodes(2)
+    await world.start()
+    change = _change(world)
+    _send(world, change)
+    await world.until_settled()
+    assert world.is_cordoned("node-0")
+
+    _send(world, dataclasses.replace(change, status="closed"))
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
+    assert "queue-processor/scheduled-change" not in world.taints("node-0")
+    assert not [
+        key
+        for key in world.node("node-0").metadata.get("annotations", {})
+        if "queue-processor" in key
+    ]
+
+
+async def test_a_cancelled_change_stops_the_drain_in_hand(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=["node-0"])
+    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+    await world.start()
+    change = _change(world)
+    _send(world, change)
+    await world.until(lambda: world.is_cordoned("node-0"))
+
+    _send(world, dataclasses.replace(change, status="closed"))
+    await world.until_settled(limit=5)
+
+    assert not world.is_cordoned("node-0")
+    assert len(world.pods_on("node-0")) == 1
+
+
+async def test_a_cancelled_change_leaves_a_node_alone_that_another_event_holds(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=20))
+    await world.start()
+    change = _change(world)
+    _send(world, change)
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+
+    _send(world, dataclasses.replace(change, status="closed"))
+    await world.until_settled()
+
+    assert world.is_cordoned("node-0")
+    assert not world.pods_on("node-0")
+
+
+async def test_a_cancelled_change_leaves_a_node_alone_that_somebody_else_cordoned(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    node = world.node("node-0")
+    world.cluster.store.update(node, node.body | {"spec": node.spec | {"unschedulable": True}})
+    await world.start()
+    change = _change(world)
+    _send(world, change)
+    await world.until_settled()
+
+    _send(world, dataclasses.replace(change, status="closed"))
+    await world.until_settled()
+
+    assert world.is_cordoned("node-0")
+    assert "queue-processor/scheduled-change" not in world.taints("node-0")
+
+
+async def test_a_cancelled_change_that_nobody_acted_on_changes_nothing(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    await world.start()
+
+    _send(world, dataclasses.replace(_change(world), status="closed"))
+    await world.until_settled()
+
+    assert world.cluster.history.count_requests("patch") == 0
