@@ -52,6 +52,7 @@ class Consumer:
         """Work until cancelled, then hand back what is not done."""
         self._is_stopping = False
         self._has_room.set()
+        metrics.OLDEST_MESSAGE.set_function(self._keepalive.oldest_age_seconds)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keepalive.run(), name="keepalive")
@@ -64,7 +65,10 @@ class Consumer:
         backoff = Backoff(longest=_LONGEST_DELAY)
         failures = 0
         while True:
-            await self._has_room.wait()
+            if not self._has_room.is_set():
+                # A full house may take hours to empty, and is no reason for a restart.
+                self._vitals.rest(_BEAT)
+                await self._has_room.wait()
             self._vitals.beat(_BEAT)
             try:
                 received = await self._queue.receive()

@@ -44,6 +44,13 @@ class NodeDirectory:
         if instance_id is not None:
             self._drop(instance_id)
 
+    def forget(self, node: NodeView) -> None:
+        """Remove a node that turned out to be gone, unless its name is another's by now."""
+        if self._by_instance.get(node.instance_id) == node:
+            self._drop(node.instance_id)
+        if self._instance_of.get(node.name) == node.instance_id:
+            del self._instance_of[node.name]
+
     async def until(
         self,
         instance_id: InstanceId,

@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import math
-from collections.abc import Iterator
 
 import structlog
 
@@ -73,8 +72,11 @@ class Keepalive:
     def __len__(self) -> int:
         return len(self._held)
 
-    def __iter__(self) -> Iterator[Holding]:
-        return iter(self._held.values())
+    def oldest_age_seconds(self) -> float:
+        """How long ago the oldest message in hand was sent; 0 with none."""
+        now = self._clock()
+        ages = (now - holding.message.sent_at for holding in self._held.values())
+        return max(ages, default=dt.timedelta()).total_seconds()
 
     def hold(self, message: ReceivedMessage) -> Holding | None:
         """Take a message in hand.

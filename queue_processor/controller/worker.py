@@ -170,7 +170,7 @@ class NodeWorkers:
         try:
             return await self._act(plan, work)
         except errors.NotFound:
-            self._cluster.directory.remove(node.name)
+            self._cluster.directory.forget(node)
             return self._without_drain(plan, Ending.NODE_GONE)
         finally:
             work.holders -= 1

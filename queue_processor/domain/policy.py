@@ -12,7 +12,7 @@ from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import Action, Ending, Outcome, OutcomeKind, Plan, Report
 
 _RETRY_FIRST = dt.timedelta(seconds=2)
-_RETRY_LIMIT = dt.timedelta(minutes=5)
+_RETRY_LIMIT = dt.timedelta(minutes=1)
 
 # The pod may still run, or nobody knows: the group's own timeout decides, not we.
 _LEAVES_ACTION_OPEN = frozenset({Ending.NEVER_READY})

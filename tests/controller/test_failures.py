@@ -228,3 +228,22 @@ async def test_a_stopped_event_about_a_node_that_is_ready_declares_nothing(
 
     assert "node.kubernetes.io/out-of-service" not in world.taints("node-0")
     assert not world.pods_on("node-0")
+
+
+async def test_a_ghost_in_the_index_does_not_take_the_node_of_its_name_with_it(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    operator = await world.start()
+    ghost = operator.directory.find(stage.instance(0))
+    world.cluster.remove_node("node-0")
+    await asyncio.sleep(1)
+    assert ghost is not None
+    operator.directory.put(ghost)
+    world.cluster.add_node("node-0", instance_id=stage.instance(9))
+    await asyncio.sleep(1)
+
+    world.send_spot(0)
+    await asyncio.sleep(1)
+    world.send_spot(9)
+    await world.until(lambda: world.is_cordoned("node-0"), limit=2)

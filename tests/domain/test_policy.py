@@ -231,6 +231,7 @@ WORKED = [
     Ending.NODE_GONE,
     Ending.PAST_DEADLINE,
     Ending.GAVE_UP,
+    Ending.WITHDRAWN,
     Ending.HELD_BY_ANOTHER,
 ]
 NOT_FOR_US = [Ending.UNKNOWN_INSTANCE, Ending.NOT_MANAGED]

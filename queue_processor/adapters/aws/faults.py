@@ -54,6 +54,9 @@ def translated(call: str) -> Iterator[None]:
         yield
     except botocore.exceptions.ClientError as cause:
         raise _of_client_error(cause, call) from cause
+    except botocore.exceptions.ParamValidationError as cause:
+        # The SDK refuses to send it: a token in a message that is none, say.
+        raise errors.PermanentFault(f"{call}: {cause}") from cause
     except (
         botocore.exceptions.BotoCoreError,
         # It is none of botocore's own.

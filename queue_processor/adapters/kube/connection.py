@@ -78,9 +78,7 @@ def _connect_from_pod() -> Connection | None:
 
 async def _connect_by_file() -> Connection:
     configuration = client.Configuration()
-    loader = await config.load_kube_config(
-        client_configuration=configuration, persist_config=False
-    )
+    loader = await config.load_kube_config(client_configuration=configuration, persist_config=False)
     if "BearerToken" not in configuration.api_key:
         return Connection(configuration)
 

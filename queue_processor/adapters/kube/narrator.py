@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import uuid
 from collections.abc import Callable
 
 import structlog
@@ -19,6 +20,7 @@ _COMPONENT = "queue-processor"
 # Events about nodes lie in the namespace `default`, because a Node lies in none.
 _NODE_EVENTS_NAMESPACE = "default"
 _MESSAGE_LIMIT = 1024
+_NAME_LIMIT = 230
 _WAITING_LIMIT = 1000
 _WRITERS = 4
 
@@ -65,7 +67,11 @@ class KubeNarrator:
         event: JsonObject = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{regarding['name'][:200]}.", "namespace": namespace},
+            "metadata": {
+                # Named here, and not by the server: a write that is repeated stays one Event.
+                "name": f"{regarding['name'][:_NAME_LIMIT]}.{uuid.uuid4().hex[:16]}",
+                "namespace": namespace,
+            },
             "eventTime": self._clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": _COMPONENT,
             "reportingInstance": self._identity[:128],

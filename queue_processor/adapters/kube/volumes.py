@@ -25,11 +25,9 @@ class KubeVolumes:
         """
         kept = {await self._volume_of(*claim) for claim in staying}
         while True:
-            attached, version = await self._attached_to(name, kept)
-            if not attached:
-                return
             with contextlib.suppress(errors.WatchExpired):
-                if await self._see_detached(attached, version):
+                attached, version = await self._attached_to(name, kept)
+                if not attached or await self._see_detached(attached, version):
                     return
 
     async def _volume_of(self, namespace: str, claim: str) -> str | None:

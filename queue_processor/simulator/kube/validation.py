@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from queue_processor.simulator.kube import resources, statuses
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 
 Fault = tuple[str, str, str]
 
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_SUBDOMAIN_LIMIT = 253
+_SUBDOMAIN_RULE = (
+    "lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric"
+    " character"
+)
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _POD_FIELDS_THAT_MAY_CHANGE = (
     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
@@ -32,9 +39,22 @@ def check(
     Raises:
         statuses.Rejected: 422 with every fault.
     """
-    faults = list(_faults(resource, body, old))
+    faults = [*_names(name, body), *_faults(resource, body, old)]
     if faults:
         raise statuses.invalid(resource, name, faults)
+
+
+def _names(name: str, body: objects.JsonObject) -> Iterator[Fault]:
+    """What is no DNS subdomain; in ``generateName`` only a dash may stand at the end.
+
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
+    """
+    prefix = body["metadata"].get("generateName", "")
+    given = {"metadata.generateName": re.sub("-$", "a", prefix), "metadata.name": name}
+    for field, text in given.items():
+        if text and not (_SUBDOMAIN.fullmatch(text) and len(text) <= _SUBDOMAIN_LIMIT):
+            fault = f'Invalid value: "{text}": a lowercase RFC 1123 subdomain must consist of'
+            yield field, "FieldValueInvalid", f"{fault} {_SUBDOMAIN_RULE}"
 
 
 def _faults(
