@@ -1,0 +1,44 @@
+"""Settings: the only reader of the environment and of the settings file.
+
+Environment variables `QUEUE_PROCESSOR_…` (groups joined by `__`) rule over a YAML file,
+which rules over the defaults. They are read once, before anything starts, into frozen
+groups. AWS and Kubernetes are configured their own way (region, profile, endpoint, web
+identity; in-cluster account, KUBECONFIG) and do not show here.
+"""
+
+from queue_processor.settings.groups import (
+    ActionSettings,
+    DrainSettings,
+    HttpSettings,
+    KubernetesSettings,
+    LeaderElectionSettings,
+    LogFormat,
+    LogLevel,
+    LogSettings,
+    OnDeadline,
+    OnSoftTimeout,
+    SqsSettings,
+    TaintEffect,
+)
+from queue_processor.settings.loading import CONFIG_VARIABLE, SettingsFault, load
+from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "ENVIRONMENT_PREFIX",
+    "ActionSettings",
+    "DrainSettings",
+    "HttpSettings",
+    "KubernetesSettings",
+    "LeaderElectionSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "OnDeadline",
+    "OnSoftTimeout",
+    "Settings",
+    "SettingsFault",
+    "SqsSettings",
+    "TaintEffect",
+    "load",
+]

@@ -1,0 +1,112 @@
+"""Reads the settings, and says in one line for each fault what is wrong with them."""
+
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pydantic
+import pydantic_settings
+import yaml
+
+from queue_processor.domain import errors
+from queue_processor.settings.groups import Group
+from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings
+
+CONFIG_VARIABLE = "QUEUE_PROCESSOR_CONFIG"
+
+# Kubernetes gives every pod variables like these for a Service named queue-processor, or
+# queue-processor-metrics. A NAME_PORT is told from a misspelt setting by its value.
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_SERVICE_VARIABLE = re.compile(
+    r"QUEUE_PROCESSOR_(\w+_)?"
+    r"(SERVICE_(HOST|PORT(_\w+)?)=|PORT=(tcp|udp|sctp)://|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=).*"
+)
+
+
+class SettingsFault(errors.ConfigurationFault):
+    """Settings that do not hold; one line for each fault."""
+
+
+def load(config: pathlib.Path | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        config: A YAML file; None takes the one that QUEUE_PROCESSOR_CONFIG names, if any.
+
+    Raises:
+        SettingsFault: A key is unknown, a value is not allowed, the required queue_url is
+            missing, the file cannot be read, or two settings contradict each other.
+    """
+    if config is None and os.environ.get(CONFIG_VARIABLE):
+        config = pathlib.Path(os.environ[CONFIG_VARIABLE])
+    values = {} if config is None else _from_file(config)
+    faults = [*_faults_of_variables()]
+    faults += [f"{key}: no such setting" for key in values if key not in Settings.model_fields]
+    known = {key: value for key, value in values.items() if key in Settings.model_fields}
+    try:
+        settings = Settings(**known)
+    except pydantic.ValidationError as invalid:
+        raise SettingsFault("\n".join([*faults, *_lines(invalid)])) from invalid
+    except pydantic_settings.SettingsError as invalid:
+        raise SettingsFault("\n".join(faults or [f"environment: {invalid}"])) from invalid
+    if faults:
+        raise SettingsFault("\n".join(faults))
+    return settings
+
+
+def _faults_of_variables() -> Iterator[str]:
+    """Variables that a person meant for us and that no setting reads."""
+    for name, value in sorted(os.environ.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        if _SERVICE_VARIABLE.fullmatch(f"{name}={value}"):
+            continue
+        key, _, rest = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        field = Settings.model_fields.get(key)
+        is_group = field is not None and isinstance(field.default, Group)
+        if field is None or (rest and not is_group):
+            yield f"{name}: no such setting"
+        elif is_group and not rest and not _is_json(value):
+            yield f"{name}: {value!r} is not allowed: JSON, or variables like {name}__KEY"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _from_file(path: pathlib.Path) -> dict[object, Any]:
+    try:
+        loaded: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise SettingsFault(f"{path}: cannot be read: {cause.strerror}") from cause
+    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+        raise SettingsFault(f"{path}: not YAML: {' '.join(str(cause).split())}") from cause
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise SettingsFault(f"{path}: a mapping of settings is needed")
+    return loaded
+
+
+def _lines(invalid: pydantic.ValidationError) -> Iterator[str]:
+    for fault in invalid.errors():
+        key = ".".join(str(part) for part in fault["loc"]) or "settings"
+        match fault["type"]:
+            case "missing":
+                variable = ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
+                yield f"{key}: not set; set {variable} or `{key}` in the settings file"
+            case "extra_forbidden":
+                yield f"{key}: no such setting"
+            case "literal_error":
+                allowed = re.sub(r"<[^:]*: ('[^']*')>", r"\1", fault["msg"])
+                yield f"{key}: {fault['input']!r} is not allowed: {allowed}"
+            case _:
+                allowed = fault["msg"].removeprefix("Value error, ")
+                yield f"{key}: {fault['input']!r} is not allowed: {allowed}"
