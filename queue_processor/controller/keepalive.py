@@ -24,6 +24,7 @@ SHORTEST_HEARTBEAT_TIMEOUT = dt.timedelta(seconds=30)
 
 _RETRY_SECONDS = 2.0
 _LOOKUP_LIMIT_SECONDS = 2.0
+_LONGEST_HEARTBEAT_RETRY_SECONDS = 30.0
 
 
 class Holding:
@@ -169,17 +170,24 @@ class Keepalive:
             return SHORTEST_HEARTBEAT_TIMEOUT
 
     async def _beat(self, action: LifecycleAction, since: dt.datetime) -> None:
+        loop = asyncio.get_running_loop()
+        # From here on the monotonic clock counts: somebody may set the other one.
+        began = loop.time() - (self._clock() - since).total_seconds()
         timeout = await self.heartbeat_timeout(action.hook)
-        ends_at = since + deadlines.global_timeout(timeout)
-        pause = since + timeout / 2 - self._clock()
-        while self._clock() + pause < ends_at:
-            await asyncio.sleep(pause.total_seconds())
-            pause = timeout / 2
-            try:
-                await self._lifecycle.heartbeat(action)
-            except errors.NotFound as over:
-                _log.info("lifecycle_action_over", instance_id=action.instance_id, said=str(over))
-                return
-            except (errors.TemporaryFault, errors.PermanentFault) as fault:
-                _log.warning("heartbeat_failed", instance_id=action.instance_id, fault=str(fault))
-                pause = min(timeout / 6, dt.timedelta(seconds=30))
+        ends_at = began + deadlines.global_timeout(timeout).total_seconds()
+        due_at = began + timeout.total_seconds() / 2
+        while due_at < ends_at:
+            await asyncio.sleep(due_at - loop.time())
+            due_at = loop.time() + await self._beat_once(action, timeout)
+
+    async def _beat_once(self, action: LifecycleAction, timeout: dt.timedelta) -> float:
+        """Record one heartbeat; the seconds until the next, without end when it is over."""
+        try:
+            await self._lifecycle.heartbeat(action)
+        except errors.NotFound as over:
+            _log.info("lifecycle_action_over", instance_id=action.instance_id, said=str(over))
+            return math.inf
+        except (errors.TemporaryFault, errors.PermanentFault) as fault:
+            _log.warning("heartbeat_failed", instance_id=action.instance_id, fault=str(fault))
+            return min(timeout.total_seconds() / 6, _LONGEST_HEARTBEAT_RETRY_SECONDS)
+        return timeout.total_seconds() / 2

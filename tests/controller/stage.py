@@ -33,6 +33,17 @@ def instance(number: int) -> InstanceId:
     return InstanceId(f"i-{number:017x}")
 
 
+class WallClock:
+    """The operators' wall clock, which somebody may set; events keep the true time."""
+
+    def __init__(self, true: ports.Clock) -> None:
+        self._true = true
+        self.error = dt.timedelta()
+
+    def __call__(self) -> dt.datetime:
+        return self._true() + self.error
+
+
 class Process:
     """One process of the operator; it can be stopped in good order, or killed."""
 
@@ -44,8 +55,8 @@ class Process:
         self._api = KubeApi(self.transport)
         self._reader = NodeReader(selectors.parse(settings.node_selector))
         self.directory = NodeDirectory()
-        self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.clock)
-        self._narrator = KubeNarrator(self._api, identity=name, clock=stage.clock)
+        self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.wall_clock)
+        self._narrator = KubeNarrator(self._api, identity=name, clock=stage.wall_clock)
         self._lead = assembly.assemble(
             settings,
             assembly.Parts(
@@ -62,7 +73,7 @@ class Process:
             ),
             directory=self.directory,
             vitals=Vitals(),
-            clock=stage.clock,
+            clock=stage.wall_clock,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -120,6 +131,7 @@ class World:
 
     def __init__(self, start: dt.datetime) -> None:
         self.clock = clock.LoopClock(start)
+        self.wall_clock = WallClock(self.clock)
         self.cluster = world.Cluster(delays.Settings(), self.clock)
         self.server = api.ApiServer(self.cluster)
         self.queue = FakeQueue(clock=self.clock)
@@ -225,9 +237,9 @@ class World:
             await asyncio.sleep(step)
         return loop.time() - began
 
-    async def until_settled(self, *, limit: float = 60.0) -> float:
+    async def until_settled(self, *, limit: float = 60.0, step: float = 0.05) -> float:
         """Wait until the queue is empty; how long that took."""
-        return await self.until(lambda: self.queue.left == 0, limit=limit)
+        return await self.until(lambda: self.queue.left == 0, limit=limit, step=step)
 
 
 def sns(event: Mapping[str, object]) -> dict[str, object]:

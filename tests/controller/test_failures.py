@@ -247,3 +247,19 @@ async def test_a_ghost_in_the_index_does_not_take_the_node_of_its_name_with_it(
     await asyncio.sleep(1)
     world.send_spot(9)
     await world.until(lambda: world.is_cordoned("node-0"), limit=2)
+
+
+async def test_a_node_that_is_not_ready_past_its_deadline_is_declared_out_of_service(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("stuck", node="node-0")
+    await world.start()
+    world.cluster.kill_kubelet("node-0")
+
+    world.send_spot(0)
+    await world.until_settled(limit=130)
+    await asyncio.sleep(1)
+
+    assert "node.kubernetes.io/out-of-service" in world.taints("node-0")
+    assert not world.pods_on("node-0")

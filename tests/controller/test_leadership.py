@@ -1,6 +1,7 @@
 """Section 7 of the contract: who works, and what happens to the work when that changes."""
 
 import asyncio
+import datetime as dt
 
 import pytest
 
@@ -181,3 +182,25 @@ async def test_a_process_that_is_killed_at_any_moment_of_a_drain_loses_nothing(
         assert completed_at is not None
         assert all(removed is not None and removed <= completed_at for removed in removals)
         assert world.is_cordoned(f"node-{number}")
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_wall_clock_that_jumps_changes_neither_the_leader_nor_the_deadline(
+    world: stage.World, hours: int
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=["node-0"])
+    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+    await world.start("one")
+    await world.start("two")
+
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    world.wall_clock.error = dt.timedelta(hours=hours)
+    await asyncio.sleep(60)
+    assert len(world.pods_on("node-0")) == 1
+    took = await world.until_settled(limit=60)
+
+    assert 25 < took < 61
+    assert _holder(world) == "one"
+    assert len(world.cluster.history.budget_overrides) == 1

@@ -457,3 +457,37 @@ async def test_a_launch_is_completed_when_its_node_is_ready_and_not_before(
 
     assert world.lifecycle.records[stage.instance(7)].completions == 1
     assert not world.is_cordoned("node-7")
+
+
+async def test_a_stop_between_the_completion_and_the_deletion_loses_neither(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    process = await world.start("one")
+    world.queue.fail("delete", *(errors.TemporaryFault("503") for _ in range(50)))
+
+    message_id = world.send_termination(0)
+    record = world.lifecycle.records[stage.instance(0)]
+    await world.until(lambda: record.completions == 1)
+    await process.stop()
+    assert world.queue.visible == 1
+    world.queue.failures.clear()
+    await world.start("two")
+    await world.until_settled()
+
+    assert world.queue.deleted == [message_id]
+    assert record.completed_at is not None
+
+
+async def test_a_lease_that_is_released_is_released_after_the_messages(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    _stubborn(world)
+    process = await world.start("one")
+    message_id = world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+
+    await process.stop()
+
+    assert world.queue.hidden_for(message_id) <= 0
