@@ -178,9 +178,9 @@ class Keepalive:
         due_at = began + timeout.total_seconds() / 2
         while due_at < ends_at:
             await asyncio.sleep(due_at - loop.time())
-            due_at = loop.time() + await self._beat_once(action, timeout)
+            due_at = loop.time() + await self._beat_once(action, timeout / 2)
 
-    async def _beat_once(self, action: LifecycleAction, timeout: dt.timedelta) -> float:
+    async def _beat_once(self, action: LifecycleAction, interval: dt.timedelta) -> float:
         """Record one heartbeat; the seconds until the next, without end when it is over."""
         try:
             await self._lifecycle.heartbeat(action)
@@ -189,5 +189,5 @@ class Keepalive:
             return math.inf
         except (errors.TemporaryFault, errors.PermanentFault) as fault:
             _log.warning("heartbeat_failed", instance_id=action.instance_id, fault=str(fault))
-            return min(timeout.total_seconds() / 6, _LONGEST_HEARTBEAT_RETRY_SECONDS)
-        return timeout.total_seconds() / 2
+            return min(interval.total_seconds() / 3, _LONGEST_HEARTBEAT_RETRY_SECONDS)
+        return interval.total_seconds()
