@@ -33,7 +33,7 @@ from queue_processor.controller.directory import NodeDirectory
 from queue_processor.domain import errors, selectors
 from queue_processor.observability import metrics, server
 from queue_processor.observability.health import Vitals
-from queue_processor.settings import Settings
+from queue_processor.settings import OnDeadline, Settings
 
 _log = structlog.get_logger(__name__)
 
@@ -163,7 +163,8 @@ async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     """Say at the start what the account may not do, and stop if nothing works without it."""
     chosen = settings.leader_election
     needed = permissions.all_permissions(
-        _lease_namespace(settings, cluster) if chosen.enabled else None
+        lease_namespace=_lease_namespace(settings, cluster) if chosen.enabled else None,
+        overrides=settings.drain.on_deadline is OnDeadline.DELETE,
     )
     try:
         missing = await permissions.missing(cluster.api, needed, lease_name=chosen.lease_name)

@@ -77,6 +77,7 @@ class Drain:
         self._cluster = cluster
         self._options = options
         self._clock = clock
+        self._began_at = clock()
         self._reserve = countdown.left
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
@@ -138,7 +139,7 @@ class Drain:
     async def _evict(self, pod: PodView) -> None:
         await self._until_turn_of(pods.group_of(pod, own_pod=self._options.own_pod))
         if pod.ref.uid in self._pods.left:
-            await self._evictor.remove(pod)
+            await self._evictor.remove(pod, is_gone=lambda: pod.ref.uid not in self._pods.left)
 
     async def _until_turn_of(self, group: EvictionGroup) -> None:
         """Wait for the groups before this one, but not past the time kept for it.
@@ -216,6 +217,9 @@ class Drain:
             return
 
     async def _until_detached(self) -> None:
+        await self._show(
+            DrainProgress.IN_PROGRESS, "no pods left, volumes still attached", since=self._began_at
+        )
         limit = min(self._options.volume_timeout, self._countdown.left).total_seconds()
         staying = {
             (pod.ref.namespace, claim)
@@ -255,11 +259,11 @@ class Drain:
             f" {self._countdown.deadline.at:%Y-%m-%d %H:%M:%S} UTC (event {self._plan.event_id})",
             is_warning=False,
         )
-        began, shown = self._clock(), None
+        shown = None
         while True:
             message = f"{len(self._pods.left)} of {self._pods.seen} pods left"
             if message != shown and self._pods.left:
-                await self._show(DrainProgress.IN_PROGRESS, message, since=began)
+                await self._show(DrainProgress.IN_PROGRESS, message, since=self._began_at)
                 shown = message
             await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
 
@@ -289,7 +293,7 @@ class Drain:
         try:
             async with (
                 asyncio.timeout(_TELLING_LIMIT_SECONDS),
-                self._cluster.requests.turn((gate.DRAIN, self._countdown.ends_at)),
+                self._cluster.requests.turn((gate.TELL, self._countdown.ends_at)),
             ):
                 await write()
         except (
@@ -298,4 +302,4 @@ class Drain:
             errors.TemporaryFault,
             errors.PermanentFault,
         ) as fault:
-            _log.info("node_not_updated", node=self._node.name, fault=str(fault))
+            _log.info("node_not_updated", node=self._node.name, fault=str(fault) or "timed out")

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+from collections.abc import Callable
 from typing import assert_never
 
 import structlog
@@ -63,10 +64,15 @@ class Evictor:
         self._backoff = retrying.Backoff()
         self.tally = EvictionTally()
 
-    async def remove(self, pod: PodView) -> None:
-        """Return when the pod is on its way out; that it is gone, the watch tells."""
+    async def remove(self, pod: PodView, *, is_gone: Callable[[], bool]) -> None:
+        """Return when the pod is on its way out.
+
+        Args:
+            pod: The pod.
+            is_gone: What the watch says: another pod may have its name by now.
+        """
         attempt = 0
-        while True:
+        while not is_gone():
             attempt += 1
             eviction = await self._evict(pod)
             match eviction.answer:

@@ -10,10 +10,11 @@ from typing import TypeAlias
 from queue_processor.domain import errors
 
 Urgency: TypeAlias = tuple[int, float]
-"""A class (0 before 1) and a moment on the loop's clock (earlier first)."""
+"""A class (CORDON before TELL before DRAIN) and a moment on the loop's clock (earlier first)."""
 
 CORDON = 0
-DRAIN = 1
+TELL = 1
+DRAIN = 2
 
 
 class RequestGate:

@@ -115,7 +115,7 @@ class Leadership:
             except errors.Conflict:
                 _log.debug("lease_taken_by_another")
             except _FAILED as fault:
-                _log.warning("lease_not_read", fault=str(fault))
+                _log.warning("lease_not_read", fault=str(fault) or "timed out")
             await asyncio.sleep(self._times.retry_period.total_seconds())
 
     async def _try_to_acquire(self, started_at: float) -> bool:
@@ -168,7 +168,7 @@ class Leadership:
                     if not await self._renew(started_at):
                         return
             except _FAILED as fault:
-                _log.warning("lease_not_renewed", fault=str(fault))
+                _log.warning("lease_not_renewed", fault=str(fault) or "timed out")
 
     async def _renew(self, started_at: float) -> bool:
         """Renew; False when another process holds the Lease."""
@@ -195,7 +195,7 @@ class Leadership:
                 await self._leases.write(released)
             _log.info("leadership_released", identity=self._identity)
         except (errors.Conflict, *_FAILED) as fault:
-            _log.warning("lease_not_released", fault=str(fault))
+            _log.warning("lease_not_released", fault=str(fault) or "timed out")
 
 
 async def _end(task: "asyncio.Future[None]") -> None:

@@ -8,6 +8,7 @@ import structlog
 from queue_processor.controller import gate, ports
 from queue_processor.controller.countdown import Countdown
 from queue_processor.controller.drainer import Cluster, Drain, DrainOptions
+from queue_processor.controller.ports import DrainProgress
 from queue_processor.controller.retrying import patiently
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
@@ -119,7 +120,19 @@ class NodeWork:
                         raise errors.TemporaryFault(str(conflict)) from conflict
         if self._drain is not None:
             self._drain.withdraw()
+        await self._tell_unmarked()
         return True
+
+    async def _tell_unmarked(self) -> None:
+        """Take back what the conditions said; the node is as good as any other again."""
+        message = "nothing is going to take the node away any more"
+        self._cluster.narrator.about_node(self._node, "Uncordoned", message, is_warning=False)
+        try:
+            await self._cluster.nodes.report(
+                self._node, DrainProgress.STOPPED, message, since=self._clock()
+            )
+        except (errors.NotFound, errors.TemporaryFault, errors.PermanentFault) as fault:
+            _log.info("node_not_updated", node=self._node.name, fault=str(fault))
 
     async def stop(self) -> None:
         """End the drain in hand, if there is one, and wait until it has stopped."""

@@ -32,6 +32,7 @@ async def test_a_cancelled_change_uncordons_the_node_that_we_cordoned(world: sta
     await world.until_settled()
 
     assert not world.is_cordoned("node-0")
+    assert world.condition("node-0", "Drained") == "False"
     assert "queue-processor/scheduled-change" not in world.taints("node-0")
     assert not [
         key

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 
 import multidict
 
-from queue_processor.adapters.kube.transport import Answer, JsonObject
+from queue_processor.adapters.kube.transport import REQUEST_SECONDS, Answer, JsonObject
 from queue_processor.domain import errors
 from queue_processor.simulator.kube import api, faults, watches
 
-_TIMEOUT_SECONDS = 10.0
 _SILENCE_SECONDS = 5.0
 
 
@@ -46,8 +45,9 @@ class DirectTransport:
         query: Mapping[str, str] | None = None,
         body: JsonObject | None = None,
         content_type: str = "application/json",
+        limit_seconds: float = REQUEST_SECONDS,
     ) -> Answer:
-        async with self._limited(_TIMEOUT_SECONDS, f"{method} {path}"):
+        async with self._limited(limit_seconds, f"{method} {path}"):
             answer = await self._handle(method, path, query, body, content_type)
         return Answer(answer.status, multidict.CIMultiDict(answer.headers), answer.body)
 

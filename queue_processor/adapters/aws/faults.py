@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErro
 
 import contextlib
 import http
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import botocore.exceptions
@@ -61,6 +61,7 @@ def translated(call: str) -> Iterator[None]:
         botocore.exceptions.BotoCoreError,
         # It is none of botocore's own.
         botocore.parsers.ResponseParserError,
+        LookupError,
         ValueError,
     ) as cause:
         # Connections, timeouts, credentials that cannot be fetched just now, and answers
@@ -68,13 +69,26 @@ def translated(call: str) -> Iterator[None]:
         raise errors.TemporaryFault(f"{call}: {cause}") from cause
 
 
-def of_batch(call: str, failed: Sequence["BatchResultErrorEntryTypeDef"], size: int) -> Results:
-    """Tell what went wrong with each entry of a batch whose ids are their numbers.
+def of_batch(
+    call: str,
+    size: int,
+    *,
+    done: Iterable[str],
+    failed: Iterable["BatchResultErrorEntryTypeDef"],
+) -> Results:
+    """Tell what became of each entry of a batch whose ids are their numbers.
+
+    An answer that is cut off reaches us as one that is empty: what it does not call done
+    is not.
 
     Returns:
         One item for each entry: None, or MessageNotOurs, PermanentFault, TemporaryFault.
     """
-    results: list[Exception | None] = [None] * size
+    results: list[Exception | None] = [
+        errors.TemporaryFault(f"{call}: no answer about entry {number}") for number in range(size)
+    ]
+    for number in done:
+        results[int(number)] = None
     for entry in failed:
         code = entry.get("Code", "").rpartition(".")[2]
         text = f"{call}: {code}: {entry.get('Message', '')}"

@@ -80,7 +80,7 @@ class SqsQueue:
         except errors.QueueProcessorError as fault:
             raise errors.ConfigurationFault(
                 f"the queue cannot be used: {fault}; check queue_url ({self._queue_url}), the"
-                " Region, and that the role allows sqs:GetQueueAttributes and sqs:GetQueueUrl"
+                " Region, and that the role allows sqs:GetQueueAttributes"
             ) from fault
         if self._dead_letter_url is None:
             _log.warning("queue_has_no_dead_letter_queue", queue_url=self._queue_url)
@@ -125,7 +125,12 @@ class SqsQueue:
     # In threads.
 
     def _look_up(self) -> str | None:
-        """The URL of the dead-letter queue that the redrive policy names, if any."""
+        """The URL of the dead-letter queue that the redrive policy names, if any.
+
+        It lies beside the queue, in the same account and Region, so its URL need not be
+        asked for:
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+        """
         attributes = self._client.get_queue_attributes(
             QueueUrl=self._queue_url, AttributeNames=["RedrivePolicy"]
         ).get("Attributes", {})
@@ -133,10 +138,8 @@ class SqsQueue:
         target = policy.get("deadLetterTargetArn")
         if not target:
             return None
-        *_, account, name = target.split(":")
-        return self._client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)[
-            "QueueUrl"
-        ]
+        *_, name = target.split(":", maxsplit=5)[5:]
+        return f"{self._queue_url.rpartition('/')[0]}/{name}"
 
     def _receive(self) -> list[ReceivedMessage]:
         with faults.translated("receive"):
@@ -193,7 +196,12 @@ class SqsQueue:
                     for number, (handle, seconds) in enumerate(entries)
                 ],
             )
-        return faults.of_batch("change visibility", answer.get("Failed", []), len(entries))
+        return faults.of_batch(
+            "change visibility",
+            len(entries),
+            done=[entry["Id"] for entry in answer.get("Successful", [])],
+            failed=answer.get("Failed", []),
+        )
 
     async def _delete_batch(self, handles: Sequence[str]) -> faults.Results:
         return await asyncio.get_running_loop().run_in_executor(
@@ -209,7 +217,12 @@ class SqsQueue:
                     for number, handle in enumerate(handles)
                 ],
             )
-        return faults.of_batch("delete", answer.get("Failed", []), len(handles))
+        return faults.of_batch(
+            "delete",
+            len(handles),
+            done=[entry["Id"] for entry in answer.get("Successful", [])],
+            failed=answer.get("Failed", []),
+        )
 
     def _send_to_dead_letter_queue(self, url: str, message: ReceivedMessage, reason: str) -> None:
         """Send the body as it came; the reason goes along where the size limit allows."""

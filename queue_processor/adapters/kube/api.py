@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from queue_processor.adapters.kube.transport import Answer, JsonObject
+from queue_processor.adapters.kube.transport import REQUEST_SECONDS, Answer, JsonObject
 from queue_processor.domain import errors
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -40,6 +40,7 @@ class Transport(Protocol):
         query: Mapping[str, str] | None = None,
         body: JsonObject | None = None,
         content_type: str = "application/json",
+        limit_seconds: float = REQUEST_SECONDS,
     ) -> Answer:
         """Send one request and read the whole answer."""
 
@@ -81,9 +82,11 @@ class KubeApi:
         """Delete an object, as the DeleteOptions in `body` say."""
         return _object(await self._transport.request("DELETE", path, body=body), f"DELETE {path}")
 
-    async def ask(self, path: str, body: JsonObject) -> Answer:
+    async def ask(
+        self, path: str, body: JsonObject, *, limit_seconds: float = REQUEST_SECONDS
+    ) -> Answer:
         """Post something whose refusals mean something; raises TemporaryFault only."""
-        return await self._transport.request("POST", path, body=body)
+        return await self._transport.request("POST", path, body=body, limit_seconds=limit_seconds)
 
     async def pages(
         self, path: str, *, query: Mapping[str, str] | None = None

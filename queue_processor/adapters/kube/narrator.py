@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 _COMPONENT = "queue-processor"
 # Events about nodes lie in the namespace `default`, because a Node lies in none.
 _NODE_EVENTS_NAMESPACE = "default"
-_MESSAGE_LIMIT = 1024
+_NOTE_BYTES = 1024
 _NAME_LIMIT = 230
 _WAITING_LIMIT = 1000
 _WRITERS = 4
@@ -77,7 +77,7 @@ class KubeNarrator:
             "reportingInstance": self._identity[:128],
             "action": reason[:128],
             "reason": reason[:128],
-            "note": message[:_MESSAGE_LIMIT],
+            "note": message.encode()[:_NOTE_BYTES].decode(errors="ignore"),
             "type": "Warning" if is_warning else "Normal",
             "regarding": regarding,
         }

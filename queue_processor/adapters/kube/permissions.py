@@ -38,7 +38,6 @@ _EVERYWHERE = (
     Permission("list", "pods"),
     Permission("watch", "pods"),
     Permission("create", "pods/eviction"),
-    Permission("delete", "pods"),
     Permission("patch", "nodes/status", is_needed=False),
     Permission("create", "events", "events.k8s.io", is_needed=False),
     Permission("list", "volumeattachments", "storage.k8s.io", is_needed=False),
@@ -47,19 +46,22 @@ _EVERYWHERE = (
 )
 
 
-def all_permissions(lease_namespace: str | None) -> tuple[Permission, ...]:
+def all_permissions(*, lease_namespace: str | None, overrides: bool) -> tuple[Permission, ...]:
     """What the program does.
 
     Args:
         lease_namespace: Where the Lease lies; None without leader election.
+        overrides: Whether pods are deleted that a budget blocks.
     """
-    if lease_namespace is None:
-        return _EVERYWHERE
-    leases = (
-        Permission(verb, "leases", "coordination.k8s.io", lease_namespace)
-        for verb in ("get", "create", "update")
-    )
-    return (*_EVERYWHERE, *leases)
+    found = list(_EVERYWHERE)
+    if overrides:
+        found.append(Permission("delete", "pods"))
+    if lease_namespace is not None:
+        found += [
+            Permission(verb, "leases", "coordination.k8s.io", lease_namespace)
+            for verb in ("get", "create", "update")
+        ]
+    return tuple(found)
 
 
 async def missing(

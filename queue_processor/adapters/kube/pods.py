@@ -21,6 +21,10 @@ from queue_processor.domain.pods import (
 
 _PODS = "/api/v1/pods"
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+# Evictions under one budget get into each other's way, and the API server repeats those that
+# lost, every 0.5 s and for up to 10 s, before it answers.
+# https://github.com/kubernetes/kubernetes/blob/master/pkg/registry/core/pod/storage/eviction.go
+_EVICTION_SECONDS = 20.0
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 
 
@@ -89,6 +93,7 @@ class KubePods:
                 "metadata": {"namespace": pod.namespace, "name": pod.name},
                 "deleteOptions": {"preconditions": {"uid": pod.uid}},
             },
+            limit_seconds=_EVICTION_SECONDS,
         )
         return _eviction(answer, path)
 
@@ -121,7 +126,7 @@ def _eviction(answer: Answer, path: str) -> Eviction:
 
     https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/#how-api-initiated-eviction-works
     """
-    message = api.message_of(answer)
+    message = " ".join([api.message_of(answer), *_explanations(answer)])
     if answer.is_success:
         return Eviction(answer=EvictionAnswer.ACCEPTED)
     match answer.status:
@@ -145,3 +150,9 @@ def _eviction(answer: Answer, path: str) -> Eviction:
 def _causes(answer: Answer) -> set[str]:
     details = api.status_of(answer).get("details") or {}
     return {cause.get("reason", "") for cause in details.get("causes") or []}
+
+
+def _explanations(answer: Answer) -> list[str]:
+    """Which budget it is that blocks, and what it needs."""
+    details = api.status_of(answer).get("details") or {}
+    return [cause["message"] for cause in details.get("causes") or [] if cause.get("message")]

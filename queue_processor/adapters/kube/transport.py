@@ -14,7 +14,8 @@ JsonObject: TypeAlias = dict[str, Any]
 
 _OK = 200
 _SUCCESS_CLASS = 2
-_TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=3)
+_CONNECT_SECONDS = 3.0
+REQUEST_SECONDS = 10.0
 _STREAM_SILENCE_SECONDS = 5.0
 
 
@@ -50,15 +51,17 @@ class HttpTransport:
         query: Mapping[str, str] | None = None,
         body: JsonObject | None = None,
         content_type: str = "application/json",
+        limit_seconds: float = REQUEST_SECONDS,
     ) -> Answer:
         """Send one request and read the whole answer.
 
         Raises:
-            TemporaryFault: No answer came: refused, cut off, or not within 10 s.
+            TemporaryFault: No answer came: refused, cut off, or not within the limit.
         """
+        limits = aiohttp.ClientTimeout(total=limit_seconds, sock_connect=_CONNECT_SECONDS)
         with _translated(f"{method} {path}"):
             response = await self._send(
-                method, path, _TIMEOUT, query=query, body=body, content_type=content_type
+                method, path, limits, query=query, body=body, content_type=content_type
             )
             return Answer(response.status, response.headers, await response.read())
 
@@ -78,7 +81,9 @@ class HttpTransport:
             TemporaryFault: The connection failed, or was cut.
         """
         limits = aiohttp.ClientTimeout(
-            total=None, sock_connect=3, sock_read=server_timeout_seconds + _STREAM_SILENCE_SECONDS
+            total=None,
+            sock_connect=_CONNECT_SECONDS,
+            sock_read=server_timeout_seconds + _STREAM_SILENCE_SECONDS,
         )
         query = {**query, "timeoutSeconds": str(server_timeout_seconds)}
         call = f"watch {path}"

@@ -20,6 +20,7 @@ _SUBDOMAIN_RULE = (
     "lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric"
     " character"
 )
+_EVENT_LIMITS = {"note": 1024, "reportingInstance": 128, "action": 128, "reason": 128}
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _POD_FIELDS_THAT_MAY_CHANGE = (
     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
@@ -156,6 +157,9 @@ def _event(body: objects.JsonObject) -> Iterator[Fault]:
     for name in ("eventTime", "reportingController", "reportingInstance", "action", "reason"):
         if not body.get(name):
             yield (name, "FieldValueRequired", "Required value")
+    for name, limit in _EVENT_LIMITS.items():
+        if len(str(body.get(name, "")).encode()) > limit:
+            yield (name, "FieldValueTooLong", f"can have at most {limit} bytes")
     if body.get("type") not in ("Normal", "Warning"):
         yield (
             "type",

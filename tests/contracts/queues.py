@@ -1,0 +1,160 @@
+"""A queue with a dead-letter queue: in memory, and on the simulated AWS through boto3."""
+
+import asyncio
+import datetime as dt
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Protocol
+
+from botocore.config import Config
+
+from queue_processor.adapters.aws.sqs import SqsQueue
+from queue_processor.adapters.aws.threads import DaemonExecutor
+from queue_processor.controller import ports
+from queue_processor.domain.messages import ReceivedMessage
+from queue_processor.simulator.aws import simulator
+from queue_processor.simulator.kube import clock
+from tests.fakes.sqs import FakeQueue, FakeQueueClient
+
+VISIBILITY_SECONDS = 1
+_START = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+_NO_RETRIES = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=5)
+_LARGEST_MESSAGE = 1024 * 1024
+
+
+def now() -> dt.datetime:
+    """The present."""
+    return dt.datetime.now(dt.UTC)
+
+
+class Mail(Protocol):
+    """What a test of the contract needs to know about a queue besides its port."""
+
+    @property
+    def queue(self) -> ports.MessageQueue:
+        """The queue as the program sees it."""
+
+    def now(self) -> dt.datetime:
+        """The time there."""
+
+    def send(self, *bodies: str) -> None:
+        """Put messages on the queue."""
+
+    def visible(self) -> int:
+        """How many messages a receive would find."""
+
+    def left(self) -> int:
+        """How many messages there are, visible or not."""
+
+    def dead_letters(self) -> Sequence[tuple[str, str | None]]:
+        """Body and reason of the messages on the dead-letter queue."""
+
+    async def without_dead_letters(self) -> ports.MessageQueue:
+        """A queue that has no dead-letter queue."""
+
+
+class FakeMail:
+    """The fake."""
+
+    def __init__(self) -> None:
+        self.now = clock.LoopClock(_START)
+        self._kept = FakeQueue(clock=self.now, visibility_timeout=VISIBILITY_SECONDS)
+        self.queue: ports.MessageQueue = self._client(self._kept)
+
+    def send(self, *bodies: str) -> None:
+        for body in bodies:
+            self._kept.send(body)
+
+    def visible(self) -> int:
+        return self._kept.visible
+
+    def left(self) -> int:
+        return self._kept.left
+
+    def dead_letters(self) -> Sequence[tuple[str, str | None]]:
+        return self._kept.dead_letters
+
+    async def without_dead_letters(self) -> ports.MessageQueue:
+        self._kept.has_dead_letter_queue = False
+        return self.queue
+
+    @staticmethod
+    def _client(kept: FakeQueue) -> FakeQueueClient:
+        is_alive = asyncio.Event()
+        is_alive.set()
+        return FakeQueueClient(kept, is_alive=is_alive)
+
+
+class SqsMail:
+    """The adapter, against the simulator."""
+
+    def __init__(self, aws: simulator.AwsSimulator) -> None:
+        self.aws = aws
+        self.client = aws.session.client("sqs", endpoint_url=aws.endpoint_url, config=_NO_RETRIES)
+        dead_letters = self.create()
+        policy = {"deadLetterTargetArn": self.arn_of(dead_letters), "maxReceiveCount": 100}
+        self.url = self.create(RedrivePolicy=json.dumps(policy))
+        self.queue = self.connect(self.url)
+
+    def now(self) -> dt.datetime:
+        return now()
+
+    async def open(self) -> None:
+        await self.queue.open()
+
+    async def close(self) -> None:
+        await self.queue.close()
+        self.client.close()
+
+    def create(self, **attributes: str) -> str:
+        """Create a queue; its URL."""
+        attributes.setdefault("MaximumMessageSize", str(_LARGEST_MESSAGE))
+        name = f"queue-{uuid.uuid4()}"
+        return self.client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type] # the stub wants the names as literals
+
+    def arn_of(self, url: str) -> str:
+        """The ARN of a queue."""
+        answer = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return answer["Attributes"]["QueueArn"]
+
+    def connect(self, url: str, *, wait_seconds: int = 1) -> SqsQueue:
+        """The adapter for a queue."""
+        return SqsQueue(
+            self.client,
+            queue_url=url,
+            visibility_timeout=dt.timedelta(seconds=VISIBILITY_SECONDS),
+            wait_time=dt.timedelta(seconds=wait_seconds),
+            clock=now,
+            threads=DaemonExecutor(4, name="aws"),
+        )
+
+    def send(self, *bodies: str) -> None:
+        for body in bodies:
+            self.aws.send_raw(body, queue_url=self.url)
+
+    def visible(self) -> int:
+        return self.aws.queue_state(self.url).visible
+
+    def left(self) -> int:
+        return self.aws.queue_state(self.url).total
+
+    def dead_letters(self) -> Sequence[tuple[str, str | None]]:
+        return [
+            (letter.body, letter.attributes.get("queue-processor.reason"))
+            for letter in self.aws.dead_letters(self.url)
+        ]
+
+    async def without_dead_letters(self) -> ports.MessageQueue:
+        other = self.connect(self.create())
+        await other.open()
+        return other
+
+
+async def next_message(mail: Mail) -> ReceivedMessage:
+    """Receive until a message comes; that one."""
+    while True:
+        received = await mail.queue.receive()
+        if received:
+            (message,) = received
+            return message
