@@ -174,7 +174,8 @@ class LeaderElectionSettings(Group):
     namespace: str | None = Field(
         default=None,
         min_length=1,
-        description="Where the Lease lies. None: the pod's own namespace, else `default`.",
+        description="Where the Lease lies. None: the pod's own namespace, else `default`. The Role"
+        " that allows it has to lie there too.",
     )
     lease_name: str = Field(default="queue-processor", min_length=1)
     lease_duration_seconds: float = Field(default=15, ge=2, le=300, allow_inf_nan=False)

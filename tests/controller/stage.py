@@ -4,6 +4,7 @@ against the simulated cluster and the fake AWS, in virtual time."""
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import json
 from collections.abc import Callable, Mapping
 
@@ -140,12 +141,15 @@ class World:
         self.processes: list[Process] = []
 
     async def close(self) -> None:
-        """Stop the operators; one that crashed fails the test."""
+        """Stop the operators; one that crashed, or two that evicted at a time, fail the test."""
         for process in self.processes:
             crash = process.crash()
             if crash is not None:
                 raise crash
             await process.kill()
+        spells = sorted((min(times), max(times)) for times in self.cluster.history.writers.values())
+        for (_, ended), (began, _) in itertools.pairwise(spells):
+            assert ended < began, "two processes evicted at the same time"
 
     async def start(self, name: str = "operator", **chosen: object) -> Process:
         """Start an operator; settings by group, as in `drain={"on_deadline": "leave"}`."""
@@ -165,6 +169,11 @@ class World:
             self.cluster.add_node(f"node-{number}", instance_id=instance(number))
             names.append(f"node-{number}")
         return names
+
+    def add_blocked_pod(self, node: str) -> None:
+        """Add a pod that its budget keeps on the node for ever."""
+        self.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=[node])
+        self.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
 
     def origin(self, *, age: float = 0.0, event_id: str | None = None) -> events.Origin:
         """An event that happened some seconds ago."""

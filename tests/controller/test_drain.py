@@ -195,8 +195,7 @@ async def test_with_on_deadline_leave_the_blocked_pod_stays_and_the_message_is_s
     world: stage.World,
 ) -> None:
     world.add_nodes(2)
-    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=["node-0"])
-    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+    world.add_blocked_pod("node-0")
     await world.start(drain={"on_deadline": "leave"})
 
     world.send_spot(0)
@@ -211,8 +210,7 @@ async def test_a_soft_drain_never_overrides_a_budget_and_gives_up_in_the_end(
     world: stage.World,
 ) -> None:
     world.add_nodes(2)
-    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=["node-0"])
-    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+    world.add_blocked_pod("node-0")
     await world.start(drain={"soft_drain_timeout_seconds": 300})
 
     world.send_rebalance(0)
@@ -228,8 +226,7 @@ async def test_a_soft_drain_that_gave_up_uncordons_where_that_is_asked_for(
     world: stage.World,
 ) -> None:
     world.add_nodes(2)
-    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=["node-0"])
-    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+    world.add_blocked_pod("node-0")
     await world.start(drain={"soft_drain_timeout_seconds": 60, "on_soft_timeout": "uncordon"})
 
     world.send_rebalance(0)

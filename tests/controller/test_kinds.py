@@ -61,8 +61,7 @@ async def test_a_scheduled_change_that_lies_ahead_has_its_start_as_the_deadline(
     world: stage.World,
 ) -> None:
     world.add_nodes(2)
-    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=["node-0"])
-    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+    world.add_blocked_pod("node-0")
     await world.start()
 
     change = events.ScheduledChange(world.clock() + dt.timedelta(minutes=5))
@@ -75,8 +74,7 @@ async def test_a_scheduled_change_that_lies_ahead_has_its_start_as_the_deadline(
 
 async def test_a_scheduled_change_that_has_begun_is_soft(world: stage.World) -> None:
     world.add_nodes(2)
-    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=["node-0"])
-    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+    world.add_blocked_pod("node-0")
     await world.start(drain={"soft_drain_timeout_seconds": 100})
 
     change = events.ScheduledChange(world.clock() - dt.timedelta(minutes=5), status="open")
@@ -207,8 +205,7 @@ async def test_the_deadline_of_a_termination_is_the_drain_timeout_when_that_is_e
     world: stage.World,
 ) -> None:
     world.add_nodes(2)
-    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=["node-0"])
-    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+    world.add_blocked_pod("node-0")
     await world.start(drain={"lifecycle_drain_timeout_seconds": 90})
 
     world.send_termination(0)

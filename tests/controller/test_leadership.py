@@ -189,8 +189,7 @@ async def test_a_wall_clock_that_jumps_changes_neither_the_leader_nor_the_deadli
     world: stage.World, hours: int
 ) -> None:
     world.add_nodes(2)
-    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=["node-0"])
-    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+    world.add_blocked_pod("node-0")
     await world.start("one")
     await world.start("two")
 

@@ -13,12 +13,6 @@ from tests.controller import stage
 pytestmark = pytest.mark.looptime
 
 
-def _stubborn(world: stage.World, node: str = "node-0") -> None:
-    """A pod that its budget keeps on the node until the deadline rules."""
-    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=[node])
-    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
-
-
 async def test_ten_copies_of_one_message_are_one_drain_and_ten_deletions(
     world: stage.World,
 ) -> None:
@@ -42,7 +36,7 @@ async def test_a_spot_interruption_tightens_the_rebalance_drain_in_hand(
     world: stage.World,
 ) -> None:
     world.add_nodes(2)
-    _stubborn(world)
+    world.add_blocked_pod("node-0")
     await world.start()
 
     world.send_rebalance(0)
@@ -65,7 +59,7 @@ async def test_a_message_stays_invisible_for_as_long_as_its_drain_takes(
     world: stage.World,
 ) -> None:
     world.add_nodes(2)
-    _stubborn(world)
+    world.add_blocked_pod("node-0")
     await world.start()
 
     message_id = world.send_spot(0)
@@ -79,7 +73,7 @@ async def test_a_message_stays_invisible_for_as_long_as_its_drain_takes(
 
 async def test_the_newest_receipt_handle_deletes(world: stage.World) -> None:
     world.add_nodes(2)
-    _stubborn(world)
+    world.add_blocked_pod("node-0")
     await world.start()
 
     message_id = world.send_spot(0)
@@ -320,7 +314,7 @@ async def test_a_message_whose_visibility_cannot_be_extended_is_joined_when_it_c
     world: stage.World,
 ) -> None:
     world.add_nodes(2)
-    _stubborn(world)
+    world.add_blocked_pod("node-0")
     await world.start()
     world.queue.fail("hide", *(errors.TemporaryFault("503") for _ in range(20)))
 
@@ -483,7 +477,7 @@ async def test_a_lease_that_is_released_is_released_after_the_messages(
     world: stage.World,
 ) -> None:
     world.add_nodes(2)
-    _stubborn(world)
+    world.add_blocked_pod("node-0")
     process = await world.start("one")
     message_id = world.send_spot(0)
     await world.until(lambda: world.is_cordoned("node-0"))

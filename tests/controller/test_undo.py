@@ -43,8 +43,7 @@ async def test_a_cancelled_change_uncordons_the_node_that_we_cordoned(world: sta
 
 async def test_a_cancelled_change_stops_the_drain_in_hand(world: stage.World) -> None:
     world.add_nodes(2)
-    world.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=["node-0"])
-    world.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
+    world.add_blocked_pod("node-0")
     await world.start()
     change = _change(world)
     _send(world, change)

@@ -12,6 +12,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.messages import ReceivedMessage
 
 BATCH = 10
+LONG_POLL = 20.0
 LONGEST_INVISIBILITY = 43_200.0
 
 
@@ -179,7 +180,7 @@ class FakeQueueClient:
 
     async def receive(self) -> Sequence[ReceivedMessage]:
         await self._reach()
-        return await self._queue.receive(5.0)
+        return await self._queue.receive(LONG_POLL)
 
     async def hide(self, receipt_handle: str, duration: dt.timedelta) -> None:
         await self._reach()
