@@ -19,6 +19,7 @@ _log = structlog.get_logger(__name__)
 
 _HAND_BACK_LIMIT = dt.timedelta(seconds=8)
 _LONGEST_DELAY = dt.timedelta(seconds=10)
+_SHORTEST_POLL_SECONDS = 0.2
 _BEAT = "consumer"
 
 
@@ -62,6 +63,7 @@ class Consumer:
             await self._stop()
 
     async def _receive_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
         backoff = Backoff(longest=_LONGEST_DELAY)
         failures = 0
         while True:
@@ -70,6 +72,7 @@ class Consumer:
                 self._vitals.rest(_BEAT)
                 await self._has_room.wait()
             self._vitals.beat(_BEAT)
+            began_at = loop.time()
             try:
                 received = await self._queue.receive()
             except (errors.TemporaryFault, errors.PermanentFault) as fault:
@@ -78,6 +81,9 @@ class Consumer:
                 await asyncio.sleep(backoff.after(failures, fault).total_seconds())
                 continue
             failures = 0
+            if not received and loop.time() - began_at < _SHORTEST_POLL_SECONDS:
+                # A queue that answers "nothing" at once is not asked again at once.
+                await asyncio.sleep(_SHORTEST_POLL_SECONDS)
             metrics.MESSAGES_RECEIVED.inc(len(received))
             for message in received:
                 self._dispatch(message)

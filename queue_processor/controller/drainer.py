@@ -252,13 +252,6 @@ class Drain:
     async def _show_progress(self) -> None:
         """Keep the condition on the node true, without a write for every pod."""
         await self._until_listed()
-        self._cluster.narrator.about_node(
-            self._node,
-            self._plan.kind.reason,
-            f"Draining {len(self._pods.left)} pods until"
-            f" {self._countdown.deadline.at:%Y-%m-%d %H:%M:%S} UTC (event {self._plan.event_id})",
-            is_warning=False,
-        )
         shown = None
         while True:
             message = f"{len(self._pods.left)} of {self._pods.seen} pods left"

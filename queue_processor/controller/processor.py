@@ -85,13 +85,13 @@ class Processor:
             *(self._handle(event, instance_id) for instance_id in event.instance_ids),
             return_exceptions=True,
         )
-        reports = []
+        reports = [result for result in results if not isinstance(result, BaseException)]
+        for report in reports:
+            metrics.INSTANCES.labels(kind=event.kind, ending=report.ending).inc()
+            _log.info("instance_handled", **dataclasses.asdict(report))
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-            metrics.INSTANCES.labels(kind=event.kind, ending=result.ending).inc()
-            _log.info("instance_handled", **dataclasses.asdict(result))
-            reports.append(result)
         return reports
 
     async def _handle(self, event: InterruptionEvent, instance_id: InstanceId) -> Report:

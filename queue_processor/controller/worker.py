@@ -19,7 +19,7 @@ from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
 
-_CONFLICTS_IN_A_ROW = 5
+_CONFLICTS_IN_A_ROW = 20
 
 
 class NodeWork:
@@ -68,6 +68,12 @@ class NodeWork:
                 async for attempt in patiently("cordon", gives_up=lambda: self._countdown.is_over):
                     with attempt:
                         self._node = await self._write(mark)
+                self._cluster.narrator.about_node(
+                    self._node,
+                    plan.kind.reason,
+                    f"{plan.action}, {_until(plan)} (event {plan.event_id})",
+                    is_warning=False,
+                )
 
     async def _write(self, mark: Mark) -> NodeView:
         node = self._node
@@ -223,3 +229,8 @@ class NodeWorkers:
 
     def _without_drain(self, plan: Plan, ending: Ending) -> Report:
         return Report(instance_id=plan.instance_id, node_name=plan.node_name, ending=ending)
+
+
+def _until(plan: Plan) -> str:
+    end = f"{plan.deadline.at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"the instance goes at {end}" if plan.deadline.is_hard else f"until {end} at most"

@@ -53,6 +53,11 @@ async def test_a_spot_interruption_tightens_the_rebalance_drain_in_hand(
         "queue-processor/rebalance-recommendation",
     } <= world.taints("node-0")
     assert len(world.cluster.history.budget_overrides) == 1
+    assert {reason for reason, name in world.kubernetes_events() if name == "node-0"} == {
+        "RebalanceRecommendation",
+        "SpotInterruption",
+        "DrainStopped" if world.pods_on("node-0") else "Drained",
+    }
 
 
 async def test_a_message_stays_invisible_for_as_long_as_its_drain_takes(
