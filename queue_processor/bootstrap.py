@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 import kopf
 import structlog
@@ -207,7 +207,7 @@ class Operator:
     def __init__(
         self,
         *,
-        lead: Callable[[], Awaitable[None]],
+        lead: Callable[[], Coroutine[None, None, None]],
         cluster: _Kube,
         queue: SqsQueue,
         http: contextlib.AsyncExitStack,
@@ -235,7 +235,7 @@ class Operator:
                     self._cluster.connection.keep_token_fresh(), name="token refresh"
                 ),
             ]
-            leading = group.create_task(_call(self._lead), name="leadership")
+            leading = group.create_task(self._lead(), name="leadership")
             await self._is_asked_to_stop.wait()
             leading.cancel()
             await asyncio.wait((leading,))
@@ -248,10 +248,6 @@ class Operator:
             for helper in helpers:
                 helper.cancel()
         _log.info("stopped")
-
-
-async def _call(work: Callable[[], Awaitable[None]]) -> None:
-    await work()
 
 
 def _parts(settings: Settings, aws: _Aws, cluster: _Kube) -> Parts:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 from queue_processor.controller import ports
 from queue_processor.controller.consumer import Consumer
@@ -46,7 +46,7 @@ def assemble(
     directory: NodeDirectory,
     vitals: Vitals,
     clock: ports.Clock,
-) -> Callable[[], Awaitable[None]]:
+) -> Callable[[], Coroutine[None, None, None]]:
     """Build the controller.
 
     Args:

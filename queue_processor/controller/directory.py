@@ -56,20 +56,26 @@ class NodeDirectory:
         instance_id: InstanceId,
         holds: Callable[[NodeView | None], bool],
         *,
-        limit: dt.timedelta,
+        limit: dt.timedelta | None = None,
     ) -> NodeView | None:
         """Wait until something holds of an instance's node, looking at every change.
+
+        Args:
+            instance_id: The instance.
+            holds: Looks at its node; None while it has none.
+            limit: How long to wait; None waits for ever.
 
         Returns:
             The node as it is then, or as it is at the limit.
         """
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + limit.total_seconds()
+        began_at = loop.time()
         left = limit
-        while not holds(node := self.find(instance_id)) and left > dt.timedelta():
+        while not holds(node := self.find(instance_id)) and (left is None or left > dt.timedelta()):
             pulse = self._changes[instance_id]
             await pulse.wait(left)
-            left = dt.timedelta(seconds=ends_at - loop.time())
+            if limit is not None:
+                left = limit - dt.timedelta(seconds=loop.time() - began_at)
             if not pulse.is_awaited:
                 self._changes.pop(instance_id, None)
         return node

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
 
-from queue_processor.controller import gate, ports
+from queue_processor.controller import fencing, gate, ports
 from queue_processor.controller.countdown import Countdown
 from queue_processor.controller.directory import NodeDirectory
 from queue_processor.controller.eviction import Evictor
@@ -23,7 +23,6 @@ _log = structlog.get_logger(__name__)
 
 _PROGRESS_INTERVAL_SECONDS = 10.0
 _TELLING_LIMIT_SECONDS = 5.0
-_CONFLICTS_IN_A_ROW = 5
 _AT_ONCE = dt.timedelta(days=365)
 
 
@@ -178,14 +177,8 @@ class Drain:
         return Ending.PAST_DEADLINE
 
     async def _watch_node(self) -> None:
-        while True:
-            node = await self._cluster.directory.until(
-                self._node.instance_id, lambda found: found is None, limit=self._countdown.left
-            )
-            if node is None:
-                self._countdown.changed.fire()
-                return
-            await self._countdown.changed.wait()
+        await self._cluster.directory.until(self._node.instance_id, lambda found: found is None)
+        self._countdown.changed.fire()
 
     async def _until_listed(self) -> None:
         while not self._pods.is_listed:
@@ -202,19 +195,17 @@ class Drain:
 
     async def _declare_out_of_service(self) -> None:
         """Free the pods and volumes of the node, if it is certain that nothing runs there."""
-        for _ in range(_CONFLICTS_IN_A_ROW):
-            try:
-                node = await self._cluster.nodes.read(self._node.name)
-                if node is None or node.is_ready or not self._pods.left:
-                    return
-                await self._cluster.nodes.declare_out_of_service(node)
-            except errors.Conflict:
-                continue
-            except (errors.NotFound, errors.TemporaryFault, errors.PermanentFault) as fault:
-                _log.warning("node_not_declared", node=self._node.name, fault=str(fault))
-                return
-            _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
-            return
+        nodes = self._cluster.nodes
+
+        async def declare(node: NodeView) -> None:
+            if not node.is_ready and self._pods.left:
+                await nodes.declare_out_of_service(node)
+                _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
+
+        try:
+            await fencing.write(nodes, await fencing.read_again(nodes, self._node), declare)
+        except (errors.NotFound, errors.TemporaryFault, errors.PermanentFault) as fault:
+            _log.warning("node_not_declared", node=self._node.name, fault=str(fault))
 
     async def _until_detached(self) -> None:
         await self._show(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 import structlog
+import tenacity
 
 from queue_processor.controller import ports
 from queue_processor.controller.keepalive import Holding
@@ -66,25 +67,30 @@ class Settler:
             case _:
                 assert_never(outcome.kind)
 
-    async def _complete(self, holding: Holding, action: LifecycleAction) -> None:
-        async for attempt in patiently(
-            "complete lifecycle action",
+    def _insisting(
+        self,
+        what: str,
+        holding: Holding,
+        *,
+        on: tuple[type[Exception], ...] = _REFUSED_OR_FAILED,
+    ) -> tenacity.AsyncRetrying:
+        """Repeat a call for as long as the message is ours and the process goes on."""
+        return patiently(
+            what,
             gives_up=lambda: self._is_stopping() or holding.is_lost,
             longest_delay=_LONGEST_DELAY,
-            on=_REFUSED_OR_FAILED,
-        ):
+            on=on,
+        )
+
+    async def _complete(self, holding: Holding, action: LifecycleAction) -> None:
+        async for attempt in self._insisting("complete lifecycle action", holding):
             with attempt:
                 await self._lifecycle.complete(action)
 
     async def _delete(self, holding: Holding) -> None:
         """Delete with the newest handle; one that came in the meantime is used as well."""
         deleted = None
-        async for attempt in patiently(
-            "delete message",
-            gives_up=lambda: self._is_stopping() or holding.is_lost,
-            longest_delay=_LONGEST_DELAY,
-            on=_REFUSED_OR_FAILED,
-        ):
+        async for attempt in self._insisting("delete message", holding):
             with attempt:
                 while deleted != (handle := holding.message.receipt_handle):
                     await self._queue.delete(handle)
@@ -96,10 +102,8 @@ class Settler:
         A refusal is not repeated: the message goes back, and the queue's own redrive
         policy moves it in the end.
         """
-        async for attempt in patiently(
-            "dead-letter message",
-            gives_up=lambda: self._is_stopping() or holding.is_lost,
-            longest_delay=_LONGEST_DELAY,
+        async for attempt in self._insisting(
+            "dead-letter message", holding, on=(errors.TemporaryFault,)
         ):
             with attempt:
                 if not await self._queue.dead_letter(holding.message, reason):

@@ -5,7 +5,7 @@ from typing import assert_never
 
 import structlog
 
-from queue_processor.controller import gate, ports
+from queue_processor.controller import fencing, gate, ports
 from queue_processor.controller.countdown import Countdown
 from queue_processor.controller.drainer import Cluster, Drain, DrainOptions
 from queue_processor.controller.ports import DrainProgress
@@ -18,8 +18,6 @@ from queue_processor.domain.plan import Action, Ending, Plan, Report
 from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
-
-_CONFLICTS_IN_A_ROW = 20
 
 
 class NodeWork:
@@ -76,20 +74,11 @@ class NodeWork:
                 )
 
     async def _write(self, mark: Mark) -> NodeView:
-        node = self._node
-        for _ in range(_CONFLICTS_IN_A_ROW):
+        async def cordon(node: NodeView) -> NodeView:
             async with self._cluster.requests.turn((gate.CORDON, self._countdown.ends_at)):
-                try:
-                    return await self._cluster.nodes.mark(node, mark)
-                except errors.Conflict:
-                    node = await self._read_again()
-        raise errors.TemporaryFault(f"{node.name} changes faster than it can be cordoned")
+                return await self._cluster.nodes.mark(node, mark)
 
-    async def _read_again(self) -> NodeView:
-        node = await self._cluster.nodes.read(self._node.name)
-        if node is None or node.instance_id != self._node.instance_id:
-            raise errors.NotFound(f"{self._node.name} is another instance now")
-        return node
+        return await fencing.write(self._cluster.nodes, self._node, cordon)
 
     async def drain(self) -> Report:
         """Drain the node, or join the drain in hand."""
@@ -114,16 +103,20 @@ class NodeWork:
         Raises:
             NotFound: The node is gone.
         """
+
+        async def uncordon(node: NodeView) -> bool:
+            if not node.holding_kinds or not node.holding_kinds <= kinds:
+                return False
+            self._node = await self._cluster.nodes.unmark(node)
+            return True
+
+        nodes = self._cluster.nodes
         async with self._marking:
             async for attempt in patiently("uncordon", gives_up=lambda: self._countdown.is_over):
                 with attempt:
-                    node = self._node = await self._read_again()
-                    if not node.holding_kinds or not node.holding_kinds <= kinds:
+                    node = await fencing.read_again(nodes, self._node)
+                    if not await fencing.write(nodes, node, uncordon):
                         return False
-                    try:
-                        self._node = await self._cluster.nodes.unmark(node)
-                    except errors.Conflict as conflict:
-                        raise errors.TemporaryFault(str(conflict)) from conflict
         if self._drain is not None:
             self._drain.withdraw()
         await self._tell_unmarked()
@@ -131,7 +124,7 @@ class NodeWork:
 
     async def _tell_unmarked(self) -> None:
         """Take back what the conditions said; the node is as good as any other again."""
-        message = "nothing is going to take the node away any more"
+        message = "no event holds the node any more"
         self._cluster.narrator.about_node(self._node, "Uncordoned", message, is_warning=False)
         try:
             await self._cluster.nodes.report(

@@ -85,11 +85,8 @@ class Process:
         self._tasks = [
             asyncio.create_task(self._feed(), name=f"{self.name}: nodes"),
             asyncio.create_task(self._narrator.run(), name=f"{self.name}: narrator"),
-            asyncio.create_task(self._run(), name=f"{self.name}: lead"),
+            asyncio.create_task(self._lead(), name=f"{self.name}: lead"),
         ]
-
-    async def _run(self) -> None:
-        await self._lead()
 
     async def _feed(self) -> None:
         """Watch nodes as kopf does: from the beginning, and again after each interruption."""

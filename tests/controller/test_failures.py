@@ -263,3 +263,27 @@ async def test_a_node_that_is_not_ready_past_its_deadline_is_declared_out_of_ser
 
     assert "node.kubernetes.io/out-of-service" in world.taints("node-0")
     assert not world.pods_on("node-0")
+
+
+async def test_a_conflict_on_the_uncordon_after_a_soft_timeout_does_not_begin_it_all_again(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.add_blocked_pod("node-0")
+    await world.start(drain={"soft_drain_timeout_seconds": 60, "on_soft_timeout": "uncordon"})
+
+    message_id = world.send_rebalance(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    world.server.faults.add(
+        faults.Fault(
+            faults.Answer(409, "Conflict", "changed"),
+            method="PATCH",
+            path="/api/v1/nodes/node-0",
+            times=1,
+        )
+    )
+    took = await world.until_settled(limit=100)
+
+    assert took < 61
+    assert world.queue.deleted == [message_id]
+    assert not world.is_cordoned("node-0")

@@ -14,7 +14,6 @@ from typing import Protocol
 from queue_processor.adapters.kube.transport import REQUEST_SECONDS, Answer, JsonObject
 from queue_processor.domain import errors
 
-MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 _PAGE = 500
