@@ -1,0 +1,178 @@
+"""Programs written in Go that the checks need: built once from a module of ours, then kept.
+
+They lie outside the work tree, in `$XDG_CACHE_HOME/queue-processor` (`~/.cache` without that
+variable), in a folder named after everything that decides what they are: a change of the module,
+of the flags or of Go makes a new folder. `python -m tests.gobinaries MODULE NAME=PACKAGE…` builds
+ahead, and says what it does; tests ask `built_or_skip`.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, NoReturn
+
+import pytest
+import typer
+
+# What the build needs on a cold cache of its own, on two busy cores; for `pytest.mark.timeout`.
+BUILD_SECONDS = 1800
+
+_STRIPPED = ("-s", "-w")
+_PARALLEL = 2
+_FAILED = 1
+_WRONG_USAGE = 2
+
+
+class GoMissing(RuntimeError):
+    """There is no `go` on the PATH."""
+
+
+class BuildFailed(RuntimeError):
+    """The Go compiler refused; its own words are the message."""
+
+
+def built(
+    module: pathlib.Path,
+    programs: Mapping[str, str],
+    *,
+    ldflags: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda _: None,
+) -> pathlib.Path:
+    """Build what has not been built yet.
+
+    A killed build leaves nothing that the next one would take for a program, and of two builds at
+    a time the second waits for the first.
+
+    Args:
+        module: The folder with go.mod, go.sum and the sources.
+        programs: Packages by the name of their program. In one module a name stands for one
+            package.
+        ldflags: For the linker, besides those that leave out the debug information.
+        tell: Gets a line at the start and at the end of each build; nothing when all is there.
+
+    Returns:
+        The folder that holds the programs.
+
+    Raises:
+        GoMissing: There is no Go to build with, or to ask for its version.
+        BuildFailed: A program cannot be built.
+    """
+    go = shutil.which("go")
+    if go is None:
+        raise GoMissing("there is no `go` on the PATH (https://go.dev/doc/install)")
+    flags = " ".join([*_STRIPPED, *ldflags])
+    folder = _cache() / f"{module.name}-{_digest(go, module, flags)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, tell):
+        missing = [name for name in programs if not (folder / name).exists()]
+        for number, name in enumerate(missing, start=1):
+            tell(f"building {name} ({number} of {len(missing)}): takes minutes, once")
+            began = time.monotonic()
+            # Renamed in one step, so that what has the name is whole. Go does not write over what
+            # a killed build may have left.
+            part = folder / f".{name}.part"
+            part.unlink(missing_ok=True)
+            build = ["build", "-trimpath", f"-ldflags={flags}", "-p", str(_PARALLEL)]
+            _run(go, [*build, "-o", str(part), programs[name]], module)
+            part.replace(folder / name)
+            tell(f"built {name} in {time.monotonic() - began:.0f} s")
+    return folder
+
+
+def built_or_skip(
+    module: pathlib.Path, programs: Mapping[str, str], *, ldflags: Sequence[str] = ()
+) -> pathlib.Path:
+    """Build, for a fixture: without Go the test is skipped, and fails where CI=true."""
+    try:
+        return built(module, programs, ldflags=ldflags)
+    except GoMissing as missing:
+        skip(f"{', '.join(programs)} cannot be built: {missing}")
+
+
+def skip(reason: str) -> NoReturn:
+    """Skip a test that this machine cannot run; where CI=true that is a failure."""
+    if _is_ci():
+        pytest.fail(f"not skipped, because CI=true: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def _is_ci() -> bool:
+    return os.environ.get("CI") == "true"
+
+
+def _cache() -> pathlib.Path:
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(home) / "queue-processor"
+
+
+def _digest(go: str, module: pathlib.Path, flags: str) -> str:
+    """Stands for everything that decides what is built."""
+    found = hashlib.sha256()
+    toolchain = _run(go, ["env", "GOVERSION", "GOOS", "GOARCH"], module)
+    for part in (flags, toolchain):
+        found.update(f"{len(part)}:{part}".encode())
+    sources = [module / "go.mod", module / "go.sum", *sorted(module.rglob("*.go"))]
+    for path in sources:
+        content = path.read_bytes() if path.exists() else b""
+        found.update(f"{path.relative_to(module)}:{len(content)}:".encode())
+        found.update(content)
+    return found.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Keep other builds out while the block runs; the lock ends with the process."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("waiting for another build of the same programs")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(go: str, arguments: Sequence[str], module: pathlib.Path) -> str:
+    finished = subprocess.run(  # noqa: S603 the compiler, on a module of ours
+        [go, *arguments],
+        cwd=module,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode:
+        raise BuildFailed(f"go {' '.join(arguments)}, in {module}:\n{finished.stderr.strip()}")
+    return finished.stdout
+
+
+def _main(
+    module: Annotated[pathlib.Path, typer.Argument(exists=True, file_okay=False)],
+    programs: Annotated[list[str], typer.Argument(metavar="NAME=PACKAGE...")],
+    ldflags: Annotated[str, typer.Option(help="More flags for the linker.")] = "",
+) -> None:
+    """Build programs ahead of the tests that need them.
+
+    Without Go it says so and succeeds, for those tests are skipped; where CI=true it fails.
+    """
+    packages = dict(program.partition("=")[::2] for program in programs)
+    if not all(packages.values()):
+        typer.echo("NAME=PACKAGE is needed, such as helm=helm.sh/helm/v4/cmd/helm", err=True)
+        raise typer.Exit(_WRONG_USAGE)
+    try:
+        built(module, packages, ldflags=ldflags.split(), tell=typer.echo)
+    except GoMissing as missing:
+        typer.echo(f"{', '.join(packages)} cannot be built: {missing}", err=True)
+        raise typer.Exit(_FAILED if _is_ci() else 0) from missing
+    except BuildFailed as failed:
+        typer.echo(str(failed), err=True)
+        raise typer.Exit(_FAILED) from failed
+
+
+if __name__ == "__main__":
+    typer.run(_main)
