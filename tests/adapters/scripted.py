@@ -46,6 +46,8 @@ class Server:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             self.heads.append(head)
+            _, _, length = head.lower().partition("content-length:")
+            await reader.readexactly(int(length.split()[0]) if length else 0)
             writer.write(self._answer)
             await writer.drain()
         if self._ending is Ending.HANG:
@@ -59,6 +61,7 @@ class Server:
 def http(status: int, body: bytes = b"", *, length: int | None = None, **headers: str) -> bytes:
     """An answer; `length` may promise more than there is."""
     lines = [f"HTTP/1.1 {status} Whatever", "Content-Type: application/json"]
+    lines.append("Connection: close")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     lines.append(f"Content-Length: {len(body) if length is None else length}")
     return "\r\n".join((*lines, "", "")).encode() + body

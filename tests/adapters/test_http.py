@@ -259,3 +259,17 @@ async def test_requests_say_who_sends_them(connect: Connect, listen: Listen) -> 
     assert head.startswith(f"PATCH {PATH} ")
     assert "user-agent: queue-processor" in head.lower()
     assert "content-type: application/merge-patch+json" in head.lower()
+
+
+async def test_the_proxy_of_the_environment_is_asked_but_for_servers_that_it_excludes(
+    connect: Connect, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await listen(http(200, b'{"via": "proxy"}'))
+    monkeypatch.setenv("http_proxy", proxy.url)
+    monkeypatch.setenv("no_proxy", "excluded.test")
+
+    assert await connect("http://cluster.test").get(PATH) == {"via": "proxy"}
+    assert proxy.heads[0].startswith(f"GET http://cluster.test{PATH} ")
+    with pytest.raises(errors.TemporaryFault):
+        await connect("http://excluded.test").get(PATH)
+    assert len(proxy.heads) == 1

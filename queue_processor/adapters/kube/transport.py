@@ -2,11 +2,15 @@
 
 import contextlib
 import dataclasses
+import json
+import urllib.parse
+import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
 from kubernetes.aio import client, config
+from kubernetes.aio.client import rest
 
 from queue_processor.domain import errors
 
@@ -17,6 +21,8 @@ _SUCCESS_CLASS = 2
 _CONNECT_SECONDS = 3.0
 REQUEST_SECONDS = 10.0
 _STREAM_SILENCE_SECONDS = 5.0
+# A watch event is one line, and an object may have up to 1.5 MiB.
+_LONGEST_LINE = 2 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,14 +40,17 @@ class Answer:
 
 
 class HttpTransport:
-    """Requests over HTTP, with the connection, the trust and the token of the client."""
+    """Requests over HTTP, with the trust and the token of the client's configuration.
+
+    The session is ours: that of the client asks ~/.netrc and the proxy settings before every
+    request, which takes as long as the request itself.
+    """
 
     def __init__(self, configuration: client.Configuration) -> None:
         self.configuration = configuration
-        # Bounded by us: by the gate before requests, and by one watch for each drain.
-        configuration.connection_pool_maxsize = 0
-        self._client = client.ApiClient(configuration)
-        self._client.user_agent = "queue-processor"
+        self._trust = rest.RESTClientObject(configuration).ssl_context
+        self._proxy = configuration.proxy or _proxy_for(configuration.host)
+        self._session: aiohttp.ClientSession | None = None
 
     async def request(
         self,
@@ -98,7 +107,8 @@ class HttpTransport:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def _send(
         self,
@@ -110,19 +120,43 @@ class HttpTransport:
         body: JsonObject | None = None,
         content_type: str = "application/json",
     ) -> aiohttp.ClientResponse:
-        serialized = await self._client.param_serialize(
+        if self._session is None:
+            self._session = self._open_session()
+        headers = {"Content-Type": content_type}
+        token = await self.configuration.get_api_key_with_prefix(
+            "BearerToken", alias="authorization"
+        )
+        if token:
+            headers["Authorization"] = token
+        return await self._session.request(
             method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json", "Content-Type": content_type},
-            auth_settings=["BearerToken"],
+            self.configuration.host + path,
+            params=query,
+            data=None if body is None else json.dumps(body),
+            headers=headers,
+            timeout=limits,
+            proxy=self._proxy,
+            proxy_headers=self.configuration.proxy_headers,
+            server_hostname=self.configuration.tls_server_name or None,
+            allow_redirects=False,
         )
-        verb, url, headers, _, _ = serialized
-        answer = await self._client.rest_client.request(
-            verb, url, headers=headers, body=body, _request_timeout=limits
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            # Bounded by us, by the gate before requests.
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),
+            headers={"Accept": "application/json", "User-Agent": "queue-processor"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_LONGEST_LINE,
         )
-        response: aiohttp.ClientResponse = answer.response
-        return response
+
+
+def _proxy_for(server: str) -> str | None:
+    """The proxy that the environment names for the API server, as other clients take it."""
+    parts = urllib.parse.urlsplit(server)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
 
 
 async def _lines(response: aiohttp.ClientResponse, call: str) -> AsyncIterator[bytes]:

@@ -18,6 +18,11 @@ class OperatorProcess:
         self._ended = asyncio.create_task(process.wait(), name="end of the operator")
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """How it ended; negative is the signal that ended it; None while it runs."""
         return self._process.returncode
