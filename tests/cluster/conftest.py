@@ -1,0 +1,33 @@
+import contextlib
+import pathlib
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests import gobinaries
+from tests.cluster import assets, plane, world
+
+MANIFEST = pathlib.Path(__file__).parents[2] / "deploy" / "queue-processor.yaml"
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[plane.ControlPlane]:
+    """A control plane for all tests; each of them makes its own nodes and pods."""
+    try:
+        programs = assets.find()
+    except gobinaries.GoMissing as missing:
+        gobinaries.skip(f"the control plane cannot be built: {missing}")
+    running = plane.ControlPlane(programs)
+    with contextlib.closing(running):
+        running.start()
+        yield running
+
+
+@pytest.fixture
+async def cluster(control_plane: plane.ControlPlane) -> AsyncIterator[world.World]:
+    """The cluster with the operator's account and roles, and with nothing else in it."""
+    async with world.opened(control_plane) as opened:
+        await opened.apply(world.rbac_of(MANIFEST))
+        await opened.make_namespace()
+        yield opened
+        await opened.clear()

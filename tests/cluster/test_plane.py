@@ -1,0 +1,56 @@
+import pytest
+
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.domain import errors
+from tests.cluster import manifests, world
+
+
+async def test_pods_run_on_nodes_and_end_when_they_are_told_to(cluster: world.World) -> None:
+    await cluster.make_nodes([("node-a", "i-0a")])
+    await cluster.create(manifests.owned("Deployment", "web", manifests.PodShape(), replicas=3))
+
+    async def three_run() -> bool:
+        return len(await cluster.running(app="web")) == 3
+
+    await cluster.until(three_run)
+    await cluster.delete(f"/apis/apps/v1/namespaces/{manifests.NAMESPACE}/deployments/web")
+
+    async def none_left() -> bool:
+        return not await cluster.pods_on("node-a")
+
+    await cluster.until(none_left)
+
+
+async def test_a_pod_that_ignores_its_sigterm_stays(cluster: world.World) -> None:
+    await cluster.make_nodes([("node-a", "i-0a")])
+    shape = manifests.PodShape(exits_after=manifests.NEVER)
+    pod = await cluster.create(manifests.pod("stuck", shape, node_name="node-a"))
+    path = f"/api/v1/namespaces/{manifests.NAMESPACE}/pods/stuck"
+    await cluster.api.delete(path, {"gracePeriodSeconds": 1})
+
+    found = await cluster.get(path)
+    assert found is not None
+    assert found["metadata"]["uid"] == pod["metadata"]["uid"]
+    assert "deletionTimestamp" in found["metadata"]
+
+
+async def test_the_operator_may_do_what_its_role_says_and_no_more(cluster: world.World) -> None:
+    await cluster.make_nodes([("node-a", "i-0a")])
+    transport = world.transport_for(await cluster.operator_access())
+    api = KubeApi(transport)
+    node = await api.get("/api/v1/nodes/node-a")
+    assert node["spec"]["providerID"].endswith("/i-0a")
+    with pytest.raises(errors.PermanentFault, match="403"):
+        await api.delete("/api/v1/nodes/node-a", {})
+    await transport.close()
+
+
+async def test_an_api_server_that_was_killed_comes_back_with_all_it_had(
+    cluster: world.World,
+) -> None:
+    await cluster.make_nodes([("node-a", "i-0a")])
+    cluster.plane.kill("kube-apiserver")
+    with pytest.raises(errors.TemporaryFault):
+        await cluster.node("node-a")
+    cluster.plane.restart_api_server()
+    assert await cluster.node("node-a") is not None

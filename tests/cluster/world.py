@@ -1,0 +1,229 @@
+"""The cluster as its administrator sees and changes it."""
+
+import asyncio
+import contextlib
+import pathlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+import yaml
+from kubernetes.aio import client
+
+from queue_processor.adapters.kube.api import KubeApi, fault_of
+from queue_processor.adapters.kube.transport import HttpTransport
+from queue_processor.domain import errors
+from tests.cluster import manifests, plane
+from tests.cluster.manifests import JsonObject
+
+_COLLECTIONS = {
+    "ClusterRole": "clusterroles",
+    "ClusterRoleBinding": "clusterrolebindings",
+    "DaemonSet": "daemonsets",
+    "Deployment": "deployments",
+    "Namespace": "namespaces",
+    "Node": "nodes",
+    "Pod": "pods",
+    "PodDisruptionBudget": "poddisruptionbudgets",
+    "ReplicaSet": "replicasets",
+    "Role": "roles",
+    "RoleBinding": "rolebindings",
+    "ServiceAccount": "serviceaccounts",
+    "StatefulSet": "statefulsets",
+}
+_AT_ONCE = 24
+_PATIENCE_SECONDS = 60.0
+_ORPHAN = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+OPERATOR = ("queue-processor", "queue-processor")
+
+_Seen = TypeVar("_Seen")
+
+
+def transport_for(access: plane.Access) -> HttpTransport:
+    """The operator's own transport, with this access."""
+    configuration = client.Configuration(
+        host=access.server,
+        ssl_ca_cert=str(access.ca_file),
+        api_key={"BearerToken": f"Bearer {access.token}"},
+    )
+    return HttpTransport(configuration)
+
+
+def path_of(body: JsonObject) -> str:
+    """Where such an object is created."""
+    version, kind = body["apiVersion"], body["kind"]
+    prefix = f"/api/{version}" if version == "v1" else f"/apis/{version}"
+    namespace = body["metadata"].get("namespace")
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"{prefix}{within}/{_COLLECTIONS[kind]}"
+
+
+class World:
+    """What is in the cluster, changed and looked at without the limits of any role."""
+
+    def __init__(self, control_plane: plane.ControlPlane) -> None:
+        self.plane = control_plane
+        self._transport = transport_for(control_plane.admin)
+        self.api = KubeApi(self._transport)
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    async def create(self, body: JsonObject) -> JsonObject:
+        """Create an object."""
+        async with self._at_once:
+            return await self.api.post(path_of(body), body)
+
+    async def create_all(self, bodies: Iterable[JsonObject]) -> list[JsonObject]:
+        """Create objects, many at a time."""
+        return list(await asyncio.gather(*(self.create(body) for body in bodies)))
+
+    async def apply(self, bodies: Iterable[JsonObject]) -> None:
+        """Create or change objects, one after the other, as `kubectl apply` does on the server.
+
+        https://kubernetes.io/docs/reference/using-api/server-side-apply/
+
+        Raises:
+            PermanentFault: The API server knows a field not, or refuses its value.
+        """
+        for body in bodies:
+            path = f"{path_of(body)}/{body['metadata']['name']}"
+            answer = await self._transport.request(
+                "PATCH",
+                path,
+                query={"fieldManager": "tests", "force": "true", "fieldValidation": "Strict"},
+                body=body,
+                content_type="application/apply-patch+yaml",
+            )
+            if not answer.is_success:
+                raise fault_of(answer, f"APPLY {path}")
+
+    async def get(self, path: str) -> JsonObject | None:
+        """An object; None when there is none."""
+        try:
+            return await self.api.get(path)
+        except errors.NotFound:
+            return None
+
+    async def items(self, path: str, **query: str) -> list[JsonObject]:
+        """All objects of a collection; `query` takes labelSelector and fieldSelector."""
+        found: list[JsonObject] = []
+        async for page in self.api.pages(path, query=query):
+            found.extend(page["items"])
+        return found
+
+    async def delete(self, path: str, **options: Any) -> None:  # noqa: ANN401 - JSON
+        """Delete an object at once, or as the DeleteOptions say; nothing when it is gone."""
+        with contextlib.suppress(errors.NotFound):
+            await self.api.delete(path, options or _ORPHAN)
+
+    async def make_namespace(self, name: str = manifests.NAMESPACE) -> None:
+        """Make a namespace in which pods may be made."""
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        with contextlib.suppress(errors.Conflict):
+            await self.create(body)
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        await self.until(lambda: self.get(account))
+
+    async def make_nodes(self, instances: Iterable[tuple[str, str]], **labels: str) -> None:
+        """Make nodes, by name and instance id, and wait until pods may be bound to them."""
+        pairs = list(instances)
+        await self.create_all(
+            manifests.node(name, instance_id, labels=labels) for name, instance_id in pairs
+        )
+        names = {name for name, _ in pairs}
+
+        async def usable() -> bool:
+            nodes = await self.items("/api/v1/nodes")
+            return names <= {node["metadata"]["name"] for node in nodes if _is_usable(node)}
+
+        await self.until(usable)
+
+    async def node(self, name: str) -> JsonObject | None:
+        """A node; None when there is none."""
+        return await self.get(f"/api/v1/nodes/{name}")
+
+    async def pods_on(self, name: str) -> list[JsonObject]:
+        """The pods that are bound to a node."""
+        return await self.items("/api/v1/pods", fieldSelector=f"spec.nodeName={name}")
+
+    async def running(self, **labels: str) -> list[JsonObject]:
+        """The pods with these labels that are Ready and not on their way out."""
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        pods = await self.items(
+            f"/api/v1/namespaces/{manifests.NAMESPACE}/pods", labelSelector=selector
+        )
+        return [pod for pod in pods if _is_ready(pod)]
+
+    async def until(
+        self, look: Callable[[], Awaitable[_Seen]], *, limit: float = _PATIENCE_SECONDS
+    ) -> _Seen:
+        """Look again and again until there is something to see.
+
+        Raises:
+            TimeoutError: There was nothing within the limit, in seconds.
+        """
+        async with asyncio.timeout(limit):
+            while not (seen := await look()):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        return seen
+
+    async def operator_access(self) -> plane.Access:
+        """Access as the operator: a token of the account that deploy/ makes."""
+        namespace, account = OPERATOR
+        answer = await self.api.post(
+            f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
+        )
+        return self.plane.access(answer["status"]["token"])
+
+    async def clear(self) -> None:
+        """Take away what a test has put here, and wait until it is gone."""
+        for group, kinds in (
+            ("/apis/apps/v1", ("deployments", "replicasets", "statefulsets", "daemonsets")),
+            ("/apis/policy/v1", ("poddisruptionbudgets",)),
+            ("/api/v1", ("pods",)),
+        ):
+            for kind in kinds:
+                path = f"{group}/namespaces/{manifests.NAMESPACE}/{kind}"
+                await self.delete(path, **_ORPHAN)
+        await self.delete("/api/v1/nodes", **_ORPHAN)
+        await self.delete("/apis/storage.k8s.io/v1/volumeattachments", **_ORPHAN)
+
+        async def empty() -> bool:
+            pods = await self.items(f"/api/v1/namespaces/{manifests.NAMESPACE}/pods")
+            return not pods and not await self.items("/api/v1/nodes")
+
+        await self.until(empty)
+
+
+def rbac_of(manifest: pathlib.Path) -> list[JsonObject]:
+    """The documents of a manifest that say who may do what, and the namespace they lie in."""
+    kinds = {"Namespace", "ServiceAccount", "Role", "RoleBinding"}
+    kinds |= {f"Cluster{kind}" for kind in kinds}
+    documents = yaml.safe_load_all(manifest.read_text(encoding="utf-8"))
+    return [document for document in documents if document["kind"] in kinds]
+
+
+@contextlib.asynccontextmanager
+async def opened(control_plane: plane.ControlPlane) -> AsyncIterator[World]:
+    """A world that is closed at the end."""
+    world = World(control_plane)
+    try:
+        yield world
+    finally:
+        await world.close()
+
+
+def _is_usable(node: JsonObject) -> bool:
+    return not node["spec"].get("taints") and _is_true(node, "Ready")
+
+
+def _is_ready(pod: JsonObject) -> bool:
+    return "deletionTimestamp" not in pod["metadata"] and _is_true(pod, "Ready")
+
+
+def _is_true(found: JsonObject, kind: str) -> bool:
+    conditions = found.get("status", {}).get("conditions") or []
+    return any(item["type"] == kind and item["status"] == "True" for item in conditions)
