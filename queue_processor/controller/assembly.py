@@ -1,5 +1,6 @@
 """How the controller is put together, out of settings and ports."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Coroutine
@@ -11,6 +12,7 @@ from queue_processor.controller.drainer import Cluster, DrainOptions
 from queue_processor.controller.gate import RequestGate
 from queue_processor.controller.keepalive import Keepalive
 from queue_processor.controller.leadership import Leadership, LeaseTimes
+from queue_processor.controller.podfeed import PodFeed
 from queue_processor.controller.processor import Processor
 from queue_processor.controller.worker import NodeWorkers
 from queue_processor.observability.health import Vitals
@@ -71,10 +73,12 @@ def assemble(
         settings.kubernetes.requests_in_flight,
         may_write=_always if leadership is None else leadership.is_held,
     )
+    feed = PodFeed(parts.pods)
     workers = NodeWorkers(
         cluster=Cluster(
             nodes=parts.nodes,
             pods=parts.pods,
+            feed=feed,
             volumes=parts.volumes,
             narrator=parts.narrator,
             directory=directory,
@@ -102,11 +106,16 @@ def assemble(
         vitals=vitals,
     )
 
+    async def work() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(feed.run(), name="watch pods")
+            tasks.create_task(consumer.run(), name="consume")
+
     async def lead() -> None:
         if leadership is None:
-            await consumer.run()
+            await work()
         else:
-            await leadership.run(consumer.run)
+            await leadership.run(work)
 
     return lead
 

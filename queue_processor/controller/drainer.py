@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
@@ -11,6 +12,7 @@ from queue_processor.controller import fencing, gate, ports
 from queue_processor.controller.countdown import Countdown
 from queue_processor.controller.directory import NodeDirectory
 from queue_processor.controller.eviction import Evictor
+from queue_processor.controller.podfeed import PodFeed
 from queue_processor.controller.podset import PodSet
 from queue_processor.controller.ports import DrainProgress
 from queue_processor.domain import errors, pods
@@ -21,6 +23,8 @@ from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
 
+# What is over before that needs no word that it has begun.
+_FIRST_PROGRESS_SECONDS = 1.0
 _PROGRESS_INTERVAL_SECONDS = 10.0
 _TELLING_LIMIT_SECONDS = 5.0
 _AT_ONCE = dt.timedelta(days=365)
@@ -51,6 +55,7 @@ class Cluster:
 
     nodes: ports.Nodes
     pods: ports.Pods
+    feed: PodFeed
     volumes: ports.Volumes
     narrator: ports.Narrator
     directory: NodeDirectory
@@ -83,7 +88,11 @@ class Drain:
         self._has_volumes = False
         self._is_withdrawn = False
         self._pods = PodSet(
-            node.name, source=cluster.pods, changed=countdown.changed, arrived=self._on_arrival
+            node.name,
+            feed=cluster.feed,
+            turn=self._turn_to_list,
+            changed=countdown.changed,
+            arrived=self._on_arrival,
         )
         self._evictor = Evictor(
             pods=cluster.pods,
@@ -129,6 +138,10 @@ class Drain:
         self._tasks.append(self._group.create_task(work, name=name))
 
     # Choose and evict.
+
+    def _turn_to_list(self) -> AbstractAsyncContextManager[None]:
+        urgency = gate.Urgency(gate.DRAIN, self._countdown.ends_at, opens=True)
+        return self._cluster.requests.turn(urgency)
 
     def _on_arrival(self, pod: PodView) -> None:
         self._has_volumes = self._has_volumes or bool(pod.claims)
@@ -243,6 +256,7 @@ class Drain:
     async def _show_progress(self) -> None:
         """Keep the condition on the node true, without a write for every pod."""
         await self._until_listed()
+        await asyncio.sleep(_FIRST_PROGRESS_SECONDS)
         shown = None
         while True:
             message = f"{len(self._pods.left)} of {self._pods.seen} pods left"
@@ -277,7 +291,7 @@ class Drain:
         try:
             async with (
                 asyncio.timeout(_TELLING_LIMIT_SECONDS),
-                self._cluster.requests.turn((gate.TELL, self._countdown.ends_at)),
+                self._cluster.requests.turn(gate.Urgency(gate.TELL, self._countdown.ends_at)),
             ):
                 await write()
         except (

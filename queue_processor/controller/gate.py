@@ -5,16 +5,28 @@ import contextlib
 import heapq
 import itertools
 from collections.abc import AsyncIterator, Callable
-from typing import TypeAlias
+from typing import NamedTuple
 
 from queue_processor.domain import errors
-
-Urgency: TypeAlias = tuple[int, float]
-"""A class (CORDON before TELL before DRAIN) and a moment on the loop's clock (earlier first)."""
 
 CORDON = 0
 TELL = 1
 DRAIN = 2
+
+
+class Urgency(NamedTuple):
+    """What is served first; compared from the first field to the last.
+
+    Attributes:
+        rank: CORDON before TELL before DRAIN.
+        ends_at: The deadline of the drain, on the loop's clock.
+        opens: Whether the request opens a drain. Those that go on with one come first, so that
+            of nodes with one deadline some are done early, and not all of them late.
+    """
+
+    rank: int
+    ends_at: float
+    opens: bool = False
 
 
 class RequestGate:

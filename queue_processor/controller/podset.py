@@ -1,16 +1,17 @@
-"""The pods that a drain has to move, kept current by a watch for as long as it lasts."""
+"""The pods that a drain has to move, kept current for as long as it lasts."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
-from queue_processor.controller import ports
 from queue_processor.controller.countdown import Pulse
+from queue_processor.controller.podfeed import Follower, PodFeed
 from queue_processor.controller.retrying import Backoff
 from queue_processor.domain import errors, pods
 from queue_processor.domain.identifiers import NodeName
-from queue_processor.domain.pods import PodView
+from queue_processor.domain.pods import PodChange, PodView
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +29,8 @@ class PodSet:
         self,
         node_name: NodeName,
         *,
-        source: ports.Pods,
+        feed: PodFeed,
+        turn: Callable[[], AbstractAsyncContextManager[None]],
         changed: Pulse,
         arrived: Callable[[PodView], None],
     ) -> None:
@@ -36,14 +38,18 @@ class PodSet:
 
         Args:
             node_name: Whose pods.
-            source: Where they are listed and watched.
+            feed: Where they are listed and watched.
+            turn: Held while they are listed.
             changed: Fired whenever `left` changes.
             arrived: Called once for every pod that has to go.
         """
         self._node_name = node_name
-        self._source = source
+        self._feed = feed
+        self._turn = turn
         self._arrived = arrived
         self._seen: set[str] = set()
+        self._gone: set[str] = set()
+        self._outdated = asyncio.Event()
         self.left: dict[str, PodView] = {}
         self.staying: dict[str, PodView] = {}
         self.is_listed = False
@@ -55,41 +61,47 @@ class PodSet:
         return len(self._seen)
 
     async def follow(self) -> None:
-        """List once, then watch, for ever; a lost watch resumes, an expired one lists again."""
-        version: str | None = None
+        """List once, then take in what changes, for ever; what was missed is listed again."""
+        follower = Follower(self._node_name, take=self._on_change, lose=self._outdated.set)
+        with self._feed.following(follower):
+            while True:
+                self._outdated.clear()
+                await self._list_patiently()
+                await self._outdated.wait()
+
+    async def _list_patiently(self) -> None:
         attempt = 0
         backoff = Backoff()
         while True:
             try:
-                if version is None:
-                    version = await self._list()
-                async with self._source.watch_node(self._node_name, version) as changes:
-                    async for change in changes:
-                        attempt = 0
-                        version = change.version
-                        if change.pod is not None:
-                            self._take(change.pod, is_gone=change.is_gone)
-                attempt = 0
-            except errors.WatchExpired:
-                version = None
+                return await self._list()
             except errors.TemporaryFault as fault:
                 attempt += 1
-                _log.info("pods_lost_sight_of", node=self._node_name, fault=str(fault))
+                _log.info("pods_not_listed", node=self._node_name, fault=str(fault))
                 await asyncio.sleep(backoff.after(attempt, fault).total_seconds())
 
-    async def _list(self) -> str:
-        listed = await self._source.on_node(self._node_name)
-        present = {pod.ref.uid for pod in listed.pods}
-        for uid in [uid for uid in self.left if uid not in present]:
-            del self.left[uid]
+    async def _list(self) -> None:
+        async with self._turn():
+            # Those that come while the list is on its way may be newer than it.
+            known = set(self.left)
+            listed = await self._feed.pods_on(self._node_name)
+        for uid in known - {pod.ref.uid for pod in listed.pods}:
+            self.left.pop(uid, None)
         for pod in listed.pods:
             self._take(pod, is_gone=False)
         self.is_listed = True
         self._changed.fire()
-        return listed.version
+
+    def _on_change(self, change: PodChange) -> None:
+        if change.pod is not None:
+            self._take(change.pod, is_gone=change.is_gone)
 
     def _take(self, pod: PodView, *, is_gone: bool) -> None:
         uid = pod.ref.uid
+        if is_gone:
+            # For ever: a list that is older than that must not bring it back.
+            self._gone.add(uid)
+        is_gone = uid in self._gone
         self.staying.pop(uid, None)
         if not is_gone and pods.verdict_on(pod).is_kept:
             self.staying[uid] = pod

@@ -134,13 +134,11 @@ class DrainProgress(enum.Enum):
 class Pods(Protocol):
     """Pods as the API server has them."""
 
-    async def on_node(self, name: NodeName) -> PodList:
-        """List the pods of a node."""
+    async def on_node(self, name: NodeName, *, not_before: str | None = None) -> PodList:
+        """List the pods of a node, as they were at a version or later."""
 
-    def watch_node(
-        self, name: NodeName, version: str
-    ) -> AbstractAsyncContextManager[AsyncIterator[PodChange]]:
-        """Follow the pods of a node from a version on; ends when the server ends it.
+    def watch(self, version: str) -> AbstractAsyncContextManager[AsyncIterator[PodChange]]:
+        """Follow the pods of all nodes from a version on; ends when the server ends it.
 
         Raises:
             WatchExpired: The version is too old, list again.

@@ -4,6 +4,8 @@ import dataclasses
 import datetime as dt
 import enum
 
+from queue_processor.domain.identifiers import NodeName
+
 # https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
 DEFAULT_GRACE = dt.timedelta(seconds=30)
 
@@ -113,10 +115,12 @@ class PodChange:
 
     Attributes:
         pod: None when nothing happened but the version.
+        node_name: Where the pod runs; None without a pod.
         version: Where a watch that is lost goes on from.
     """
 
     pod: PodView | None
+    node_name: NodeName | None = None
     version: str
     is_gone: bool = False
 

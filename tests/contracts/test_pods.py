@@ -97,8 +97,7 @@ async def test_a_watch_goes_on_from_the_version_of_the_list(site: Site, port: po
     add(site, "old")
     version = (await port.on_node(NODE)).version
     new = add(site, "new")
-    site.cluster.add_pod("elsewhere", node="node-b")
-    async with port.watch_node(NODE, version) as changes:
+    async with port.watch(version) as changes:
         added = await next_of(changes)
         await port.delete(new, dt.timedelta(seconds=20))
         stopping = await next_of(changes)
@@ -115,15 +114,28 @@ async def test_a_watch_goes_on_from_the_version_of_the_list(site: Site, port: po
     assert int(version) < int(added.version) < int(stopping.version) < int(last.version)
 
 
+async def test_a_watch_tells_of_all_nodes_and_names_the_node(site: Site, port: ports.Pods) -> None:
+    version = (await port.on_node(NODE)).version
+    site.cluster.add_pod("elsewhere", node="node-b")
+    add(site, "here")
+    async with port.watch(version) as changes:
+        found = [await next_of(changes) for _ in range(2)]
+
+    assert [change.pod and (change.pod.ref.name, change.node_name) for change in found] == [
+        ("elsewhere", "node-b"),
+        ("here", NODE),
+    ]
+
+
 async def test_a_watch_that_is_opened_again_goes_on_after_the_last_change(
     site: Site, port: ports.Pods
 ) -> None:
     version = (await port.on_node(NODE)).version
     first = add(site, "first")
-    async with port.watch_node(NODE, version) as changes:
+    async with port.watch(version) as changes:
         version = (await next_of(changes)).version
     second = add(site, "second")
-    async with port.watch_node(NODE, version) as changes:
+    async with port.watch(version) as changes:
         change = await next_of(changes)
 
     assert change.pod is not None
@@ -132,7 +144,7 @@ async def test_a_watch_that_is_opened_again_goes_on_after_the_last_change(
 
 async def test_a_bookmark_brings_a_version_and_no_pod(site: Site, port: ports.Pods) -> None:
     version = (await port.on_node(NODE)).version
-    async with port.watch_node(NODE, version) as changes:
+    async with port.watch(version) as changes:
         waiting = asyncio.create_task(next_of(changes))
         await site.until(lambda: site.cluster.hub.count == 1)
         site.cluster.set_ready("node-b", ready=False)
@@ -146,7 +158,7 @@ async def test_a_bookmark_brings_a_version_and_no_pod(site: Site, port: ports.Po
 
 async def test_a_watch_ends_when_the_server_ends_it(site: Site, port: ports.Pods) -> None:
     version = (await port.on_node(NODE)).version
-    async with port.watch_node(NODE, version) as changes:
+    async with port.watch(version) as changes:
         site.cluster.drop_watches()
 
         assert [change async for change in changes] == []
@@ -157,7 +169,7 @@ async def test_a_watch_from_a_forgotten_version_is_expired(site: Site, port: por
     add(site)
     site.cluster.compact()
     with pytest.raises(errors.WatchExpired):
-        async with port.watch_node(NODE, version) as changes:
+        async with port.watch(version) as changes:
             await next_of(changes)
 
 
@@ -176,7 +188,7 @@ async def test_a_watch_that_is_refused_says_why(
 ) -> None:
     site.server.faults.add(faults.Fault(faults.Answer(code, message="not today")))
     with pytest.raises(expected, match="not today"):
-        async with port.watch_node(NODE, "1"):
+        async with port.watch("1"):
             pass
 
 
@@ -184,16 +196,16 @@ async def test_a_watch_whose_connection_is_cut_is_a_fault_and_can_be_opened_agai
     site: Site, port: ports.Pods
 ) -> None:
     version = (await port.on_node(NODE)).version
-    async with port.watch_node(NODE, version) as changes:
+    async with port.watch(version) as changes:
         await site.way.cut()
         with pytest.raises(errors.TemporaryFault):
             await next_of(changes)
     with pytest.raises(errors.TemporaryFault):
-        async with port.watch_node(NODE, version):
+        async with port.watch(version):
             pass
     await site.way.restore()
     new = add(site, "new")
-    async with port.watch_node(NODE, version) as changes:
+    async with port.watch(version) as changes:
         change = await next_of(changes)
 
     assert change.pod is not None
@@ -206,7 +218,7 @@ async def test_a_watch_that_is_cut_at_its_beginning_is_a_fault(
 ) -> None:
     site.server.faults.add(faults.Fault(faults.Cut(after_effect=is_late)))
     with pytest.raises(errors.TemporaryFault):
-        async with port.watch_node(NODE, "1"):
+        async with port.watch("1"):
             pass
 
     assert site.cluster.hub.count == 0
@@ -217,7 +229,7 @@ async def test_what_fails_while_a_watch_is_open_keeps_its_own_name(
 ) -> None:
     version = (await port.on_node(NODE)).version
     with pytest.raises(TimeoutError, match="of our own"):
-        async with port.watch_node(NODE, version):
+        async with port.watch(version):
             raise TimeoutError("of our own")
 
     await site.until(lambda: site.cluster.hub.count == 0)
@@ -225,7 +237,7 @@ async def test_what_fails_while_a_watch_is_open_keeps_its_own_name(
 
 async def test_a_watch_that_nobody_reads_any_more_is_closed(site: Site, port: ports.Pods) -> None:
     version = (await port.on_node(NODE)).version
-    async with port.watch_node(NODE, version):
+    async with port.watch(version):
         await site.until(lambda: site.cluster.hub.count == 1)
 
     await site.until(lambda: site.cluster.hub.count == 0)

@@ -184,6 +184,64 @@ async def test_a_watch_that_expired_lists_again(world: stage.World) -> None:
     assert not world.pods_on("node-0")
 
 
+async def test_what_happens_to_pods_while_no_watch_can_be_had_is_seen_afterwards(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=10))
+    operator = await world.start()
+
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await asyncio.sleep(3)
+    operator.transport.cut()
+    world.cluster.add_pod("late", node="node-0", spec=manifests.PodSpec(exit_seconds=1))
+    await asyncio.sleep(5)
+    world.cluster.compact()
+    operator.transport.is_reachable = True
+    await world.until_settled(limit=40)
+
+    assert not world.pods_on("node-0")
+
+
+async def test_many_drains_have_one_watch_and_none_when_they_are_over(
+    world: stage.World,
+) -> None:
+    world.add_nodes(21)
+    for number in range(20):
+        world.cluster.add_pod(
+            f"slow-{number}", node=f"node-{number}", spec=manifests.PodSpec(exit_seconds=5)
+        )
+    await world.start()
+    idle = world.cluster.hub.count
+
+    for number in range(20):
+        world.send_spot(number)
+    await world.until(lambda: all(world.is_cordoned(f"node-{number}") for number in range(20)))
+    await asyncio.sleep(3)
+    busy = world.cluster.hub.count
+    await world.until_settled()
+    await world.until(lambda: world.cluster.hub.count == idle)
+
+    assert busy == idle + 1
+    assert not any(world.pods_on(f"node-{number}") for number in range(20))
+
+
+async def test_a_drain_that_begins_when_all_others_are_over_sees_its_pods_go(
+    world: stage.World,
+) -> None:
+    world.add_nodes(3)
+    await world.start()
+    for number in range(2):
+        world.cluster.add_pod(
+            f"slow-{number}", node=f"node-{number}", spec=manifests.PodSpec(exit_seconds=5)
+        )
+        world.send_spot(number)
+        await world.until_settled(limit=10)
+        assert not world.pods_on(f"node-{number}")
+        await asyncio.sleep(1)
+
+
 async def test_a_dead_kubelet_holds_its_pods_and_the_message_until_the_deadline_only(
     world: stage.World,
 ) -> None:

@@ -145,7 +145,7 @@ async def use_pods(kube_api: KubeApi) -> None:
     listed = await adapter.on_node(NODE)
     evicted, deleted = listed.pods
     gone = set()
-    async with adapter.watch_node(NODE, listed.version) as changes:
+    async with adapter.watch(listed.version) as changes:
         await adapter.evict(evicted.ref)
         await adapter.delete(deleted.ref, dt.timedelta(seconds=1))
         async for change in changes:

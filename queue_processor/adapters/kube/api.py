@@ -87,6 +87,10 @@ class KubeApi:
         """Post something whose refusals mean something; raises TemporaryFault only."""
         return await self._transport.request("POST", path, body=body, limit_seconds=limit_seconds)
 
+    async def list(self, path: str, *, query: Mapping[str, str]) -> JsonObject:
+        """List a collection that is known to be small."""
+        return _object(await self._transport.request("GET", path, query=query), f"LIST {path}")
+
     async def pages(
         self, path: str, *, query: Mapping[str, str] | None = None
     ) -> AsyncIterator[JsonObject]:

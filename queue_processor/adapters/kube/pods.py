@@ -63,22 +63,26 @@ class KubePods:
     def __init__(self, kube: KubeApi) -> None:
         self._api = kube
 
-    async def on_node(self, name: NodeName) -> PodList:
-        """List the pods of a node, from the API server's cache: the watch catches up."""
-        query = {"fieldSelector": f"spec.nodeName={name}", "resourceVersion": "0"}
-        found: list[PodView] = []
-        version = ""
-        async for page in self._api.pages(_PODS, query=query):
-            found.extend(view_of(pod) for pod in page["items"])
-            version = page["metadata"]["resourceVersion"]
-        return PodList(pods=tuple(found), version=version)
+    async def on_node(self, name: NodeName, *, not_before: str | None = None) -> PodList:
+        """List the pods of a node, as they were at a version or later.
+
+        The list comes out of the API server's cache, where they are indexed by node. In pages it
+        would be read from etcd, with all pods of the cluster.
+        https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
+        """
+        query = {"fieldSelector": f"spec.nodeName={name}", "resourceVersion": not_before or "0"}
+        if not_before:
+            query["resourceVersionMatch"] = "NotOlderThan"
+        listed = await self._api.list(_PODS, query=query)
+        return PodList(
+            pods=tuple(view_of(pod) for pod in listed["items"]),
+            version=listed["metadata"]["resourceVersion"],
+        )
 
     @contextlib.asynccontextmanager
-    async def watch_node(
-        self, name: NodeName, version: str
-    ) -> AsyncIterator[AsyncIterator[PodChange]]:
-        """Follow the pods of a node from a version on; ends when the server ends it."""
-        query = {"fieldSelector": f"spec.nodeName={name}", "resourceVersion": version}
+    async def watch(self, version: str) -> AsyncIterator[AsyncIterator[PodChange]]:
+        """Follow the pods of all nodes from a version on; ends when the server ends it."""
+        query = {"fieldSelector": "spec.nodeName!=", "resourceVersion": version}
         async with self._api.watch(_PODS, query=query) as events:
             yield _changes(events)
 
@@ -114,11 +118,16 @@ class KubePods:
 async def _changes(events: AsyncIterator[JsonObject]) -> AsyncIterator[PodChange]:
     async for event in events:
         found = event["object"]
-        yield PodChange(
-            pod=None if event["type"] == "BOOKMARK" else view_of(found),
-            version=found["metadata"]["resourceVersion"],
-            is_gone=event["type"] == "DELETED",
-        )
+        version = found["metadata"]["resourceVersion"]
+        if event["type"] == "BOOKMARK":
+            yield PodChange(pod=None, version=version)
+        else:
+            yield PodChange(
+                pod=view_of(found),
+                node_name=NodeName(found["spec"]["nodeName"]),
+                version=version,
+                is_gone=event["type"] == "DELETED",
+            )
 
 
 def _eviction(answer: Answer, path: str) -> Eviction:

@@ -1,0 +1,111 @@
+"""One watch on pods for all drains, for as long as there are any."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from queue_processor.controller import ports
+from queue_processor.controller.retrying import Backoff
+from queue_processor.domain import errors
+from queue_processor.domain.identifiers import NodeName
+from queue_processor.domain.pods import PodChange, PodList
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Follower:
+    """Who wants to know about the pods of one node.
+
+    Attributes:
+        node_name: Whose pods.
+        take: Called for each change.
+        lose: Called when changes may have been missed: the pods have to be listed again.
+    """
+
+    node_name: NodeName
+    take: Callable[[PodChange], None]
+    lose: Callable[[], None]
+
+
+class PodFeed:
+    """Lists the pods of nodes, and tells of every change after the list.
+
+    A watch for each node costs a connection, with its buffers and its TLS handshake, and a
+    request; one for all of them costs the changes of pods that nobody asked about, but only
+    while nodes are drained (docs/decisions/0006-one-watch-for-all-drains.md).
+
+    A list and the changes cross each other on their way: a follower has to bear changes that are
+    older than the list that it gets afterwards, or newer.
+    """
+
+    def __init__(self, source: ports.Pods) -> None:
+        self._source = source
+        self._followers: defaultdict[NodeName, set[Follower]] = defaultdict(set)
+        self._version: str | None = None
+        self._starting = asyncio.Lock()
+        self._started = asyncio.Event()
+
+    @contextlib.contextmanager
+    def following(self, follower: Follower) -> Iterator[None]:
+        """Tell the follower about its node for as long as this lasts."""
+        self._followers[follower.node_name].add(follower)
+        try:
+            yield
+        finally:
+            self._followers[follower.node_name].discard(follower)
+            if not self._followers[follower.node_name]:
+                del self._followers[follower.node_name]
+
+    async def pods_on(self, name: NodeName) -> PodList:
+        """List the pods of a node; who follows it misses nothing that happens afterwards.
+
+        Raises:
+            TemporaryFault: The list cannot be had now.
+        """
+        async with self._starting:
+            if not self._started.is_set():
+                listed = await self._source.on_node(name, not_before=self._version)
+                self._version = listed.version
+                self._started.set()
+                return listed
+        return await self._source.on_node(name, not_before=self._version)
+
+    async def run(self) -> None:
+        """Watch whenever there is somebody who wants to know, for ever."""
+        attempt = 0
+        backoff = Backoff()
+        while True:
+            await self._started.wait()
+            try:
+                async with self._source.watch(self._version or "") as changes:
+                    async for change in changes:
+                        attempt = 0
+                        self._tell(change)
+            except errors.WatchExpired:
+                self._lose()
+            except (errors.TemporaryFault, errors.PermanentFault) as fault:
+                # Refused now is not refused for ever: permissions get mended in mid-drain.
+                attempt += 1
+                _log.info("pods_lost_sight_of", fault=str(fault))
+                await asyncio.sleep(backoff.after(attempt, fault).total_seconds())
+            if not self._followers:
+                self._started.clear()
+                self._version = None
+
+    def _tell(self, change: PodChange) -> None:
+        self._version = change.version
+        if change.node_name is not None:
+            for follower in tuple(self._followers.get(change.node_name, ())):
+                follower.take(change)
+
+    def _lose(self) -> None:
+        """Have everything listed again, but not as it was before what has been told."""
+        self._started.clear()
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.lose()
