@@ -45,6 +45,9 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.server_timeout = 120
     chosen.watching.client_timeout = 125
     chosen.watching.connect_timeout = 3
+    # Memory: kopf lists nodes page by page, and a worker that waits keeps the node's last event.
+    chosen.watching.chunk_size = 500
+    chosen.queueing.idle_timeout = 0.1
     chosen.queueing.exit_timeout = 0.5
     return chosen
 

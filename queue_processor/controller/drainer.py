@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 
 import structlog
@@ -140,7 +140,7 @@ class Drain:
     # Choose and evict.
 
     def _turn_to_list(self) -> AbstractAsyncContextManager[None]:
-        urgency = gate.Urgency(gate.DRAIN, self._countdown.ends_at, opens=True)
+        urgency = gate.Urgency(gate.Rank.DRAIN, self._countdown.ends_at, opens=True)
         return self._cluster.requests.turn(urgency)
 
     def _on_arrival(self, pod: PodView) -> None:
@@ -221,9 +221,7 @@ class Drain:
             _log.warning("node_not_declared", node=self._node.name, fault=str(fault))
 
     async def _until_detached(self) -> None:
-        await self._show(
-            DrainProgress.IN_PROGRESS, "no pods left, volumes still attached", since=self._began_at
-        )
+        await self._show_in_progress("no pods left, volumes still attached")
         limit = min(self._options.volume_timeout, self._countdown.left).total_seconds()
         staying = {
             (pod.ref.namespace, claim)
@@ -261,7 +259,7 @@ class Drain:
         while True:
             message = f"{len(self._pods.left)} of {self._pods.seen} pods left"
             if message != shown and self._pods.left:
-                await self._show(DrainProgress.IN_PROGRESS, message, since=self._began_at)
+                await self._show_in_progress(message)
                 shown = message
             await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
 
@@ -272,8 +270,12 @@ class Drain:
         message = f"{len(report.left)} of {self._pods.seen} pods left"
         if report.left:
             message += f": {', '.join(report.left[:10])}"
-        progress = DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED
-        await self._show(progress, message, since=self._clock())
+        await self._show(
+            DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED,
+            message,
+            since=self._clock(),
+            rank=gate.Rank.ENDING,
+        )
         self._cluster.narrator.about_node(
             self._node,
             "Drained" if is_drained else "DrainStopped",
@@ -281,19 +283,21 @@ class Drain:
             is_warning=not is_drained,
         )
 
-    async def _show(self, progress: DrainProgress, message: str, *, since: dt.datetime) -> None:
-        await self._tell(
-            lambda: self._cluster.nodes.report(self._node, progress, message, since=since)
+    async def _show_in_progress(self, message: str) -> None:
+        await self._show(
+            DrainProgress.IN_PROGRESS, message, since=self._began_at, rank=gate.Rank.PROGRESS
         )
 
-    async def _tell(self, write: Callable[[], Awaitable[None]]) -> None:
-        """Write something that a drain neither depends on nor waits long for."""
+    async def _show(
+        self, progress: DrainProgress, message: str, *, since: dt.datetime, rank: gate.Rank
+    ) -> None:
+        """Write a condition, which a drain neither depends on nor waits long for."""
         try:
             async with (
                 asyncio.timeout(_TELLING_LIMIT_SECONDS),
-                self._cluster.requests.turn(gate.Urgency(gate.TELL, self._countdown.ends_at)),
+                self._cluster.requests.turn(gate.Urgency(rank, self._countdown.ends_at)),
             ):
-                await write()
+                await self._cluster.nodes.report(self._node, progress, message, since=since)
         except (
             TimeoutError,
             errors.NotFound,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import enum
 import heapq
 import itertools
 from collections.abc import AsyncIterator, Callable
@@ -9,22 +10,27 @@ from typing import NamedTuple
 
 from queue_processor.domain import errors
 
-CORDON = 0
-TELL = 1
-DRAIN = 2
+
+class Rank(enum.IntEnum):
+    """What a request is for, the most urgent first."""
+
+    CORDON = 0
+    ENDING = 1
+    DRAIN = 2
+    PROGRESS = 3
 
 
 class Urgency(NamedTuple):
     """What is served first; compared from the first field to the last.
 
     Attributes:
-        rank: CORDON before TELL before DRAIN.
+        rank: What the request is for.
         ends_at: The deadline of the drain, on the loop's clock.
         opens: Whether the request opens a drain. Those that go on with one come first, so that
             of nodes with one deadline some are done early, and not all of them late.
     """
 
-    rank: int
+    rank: Rank
     ends_at: float
     opens: bool = False
 

@@ -76,7 +76,7 @@ class NodeWork:
     async def _write(self, mark: Mark) -> NodeView:
         async def cordon(node: NodeView) -> NodeView:
             async with self._cluster.requests.turn(
-                gate.Urgency(gate.CORDON, self._countdown.ends_at)
+                gate.Urgency(gate.Rank.CORDON, self._countdown.ends_at)
             ):
                 return await self._cluster.nodes.mark(node, mark)
 

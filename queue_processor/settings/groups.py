@@ -239,7 +239,7 @@ class KubernetesSettings(Group):
     """How the Kubernetes API is used."""
 
     requests_in_flight: int = Field(
-        default=64,
+        default=24,
         ge=1,
         le=1000,
         description="How many requests run at once; the earliest deadline goes first.",

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-_LINGER = dt.timedelta(milliseconds=20)
+_HIDE_LINGER = dt.timedelta(milliseconds=20)
+# Nobody waits for a deletion, and a message that comes again meanwhile costs nothing: batches may
+# fill up.
+_DELETE_LINGER = dt.timedelta(milliseconds=400)
 _REASON_ATTRIBUTE = "queue-processor.reason"
 _SOURCE_ATTRIBUTE = "queue-processor.message-id"
 _REASON_LIMIT = 1000
@@ -66,8 +69,8 @@ class SqsQueue:
         self._polling = DaemonExecutor(1, name="receive")
         self._handing_back: concurrent.futures.Future[None] | None = None
         self._dead_letter_url: str | None = None
-        self._hiding: Batcher[_Hide] = Batcher(self._hide_batch, linger=_LINGER)
-        self._deleting: Batcher[str] = Batcher(self._delete_batch, linger=_LINGER)
+        self._hiding: Batcher[_Hide] = Batcher(self._hide_batch, linger=_HIDE_LINGER)
+        self._deleting: Batcher[str] = Batcher(self._delete_batch, linger=_DELETE_LINGER)
 
     async def open(self) -> None:
         """See that the queue is there and ours to read, and find its dead-letter queue.

@@ -6,10 +6,11 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/
 import contextlib
 import datetime as dt
 import http
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
+
+import orjson
 
 from queue_processor.adapters.kube.transport import REQUEST_SECONDS, Answer, JsonObject
 from queue_processor.domain import errors
@@ -149,7 +150,7 @@ def _object(answer: Answer, call: str) -> JsonObject:
 def _loaded(text: bytes, call: str) -> JsonObject:
     """Read an object; what is none comes from a proxy, or was cut off."""
     try:
-        loaded = json.loads(text)
+        loaded = orjson.loads(text)
     except ValueError as cause:
         raise errors.TemporaryFault(f"{call}: the answer is not JSON") from cause
     if not isinstance(loaded, dict):
@@ -176,7 +177,7 @@ def fault_of(answer: Answer, call: str) -> errors.QueueProcessorError:
 def status_of(answer: Answer) -> JsonObject:
     """The Status object in the body; empty when there is none."""
     try:
-        status = json.loads(answer.body)
+        status = orjson.loads(answer.body)
     except ValueError:
         return {}
     return status if isinstance(status, dict) else {}

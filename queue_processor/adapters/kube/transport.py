@@ -2,13 +2,13 @@
 
 import contextlib
 import dataclasses
-import json
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
+import orjson
 from kubernetes.aio import client, config
 from kubernetes.aio.client import rest
 
@@ -132,7 +132,7 @@ class HttpTransport:
             method,
             self.configuration.host + path,
             params=query,
-            data=None if body is None else json.dumps(body),
+            data=None if body is None else orjson.dumps(body),
             headers=headers,
             timeout=limits,
             proxy=self._proxy,
