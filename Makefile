@@ -8,8 +8,9 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 UV_VERSION := $(shell sed -n 's/^ *"uv==\(.*\)",$$/\1/p' pyproject.toml)
 UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
+BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --record
 
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test check bench format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what each target does
@@ -35,11 +36,14 @@ demo: .venv/.demo-installed  ## Watch a Spot storm drain a simulated cluster (DE
 check: .venv/.test-installed  ## Formatter, linter, types and import contracts
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy queue_processor tests
+	.venv/bin/mypy queue_processor tests benchmarks
 	.venv/bin/lint-imports
 
 test: check  ## Every check and every test
 	.venv/bin/pytest
+
+bench: .venv/.test-installed  ## Measure storms on a real control plane (BENCH_ARGS="--storm 50")
+	.venv/bin/python -m benchmarks $(BENCH_ARGS)
 
 format: .venv/.test-installed  ## Format and mend what can be mended
 	.venv/bin/ruff format .

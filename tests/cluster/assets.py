@@ -19,11 +19,11 @@ COMPONENTS = (
 )
 _MODULE = pathlib.Path(__file__).parent / "controlplane"
 _PROGRAM = "controlplane"
-_VERSION = "1.37.2"
-_MAJOR, _MINOR, _ = _VERSION.split(".")
+VERSION = "1.37.2"
+_MAJOR, _MINOR, _ = VERSION.split(".")
 _SOURCE = "k8s.io/component-base/version"
 _LDFLAGS = (
-    f"-X {_SOURCE}.gitVersion=v{_VERSION}",
+    f"-X {_SOURCE}.gitVersion=v{VERSION}",
     f"-X {_SOURCE}.gitMajor={_MAJOR}",
     f"-X {_SOURCE}.gitMinor={_MINOR}",
 )

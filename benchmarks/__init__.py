@@ -1,0 +1,1 @@
+"""How fast nodes are drained, and what that costs, on a real control plane."""

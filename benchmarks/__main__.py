@@ -1,0 +1,65 @@
+"""`make bench`: measures storms of several sizes, prints the figures and writes them down."""
+
+import asyncio
+import dataclasses
+import json
+import pathlib
+from typing import Annotated
+
+import typer
+
+from benchmarks import results, storm
+from benchmarks.results import Results
+
+_SINGLES = 20
+_RESULTS = pathlib.Path(__file__).parent / "RESULTS.md"
+
+
+def _main(
+    storms: Annotated[
+        list[int] | None, typer.Option("--storm", help="Nodes to interrupt at once; repeatable.")
+    ] = None,
+    indexes: Annotated[
+        list[int] | None, typer.Option("--index", help="Nodes to do nothing with; repeatable.")
+    ] = None,
+    as_json: Annotated[
+        pathlib.Path, typer.Option("--json", help="Where the figures go.")
+    ] = pathlib.Path("benchmark.json"),
+    *,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write benchmarks/RESULTS.md as well.")
+    ] = False,
+) -> None:
+    r"""Measure the operator on a real control plane on this machine.
+
+    \b
+    Examples:
+      python -m benchmarks --storm 50
+      QUEUE_PROCESSOR_KUBERNETES__REQUESTS_IN_FLIGHT=64 python -m benchmarks --storm 200
+    """
+    found = asyncio.run(_measure(storms or [], indexes or []))
+    as_json.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
+    text = results.rendered(found)
+    typer.echo(text)
+    if record:
+        _RESULTS.write_text(text, encoding="utf-8")
+
+
+async def _measure(storms: list[int], indexes: list[int]) -> Results:
+    typer.echo(f"{_SINGLES} nodes, one by one", err=True)
+    singles = await storm.one_by_one(_SINGLES)
+    measured = []
+    for count in storms:
+        typer.echo(f"{count} nodes: bare evictions", err=True)
+        bare = await storm.bare(count)
+        typer.echo(f"{count} nodes: storm", err=True)
+        measured.append((await storm.storm(count), bare))
+    idle = []
+    for count in indexes:
+        typer.echo(f"{count} nodes: idle", err=True)
+        idle.append(await storm.idle(count))
+    return Results(where=results.here(), singles=singles, storms=measured, idle=idle)
+
+
+if __name__ == "__main__":
+    typer.run(_main)

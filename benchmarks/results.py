@@ -1,0 +1,94 @@
+"""The figures of one run, for people: benchmarks/RESULTS.md."""
+
+import dataclasses
+import datetime as dt
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+
+import jinja2
+
+from benchmarks.storm import PODS, Bare, Figures, Idle
+from tests.cluster import assets
+
+_HERE = pathlib.Path(__file__).parent
+_PACKAGES = ("kopf", "kubernetes", "boto3", "aiohttp", "orjson")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Where:
+    """What was measured, and on which machine."""
+
+    revision: str
+    day: str
+    machine: str
+    versions: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All figures of one run.
+
+    Attributes:
+        where: What they are figures of.
+        singles: Nodes one by one, the operator idle in between.
+        storms: Storms, each with its bare evictions from the same run.
+        idle: Indexes that nothing happens to.
+    """
+
+    where: Where
+    singles: Figures
+    storms: Sequence[tuple[Figures, Bare]]
+    idle: Sequence[Idle]
+
+
+def here() -> Where:
+    """This machine, these versions, this revision."""
+    cores, memory = os.cpu_count(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return Where(
+        revision=_revision(),
+        day=f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}",
+        machine=f"{cores} cores, {memory / 2**30:.0f} GiB, {platform.machine()}, {_processor()}",
+        versions={
+            "Python": platform.python_version(),
+            **versions,
+            "Kubernetes": assets.VERSION,
+        },
+    )
+
+
+def rendered(found: Results) -> str:
+    """The figures as Markdown."""
+    template = jinja2.Template(
+        (_HERE / "results.md.j2").read_text(encoding="utf-8"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    text: str = template.render(found=found, pods=PODS)
+    return text
+
+
+def _revision() -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.run(  # noqa: S603 - our own arguments
+            ["git", *arguments],  # noqa: S607 - whichever git there is
+            cwd=_HERE,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    is_changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+    return git("rev-parse", "--short=12", "HEAD") + (", with changes" if is_changed else "")
+
+
+def _processor() -> str:
+    lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "processor unknown")
