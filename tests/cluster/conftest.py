@@ -1,26 +1,11 @@
-import contextlib
 import pathlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
-from tests import gobinaries
-from tests.cluster import assets, plane, world
+from tests.cluster import plane, world
 
 MANIFEST = pathlib.Path(__file__).parents[2] / "deploy" / "queue-processor.yaml"
-
-
-@pytest.fixture(scope="session")
-def control_plane() -> Iterator[plane.ControlPlane]:
-    """A control plane for all tests; each of them makes its own nodes and pods."""
-    try:
-        programs = assets.find()
-    except gobinaries.GoMissing as missing:
-        gobinaries.skip(f"the control plane cannot be built: {missing}")
-    running = plane.ControlPlane(programs)
-    with contextlib.closing(running):
-        running.start()
-        yield running
 
 
 @pytest.fixture

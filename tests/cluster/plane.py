@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -126,6 +126,7 @@ class ControlPlane:
             ComponentFailed: One of them ended, or did not get ready in time.
         """
         self.launch("etcd")
+        self._begin_history()
         self.restart_api_server()
         for component in ("kube-controller-manager", "kube-scheduler", "kwok"):
             self.launch(component)
@@ -173,6 +174,13 @@ class ControlPlane:
             yield
         finally:
             process.send_signal(signal.SIGCONT)
+
+    def forget(self, version: int) -> None:
+        """Let etcd forget how things were before a resourceVersion.
+
+        https://etcd.io/docs/latest/dev-guide/api_grpc_gateway/
+        """
+        self._ask_etcd("kv/compaction", {"revision": str(version)})
 
     def close(self) -> None:
         """Take everything away; nothing of it is needed any more."""
@@ -275,6 +283,28 @@ class ControlPlane:
 
     def _kwok_flags(self) -> Sequence[str]:
         return (f"--kubeconfig={self._kubeconfig}", f"--config={_HERE / 'kwok.yaml'}")
+
+    # Etcd.
+
+    def _begin_history(self) -> None:
+        """Let something have happened before the API server's first look.
+
+        Else a watch could go back to the first version of all, and none would be too old.
+        """
+        ends_at = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < ends_at:
+            with contextlib.suppress(OSError):
+                self._ask_etcd("kv/put", {"key": "aGlzdG9yeQ==", "value": ""})
+                return
+            time.sleep(0.02)
+        raise ComponentFailed(f"etcd does not answer:\n{self._end_of_log('etcd')}")
+
+    def _ask_etcd(self, call: str, body: Mapping[str, str]) -> None:
+        """Call etcd over its gateway for JSON; keys and values are in base64."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._etcd}/v3/{call}", data=json.dumps(body).encode()
+        )
+        urllib.request.urlopen(request, timeout=5.0).close()  # noqa: S310 - http, to ourselves
 
     # Readiness.
 

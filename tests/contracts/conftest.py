@@ -1,27 +1,10 @@
-import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 import looptime
 import pytest
 
 from queue_processor.simulator.aws import simulator
-from tests.contracts import clusters, lifecycles, queues
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(clusters.ByCall, marks=pytest.mark.looptime, id="by call"),
-        pytest.param(clusters.ByHttp, id="by http"),
-    ]
-)
-async def site(request: pytest.FixtureRequest) -> AsyncIterator[clusters.Site]:
-    """A cluster, reached in each of the ways."""
-    is_virtual = request.param is clusters.ByCall
-    with looptime.enabled(strict=True) if is_virtual else contextlib.nullcontext():
-        made = clusters.Site(request.param)
-        await made.open()
-    yield made
-    await made.way.close()
+from tests.contracts import lifecycles, queues
 
 
 @pytest.fixture(scope="module")

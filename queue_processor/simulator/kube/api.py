@@ -150,10 +150,11 @@ class ApiServer:
         if any(
             denial.concerns(kind.verb, kind.resource, target.namespace) for denial in self.denials
         ):
-            why = f'User "simulator" cannot {kind.verb} resource "{kind.resource}"'
-            raise statuses.forbidden(target.resource, target.name, why)
+            raise statuses.unauthorized(target.resource, target.key, kind.verb, kind.resource)
         if request.method == "GET":
             return await self._read(request, target)
+        if request.method == "POST" and target.subresource == "eviction":
+            return await self._evict(request, target)
         with self.cluster.store.acting(_actor(request, target)):
             return self._write(request, target)
 
@@ -205,8 +206,9 @@ class ApiServer:
         match request.method, bool(target.name), target.subresource:
             case "POST", False, "":
                 return self._create(request, target, dry_run=dry_run)
-            case "POST", True, ("eviction" | "binding"):
-                return self._act(request, target)
+            case "POST", True, "binding":
+                self._writes.bind(target, _body_of(request))
+                return _json(201, statuses.success(code=201))
             case "PUT", True, ("" | "status"):
                 return _written(self._writes.replace(target, _body_of(request), dry_run=dry_run))
             case "PATCH", True, ("" | "status"):
@@ -237,26 +239,16 @@ class ApiServer:
         head = {"kind": review.kind, "apiVersion": review.api_version, "metadata": {}}
         return head | {"spec": given.get("spec") or {}, "status": status}
 
-    def _act(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
-        """Create in a subresource: nothing is stored, something is done."""
-        if target.subresource == "eviction":
-            self._evict(request, target)
-        else:
-            self._writes.bind(target, _body_of(request))
-        return _json(201, statuses.success(code=201))
-
-    def _evict(self, request: ApiRequest, target: routing.Target) -> None:
-        code = 201
+    async def _evict(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
+        by, history = _actor(request, target), self.cluster.history
         try:
             self._writes.check_namespace(target, target.name)
-            given = _body_of(request)
-            self._evictions.evict(target.namespace, target.name, given, request.query)
+            await self._evictions.evict(target.key, _body_of(request), request.query, by)
         except statuses.Rejected as rejected:
-            code = rejected.code
+            history.eviction_answered(by.name, target.key, rejected.code)
             raise
-        finally:
-            by, key = request.user_agent, target.key
-            self.cluster.history.eviction_answered(by, key, code)
+        history.eviction_answered(by.name, target.key, 201)
+        return _json(201, statuses.success(code=201))
 
     def _delete(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
         if not target.name:

@@ -5,6 +5,7 @@ https://kubernetes.io/docs/tasks/run-application/configure-pdb/
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from queue_processor.simulator.kube import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from queue_processor.simulator.kube import history, settings
 
@@ -49,7 +50,20 @@ class Disruption:
         self._batch: clock.Batch[store.Key] = clock.Batch(
             timers, self._sync_all, delays.budget_lag_seconds
         )
+        self._is_paused = False
+        self._put_off: dict[store.Key, None] = {}
         self.membership = membership.Membership(objects_store)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the controller hang for a while; afterwards it takes up what it missed."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+            put_off, self._put_off = self._put_off, {}
+            self._touch(put_off)
 
     def on_change(self, change: store.Change) -> None:
         """Note which budgets the change concerns."""
@@ -95,6 +109,9 @@ class Disruption:
                 self._history.breached(budget, change, healthy, desired)
 
     def _sync_all(self, keys: Collection[store.Key]) -> None:
+        if self._is_paused:
+            self._put_off |= dict.fromkeys(keys)
+            return
         with self._store.acting(ACTOR):
             for key in keys:
                 budget = self._store.get(resources.BUDGETS, *key)
@@ -178,9 +195,16 @@ class Disruption:
                 else None
             )
             if found is None or found.uid != uid:
-                raise UnknownScaleError(f'found no controllers for pod "{pod_name}"')
+                raise UnknownScaleError(_why_no_scale(kind, pod_name))
             scales[uid] = int(found.spec.get("replicas", 1))
         return sum(scales.values())
+
+
+def _why_no_scale(kind: str, pod_name: str) -> str:
+    for resource in resources.ALL:
+        if resource.kind == kind and resource not in _SCALABLE:
+            return f"{resource.qualified} does not implement the scale subresource"
+    return f'found no controllers for pod "{pod_name}"'
 
 
 def scaled(value: int | str, total: int) -> int:

@@ -5,7 +5,9 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import http
 from typing import TYPE_CHECKING
 
 from queue_processor.simulator.kube import (
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 # How long the server tells clients to wait while a budget's status lags behind its spec.
 _UNOBSERVED_RETRY_SECONDS = 10
 _MAX_DISRUPTED_PODS = 2000
+# While no budget counts, the server takes a conflict for a race, and tries again before it answers.
+# https://github.com/kubernetes/kubernetes/blob/master/pkg/registry/core/pod/storage/eviction.go
+_RETRIES = 19
+_RETRY_SECONDS = 0.5
 
 
 class Evictions:
@@ -40,8 +46,8 @@ class Evictions:
         self._deletions = deletions
         self._membership = members
 
-    def evict(
-        self, namespace: str, name: str, body: objects.JsonObject, query: Mapping[str, str]
+    async def evict(
+        self, key: store.Key, body: objects.JsonObject, query: Mapping[str, str], by: store.Actor
     ) -> None:
         """Evict a pod.
 
@@ -49,12 +55,31 @@ class Evictions:
             statuses.Rejected: 404 when there is no such pod, 409 when a precondition does not
                 hold, 429 when a budget says no, 500 when several budgets select the pod.
         """
-        if (body.get("metadata") or {}).get("name", name) != name:
+        if (body.get("metadata") or {}).get("name", key[1]) != key[1]:
             raise statuses.bad_request("name in URL does not match name in Eviction object")
         options = deletion.parse(body.get("deleteOptions"), query)
-        pod = self._store.get(resources.PODS, namespace, name)
+        for left in reversed(range(_RETRIES + 1)):
+            try:
+                with self._store.acting(by):
+                    self._try(key, options)
+            except statuses.Rejected as rejected:
+                if not left or not self._may_be_race(rejected, key, options):
+                    raise
+            else:
+                return
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    def _may_be_race(
+        self, rejected: statuses.Rejected, key: store.Key, options: deletion.DeleteOptions
+    ) -> bool:
+        pod = self._store.get(resources.PODS, *key)
+        is_conflict = rejected.code == http.HTTPStatus.CONFLICT and not options.version
+        return is_conflict and pod is not None and _needs_no_budget(pod)
+
+    def _try(self, key: store.Key, options: deletion.DeleteOptions) -> None:
+        pod = self._store.get(resources.PODS, *key)
         if pod is None:
-            raise statuses.not_found(resources.PODS, name)
+            raise statuses.not_found(resources.PODS, key[1])
         if not _needs_no_budget(pod):
             budget = self._budget_of(pod)
             if budget is not None and not _is_harmless(pod, budget):
@@ -91,8 +116,7 @@ class Evictions:
             raise statuses.budget_exhausted(why, _UNOBSERVED_RETRY_SECONDS)
         disrupted = status.get("disruptedPods") or {}
         if len(disrupted) > _MAX_DISRUPTED_PODS:
-            why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
-            raise statuses.forbidden(resources.BUDGETS, budget.name, why)
+            raise statuses.budget_overrun(budget.name)
         allowed = status.get("disruptionsAllowed", 0)
         if allowed <= 0:
             raise statuses.budget_exhausted(_why_exhausted(budget))
@@ -126,12 +150,14 @@ def _is_harmless(pod: objects.Stored, budget: objects.Stored) -> bool:
 def _why_exhausted(budget: objects.Stored) -> str:
     status = budget.status
     condition = objects.condition(status.get("conditions"), "DisruptionAllowed") or {}
+    healthy, desired = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
     if condition.get("reason") == "SyncFailed":
-        return (
-            f"The disruption budget {budget.name} does not allow evicting pods currently because"
-            f" it failed sync: {condition.get('message', '')}"
+        why = (
+            "does not allow evicting pods currently because it failed sync:"
+            f" {condition.get('message', '')}"
         )
-    return (
-        f"The disruption budget {budget.name} needs {status.get('desiredHealthy', 0)} healthy pods"
-        f" and has {status.get('currentHealthy', 0)} currently"
-    )
+    elif healthy <= desired:
+        why = f"needs {desired} healthy pods and has {healthy} currently"
+    else:
+        why = "does not allow evicting pods currently"
+    return f"The disruption budget {budget.name} {why}"

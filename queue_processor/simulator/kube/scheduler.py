@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 ACTOR = store.Actor("kube-scheduler", store.Cause.CONTROLLER)
+_NAME = "default-scheduler"
 _BLOCKING = frozenset({"NoSchedule", "NoExecute"})
 
 
@@ -40,7 +41,7 @@ class Scheduler:
 
     def _on_pod(self, change: store.Change) -> None:
         pod = change.current
-        if pod is not None and not pod.node_name and objects.is_active(pod):
+        if pod is not None and _is_ours(pod) and not pod.node_name and objects.is_active(pod):
             if change.kind is store.ChangeKind.ADDED:
                 self._waiting[pod.key] = None
                 self._batch.add(None)
@@ -112,6 +113,10 @@ def _places_differ(change: store.Change) -> bool:
         or objects.is_ready(before) is not objects.is_ready(after)
         or _capacity(before) != _capacity(after)
     )
+
+
+def _is_ours(pod: objects.Stored) -> bool:
+    return bool(pod.spec.get("schedulerName", _NAME) == _NAME)
 
 
 def _is_open(node: objects.Stored) -> bool:

@@ -152,6 +152,16 @@ def forbidden(
     return Rejected(403, "Forbidden", f"{subject} is forbidden: {why}", details)
 
 
+def unauthorized(
+    resource: resources.Resource, key: tuple[str, str], verb: str, subject: str
+) -> Rejected:
+    """403 for what the client has no right to; ``subject`` names the subresource, too."""
+    namespace, name = key
+    where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    why = f'User "simulator" cannot {verb} resource "{subject}" in API group "{resource.group}"'
+    return forbidden(resource, name, f"{why} {where}")
+
+
 def terminating_namespace(resource: resources.Resource, name: str, namespace: str) -> Rejected:
     """403 for a create in a namespace that is going away."""
     why = f"unable to create new content in namespace {namespace} because it is being terminated"
@@ -197,6 +207,20 @@ def budget_exhausted(cause: str, retry_after: int = 0) -> Rejected:
     if retry_after:
         details["retryAfterSeconds"] = retry_after
     return Rejected(429, "TooManyRequests", message, details)
+
+
+def budget_overrun(name: str) -> Rejected:
+    """403 of the eviction subresource when nobody confirms what was evicted under a budget."""
+    why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+    cause = (
+        f"The disruption budget {name} does not allow evicting pods currently: too many pending"
+        " evictions not confirmed by PDB controller"
+    )
+    causes = [{"reason": "DisruptionBudget", "message": cause}]
+    # The real server names the resource in the singular here.
+    details = {"name": name, "group": "policy", "kind": "poddisruptionbudget", "causes": causes}
+    message = f'poddisruptionbudget.policy "{name}" is forbidden: {why}'
+    return Rejected(403, "Forbidden", message, details)
 
 
 def several_budgets() -> Rejected:

@@ -94,6 +94,7 @@ class Store:
             resource: collections.deque() for resource in resources.ALL
         }
         self._floors: dict[resources.Resource, int] = dict.fromkeys(resources.ALL, 0)
+        self._latest: dict[resources.Resource, int] = {}
         self._on_node: dict[str, dict[Key, objects.Stored]] = {}
         self._of_owner: dict[str, dict[Key, objects.Stored]] = {}
         self._observers: list[Callable[[Change], None]] = []
@@ -136,6 +137,10 @@ class Store:
     def floor(self, resource: resources.Resource) -> int:
         """The oldest resourceVersion from which history is still complete."""
         return self._floors[resource]
+
+    def latest(self, resource: resources.Resource) -> int:
+        """The resourceVersion of the last change of a resource; 0 before any."""
+        return self._latest.get(resource, 0)
 
     def changes_since(self, resource: resources.Resource, version: int) -> Iterator[Change]:
         """The changes after a version, oldest first; complete if it is not below the floor."""
@@ -239,6 +244,7 @@ class Store:
         resource = change.resource
         log = self._logs[resource]
         log.append(change)
+        self._latest[resource] = change.version
         if len(log) > self._log_size:
             self._floors[resource] = log.popleft().version
         if change.kind is not ChangeKind.MODIFIED:

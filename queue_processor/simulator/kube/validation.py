@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from queue_processor.simulator.kube import resources, statuses
+from queue_processor.simulator.kube import objects, resources, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from queue_processor.simulator.kube import objects
 
 Fault = tuple[str, str, str]
 
@@ -18,7 +16,7 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _SUBDOMAIN_LIMIT = 253
 _SUBDOMAIN_RULE = (
     "lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric"
-    " character"
+    f" character (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN.pattern}')"
 )
 _EVENT_LIMITS = {"note": 1024, "reportingInstance": 128, "action": 128, "reason": 128}
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -42,7 +40,9 @@ def check(
     """
     faults = [*_names(name, body), *_faults(resource, body, old)]
     if faults:
-        raise statuses.invalid(resource, name, faults)
+        # The real server has one Event behind both of its groups, and names that one.
+        named = resources.CORE_EVENTS if resource is resources.EVENTS else resource
+        raise statuses.invalid(named, name, faults)
 
 
 def _names(name: str, body: objects.JsonObject) -> Iterator[Fault]:
@@ -70,9 +70,8 @@ def _faults(
     elif resource is resources.BUDGETS:
         yield from _budget(body)
     elif resource is resources.CORE_EVENTS:
-        yield from _event_namespace(body, "involvedObject")
+        yield from _core_event(body)
     elif resource is resources.EVENTS:
-        yield from _event_namespace(body, "regarding")
         yield from _event(body)
 
 
@@ -80,22 +79,30 @@ def _node(body: objects.JsonObject, old: objects.JsonObject | None) -> Iterator[
     spec = body.get("spec") or {}
     seen: set[tuple[str, str]] = set()
     for index, taint in enumerate(spec.get("taints") or ()):
-        at = f"spec.taints[{index}]"
+        # The real server says `metadata`, too.
+        at = f"metadata.taints[{index}]"
         identity = (taint.get("key", ""), taint.get("effect", ""))
         if not identity[0]:
             yield (f"{at}.key", "FieldValueRequired", "Required value: name part must be non-empty")
         if identity[1] not in _EFFECTS:
-            allowed = ", ".join(f'"{effect}"' for effect in sorted(_EFFECTS))
+            allowed = ", ".join(f'"{effect}"' for effect in _EFFECTS)
             text = f'Unsupported value: "{identity[1]}": supported values: {allowed}'
             yield (f"{at}.effect", "FieldValueNotSupported", text)
         if identity in seen:
-            text = f'Duplicate value: "{identity[0]}:{identity[1]}"'
-            yield (at, "FieldValueDuplicate", text)
+            yield (at, "FieldValueDuplicate", _duplicate(taint))
         seen.add(identity)
     known = ((old or {}).get("spec") or {}).get("providerID")
     if known and spec.get("providerID") != known:
         text = 'Forbidden: node updates may not change providerID except from "" to valid'
         yield ("spec.providerID", "FieldValueForbidden", text)
+
+
+def _duplicate(taint: objects.JsonObject) -> str:
+    names = {"Key": "key", "Value": "value", "Effect": "effect", "TimeAdded": "timeAdded"}
+    told = {name: taint.get(field, "") for name, field in names.items()}
+    told["TimeAdded"] = told["TimeAdded"] or None
+    value = objects.to_json(told).decode()
+    return f"Duplicate value: {value}: taints must be unique by key and effect pair"
 
 
 def _pod_update(body: objects.JsonObject, old: objects.JsonObject) -> Iterator[Fault]:
@@ -144,25 +151,34 @@ def _budget(body: objects.JsonObject) -> Iterator[Fault]:
         yield ("spec.unhealthyPodEvictionPolicy", "FieldValueNotSupported", text)
 
 
-def _event_namespace(body: objects.JsonObject, subject: str) -> Iterator[Fault]:
-    told = (body.get(subject) or {}).get("namespace") or ""
+def _core_event(body: objects.JsonObject) -> Iterator[Fault]:
+    told = (body.get("involvedObject") or {}).get("namespace") or ""
     namespace = body["metadata"].get("namespace") or ""
     # Events about cluster-wide objects live in the namespace `default`.
     if told != namespace and (told or namespace != "default"):
-        text = f'Invalid value: "{told}": does not match event.namespace'
-        yield ("involvedObject.namespace", "FieldValueInvalid", text)
+        yield _strange_namespace(told)
 
 
 def _event(body: objects.JsonObject) -> Iterator[Fault]:
+    told = (body.get("regarding") or {}).get("namespace") or ""
+    if not told and body["metadata"].get("namespace") not in ("default", "kube-system"):
+        yield _strange_namespace(told)
     for name in ("eventTime", "reportingController", "reportingInstance", "action", "reason"):
         if not body.get(name):
             yield (name, "FieldValueRequired", "Required value")
     for name, limit in _EVENT_LIMITS.items():
         if len(str(body.get(name, "")).encode()) > limit:
-            yield (name, "FieldValueTooLong", f"can have at most {limit} bytes")
+            field = "message" if name == "note" else name
+            yield _invalid_event(field, f"can have at most {limit} characters")
     if body.get("type") not in ("Normal", "Warning"):
-        yield (
-            "type",
-            "FieldValueInvalid",
-            f'Invalid value: "{body.get("type", "")}": has invalid value',
-        )
+        yield _invalid_event("type", f"has invalid value: {body.get('type', '')}")
+
+
+def _strange_namespace(told: str) -> Fault:
+    text = f'Invalid value: "{told}": does not match event.namespace'
+    return ("involvedObject.namespace", "FieldValueInvalid", text)
+
+
+def _invalid_event(field: str, why: str) -> Fault:
+    """The real server does not repeat what was wrong."""
+    return (field, "FieldValueInvalid", f'Invalid value: "": {why}')

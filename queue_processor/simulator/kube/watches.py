@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from queue_processor.simulator.kube import clock, selectors
 
-BOOKMARK_SECONDS = 60.0
+_BOOKMARK_SECONDS = 60.0
+# How long before its end a watch gets its last bookmark.
+_LAST_BOOKMARK_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Watcher:
         self._waiter: asyncio.Future[None] | None = None
         self._timers: list[clock.Timer] = []
         self._closed = False
+        self._began_at = hub.latest(options.selection.resource)
 
     def __aiter__(self) -> Watcher:
         return self
@@ -94,33 +97,33 @@ class Watcher:
 
     def start(self, timers: clock.Timers) -> None:
         """Start the timers of bookmarks and of the end."""
-        self._timers = [timers.later(self.options.seconds, self._expire)]
+        self._timers = [timers.later(self.options.seconds, self.close)]
         if self.options.bookmarks:
-            self._remind(timers)
+            self._remind(timers, self.options.seconds - _LAST_BOOKMARK_SECONDS)
 
-    def bookmark(self, annotations: objects.JsonObject | None = None) -> None:
-        """Tell the client how far it is."""
+    def bookmark(self, version: int, annotations: objects.JsonObject | None = None) -> None:
+        """Tell the client that it has all until this version."""
         resource = self.options.selection.resource
-        metadata: objects.JsonObject = {
-            "resourceVersion": str(self._hub.version()),
-            "creationTimestamp": None,
-        }
+        metadata: objects.JsonObject = {"resourceVersion": str(version)}
         if annotations:
             metadata["annotations"] = annotations
         body = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         self.send("BOOKMARK", objects.to_json(body))
 
-    def _remind(self, timers: clock.Timers) -> None:
+    def _remind(self, timers: clock.Timers, left: float) -> None:
+        """Tell how far the client is, each minute and when ``left`` seconds have passed."""
+        wait = min(_BOOKMARK_SECONDS, left)
+
         def remind() -> None:
-            self.bookmark()
-            self._remind(timers)
+            # Nothing new since the watch began is nothing to tell.
+            latest = self._hub.latest(self.options.selection.resource)
+            if latest > max(self._began_at, self.options.since or 0):
+                self.bookmark(latest)
+            if left > wait:
+                self._remind(timers, left - wait)
 
-        self._timers[1:] = [timers.later(BOOKMARK_SECONDS, remind)]
-
-    def _expire(self) -> None:
-        if self.options.bookmarks:
-            self.bookmark()
-        self.close()
+        if wait >= 0:
+            self._timers[1:] = [timers.later(wait, remind)]
 
     async def _wait(self) -> None:
         while not self._lines and not self._closed:
@@ -141,9 +144,9 @@ class Hub:
         self._open: dict[tuple[resources.Resource, str | None], dict[Watcher, None]] = {}
         objects_store.observe(self._tell)
 
-    def version(self) -> int:
-        """The current resourceVersion."""
-        return self._store.version
+    def latest(self, resource: resources.Resource) -> int:
+        """The resourceVersion of the last change of a resource; 0 before any."""
+        return self._store.latest(resource)
 
     def open(
         self, options: WatchOptions, initial: Callable[[], Iterable[objects.Stored]]
@@ -155,7 +158,8 @@ class Hub:
             for stored in initial():
                 watcher.send("ADDED", stored.document())
             if options.initial_bookmark:
-                watcher.bookmark({"k8s.io/initial-events-end": "true"})
+                end = {"k8s.io/initial-events-end": "true"}
+                watcher.bookmark(self._store.version, end)
         elif options.since < self._store.floor(resource):
             floor = self._store.floor(resource)
             refusal = statuses.expired(f"too old resource version: {options.since} ({floor})")

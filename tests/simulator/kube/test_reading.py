@@ -207,10 +207,28 @@ async def test_bookmarks_come_each_minute_and_before_the_end(
         timeoutSeconds="150",
     )
     began = asyncio.get_running_loop().time()
-    found = [(event["type"], asyncio.get_running_loop().time() - began) async for event in events]
+    cluster.set_ready("a", ready=False)
+    found = [
+        (event["type"], asyncio.get_running_loop().time() - began)
+        async for event in events
+        if event["type"] != "MODIFIED"
+    ]
     assert [kind for kind, _ in found] == ["BOOKMARK"] * 3
-    assert [seconds for _, seconds in found] == pytest.approx([60, 120, 150])
+    assert [seconds for _, seconds in found] == pytest.approx([60, 120, 148])
     assert cluster.hub.count == 0
+
+
+async def test_a_watch_in_which_nothing_happens_has_no_bookmarks(
+    client: direct.DirectClient, cluster: world.Cluster
+) -> None:
+    events = await client.watch(
+        NODES,
+        resourceVersion=str(cluster.store.version),
+        allowWatchBookmarks="true",
+        timeoutSeconds="150",
+    )
+    cluster.add_namespace("other")
+    assert [event async for event in events] == []
 
 
 async def test_streamed_initial_events_end_with_a_marked_bookmark(

@@ -203,7 +203,7 @@ async def test_a_taint_needs_a_key_a_known_effect_and_no_twin(
     answer = await client.patch(A, {"spec": {"taints": taints}})
     assert answer.status == 422
     fields = [cause["field"] for cause in answer.body["details"]["causes"]]
-    assert fields == ["spec.taints[2]", "spec.taints[3].key", "spec.taints[3].effect"]
+    assert fields == ["metadata.taints[2]", "metadata.taints[3].key", "metadata.taints[3].effect"]
 
 
 async def test_an_event_about_a_node_lives_in_the_default_namespace(

@@ -1,0 +1,170 @@
+"""The simulated cluster, and the two ways to its API server: by a call, and over a socket."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol
+
+from kubernetes.aio import client
+
+from queue_processor.adapters.kube import api as adapter
+from queue_processor.adapters.kube.transport import HttpTransport
+from queue_processor.simulator.kube import api as served
+from queue_processor.simulator.kube import clock, http, settings, world
+from tests.contracts.kubernetes.administrator import LABELS, Administrator
+from tests.contracts.kubernetes.cluster import OPERATOR_NAMESPACE
+from tests.contracts.kubernetes.wire import Wire
+from tests.fakes.cluster import DirectTransport
+
+START = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+_NAMESPACE = "work"
+# Quick, because over sockets time is real.
+_QUICK = settings.Settings(startup_seconds=0.02, exit_seconds=0.05, detach_seconds=0.05)
+# A right that the operator has not; here it is taken from everybody.
+_DENIED = served.Denial(verb="update", resource="nodes")
+
+
+class Way(Protocol):
+    """A way to the API server that can be cut."""
+
+    async def open(self, user_agent: str) -> adapter.Transport:
+        """Be ready for requests."""
+
+    async def cut(self) -> None:
+        """Break the connections that there are, and allow no others."""
+
+    async def restore(self) -> None:
+        """Allow connections again."""
+
+    async def close(self) -> None:
+        """Leave nothing open."""
+
+
+class ByCall:
+    """The fake transport, in virtual time."""
+
+    def __init__(self, server: served.ApiServer) -> None:
+        self._server = server
+        self._is_alive = asyncio.Event()
+        self._is_alive.set()
+        self._transports: list[DirectTransport] = []
+
+    async def open(self, user_agent: str) -> adapter.Transport:
+        made = DirectTransport(self._server, user_agent=user_agent, is_alive=self._is_alive)
+        self._transports.append(made)
+        return made
+
+    async def cut(self) -> None:
+        for transport in self._transports:
+            transport.cut()
+
+    async def restore(self) -> None:
+        for transport in self._transports:
+            transport.is_reachable = True
+
+    async def close(self) -> None:
+        pass
+
+
+class ByHttp:
+    """The real transport, and a server on a socket."""
+
+    def __init__(self, server: served.ApiServer) -> None:
+        self._server = http.HttpServer(server)
+        self._transports: list[HttpTransport] = []
+
+    async def open(self, user_agent: str) -> adapter.Transport:  # noqa: ARG002 - it has its own
+        if not self._transports:
+            await self._server.start()
+        made = HttpTransport(client.Configuration(host=self._server.url))
+        self._transports.append(made)
+        return made
+
+    async def cut(self) -> None:
+        await self._server.pause()
+
+    async def restore(self) -> None:
+        await self._server.resume()
+
+    async def close(self) -> None:
+        for transport in self._transports:
+            await transport.close()
+        await self._server.stop()
+
+
+class SimulatedCluster:
+    """A simulated cluster in one of the ways; what can be ordered of it is in `server`."""
+
+    wire: Wire
+    api: adapter.KubeApi
+    admin: Administrator
+
+    def __init__(self, choose: Callable[[served.ApiServer], Way]) -> None:
+        self.clock = clock.LoopClock(START)
+        self.cluster = world.Cluster(_QUICK, self.clock)
+        for namespace in (_NAMESPACE, OPERATOR_NAMESPACE):
+            self.cluster.add_namespace(namespace)
+        self.server = served.ApiServer(self.cluster)
+        self.server.denials.append(_DENIED)
+        self.way = choose(self.server)
+        self._numbers = itertools.count(1)
+
+    async def open(self) -> None:
+        """Be ready for requests."""
+        self.wire = Wire(await self.way.open("queue-processor"))
+        self.api = adapter.KubeApi(self.wire)
+        self.admin = Administrator(await self.way.open("administrator"), namespace=_NAMESPACE)
+
+    async def close(self) -> None:
+        """Leave nothing open."""
+        await self.way.close()
+
+    async def add_node(
+        self,
+        name: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        instance_id: str = "",
+        is_ready: bool = True,
+    ) -> str:
+        number = next(self._numbers)
+        made = self.cluster.add_node(
+            name or f"node-{number}",
+            instance_id=instance_id or f"i-{number:017x}",
+            labels=labels,
+            ready=is_ready,
+        )
+        # Its controllers write their taints.
+        await asyncio.sleep(0.01)
+        return made.name
+
+    async def add_daemon_pod(self, node: str) -> None:
+        labels = {**LABELS, "app": "agent"}
+        self.cluster.add_daemon_set("agent", labels=labels, nodes=[node], namespace=_NAMESPACE)
+
+    @contextlib.asynccontextmanager
+    async def budgets_unattended(self) -> AsyncIterator[None]:
+        with self.cluster.disruption.paused():
+            yield
+
+    async def forgotten_version(self) -> str:
+        version = str(self.cluster.store.version)
+        self._forget()
+        return version
+
+    async def forgotten_page(self, token: str) -> str:
+        self._forget()
+        return token
+
+    def _forget(self) -> None:
+        """Let something happen, and forget all that happened until then."""
+        self.cluster.add_namespace(f"namespace-{next(self._numbers)}")
+        self.cluster.compact()
+
+    async def until(self, holds: Callable[[], bool], *, limit: float = 5.0) -> None:
+        """Wait until something holds in the simulator."""
+        async with asyncio.timeout(limit):
+            while not holds():  # noqa: ASYNC110 - anything may hold
+                await asyncio.sleep(0.01)

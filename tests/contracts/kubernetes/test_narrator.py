@@ -1,0 +1,166 @@
+"""What a Narrator does."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from queue_processor.adapters.kube.narrator import KubeNarrator
+from queue_processor.adapters.kube.transport import JsonObject
+from queue_processor.controller import ports
+from queue_processor.domain.identifiers import InstanceId, NodeName
+from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.pods import PodRef
+from tests.contracts.kubernetes.cluster import Cluster
+
+EVENTS = "/apis/events.k8s.io/v1/namespaces"
+
+
+@pytest.fixture
+async def narrator(cluster: Cluster) -> AsyncIterator[KubeNarrator]:
+    made = KubeNarrator(cluster.api, identity="process", clock=cluster.clock)
+    running = asyncio.create_task(made.run())
+    yield made
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+@pytest.fixture
+def port(narrator: KubeNarrator) -> ports.Narrator:
+    return narrator
+
+
+@pytest.fixture
+def pod(cluster: Cluster) -> PodRef:
+    return PodRef(namespace=cluster.admin.namespace, name="web", uid="uid of web")
+
+
+def node_called(name: str) -> NodeView:
+    return NodeView(
+        name=NodeName(name),
+        uid="uid of it",
+        resource_version="1",
+        instance_id=InstanceId("i-0123456789abcdef0"),
+        is_ready=True,
+        is_unschedulable=False,
+        taints=(),
+        annotations={},
+    )
+
+
+async def written(cluster: Cluster, namespace: str, name: str) -> list[JsonObject]:
+    """The events about something with this name."""
+    found = await cluster.admin.items(f"{EVENTS}/{namespace}/events")
+    return [
+        event
+        for event in found
+        if event["regarding"]["name"] == name
+        and event.get("reportingController") == "queue-processor"
+    ]
+
+
+async def test_an_event_about_a_node_lies_where_people_look_for_it(
+    cluster: Cluster, port: ports.Narrator, narrator: KubeNarrator
+) -> None:
+    name = await cluster.add_node()
+    port.about_node(node_called(name), "Drained", "all pods are gone", is_warning=False)
+    await narrator.flush()
+
+    assert cluster.wire.last.answer.status == 201
+    (event,) = await written(cluster, "default", name)
+    assert event["regarding"]["kind"] == "Node"
+    assert event["regarding"]["uid"] == name
+    assert (event["type"], event["reason"]) == ("Normal", "Drained")
+    assert event["note"] == "all pods are gone"
+
+
+async def test_an_event_about_a_pod_is_a_warning_in_its_namespace(
+    cluster: Cluster, port: ports.Narrator, narrator: KubeNarrator, pod: PodRef
+) -> None:
+    port.about_pod(pod, "Blocked", "a budget says no")
+    await narrator.flush()
+
+    (event,) = await written(cluster, pod.namespace, pod.name)
+    assert (event["regarding"]["kind"], event["regarding"]["uid"]) == ("Pod", pod.uid)
+    assert (event["type"], event["reason"]) == ("Warning", "Blocked")
+
+
+async def test_events_longer_than_the_api_takes_are_cut(
+    cluster: Cluster, port: ports.Narrator, narrator: KubeNarrator
+) -> None:
+    name = await cluster.add_node()
+    note = "x" + "ü" * 5000
+    port.about_node(node_called(name), "Reason" * 50, note, is_warning=True)
+    await narrator.flush()
+
+    (event,) = await written(cluster, "default", name)
+    assert 1022 < len(event["note"].encode()) <= 1024
+    assert len(event["reason"]) == 128
+
+
+async def test_an_event_that_the_api_refuses_is_dropped_and_the_next_is_not(
+    cluster: Cluster, port: ports.Narrator, narrator: KubeNarrator, pod: PodRef
+) -> None:
+    port.about_pod(PodRef(namespace="nowhere", name="web", uid="x"), "First", "is lost")
+    await narrator.flush()
+    assert cluster.wire.last.refusal == (404, "NotFound", ())
+    port.about_pod(pod, "Second", "is not")
+    await narrator.flush()
+
+    assert [event["reason"] for event in await written(cluster, pod.namespace, "web")] == ["Second"]
+
+
+NAME_RULE = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.',"
+    " and must start and end with an alphanumeric character (e.g. 'example.com', regex used for"
+    " validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+
+
+LONG_NOTE = 'message: Invalid value: "": can have at most 1024 characters'
+LONG_REASON = 'reason: Invalid value: "": can have at most 128 characters'
+LONG_INSTANCE = 'reportingInstance: Invalid value: "": can have at most 128 characters'
+ODD_TYPE = 'type: Invalid value: "": has invalid value: Odd'
+ODD_NAME = f'metadata.name: Invalid value: "x.": {NAME_RULE}'
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        pytest.param({"note": "x" * 1025}, LONG_NOTE, id="long note"),
+        pytest.param({"note": "ü" * 513}, LONG_NOTE, id="note of many bytes"),
+        pytest.param({"reason": "x" * 129}, LONG_REASON, id="long reason"),
+        pytest.param({"reportingInstance": "x" * 129}, LONG_INSTANCE, id="long instance"),
+        pytest.param({"action": ""}, "action: Required value", id="no action"),
+        pytest.param({"eventTime": None}, "eventTime: Required value", id="no time"),
+        pytest.param({"type": "Odd"}, ODD_TYPE, id="odd type"),
+        pytest.param({"metadata": {"name": "x."}}, ODD_NAME, id="odd name"),
+    ],
+)
+async def test_the_api_refuses_an_event_that_breaks_its_rules(
+    cluster: Cluster, narrator: KubeNarrator, change: JsonObject, fault: str
+) -> None:
+    narrator.about_node(node_called("node-z"), "Drained", "all pods are gone", is_warning=False)
+    await narrator.flush()
+    body = {**(cluster.wire.last.body or {}), "metadata": {"name": "x"}, **change}
+    await cluster.wire.request("POST", f"{EVENTS}/default/events", body=body)
+
+    code, reason, _ = cluster.wire.last.refusal
+    assert (code, reason) == (422, "Invalid")
+    name = body["metadata"]["name"]
+    assert cluster.wire.last.json["message"] == f'Event "{name}" is invalid: {fault}'
+
+
+@pytest.mark.parametrize(("regarding", "expected"), [("elsewhere", 201), ("", 422)])
+async def test_an_event_about_what_lies_elsewhere_is_taken_and_about_what_lies_nowhere_is_not(
+    cluster: Cluster, narrator: KubeNarrator, pod: PodRef, regarding: str, expected: int
+) -> None:
+    narrator.about_pod(pod, "Blocked", "a budget says no")
+    await narrator.flush()
+    body = dict(cluster.wire.last.body or {})
+    body |= {"metadata": {"name": "x"}, "regarding": {"kind": "Pod", "namespace": regarding}}
+    answer = await cluster.wire.request("POST", f"{EVENTS}/{pod.namespace}/events", body=body)
+
+    assert answer.status == expected

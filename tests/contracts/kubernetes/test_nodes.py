@@ -1,0 +1,299 @@
+"""What Nodes do."""
+
+import dataclasses
+import datetime as dt
+
+import pytest
+
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
+from queue_processor.adapters.kube.transport import JsonObject
+from queue_processor.controller import ports
+from queue_processor.controller.ports import DrainProgress
+from queue_processor.domain import errors, nodes, selectors
+from queue_processor.domain.events import EventKind
+from queue_processor.domain.identifiers import NodeName
+from queue_processor.domain.nodes import Mark, NodeView, Taint
+from tests.contracts.kubernetes.cluster import Cluster
+from tests.contracts.kubernetes.wire import SmallPages
+
+OURS = {"team": "ours"}
+INSTANCE = "i-0123456789abcdef0"
+MOMENT = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+DEADLINE = dt.datetime(2026, 5, 1, 12, 2, tzinfo=dt.UTC)
+MARK = Mark(
+    taint=EventKind.SPOT_INTERRUPTION,
+    event_id="event",
+    kind=EventKind.SPOT_INTERRUPTION,
+    deadline_at=DEADLINE,
+    effect="NoSchedule",
+)
+OUR_TAINT = "queue-processor/spot-interruption"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+READER = NodeReader(selectors.parse("team=ours"))
+
+
+@pytest.fixture
+def port(cluster: Cluster) -> ports.Nodes:
+    return KubeNodes(cluster.api, reader=READER, clock=cluster.clock)
+
+
+async def read(port: ports.Nodes, name: str) -> NodeView:
+    view = await port.read(NodeName(name))
+    assert view is not None
+    return view
+
+
+async def settled(cluster: Cluster, port: ports.Nodes, name: str) -> NodeView:
+    """The node when its controller has given or taken the taint for what is unschedulable."""
+
+    async def is_settled() -> bool:
+        spec = (await cluster.admin.node(name))["spec"]
+        keys = {taint["key"] for taint in spec.get("taints") or []}
+        return (UNSCHEDULABLE in keys) is bool(spec.get("unschedulable"))
+
+    await cluster.admin.until(is_settled)
+    return await read(port, name)
+
+
+async def conditions_of(cluster: Cluster, name: str) -> dict[str, dict[str, str]]:
+    status = (await cluster.admin.node(name))["status"]
+    return {each["type"]: each for each in status["conditions"]}
+
+
+# Reading.
+
+
+async def test_a_node_is_read_as_it_is(cluster: Cluster, port: ports.Nodes) -> None:
+    name = await cluster.add_node(labels=OURS, instance_id=INSTANCE, is_ready=False)
+
+    async def read_at_rest() -> tuple[NodeView, JsonObject] | None:
+        # Its controller is not in a hurry with the second taint.
+        view, node = await read(port, name), await cluster.admin.node(name)
+        is_same = view.resource_version == node["metadata"]["resourceVersion"]
+        return (view, node) if is_same else None
+
+    found = await cluster.admin.until(read_at_rest)
+    assert found is not None
+    view, node = found
+    assert (view.name, view.instance_id) == (name, INSTANCE)
+    assert view.uid == node["metadata"]["uid"]
+    assert (view.is_ready, view.is_unschedulable) == (False, False)
+    assert view.taint_keys == {"node.kubernetes.io/not-ready"}
+
+
+async def test_a_node_that_is_ready_is_read_as_ready(cluster: Cluster, port: ports.Nodes) -> None:
+    view = await read(port, await cluster.add_node(labels=OURS))
+
+    assert (view.is_ready, view.taints) == (True, ())
+
+
+@pytest.mark.parametrize(
+    ("team", "instance_id"), [("ours", "fargate-ip-10-0-0-1.ec2.internal"), ("theirs", INSTANCE)]
+)
+async def test_a_node_that_is_not_ours_is_none(
+    cluster: Cluster, port: ports.Nodes, team: str, instance_id: str
+) -> None:
+    name = await cluster.add_node(labels={"team": team}, instance_id=instance_id)
+
+    assert await port.read(NodeName(name)) is None
+
+
+async def test_a_node_that_does_not_exist_is_not_found(cluster: Cluster, port: ports.Nodes) -> None:
+    with pytest.raises(errors.NotFound, match='nodes "node-z" not found'):
+        await port.read(NodeName("node-z"))
+
+    assert cluster.wire.last.refusal == (404, "NotFound", ())
+
+
+async def test_all_nodes_are_listed_page_by_page(cluster: Cluster) -> None:
+    names = [await cluster.add_node(labels=OURS) for _ in range(5)]
+    await cluster.add_node(labels={"team": "theirs"})
+    wire = SmallPages(cluster.wire)
+    port = KubeNodes(KubeApi(wire), reader=READER, clock=cluster.clock)
+
+    assert [node.name async for node in port.all()] == sorted(names)
+    assert len(wire.calls) >= 3
+    versions = {call.json["metadata"]["resourceVersion"] for call in wire.calls}
+    assert len(versions) == 1
+
+
+async def test_a_list_whose_version_is_forgotten_between_pages_has_to_begin_again(
+    cluster: Cluster,
+) -> None:
+    for _ in range(3):
+        await cluster.add_node(labels=OURS)
+    wire = SmallPages(cluster.wire, cluster.forgotten_page)
+    listing = KubeNodes(KubeApi(wire), reader=READER, clock=cluster.clock).all()
+    await anext(listing)
+
+    with pytest.raises(errors.WatchExpired, match="continue parameter is too old"):
+        _ = [node async for node in listing]
+    assert cluster.wire.last.refusal == (410, "Expired", ())
+
+
+# Marks.
+
+
+async def test_a_mark_cordons_taints_labels_and_annotates_in_one_write(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    before = await read(port, await cluster.add_node(labels=OURS))
+    requests = len(cluster.wire.calls)
+    marked = await port.mark(before, MARK)
+
+    assert len(cluster.wire.calls) == requests + 1
+    assert int(marked.resource_version) > int(before.resource_version)
+    assert (marked.is_unschedulable, marked.was_cordoned_by_us) == (True, True)
+    assert marked.taints == (Taint(key=OUR_TAINT, effect="NoSchedule"),)
+    assert marked.marked_deadline("event") == DEADLINE
+    node = await cluster.admin.node(before.name)
+    assert node["metadata"]["labels"][nodes.EXCLUDE_FROM_LOAD_BALANCERS_LABEL] == "true"
+
+
+async def test_a_mark_that_is_repeated_changes_nothing(cluster: Cluster, port: ports.Nodes) -> None:
+    name = await cluster.add_node(labels=OURS)
+    await port.mark(await read(port, name), MARK)
+    # It puts its taint behind the one that came in between.
+    marked = await port.mark(await settled(cluster, port, name), MARK)
+
+    assert await port.mark(marked, MARK) == marked
+
+
+async def test_a_mark_keeps_what_others_wrote(cluster: Cluster, port: ports.Nodes) -> None:
+    name = await cluster.add_node(labels=OURS)
+    foreign = {"key": "foreign", "value": "x", "effect": "NoExecute"}
+    await cluster.admin.api.patch(f"/api/v1/nodes/{name}", {"spec": {"taints": [foreign]}})
+    await port.mark(await read(port, name), MARK)
+    await port.mark(await settled(cluster, port, name), MARK)
+
+    node = await cluster.admin.node(name)
+    taints = {taint["key"]: taint.get("value") for taint in node["spec"]["taints"]}
+    assert taints == {"foreign": "x", OUR_TAINT: None, UNSCHEDULABLE: None}
+    assert len(node["spec"]["taints"]) == 3
+    assert node["metadata"]["labels"]["team"] == "ours"
+
+
+async def test_unmarking_leaves_the_node_as_it_was(cluster: Cluster, port: ports.Nodes) -> None:
+    name = await cluster.add_node(labels=OURS)
+    foreign = {"key": "foreign", "value": "x", "effect": "PreferNoSchedule"}
+    await cluster.admin.api.patch(f"/api/v1/nodes/{name}", {"spec": {"taints": [foreign]}})
+    before = await read(port, name)
+    await port.mark(before, MARK)
+    await port.unmark(await settled(cluster, port, name))
+
+    after = await settled(cluster, port, name)
+    assert dataclasses.replace(after, resource_version=before.resource_version) == before
+    node = await cluster.admin.node(name)
+    assert "unschedulable" not in node["spec"]
+    assert nodes.EXCLUDE_FROM_LOAD_BALANCERS_LABEL not in node["metadata"]["labels"]
+
+
+async def test_a_node_that_a_person_cordoned_stays_cordoned(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    name = await cluster.add_node(labels=OURS)
+    await cluster.admin.api.patch(f"/api/v1/nodes/{name}", {"spec": {"unschedulable": True}})
+    marked = await port.mark(await settled(cluster, port, name), MARK)
+    assert not marked.was_cordoned_by_us
+    unmarked = await port.unmark(marked)
+
+    assert unmarked.is_unschedulable
+    assert OUR_TAINT not in unmarked.taint_keys
+
+
+async def test_an_out_of_service_node_has_the_taint_for_it(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    name = await cluster.add_node(labels=OURS)
+    await port.declare_out_of_service(await read(port, name))
+
+    (taint,) = (await cluster.admin.node(name))["spec"]["taints"]
+    assert taint == {
+        "key": nodes.OUT_OF_SERVICE_TAINT,
+        "value": "nodeshutdown",
+        "effect": "NoExecute",
+    }
+
+
+# Conditions.
+
+
+async def test_the_conditions_tell_how_the_drain_stands(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    view = await read(port, await cluster.add_node(labels=OURS))
+    found = []
+    for progress in DrainProgress:
+        await port.report(view, progress, "x" * 5000, since=MOMENT)
+        conditions = await conditions_of(cluster, view.name)
+        found.append((conditions["DrainInProgress"]["status"], conditions["Drained"]["status"]))
+        assert conditions["Drained"]["lastTransitionTime"] == "2026-05-01T12:00:00Z"
+        assert len(conditions["Drained"]["message"]) == 1024
+        assert conditions["Ready"]["status"] == "True"
+
+    assert found == [("True", "False"), ("False", "True"), ("False", "False")]
+
+
+async def test_a_report_does_not_care_who_wrote_before(cluster: Cluster, port: ports.Nodes) -> None:
+    view = await read(port, await cluster.add_node(labels=OURS))
+    await cluster.admin.touch(view.name)
+    await port.report(view, DrainProgress.DRAINED, "done", since=MOMENT)
+
+    conditions = await conditions_of(cluster, view.name)
+    assert (conditions["Drained"]["status"], conditions["Ready"]["status"]) == ("True", "True")
+
+
+# Writes that come too late.
+
+
+async def write(port: ports.Nodes, view: NodeView, verb: str) -> None:
+    """Write in each of the ways."""
+    match verb:
+        case "mark":
+            await port.mark(view, MARK)
+        case "unmark":
+            await port.unmark(view)
+        case "declare":
+            await port.declare_out_of_service(view)
+        case _:
+            await port.report(view, DrainProgress.DRAINED, "done", since=MOMENT)
+
+
+@pytest.mark.parametrize("verb", ["mark", "unmark", "declare"])
+async def test_a_write_from_an_old_version_is_a_conflict_and_changes_nothing(
+    cluster: Cluster, port: ports.Nodes, verb: str
+) -> None:
+    view = await read(port, await cluster.add_node(labels=OURS))
+    await cluster.admin.touch(view.name)
+    before = await cluster.admin.node(view.name)
+
+    with pytest.raises(errors.Conflict, match="the object has been modified"):
+        await write(port, view, verb)
+    assert cluster.wire.last.refusal == (409, "Conflict", ())
+    assert await cluster.admin.node(view.name) == before
+
+
+@pytest.mark.parametrize("verb", ["mark", "unmark", "declare", "report"])
+async def test_a_write_to_a_node_that_is_gone_is_not_found(
+    cluster: Cluster, port: ports.Nodes, verb: str
+) -> None:
+    view = await read(port, await cluster.add_node(labels=OURS))
+    await cluster.admin.remove(f"/api/v1/nodes/{view.name}")
+
+    with pytest.raises(errors.NotFound):
+        await write(port, view, verb)
+
+
+@pytest.mark.parametrize("verb", ["mark", "unmark", "declare"])
+async def test_another_node_of_the_same_name_is_left_alone(
+    cluster: Cluster, port: ports.Nodes, verb: str
+) -> None:
+    view = await read(port, await cluster.add_node(labels=OURS))
+    await cluster.admin.remove(f"/api/v1/nodes/{view.name}")
+    await cluster.add_node(view.name, labels=OURS)
+    before = await cluster.admin.node(view.name)
+
+    with pytest.raises(errors.Conflict):
+        await write(port, view, verb)
+    assert await cluster.admin.node(view.name) == before

@@ -1,0 +1,143 @@
+"""What the ports make of connections that a simulated server cuts when it is told to."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from queue_processor.adapters.kube.pods import KubePods
+from queue_processor.adapters.kube.volumes import KubeVolumes
+from queue_processor.controller import ports
+from queue_processor.domain import errors
+from queue_processor.domain.identifiers import NodeName
+from queue_processor.domain.pods import EvictionAnswer
+from queue_processor.simulator.kube import faults
+from tests.contracts.kubernetes.simulated import SimulatedCluster
+
+
+@pytest.fixture
+def pods(simulation: SimulatedCluster) -> ports.Pods:
+    return KubePods(simulation.api)
+
+
+async def node_of(simulation: SimulatedCluster) -> NodeName:
+    return NodeName(await simulation.add_node())
+
+
+# Requests.
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_an_eviction_whose_answer_is_lost_can_be_repeated(
+    simulation: SimulatedCluster, pods: ports.Pods, *, is_late: bool
+) -> None:
+    pod = await simulation.admin.add_pod(await node_of(simulation))
+    cut = faults.Fault(faults.Cut(after_effect=is_late), method="POST", times=1)
+    simulation.server.faults.add(cut)
+    with pytest.raises(errors.TemporaryFault):
+        await pods.evict(pod)
+    assert await simulation.admin.is_told_to_stop(pod) == is_late
+
+    assert (await pods.evict(pod)).answer is EvictionAnswer.ACCEPTED
+    assert await simulation.admin.is_told_to_stop(pod)
+
+
+async def test_requests_that_are_cut_off_in_an_outage_are_faults(
+    simulation: SimulatedCluster, pods: ports.Pods
+) -> None:
+    node = await node_of(simulation)
+    simulation.server.faults.add(faults.Fault(faults.Delay(3), times=1))
+    asking = asyncio.create_task(pods.on_node(node))
+    await asyncio.sleep(0.1)
+    await simulation.way.cut()
+    await asyncio.wait((asking,), timeout=1)
+    assert isinstance(asking.exception(), errors.TemporaryFault)
+    with pytest.raises(errors.TemporaryFault):
+        await pods.on_node(node)
+    await simulation.way.restore()
+
+    with contextlib.suppress(errors.TemporaryFault):
+        # A connection that the server closed may be found out only by its use.
+        await pods.on_node(node)
+    assert (await pods.on_node(node)).pods == ()
+
+
+# Watches.
+
+
+async def test_a_watch_whose_connection_is_cut_is_a_fault_and_can_be_opened_again(
+    simulation: SimulatedCluster, pods: ports.Pods
+) -> None:
+    node = await node_of(simulation)
+    version = (await pods.on_node(node)).version
+    async with pods.watch(version) as changes:
+        await simulation.way.cut()
+        with pytest.raises(errors.TemporaryFault):
+            await asyncio.wait_for(anext(changes), 5)
+    with pytest.raises(errors.TemporaryFault):
+        async with pods.watch(version):
+            pass
+    await simulation.way.restore()
+    new = simulation.cluster.add_pod("new", node=node)
+    async with pods.watch(version) as changes:
+        change = await asyncio.wait_for(anext(changes), 5)
+
+    assert change.pod is not None
+    assert change.pod.ref.uid == new.uid
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_watch_that_is_cut_at_its_beginning_is_a_fault(
+    simulation: SimulatedCluster, pods: ports.Pods, *, is_late: bool
+) -> None:
+    simulation.server.faults.add(faults.Fault(faults.Cut(after_effect=is_late)))
+    with pytest.raises(errors.TemporaryFault):
+        async with pods.watch("1"):
+            pass
+
+    assert simulation.cluster.hub.count == 0
+
+
+async def test_a_watch_ends_when_the_server_stops_in_good_order(
+    simulation: SimulatedCluster, pods: ports.Pods
+) -> None:
+    version = (await pods.on_node(await node_of(simulation))).version
+    async with pods.watch(version) as changes:
+        simulation.cluster.drop_watches()
+
+        assert [change async for change in changes] == []
+
+
+async def test_what_fails_while_a_watch_is_open_keeps_its_own_name(
+    simulation: SimulatedCluster, pods: ports.Pods
+) -> None:
+    version = (await pods.on_node(await node_of(simulation))).version
+    with pytest.raises(TimeoutError, match="of our own"):
+        async with pods.watch(version):
+            raise TimeoutError("of our own")
+
+    await simulation.until(lambda: simulation.cluster.hub.count == 0)
+
+
+async def test_a_watch_that_nobody_reads_any_more_is_closed(
+    simulation: SimulatedCluster, pods: ports.Pods
+) -> None:
+    version = (await pods.on_node(await node_of(simulation))).version
+    async with pods.watch(version):
+        await simulation.until(lambda: simulation.cluster.hub.count == 1)
+
+    await simulation.until(lambda: simulation.cluster.hub.count == 0)
+
+
+async def test_an_outage_ends_the_wait_for_volumes_with_a_fault(
+    simulation: SimulatedCluster,
+) -> None:
+    node = await node_of(simulation)
+    await simulation.admin.attach("one", node)
+    port: ports.Volumes = KubeVolumes(simulation.api)
+    task = asyncio.create_task(port.await_detached(node, staying=()))
+    await simulation.until(lambda: simulation.cluster.hub.count == 1)
+    await simulation.way.cut()
+
+    with pytest.raises(errors.TemporaryFault):
+        await task

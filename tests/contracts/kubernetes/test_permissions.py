@@ -1,0 +1,31 @@
+"""What the API server says about the operator's rights."""
+
+import pytest
+
+from queue_processor.adapters.kube import permissions
+from queue_processor.adapters.kube.permissions import Permission
+from queue_processor.domain import errors
+from tests.contracts.kubernetes.cluster import LEASE_NAME, OPERATOR_NAMESPACE, Cluster
+
+
+async def test_the_operator_has_every_right_that_it_needs(cluster: Cluster) -> None:
+    asked = permissions.all_permissions(lease_namespace=OPERATOR_NAMESPACE, overrides=True)
+
+    assert await permissions.missing(cluster.api, asked, lease_name=LEASE_NAME) == ()
+    assert {call.answer.status for call in cluster.wire.calls} == {201}
+
+
+async def test_a_right_that_is_missing_is_named(cluster: Cluster) -> None:
+    asked = (Permission("update", "nodes"), Permission("patch", "nodes"))
+
+    assert await permissions.missing(cluster.api, asked, lease_name=LEASE_NAME) == asked[:1]
+
+
+async def test_a_request_without_the_right_to_it_is_a_permanent_fault(cluster: Cluster) -> None:
+    path = f"/api/v1/nodes/{await cluster.add_node()}"
+    node = await cluster.api.get(path)
+    with pytest.raises(errors.PermanentFault, match='cannot update resource "nodes"'):
+        await cluster.api.put(path, node)
+
+    assert cluster.wire.last.refusal == (403, "Forbidden", ())
+    assert cluster.wire.last.json["message"].endswith(' in API group "" at the cluster scope')

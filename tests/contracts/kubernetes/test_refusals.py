@@ -1,0 +1,213 @@
+"""What the ports make of refusals that only a simulated server gives when it is told to."""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+from collections.abc import AsyncIterator
+
+import pytest
+
+from queue_processor.adapters.kube.leases import KubeLeases
+from queue_processor.adapters.kube.narrator import KubeNarrator
+from queue_processor.adapters.kube.pods import KubePods
+from queue_processor.adapters.kube.volumes import KubeVolumes
+from queue_processor.controller import ports
+from queue_processor.domain import errors
+from queue_processor.domain.identifiers import NodeName
+from queue_processor.domain.leases import Lease
+from queue_processor.domain.pods import EvictionAnswer, PodRef
+from queue_processor.observability import metrics
+from queue_processor.simulator.kube import api, faults
+from tests.contracts.kubernetes.cluster import LEASE_NAME, OPERATOR_NAMESPACE
+from tests.contracts.kubernetes.simulated import START, SimulatedCluster
+
+POD = PodRef(namespace="work", name="web", uid="uid of web")
+LEASE = Lease(
+    holder="one",
+    duration=dt.timedelta(seconds=15),
+    acquired_at=START,
+    renewed_at=START,
+    transitions=0,
+    resource_version=None,
+)
+
+
+@pytest.fixture
+def pods(simulation: SimulatedCluster) -> ports.Pods:
+    return KubePods(simulation.api)
+
+
+@pytest.fixture
+def leases(simulation: SimulatedCluster) -> ports.Leases:
+    return KubeLeases(simulation.api, namespace=OPERATOR_NAMESPACE, name=LEASE_NAME)
+
+
+async def running_pod(simulation: SimulatedCluster) -> PodRef:
+    return await simulation.admin.add_pod(await simulation.add_node())
+
+
+# Evictions.
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (400, errors.PermanentFault),
+        (401, errors.TemporaryFault),
+        (403, errors.PermanentFault),
+        (422, errors.PermanentFault),
+        (500, errors.TemporaryFault),
+        (503, errors.TemporaryFault),
+    ],
+)
+async def test_any_other_refusal_of_an_eviction_is_a_fault(
+    simulation: SimulatedCluster, pods: ports.Pods, code: int, expected: type[Exception]
+) -> None:
+    pod = await running_pod(simulation)
+    answer = faults.Answer(code, message="not today")
+    simulation.server.faults.add(faults.Fault(answer, path=".*/eviction"))
+    with pytest.raises(expected, match="not today"):
+        await pods.evict(pod)
+
+    assert not await simulation.admin.is_told_to_stop(pod)
+
+
+async def test_a_busy_server_is_told_from_a_budget(
+    simulation: SimulatedCluster, pods: ports.Pods
+) -> None:
+    pod = await running_pod(simulation)
+    busy = faults.Answer(429, "TooManyRequests", "too many requests", retry_after=3)
+    simulation.server.faults.add(faults.Fault(busy))
+    eviction = await pods.evict(pod)
+
+    assert eviction.answer is EvictionAnswer.BUSY
+    assert eviction.retry_after == dt.timedelta(seconds=3)
+
+
+async def test_a_right_that_is_missing_is_a_permanent_fault(
+    simulation: SimulatedCluster, pods: ports.Pods
+) -> None:
+    pod = await running_pod(simulation)
+    simulation.server.denials.append(api.Denial(verb="create", resource="pods/eviction"))
+
+    with pytest.raises(errors.PermanentFault, match="cannot create"):
+        await pods.evict(pod)
+
+
+# Watches.
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (410, errors.WatchExpired),
+        (403, errors.PermanentFault),
+        (401, errors.TemporaryFault),
+        (429, errors.TemporaryFault),
+        (500, errors.TemporaryFault),
+    ],
+)
+async def test_a_watch_that_is_refused_says_why(
+    simulation: SimulatedCluster, pods: ports.Pods, code: int, expected: type[Exception]
+) -> None:
+    simulation.server.faults.add(faults.Fault(faults.Answer(code, message="not today")))
+    with pytest.raises(expected, match="not today"):
+        async with pods.watch("1"):
+            pass
+
+
+async def test_a_watch_on_volumes_that_expires_is_begun_again(
+    simulation: SimulatedCluster,
+) -> None:
+    node = await simulation.add_node()
+    attachment = await simulation.admin.attach("one", node)
+    port: ports.Volumes = KubeVolumes(simulation.api)
+    task = asyncio.create_task(port.await_detached(NodeName(node), staying=()))
+    hub = simulation.cluster.hub
+    await simulation.until(lambda: hub.count == 1)
+    expired = faults.Fault(faults.Answer(410, "Expired"), path=".*volumeattachments", times=1)
+    simulation.server.faults.add(expired)
+    simulation.cluster.drop_watches()
+    await simulation.until(lambda: not simulation.server.faults.pending)
+    await simulation.until(lambda: hub.count == 1)
+    await simulation.admin.remove(attachment)
+
+    await asyncio.wait_for(task, 5)
+
+
+# Leases.
+
+
+async def test_a_renewal_that_finds_no_lease_is_a_conflict(
+    simulation: SimulatedCluster, leases: ports.Leases
+) -> None:
+    written = await leases.write(LEASE)
+    simulation.server.faults.add(faults.Fault(faults.Answer(404, "NotFound"), method="PUT"))
+
+    with pytest.raises(errors.Conflict):
+        await leases.write(written)
+
+
+async def test_a_server_that_fails_is_a_temporary_fault(
+    simulation: SimulatedCluster, leases: ports.Leases
+) -> None:
+    simulation.server.faults.add(faults.Fault(faults.Answer(503, retry_after=2)))
+    with pytest.raises(errors.TemporaryFault) as reading:
+        await leases.read()
+    with pytest.raises(errors.TemporaryFault):
+        await leases.write(dataclasses.replace(LEASE, holder="two"))
+
+    assert reading.value.retry_after == dt.timedelta(seconds=2)
+
+
+# Events.
+
+
+@pytest.fixture
+async def narrator(simulation: SimulatedCluster) -> AsyncIterator[KubeNarrator]:
+    made = KubeNarrator(simulation.api, identity="process", clock=simulation.clock)
+    running = asyncio.create_task(made.run())
+    yield made
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+def dropped() -> float:
+    (family,) = metrics.EVENTS_DROPPED.collect()
+    return next(sample.value for sample in family.samples if sample.name.endswith("_total"))
+
+
+async def reasons(simulation: SimulatedCluster) -> list[str]:
+    path = f"/apis/events.k8s.io/v1/namespaces/{POD.namespace}/events"
+    return [event["reason"] for event in await simulation.admin.items(path)]
+
+
+@pytest.mark.parametrize("effect", [faults.Answer(403), faults.Answer(500), faults.Cut()])
+async def test_an_event_that_cannot_be_written_is_dropped_and_the_next_is_not(
+    simulation: SimulatedCluster, narrator: KubeNarrator, effect: faults.Answer | faults.Cut
+) -> None:
+    before = dropped()
+    simulation.server.faults.add(faults.Fault(effect, method="POST", times=1))
+    narrator.about_pod(POD, "First", "is lost")
+    await narrator.flush()
+    narrator.about_pod(POD, "Second", "is not")
+    await narrator.flush()
+
+    assert await reasons(simulation) == ["Second"]
+    assert dropped() == before + 1
+
+
+async def test_what_cannot_be_kept_is_dropped_without_waiting(
+    simulation: SimulatedCluster,
+) -> None:
+    before = dropped()
+    silent: ports.Narrator = KubeNarrator(
+        simulation.api, identity="process", clock=simulation.clock
+    )
+    for _ in range(1_005):
+        silent.about_pod(POD, "Blocked", "a budget says no")
+
+    assert dropped() == before + 5
+    assert await reasons(simulation) == []

@@ -1,0 +1,132 @@
+"""The operator's requests as they go out, and the answers as they come in."""
+
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+from queue_processor.adapters.kube import api
+from queue_processor.adapters.kube.transport import REQUEST_SECONDS, Answer, JsonObject
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """A request and its answer, as both were."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: JsonObject | None
+    content_type: str
+    answer: Answer
+
+    @property
+    def json(self) -> JsonObject:
+        """The body of the answer."""
+        return api.status_of(self.answer)
+
+    @property
+    def refusal(self) -> tuple[int, str, tuple[str, ...]]:
+        """Code, reason, and the reasons of the causes."""
+        status = self.json
+        causes = (status.get("details") or {}).get("causes") or []
+        reasons = tuple(cause.get("reason", "") for cause in causes)
+        return self.answer.status, status.get("reason", ""), reasons
+
+
+class Wire:
+    """A transport that remembers what went through it.
+
+    Attributes:
+        calls: What was asked and answered, without watches.
+    """
+
+    def __init__(self, transport: api.Transport) -> None:
+        self._transport = transport
+        self.calls: list[Call] = []
+
+    @property
+    def last(self) -> Call:
+        """The last request that was answered."""
+        return self.calls[-1]
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        content_type: str = "application/json",
+        limit_seconds: float = REQUEST_SECONDS,
+    ) -> Answer:
+        answer = await self._transport.request(
+            method,
+            path,
+            query=query,
+            body=body,
+            content_type=content_type,
+            limit_seconds=limit_seconds,
+        )
+        self.calls.append(Call(method, path, query or {}, body, content_type, answer))
+        return answer
+
+    def stream(
+        self, path: str, *, query: Mapping[str, str], server_timeout_seconds: int
+    ) -> contextlib.AbstractAsyncContextManager[tuple[Answer, AsyncIterator[bytes]]]:
+        return self._transport.stream(
+            path, query=query, server_timeout_seconds=server_timeout_seconds
+        )
+
+
+class ShortWatches(Wire):
+    """Asks the server to end watches soon; in earnest it is asked for half a minute."""
+
+    def __init__(self, transport: api.Transport, *, seconds: int) -> None:
+        super().__init__(transport)
+        self._seconds = seconds
+
+    def stream(
+        self, path: str, *, query: Mapping[str, str], server_timeout_seconds: int
+    ) -> contextlib.AbstractAsyncContextManager[tuple[Answer, AsyncIterator[bytes]]]:
+        return super().stream(
+            path, query=query, server_timeout_seconds=min(self._seconds, server_timeout_seconds)
+        )
+
+
+class SmallPages(Wire):
+    """Asks for pages of two objects, instead of some hundreds.
+
+    Args:
+        transport: The way to the server.
+        turn: Changes the continue token of the next page.
+    """
+
+    def __init__(
+        self, transport: api.Transport, turn: Callable[[str], Awaitable[str]] | None = None
+    ) -> None:
+        super().__init__(transport)
+        self._turn = turn
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        content_type: str = "application/json",
+        limit_seconds: float = REQUEST_SECONDS,
+    ) -> Answer:
+        asked = dict(query or {})
+        if "limit" in asked:
+            asked["limit"] = "2"
+        if "continue" in asked and self._turn is not None:
+            asked["continue"] = await self._turn(asked["continue"])
+        return await super().request(
+            method,
+            path,
+            query=asked,
+            body=body,
+            content_type=content_type,
+            limit_seconds=limit_seconds,
+        )
