@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from queue_processor.adapters.kube.api import KubeApi
@@ -52,5 +54,6 @@ async def test_an_api_server_that_was_killed_comes_back_with_all_it_had(
     cluster.plane.kill("kube-apiserver")
     with pytest.raises(errors.TemporaryFault):
         await cluster.node("node-a")
-    cluster.plane.restart_api_server()
+    cluster.plane.launch("kube-apiserver")
+    await asyncio.to_thread(cluster.plane.await_ready)
     assert await cluster.node("node-a") is not None
