@@ -4,7 +4,7 @@ import pytest
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.domain import errors
-from tests.cluster import manifests, world
+from tests.cluster import audit, manifests, world
 
 
 async def test_pods_run_on_nodes_and_end_when_they_are_told_to(cluster: world.World) -> None:
@@ -38,6 +38,7 @@ async def test_a_pod_that_ignores_its_sigterm_stays(cluster: world.World) -> Non
 
 async def test_the_operator_may_do_what_its_role_says_and_no_more(cluster: world.World) -> None:
     await cluster.make_nodes([("node-a", "i-0a")])
+    log = audit.AuditLog(cluster.plane.audit_log, world.OPERATOR_USER)
     transport = world.transport_for(await cluster.operator_access())
     api = KubeApi(transport)
     node = await api.get("/api/v1/nodes/node-a")
@@ -45,6 +46,11 @@ async def test_the_operator_may_do_what_its_role_says_and_no_more(cluster: world
     with pytest.raises(errors.PermanentFault, match="403"):
         await api.delete("/api/v1/nodes/node-a", {})
     await transport.close()
+
+    assert [str(request.access) for request in log.requests()] == ["get nodes", "delete nodes"]
+    assert [request.name for request in log.refused()] == ["node-a"]
+    log.excuse()
+    assert log.refused() == []
 
 
 async def test_an_api_server_that_was_killed_comes_back_with_all_it_had(

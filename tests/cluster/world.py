@@ -30,7 +30,20 @@ _COLLECTIONS = {
     "RoleBinding": "rolebindings",
     "ServiceAccount": "serviceaccounts",
     "StatefulSet": "statefulsets",
+    "VolumeAttachment": "volumeattachments",
 }
+# What tests leave in a namespace; owners before what they own.
+_NAMESPACED = (
+    *(
+        f"/apis/apps/v1/namespaces/{{namespace}}/{kind}"
+        for kind in ("deployments", "replicasets", "statefulsets", "daemonsets")
+    ),
+    "/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
+    "/api/v1/namespaces/{namespace}/persistentvolumeclaims",
+    "/api/v1/namespaces/{namespace}/pods",
+    "/apis/events.k8s.io/v1/namespaces/{namespace}/events",
+    "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
+)
 _AT_ONCE = 24
 _PATIENCE_SECONDS = 60.0
 _ORPHAN = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
@@ -40,14 +53,18 @@ OPERATOR_USER = f"system:serviceaccount:{':'.join(OPERATOR)}"
 _Seen = TypeVar("_Seen")
 
 
-def transport_for(access: plane.Access) -> HttpTransport:
-    """The operator's own transport, with this access."""
-    configuration = client.Configuration(
+def configuration_for(access: plane.Access) -> client.Configuration:
+    """This access, as the official client holds it."""
+    return client.Configuration(
         host=access.server,
         ssl_ca_cert=str(access.ca_file),
         api_key={"BearerToken": f"Bearer {access.token}"},
     )
-    return HttpTransport(configuration)
+
+
+def transport_for(access: plane.Access) -> HttpTransport:
+    """The operator's own transport, with this access."""
+    return HttpTransport(configuration_for(access))
 
 
 def path_of(body: JsonObject) -> str:
@@ -236,26 +253,14 @@ class World:
 
     async def clear(self) -> None:
         """Take away what a test has put here, and wait until it is gone."""
-        for group, kinds in (
-            ("/apis/apps/v1", ("deployments", "replicasets", "statefulsets", "daemonsets")),
-            ("/apis/policy/v1", ("poddisruptionbudgets",)),
-            ("/api/v1", ("pods",)),
-        ):
-            for kind in kinds:
-                path = f"{group}/namespaces/{manifests.NAMESPACE}/{kind}"
-                await self.delete(path, **_ORPHAN)
-        for path in (
-            "/api/v1/nodes",
-            "/apis/storage.k8s.io/v1/volumeattachments",
-            "/apis/events.k8s.io/v1/namespaces/default/events",
-            f"/apis/events.k8s.io/v1/namespaces/{manifests.NAMESPACE}/events",
-            f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR[0]}/leases",
-        ):
-            await self.delete(path, **_ORPHAN)
+        for namespace in (manifests.NAMESPACE, OPERATOR[0], "default"):
+            for collection in _NAMESPACED:
+                await self.delete(collection.format(namespace=namespace), **_ORPHAN)
+        await self.delete("/api/v1/nodes", **_ORPHAN)
+        await self.delete("/apis/storage.k8s.io/v1/volumeattachments", **_ORPHAN)
 
         async def empty() -> bool:
-            pods = await self.items(f"/api/v1/namespaces/{manifests.NAMESPACE}/pods")
-            return not pods and not await self.items("/api/v1/nodes")
+            return not await self.items("/api/v1/pods") and not await self.items("/api/v1/nodes")
 
         await self.until(empty)
 
