@@ -9,7 +9,7 @@ UV_VERSION := $(shell sed -n 's/^ *"uv==\(.*\)",$$/\1/p' pyproject.toml)
 UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
 
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test check cluster format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what each target does
@@ -33,13 +33,13 @@ demo: .venv/.demo-installed  ## Watch a Spot storm drain a simulated cluster (DE
 	@.venv/bin/queue-processor demo $(DEMO_ARGS)
 
 check: .venv/.test-installed  ## Formatter, linter, types and import contracts
-	.venv/bin/ruff format --check .
-	.venv/bin/ruff check .
-	.venv/bin/mypy queue_processor tests
-	.venv/bin/lint-imports
+	@.venv/bin/python -m tests.parts --without-tests
 
-test: check  ## Every check and every test
-	.venv/bin/pytest
+test: .venv/.test-installed  ## Every check and every test, and how long each part took
+	@.venv/bin/python -m tests.parts
+
+cluster: .venv/.test-installed  ## Build the control plane of the cluster tests: ten minutes, once
+	@.venv/bin/python -m tests.cluster.assets
 
 format: .venv/.test-installed  ## Format and mend what can be mended
 	.venv/bin/ruff format .

@@ -120,7 +120,7 @@ class ControlPlane:
         )
 
     def start(self) -> None:
-        """Start all processes and return when each of them works.
+        """Start all processes and return when the API server is ready.
 
         Raises:
             ComponentFailed: One of them ended, or did not get ready in time.

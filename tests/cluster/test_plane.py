@@ -4,7 +4,14 @@ import pytest
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.domain import errors
-from tests.cluster import audit, manifests, world
+from tests.cluster import audit, manifests, plane, world
+
+
+async def test_the_control_plane_is_ready_within_eight_seconds(
+    started: tuple[plane.ControlPlane, float],
+) -> None:
+    _, took = started
+    assert took < 8
 
 
 async def test_pods_run_on_nodes_and_end_when_they_are_told_to(cluster: world.World) -> None:
