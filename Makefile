@@ -10,7 +10,7 @@ UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
 BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --record
 
-.PHONY: help demo test check bench format lock clean
+.PHONY: help demo test check cluster bench format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what each target does
@@ -34,15 +34,15 @@ demo: .venv/.demo-installed  ## Watch a Spot storm drain a simulated cluster (DE
 	@.venv/bin/queue-processor demo $(DEMO_ARGS)
 
 check: .venv/.test-installed  ## Formatter, linter, types and import contracts
-	.venv/bin/ruff format --check .
-	.venv/bin/ruff check .
-	.venv/bin/mypy queue_processor tests benchmarks
-	.venv/bin/lint-imports
+	@.venv/bin/python -m tests.parts --without-tests
 
-test: check  ## Every check and every test
-	.venv/bin/pytest
+test: .venv/.test-installed  ## Every check and every test, and how long each part took
+	@.venv/bin/python -m tests.parts
 
-bench: .venv/.test-installed  ## Measure storms on a real control plane (BENCH_ARGS="--storm 50")
+cluster: .venv/.test-installed  ## Build the control plane of the cluster tests: ten minutes, once
+	@.venv/bin/python -m tests.cluster.assets
+
+bench: cluster  ## Measure storms on a real control plane (BENCH_ARGS="--storm 50")
 	.venv/bin/python -m benchmarks $(BENCH_ARGS)
 
 format: .venv/.test-installed  ## Format and mend what can be mended

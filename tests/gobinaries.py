@@ -63,11 +63,9 @@ def built(
         GoMissing: There is no Go to build with, or to ask for its version.
         BuildFailed: A program cannot be built.
     """
-    go = shutil.which("go")
-    if go is None:
-        raise GoMissing("there is no `go` on the PATH (https://go.dev/doc/install)")
+    go = _go()
     flags = " ".join([*_STRIPPED, *ldflags])
-    folder = _cache() / f"{module.name}-{_digest(go, module, flags)}"
+    folder = _folder(go, module, flags)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, tell):
         missing = [name for name in programs if not (folder / name).exists()]
@@ -85,6 +83,18 @@ def built(
     return folder
 
 
+def already_built(
+    module: pathlib.Path, programs: Mapping[str, str], *, ldflags: Sequence[str] = ()
+) -> pathlib.Path | None:
+    """The folder that holds the programs; None when one of them has not been built yet.
+
+    Raises:
+        GoMissing: There is no Go to ask for its version.
+    """
+    folder = _folder(_go(), module, " ".join([*_STRIPPED, *ldflags]))
+    return folder if all((folder / name).exists() for name in programs) else None
+
+
 def built_or_skip(
     module: pathlib.Path, programs: Mapping[str, str], *, ldflags: Sequence[str] = ()
 ) -> pathlib.Path:
@@ -97,18 +107,27 @@ def built_or_skip(
 
 def skip(reason: str) -> NoReturn:
     """Skip a test that this machine cannot run; where CI=true that is a failure."""
-    if _is_ci():
+    if is_ci():
         pytest.fail(f"not skipped, because CI=true: {reason}", pytrace=False)
     pytest.skip(reason)
 
 
-def _is_ci() -> bool:
+def is_ci() -> bool:
+    """Whether what is skipped elsewhere is a failure here."""
     return os.environ.get("CI") == "true"
 
 
-def _cache() -> pathlib.Path:
+def _go() -> str:
+    go = shutil.which("go")
+    if go is None:
+        raise GoMissing("there is no `go` on the PATH (https://go.dev/doc/install)")
+    return go
+
+
+def _folder(go: str, module: pathlib.Path, flags: str) -> pathlib.Path:
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home) / "queue-processor"
+    name = f"{module.name}-{_digest(go, module, flags)}"
+    return pathlib.Path(home) / "queue-processor" / name
 
 
 def _digest(go: str, module: pathlib.Path, flags: str) -> str:
@@ -168,7 +187,7 @@ def _main(
         built(module, packages, ldflags=ldflags.split(), tell=typer.echo)
     except GoMissing as missing:
         typer.echo(f"{', '.join(packages)} cannot be built: {missing}", err=True)
-        raise typer.Exit(_FAILED if _is_ci() else 0) from missing
+        raise typer.Exit(_FAILED if is_ci() else 0) from missing
     except BuildFailed as failed:
         typer.echo(str(failed), err=True)
         raise typer.Exit(_FAILED) from failed

@@ -17,6 +17,7 @@ COMPONENTS = (
     "kwok",
     "kubectl",
 )
+VARIABLE = "KUBEBUILDER_ASSETS"
 _MODULE = pathlib.Path(__file__).parent / "controlplane"
 _PROGRAM = "controlplane"
 VERSION = "1.37.2"
@@ -30,27 +31,50 @@ _LDFLAGS = (
 
 
 class AssetsMissing(Exception):
+    """The programs are not there; the message says what to do about it."""
+
+
+class AssetsIncomplete(Exception):
     """KUBEBUILDER_ASSETS names a folder that lacks some of the programs."""
 
 
-def find(*, tell: Callable[[str], None] = lambda _: None) -> pathlib.Path:
-    """The folder with all components; builds them when nobody provides them.
+def find() -> pathlib.Path:
+    """The folder with all components.
 
     KUBEBUILDER_ASSETS is the convention of controller-runtime's envtest:
     https://book.kubebuilder.io/reference/envtest
+
+    Raises:
+        AssetsIncomplete: The folder that is named is not complete.
+        AssetsMissing: None is named, and they have not been built.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        return _checked(pathlib.Path(named))
+    try:
+        folder = gobinaries.already_built(_MODULE, {_PROGRAM: "."}, ldflags=_LDFLAGS)
+    except gobinaries.GoMissing as missing:
+        raise AssetsMissing(f"{VARIABLE} is not set, and {missing}") from missing
+    if folder is None:
+        raise AssetsMissing(f"{VARIABLE} is not set; `make cluster` builds them, once, in minutes")
+    return _linked(folder)
+
+
+def build(tell: Callable[[str], None]) -> pathlib.Path:
+    """The folder with all components, built if nobody has provided or built them.
 
     Args:
         tell: Gets a line at the start and at the end of a build.
 
     Raises:
-        AssetsMissing: The folder that is named is not complete.
-        GoMissing: Nothing is named, and there is no Go to build with.
+        AssetsIncomplete: The folder that is named is not complete.
+        AssetsMissing: None is named, and there is no Go to build with.
+        BuildFailed: The compiler refused.
     """
-    named = os.environ.get("KUBEBUILDER_ASSETS")
-    if named:
-        return _checked(pathlib.Path(named))
-    folder = gobinaries.built(_MODULE, {_PROGRAM: "."}, ldflags=_LDFLAGS, tell=tell)
-    return _linked(folder)
+    if not os.environ.get(VARIABLE):
+        with contextlib.suppress(gobinaries.GoMissing):
+            gobinaries.built(_MODULE, {_PROGRAM: "."}, ldflags=_LDFLAGS, tell=tell)
+    return find()
 
 
 def _linked(folder: pathlib.Path) -> pathlib.Path:
@@ -64,12 +88,27 @@ def _linked(folder: pathlib.Path) -> pathlib.Path:
 def _checked(folder: pathlib.Path) -> pathlib.Path:
     missing = [name for name in COMPONENTS if not os.access(folder / name, os.X_OK)]
     if missing:
-        raise AssetsMissing(
-            f"KUBEBUILDER_ASSETS={folder} lacks {', '.join(missing)}: add them, or unset the"
-            " variable and have them built by `make cluster`"
+        raise AssetsIncomplete(
+            f"{VARIABLE}={folder} lacks {', '.join(missing)}: add them, or unset the variable and"
+            " run `make cluster`"
         )
     return folder
 
 
+def _main() -> None:
+    """Build the control plane for the tests, once.
+
+    Without Go it says so and succeeds, for those tests are skipped; where CI=true it fails.
+    """
+    try:
+        typer.echo(f"the control plane is in {build(typer.echo)}")
+    except AssetsMissing as missing:
+        typer.echo(f"no control plane for the cluster tests: {missing}", err=True)
+        raise typer.Exit(1 if gobinaries.is_ci() else 0) from missing
+    except (AssetsIncomplete, gobinaries.BuildFailed) as fault:
+        typer.echo(str(fault), err=True)
+        raise typer.Exit(1) from fault
+
+
 if __name__ == "__main__":
-    typer.echo(f"The control plane is in {find(tell=typer.echo)}")
+    typer.run(_main)

@@ -1,9 +1,10 @@
 import pathlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.cluster import plane, world
+from queue_processor.simulator.aws import simulator
+from tests.cluster import plane, site, world
 
 MANIFEST = pathlib.Path(__file__).parents[2] / "deploy" / "queue-processor.yaml"
 
@@ -16,3 +17,28 @@ async def cluster(control_plane: plane.ControlPlane) -> AsyncIterator[world.Worl
         await opened.make_namespace()
         yield opened
         await opened.clear()
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[simulator.AwsSimulator]:
+    with simulator.AwsSimulator() as started:
+        yield started
+
+
+@pytest.fixture
+async def scene(
+    cluster: world.World, aws: simulator.AwsSimulator, tmp_path: pathlib.Path
+) -> AsyncIterator[site.Site]:
+    """The cluster, a fresh queue, and operators that may do what their roles say and no more."""
+    aws.reset()
+    access = await cluster.operator_access()
+    made = site.Site(
+        cluster,
+        aws=aws,
+        stack=aws.deploy(),
+        folder=tmp_path,
+        kubeconfig=access.write_kubeconfig(tmp_path / "kubeconfig"),
+    )
+    yield made
+    await made.close()
+    assert made.audit.refused() == []

@@ -108,3 +108,14 @@ def budget(name: str, labels: Mapping[str, str], **limits: int | str) -> JsonObj
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"selector": {"matchLabels": dict(labels)}, **limits},
     }
+
+
+def attachment(name: str, node_name: str) -> JsonObject:
+    """A volume that is attached to a node; its driver is nobody's, so that it stays so."""
+    source = {"persistentVolumeName": name}
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "VolumeAttachment",
+        "metadata": {"name": name},
+        "spec": {"attacher": "driver.example", "nodeName": node_name, "source": source},
+    }

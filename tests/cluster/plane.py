@@ -120,24 +120,20 @@ class ControlPlane:
         )
 
     def start(self) -> None:
-        """Start all processes and return when each of them works.
+        """Start all processes and return when the API server is ready.
 
         Raises:
             ComponentFailed: One of them ended, or did not get ready in time.
         """
         self.launch("etcd")
         self._begin_history()
-        self.restart_api_server()
+        self.launch("kube-apiserver")
+        self.await_ready()
         for component in ("kube-controller-manager", "kube-scheduler", "kwok"):
             self.launch(component)
 
-    def restart_api_server(self) -> None:
-        """Start the API server, on the same port as ever, and return when it is ready."""
-        self.launch("kube-apiserver")
-        self._await_ready()
-
     def launch(self, component: str) -> None:
-        """Start one process."""
+        """Start one process, with the flags as ever; it ends with the thread that calls this."""
         log = (self.folder / f"{component}.log").open("ab")
         with log:
             self._processes[component] = subprocess.Popen(  # noqa: S603 - flags of our own
@@ -308,7 +304,12 @@ class ControlPlane:
 
     # Readiness.
 
-    def _await_ready(self) -> None:
+    def await_ready(self) -> None:
+        """Return when the API server is ready.
+
+        Raises:
+            ComponentFailed: A process ended, or it took too long.
+        """
         ends_at = time.monotonic() + _READY_SECONDS
         while not self._is_ready():
             for component, process in self._processes.items():

@@ -1,8 +1,17 @@
+import asyncio
+
 import pytest
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.domain import errors
-from tests.cluster import manifests, world
+from tests.cluster import audit, manifests, plane, world
+
+
+async def test_the_control_plane_is_ready_within_eight_seconds(
+    started: tuple[plane.ControlPlane, float],
+) -> None:
+    _, took = started
+    assert took < 8
 
 
 async def test_pods_run_on_nodes_and_end_when_they_are_told_to(cluster: world.World) -> None:
@@ -36,6 +45,7 @@ async def test_a_pod_that_ignores_its_sigterm_stays(cluster: world.World) -> Non
 
 async def test_the_operator_may_do_what_its_role_says_and_no_more(cluster: world.World) -> None:
     await cluster.make_nodes([("node-a", "i-0a")])
+    log = audit.AuditLog(cluster.plane.audit_log, world.OPERATOR_USER)
     transport = world.transport_for(await cluster.operator_access())
     api = KubeApi(transport)
     node = await api.get("/api/v1/nodes/node-a")
@@ -43,6 +53,11 @@ async def test_the_operator_may_do_what_its_role_says_and_no_more(cluster: world
     with pytest.raises(errors.PermanentFault, match="403"):
         await api.delete("/api/v1/nodes/node-a", {})
     await transport.close()
+
+    assert [str(request.access) for request in log.requests()] == ["get nodes", "delete nodes"]
+    assert [request.name for request in log.refused()] == ["node-a"]
+    log.excuse()
+    assert log.refused() == []
 
 
 async def test_an_api_server_that_was_killed_comes_back_with_all_it_had(
@@ -52,5 +67,6 @@ async def test_an_api_server_that_was_killed_comes_back_with_all_it_had(
     cluster.plane.kill("kube-apiserver")
     with pytest.raises(errors.TemporaryFault):
         await cluster.node("node-a")
-    cluster.plane.restart_api_server()
+    cluster.plane.launch("kube-apiserver")
+    await asyncio.to_thread(cluster.plane.await_ready)
     assert await cluster.node("node-a") is not None

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import pathlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import yaml
@@ -12,7 +13,7 @@ from kubernetes.aio import client
 from queue_processor.adapters.kube.api import KubeApi, fault_of
 from queue_processor.adapters.kube.transport import HttpTransport
 from queue_processor.domain import errors
-from tests.cluster import manifests, plane
+from tests.cluster import manifests, objects, plane
 from tests.cluster.manifests import JsonObject
 
 _COLLECTIONS = {
@@ -29,23 +30,41 @@ _COLLECTIONS = {
     "RoleBinding": "rolebindings",
     "ServiceAccount": "serviceaccounts",
     "StatefulSet": "statefulsets",
+    "VolumeAttachment": "volumeattachments",
 }
+# What tests leave in a namespace; owners before what they own.
+_NAMESPACED = (
+    *(
+        f"/apis/apps/v1/namespaces/{{namespace}}/{kind}"
+        for kind in ("deployments", "replicasets", "statefulsets", "daemonsets")
+    ),
+    "/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
+    "/api/v1/namespaces/{namespace}/persistentvolumeclaims",
+    "/api/v1/namespaces/{namespace}/pods",
+    "/apis/events.k8s.io/v1/namespaces/{namespace}/events",
+    "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
+)
 _AT_ONCE = 24
 _PATIENCE_SECONDS = 60.0
 _ORPHAN = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 OPERATOR = ("queue-processor", "queue-processor")
+OPERATOR_USER = f"system:serviceaccount:{':'.join(OPERATOR)}"
 
 _Seen = TypeVar("_Seen")
 
 
-def transport_for(access: plane.Access) -> HttpTransport:
-    """The operator's own transport, with this access."""
-    configuration = client.Configuration(
+def configuration_for(access: plane.Access) -> client.Configuration:
+    """This access, as the official client holds it."""
+    return client.Configuration(
         host=access.server,
         ssl_ca_cert=str(access.ca_file),
         api_key={"BearerToken": f"Bearer {access.token}"},
     )
-    return HttpTransport(configuration)
+
+
+def transport_for(access: plane.Access) -> HttpTransport:
+    """The operator's own transport, with this access."""
+    return HttpTransport(configuration_for(access))
 
 
 def path_of(body: JsonObject) -> str:
@@ -136,9 +155,55 @@ class World:
 
         async def usable() -> bool:
             nodes = await self.items("/api/v1/nodes")
-            return names <= {node["metadata"]["name"] for node in nodes if _is_usable(node)}
+            return names <= {node["metadata"]["name"] for node in nodes if objects.is_usable(node)}
 
         await self.until(usable)
+
+    async def stop_kubelet(self, name: str) -> None:
+        """Let a node fall silent, and the control plane know it at once."""
+        path = f"/api/v1/nodes/{name}"
+        await self.api.patch(path, {"metadata": {"annotations": {"cluster.test/kubelet": "dead"}}})
+        silent = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}
+        await self.api.patch(f"{path}/status", {"status": {"conditions": [silent]}})
+
+    async def make_replicas(
+        self, name: str, shape: manifests.PodShape, on: Mapping[str, int]
+    ) -> None:
+        """Make a ReplicaSet whose pods are where they are wanted.
+
+        It adopts pods that run already: the scheduler would put them anywhere.
+
+        Args:
+            name: The name of the ReplicaSet, and the label `app` of its pods.
+            shape: Its pods.
+            on: How many of them are on each node.
+        """
+        labelled = dataclasses.replace(shape, labels={**shape.labels, "app": name})
+        places = [node for node, count in on.items() for _ in range(count)]
+        await self.create_all(
+            manifests.pod(f"{name}-{number}", labelled, node_name=node)
+            for number, node in enumerate(places)
+        )
+        await self.until_running(name, len(places))
+        made = await self.create(manifests.owned("ReplicaSet", name, shape, replicas=len(places)))
+        path = f"{path_of(made)}/{name}"
+
+        async def complete() -> bool:
+            found = await self.get(path)
+            return found is not None and found["status"].get("readyReplicas") == len(places)
+
+        await self.until(complete)
+
+    async def make_budget(self, app: str, **limits: int) -> None:
+        """Put a budget over an app, and wait until the control plane has counted its pods."""
+        made = await self.create(manifests.budget(app, {"app": app}, **limits))
+        path = f"{path_of(made)}/{app}"
+
+        async def counted() -> bool:
+            found = await self.get(path)
+            return found is not None and found.get("status", {}).get("currentHealthy", 0) > 0
+
+        await self.until(counted)
 
     async def node(self, name: str) -> JsonObject | None:
         """A node; None when there is none."""
@@ -154,7 +219,15 @@ class World:
         pods = await self.items(
             f"/api/v1/namespaces/{manifests.NAMESPACE}/pods", labelSelector=selector
         )
-        return [pod for pod in pods if _is_ready(pod)]
+        return [pod for pod in pods if objects.is_healthy(pod)]
+
+    async def until_running(self, app: str, count: int) -> None:
+        """Wait until an app has so many healthy pods."""
+
+        async def enough() -> bool:
+            return len(await self.running(app=app)) == count
+
+        await self.until(enough)
 
     async def until(
         self, look: Callable[[], Awaitable[_Seen]], *, limit: float = _PATIENCE_SECONDS
@@ -180,20 +253,14 @@ class World:
 
     async def clear(self) -> None:
         """Take away what a test has put here, and wait until it is gone."""
-        for group, kinds in (
-            ("/apis/apps/v1", ("deployments", "replicasets", "statefulsets", "daemonsets")),
-            ("/apis/policy/v1", ("poddisruptionbudgets",)),
-            ("/api/v1", ("pods",)),
-        ):
-            for kind in kinds:
-                path = f"{group}/namespaces/{manifests.NAMESPACE}/{kind}"
-                await self.delete(path, **_ORPHAN)
+        for namespace in (manifests.NAMESPACE, OPERATOR[0], "default"):
+            for collection in _NAMESPACED:
+                await self.delete(collection.format(namespace=namespace), **_ORPHAN)
         await self.delete("/api/v1/nodes", **_ORPHAN)
         await self.delete("/apis/storage.k8s.io/v1/volumeattachments", **_ORPHAN)
 
         async def empty() -> bool:
-            pods = await self.items(f"/api/v1/namespaces/{manifests.NAMESPACE}/pods")
-            return not pods and not await self.items("/api/v1/nodes")
+            return not await self.items("/api/v1/pods") and not await self.items("/api/v1/nodes")
 
         await self.until(empty)
 
@@ -214,16 +281,3 @@ async def opened(control_plane: plane.ControlPlane) -> AsyncIterator[World]:
         yield world
     finally:
         await world.close()
-
-
-def _is_usable(node: JsonObject) -> bool:
-    return not node["spec"].get("taints") and _is_true(node, "Ready")
-
-
-def _is_ready(pod: JsonObject) -> bool:
-    return "deletionTimestamp" not in pod["metadata"] and _is_true(pod, "Ready")
-
-
-def _is_true(found: JsonObject, kind: str) -> bool:
-    conditions = found.get("status", {}).get("conditions") or []
-    return any(item["type"] == kind and item["status"] == "True" for item in conditions)

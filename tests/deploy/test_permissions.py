@@ -1,45 +1,28 @@
 """The roles grant what the program asks of the API server, and nothing else."""
 
 import asyncio
-import contextlib
 import dataclasses
-import datetime as dt
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-import kopf
 import pytest
 from kubernetes.aio import client
 
-from queue_processor import handlers, settings
 from queue_processor.adapters.kube import connection as kube
-from queue_processor.adapters.kube.api import KubeApi
-from queue_processor.adapters.kube.leases import KubeLeases
-from queue_processor.adapters.kube.narrator import KubeNarrator
-from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
-from queue_processor.adapters.kube.pods import KubePods
-from queue_processor.adapters.kube.volumes import KubeVolumes
-from queue_processor.controller import directory, ports
-from queue_processor.domain import events, leases, nodes, selectors
-from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.simulator.kube import (
     api,
     history,
     http,
     listing,
     manifests,
+    resources,
     routing,
     world,
 )
 from queue_processor.simulator.kube import settings as simulation
+from tests.deploy import uses
 
 Manifest: TypeAlias = Mapping[str, dict[str, Any]]
-
-NODE = NodeName("a")
-DEAD_NODE = NodeName("b")
-INSTANCE = InstanceId("i-0aaaaaaaaaaaaaaaa")
-DEAD_INSTANCE = InstanceId("i-0bbbbbbbbbbbbbbbb")
-NAMESPACE = "queue-processor"
 
 # What the ClusterRole system:discovery lets every authenticated account read.
 # https://kubernetes.io/docs/reference/access-authn-authz/rbac/#discovery-roles
@@ -93,135 +76,42 @@ class RecordingServer(api.ApiServer):
         return await super().handle(request)
 
 
-def utc_now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
+class SimulatedStage:
+    """The simulated cluster, in which volumes are detached when nothing uses them any more."""
 
+    def __init__(self, cluster: world.Cluster) -> None:
+        self._cluster = cluster
+        cluster.add_namespace(uses.LEASE_NAMESPACE)
+        cluster.add_node(uses.NODE, instance_id=uses.INSTANCE)
+        cluster.add_node(uses.DEAD_NODE, instance_id=uses.DEAD_INSTANCE, ready=False)
+        for name in ("x", "y"):
+            cluster.add_pod(name, node=uses.NODE, spec=manifests.PodSpec(volumes=("data",)))
 
-@contextlib.asynccontextmanager
-async def kopf_running(
-    connection: kube.Connection, reader: NodeReader, index: directory.NodeDirectory
-) -> AsyncIterator[None]:
-    """Run kopf just as the program does."""
-    stop = asyncio.Event()
-    running = asyncio.create_task(
-        kopf.operator(
-            registry=handlers.registry(connection, reader=reader, directory=index),
-            settings=handlers.settings(),
-            memo=handlers.Shared(),
-            clusterwide=True,
-            standalone=True,
-            stop_flag=stop,
-        )
-    )
-    try:
-        yield
-    finally:
-        stop.set()
-        await asyncio.wait_for(running, 10)
+    async def add_late_node(self) -> None:
+        self._cluster.add_node(uses.LATE_NODE, instance_id=uses.LATE_INSTANCE)
 
+    async def detach(self) -> None:
+        pass
 
-async def use_nodes(kube_api: KubeApi, reader: NodeReader) -> None:
-    adapter = KubeNodes(kube_api, reader=reader, clock=utc_now)
-    assert {node.name async for node in adapter.all()} == {NODE, DEAD_NODE}
-    node = await adapter.read(NODE)
-    assert node is not None
-    kind = events.EventKind.SPOT_INTERRUPTION
-    mark = nodes.Mark(
-        taint=kind, event_id="1", kind=kind, deadline_at=utc_now(), effect="NoSchedule"
-    )
-    await adapter.mark(node, mark)
-    # The control plane adds a taint of its own to what is cordoned.
-    node = await adapter.read(NODE)
-    assert node is not None
-    await adapter.unmark(node)
-    await adapter.report(node, ports.DrainProgress.DRAINED, "0 of 2 pods left", since=utc_now())
-    dead = await adapter.read(DEAD_NODE)
-    assert dead is not None
-    await adapter.declare_out_of_service(dead)
-
-
-async def use_pods(kube_api: KubeApi) -> None:
-    adapter = KubePods(kube_api)
-    listed = await adapter.on_node(NODE)
-    evicted, deleted = listed.pods
-    gone = set()
-    async with adapter.watch(listed.version) as changes:
-        await adapter.evict(evicted.ref)
-        await adapter.delete(deleted.ref, dt.timedelta(seconds=1))
-        async for change in changes:
-            if change.is_gone and change.pod is not None:
-                gone.add(change.pod.ref)
-            if len(gone) == len(listed.pods):
-                break
-    assert gone == {evicted.ref, deleted.ref}
-
-
-async def use_leases(kube_api: KubeApi) -> None:
-    name = settings.LeaderElectionSettings().lease_name
-    adapter = KubeLeases(kube_api, namespace=NAMESPACE, name=name)
-    assert await adapter.read() is None
-    lease = leases.Lease(
-        holder="a",
-        duration=dt.timedelta(seconds=15),
-        acquired_at=utc_now(),
-        renewed_at=utc_now(),
-        transitions=0,
-        resource_version=None,
-    )
-    created = await adapter.write(lease)
-    await adapter.write(dataclasses.replace(created, holder=""))
-
-
-async def use_narrator(kube_api: KubeApi, node: nodes.NodeView) -> None:
-    narrator = KubeNarrator(kube_api, identity="a", clock=utc_now)
-    running = asyncio.create_task(narrator.run())
-    (pod, *_) = (await KubePods(kube_api).on_node(NODE)).pods
-    narrator.about_node(node, "SpotInterruption", "Draining 2 pods", is_warning=False)
-    narrator.about_pod(pod.ref, "DeletedAtDeadline", "its budget blocked it")
-    await narrator.flush()
-    running.cancel()
-    await asyncio.wait((running,))
+    async def reasons(self) -> set[str]:
+        return {event.body["reason"] for event in self._cluster.store.every(resources.EVENTS)}
 
 
 async def exercise(server: RecordingServer) -> None:
-    """Make every kind of request that the program can make."""
-    reader = NodeReader(selectors.LabelSelector())
-    index = directory.NodeDirectory()
-    limit = dt.timedelta(seconds=10)
-    async with contextlib.AsyncExitStack() as stack:
-        shell = http.HttpServer(server)
-        stack.push_async_callback(shell.stop)
-        connection = kube.Connection(client.Configuration(host=await shell.start()))
-        await stack.enter_async_context(kopf_running(connection, reader, index))
-        # Before kopf stops: it waits for every task of the loop, those behind a connection too.
-        stack.push_async_callback(connection.close)
-        kube_api = KubeApi(connection.transport)
-
-        node = await index.until(INSTANCE, lambda found: found is not None, limit=limit)
-        assert node is not None
-        # The list is over, so this one comes by the watch.
-        server.cluster.add_node(DEAD_NODE, instance_id=DEAD_INSTANCE, ready=False)
-        assert await index.until(DEAD_INSTANCE, lambda found: found is not None, limit=limit)
-        await use_leases(kube_api)
-        await use_narrator(kube_api, node)
-        await use_nodes(kube_api, reader)
-        # It sees the volume attached, and its end when the pods are gone.
-        await asyncio.gather(
-            KubeVolumes(kube_api).await_detached(NODE, staying={("default", "other")}),
-            use_pods(kube_api),
-        )
+    """Let the whole program talk to a server."""
+    shell = http.HttpServer(server)
+    configuration = client.Configuration(host=await shell.start())
+    try:
+        await uses.exercise(kube.Connection(configuration), SimulatedStage(server.cluster))
+    finally:
+        await shell.stop()
 
 
 @pytest.fixture(scope="module")
 def server() -> RecordingServer:
     """A server that the whole program has talked to."""
     quick = simulation.Settings(exit_seconds=0.05, detach_seconds=0.5)
-    cluster = world.Cluster(quick)
-    cluster.add_namespace(NAMESPACE)
-    cluster.add_node(NODE, instance_id=INSTANCE)
-    for name in ("x", "y"):
-        cluster.add_pod(name, node=NODE, spec=manifests.PodSpec(volumes=("data",)))
-    recording = RecordingServer(cluster)
+    recording = RecordingServer(world.Cluster(quick))
     asyncio.run(exercise(recording))
     return recording
 
@@ -284,4 +174,4 @@ def test_the_role_lies_where_the_program_looks_for_its_lease(
 ) -> None:
     asked = {access.namespace for access in server.asked if access.resource == "leases"}
     given = {access.namespace for access in granted if access.resource == "leases"}
-    assert asked == given == {NAMESPACE}
+    assert asked == given == {uses.LEASE_NAMESPACE}

@@ -1,0 +1,25 @@
+"""What an object of the API says about itself."""
+
+from tests.cluster.manifests import JsonObject
+
+
+def condition(found: JsonObject, kind: str) -> JsonObject | None:
+    """A condition in its status; None when there is none of this type."""
+    conditions = found.get("status", {}).get("conditions") or []
+    return next((item for item in conditions if item["type"] == kind), None)
+
+
+def is_true(found: JsonObject, kind: str) -> bool:
+    """Whether a condition holds."""
+    said = condition(found, kind)
+    return said is not None and said["status"] == "True"
+
+
+def is_usable(node: JsonObject) -> bool:
+    """Whether pods may be bound to a node."""
+    return not node["spec"].get("taints") and is_true(node, "Ready")
+
+
+def is_healthy(pod: JsonObject) -> bool:
+    """Whether a pod counts for its disruption budget: Ready, and not on its way out."""
+    return "deletionTimestamp" not in pod["metadata"] and is_true(pod, "Ready")

@@ -1,0 +1,160 @@
+"""Everything that the program asks of the API server, asked through its own adapters."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+from typing import Protocol
+
+import kopf
+
+from queue_processor import handlers, settings
+from queue_processor.adapters.kube import connection as kube
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.leases import KubeLeases
+from queue_processor.adapters.kube.narrator import KubeNarrator
+from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
+from queue_processor.adapters.kube.pods import KubePods
+from queue_processor.adapters.kube.volumes import KubeVolumes
+from queue_processor.controller import directory, fencing, ports
+from queue_processor.domain import events, leases, nodes, selectors
+from queue_processor.domain.identifiers import InstanceId, NodeName
+
+NODE = NodeName("a")
+DEAD_NODE = NodeName("b")
+LATE_NODE = NodeName("c")
+INSTANCE = InstanceId("i-0aaaaaaaaaaaaaaaa")
+DEAD_INSTANCE = InstanceId("i-0bbbbbbbbbbbbbbbb")
+LATE_INSTANCE = InstanceId("i-0cccccccccccccccc")
+LEASE_NAMESPACE = "queue-processor"
+_LIMIT = dt.timedelta(seconds=5)
+
+
+class Stage(Protocol):
+    """A cluster with NODE, where two pods run and a volume is attached, and with DEAD_NODE."""
+
+    async def add_late_node(self) -> None:
+        """Let LATE_NODE join."""
+
+    async def detach(self) -> None:
+        """Let the volume of NODE be detached once somebody waits for that."""
+
+    async def reasons(self) -> set[str]:
+        """The reasons of all Events."""
+
+
+async def exercise(connection: kube.Connection, stage: Stage) -> None:
+    """Ask for everything once; it comes out as it should, or raises.
+
+    Args:
+        connection: As the program connects; it is closed afterwards.
+        stage: What happens in the cluster meanwhile.
+    """
+    api = KubeApi(connection.transport)
+    reader = NodeReader(selectors.LabelSelector())
+    try:
+        await _use_leases(api)
+        await _use_nodes(api, reader)
+        await _use_narrator(api, reader, stage)
+        async with asyncio.TaskGroup() as group:
+            # It sees the volume attached, and its end when the pods are gone.
+            detached = KubeVolumes(api).await_detached(NODE, staying={("default", "other")})
+            group.create_task(detached)
+            group.create_task(_use_pods(api))
+            group.create_task(stage.detach())
+        await _use_index(connection, reader, stage)
+    finally:
+        await connection.close()
+
+
+async def _use_leases(api: KubeApi) -> None:
+    name = settings.LeaderElectionSettings().lease_name
+    adapter = KubeLeases(api, namespace=LEASE_NAMESPACE, name=name)
+    assert await adapter.read() is None
+    lease = leases.Lease(
+        holder="a",
+        duration=dt.timedelta(seconds=15),
+        acquired_at=_utc_now(),
+        renewed_at=_utc_now(),
+        transitions=0,
+        resource_version=None,
+    )
+    created = await adapter.write(lease)
+    await adapter.write(dataclasses.replace(created, holder=""))
+
+
+async def _use_nodes(api: KubeApi, reader: NodeReader) -> None:
+    adapter = KubeNodes(api, reader=reader, clock=_utc_now)
+    assert {node.name async for node in adapter.all()} == {NODE, DEAD_NODE}
+    node = await adapter.read(NODE)
+    assert node is not None
+    kind = events.EventKind.SPOT_INTERRUPTION
+    mark = nodes.Mark(
+        taint=kind, event_id="1", kind=kind, deadline_at=_utc_now(), effect="NoSchedule"
+    )
+    # The control plane writes to nodes at the same time.
+    node = await fencing.write(adapter, node, lambda found: adapter.mark(found, mark))
+    await fencing.write(adapter, node, adapter.unmark)
+    await adapter.report(node, ports.DrainProgress.DRAINED, "0 of 2 pods left", since=_utc_now())
+    dead = await adapter.read(DEAD_NODE)
+    assert dead is not None
+    await fencing.write(adapter, dead, adapter.declare_out_of_service)
+
+
+async def _use_narrator(api: KubeApi, reader: NodeReader, stage: Stage) -> None:
+    narrator = KubeNarrator(api, identity="a", clock=_utc_now)
+    node = await KubeNodes(api, reader=reader, clock=_utc_now).read(NODE)
+    assert node is not None
+    (pod, *_) = (await KubePods(api).on_node(NODE)).pods
+    running = asyncio.create_task(narrator.run())
+    narrator.about_node(node, "SpotInterruption", "Draining 2 pods", is_warning=False)
+    narrator.about_pod(pod.ref, "DeletedAtDeadline", "its budget blocked it")
+    await narrator.flush()
+    running.cancel()
+    await asyncio.wait((running,))
+    assert await stage.reasons() >= {"SpotInterruption", "DeletedAtDeadline"}
+
+
+async def _use_pods(api: KubeApi) -> None:
+    adapter = KubePods(api)
+    listed = await adapter.on_node(NODE)
+    evicted, deleted = listed.pods
+    gone = set()
+    async with adapter.watch(listed.version) as changes:
+        await adapter.evict(evicted.ref)
+        await adapter.delete(deleted.ref, dt.timedelta(seconds=1))
+        async for change in changes:
+            if change.is_gone and change.pod is not None:
+                gone.add(change.pod.ref)
+            if len(gone) == len(listed.pods):
+                break
+    assert gone == {evicted.ref, deleted.ref}
+
+
+async def _use_index(connection: kube.Connection, reader: NodeReader, stage: Stage) -> None:
+    """Run kopf just as the program does, until the index has what was listed and what joined."""
+    index = directory.NodeDirectory()
+    stop = asyncio.Event()
+    running = asyncio.create_task(
+        kopf.operator(
+            registry=handlers.registry(connection, reader=reader, directory=index),
+            settings=handlers.settings(),
+            memo=handlers.Shared(),
+            clusterwide=True,
+            standalone=True,
+            stop_flag=stop,
+        )
+    )
+    try:
+        assert await index.until(INSTANCE, lambda found: found is not None, limit=_LIMIT)
+        # The list is over, so this one comes by the watch.
+        await stage.add_late_node()
+        assert await index.until(LATE_INSTANCE, lambda found: found is not None, limit=_LIMIT)
+    finally:
+        # First: kopf waits for every task of the loop, those behind a connection too.
+        await connection.close()
+        stop.set()
+        await asyncio.wait_for(running, 10)
+
+
+def _utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

@@ -1,0 +1,125 @@
+"""`queue-processor run` as processes, each with a log of its own."""
+
+import abc
+import asyncio
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_START_SECONDS = 20.0
+_SHOWN_LINES = 40
+
+
+def election(*, lease: float, renew: float, retry: float) -> dict[str, str]:
+    """The settings of a leader election, from its times in seconds."""
+    prefix = "QUEUE_PROCESSOR_LEADER_ELECTION__"
+    return {
+        f"{prefix}LEASE_DURATION_SECONDS": str(lease),
+        f"{prefix}RENEW_DEADLINE_SECONDS": str(renew),
+        f"{prefix}RETRY_PERIOD_SECONDS": str(retry),
+    }
+
+
+_QUICK = {
+    "QUEUE_PROCESSOR_HTTP__BIND": "127.0.0.1:0",
+    "QUEUE_PROCESSOR_SQS__VISIBILITY_TIMEOUT_SECONDS": "6",
+    **election(lease=3, renew=2, retry=0.4),
+}
+
+
+class OperatorProcess:
+    """`queue-processor run` as a process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: pathlib.Path) -> None:
+        self._process = process
+        self._log = log
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged; a line that is being written is left out."""
+        *whole, _ = self._log.read_text().split("\n")
+        return [json.loads(line) for line in whole]
+
+    def logged(self, event: str) -> dict[str, Any]:
+        """The last line about an event; empty when there is none."""
+        return next((line for line in reversed(self.lines()) if line["event"] == event), {})
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    async def ended(self, limit: float = 15.0) -> int:
+        """Wait for its end; the exit code."""
+        return await asyncio.wait_for(self._process.wait(), limit)
+
+    async def kill(self) -> None:
+        """Make sure that it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+
+class Operators(abc.ABC):
+    """Operators that work for one queue and one cluster."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        """Start none yet.
+
+        Args:
+            folder: Takes their logs.
+        """
+        self.folder = folder
+        self.processes: list[OperatorProcess] = []
+
+    @abc.abstractmethod
+    def environment(self) -> Mapping[str, str]:
+        """Where their queue and their cluster are, and how they get in."""
+
+    async def start(self, **variables: str) -> OperatorProcess:
+        """Start an operator; it leads, or stands by where another leads."""
+        operator = await self.launch(**variables)
+        await self.until(lambda: bool(operator.logged("nodes_indexed")), limit=_START_SECONDS)
+        return operator
+
+    async def launch(self, **variables: str) -> OperatorProcess:
+        """Start an operator and leave it to itself.
+
+        Args:
+            variables: Settings that differ from those of all; an election in seconds, and
+                messages that come back soon.
+        """
+        log = self.folder / f"{len(self.processes)}.log"
+        with log.open("w") as file:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "queue_processor",
+                "run",
+                env={"PATH": os.environ["PATH"], **_QUICK, **self.environment(), **variables},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=file,
+            )
+        operator = OperatorProcess(process, log)
+        self.processes.append(operator)
+        return operator
+
+    async def until(self, holds: Callable[[], bool], *, limit: float = 20.0) -> float:
+        """Wait until something holds; how long that took, in seconds."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not holds():
+            assert loop.time() - began < limit, f"it does not hold after {limit} s"
+            await asyncio.sleep(0.02)
+        return loop.time() - began
+
+    async def close(self) -> None:
+        """End all of them, and print what they logged last: pytest shows it when a test fails."""
+        for number, process in enumerate(self.processes):
+            await process.kill()
+            for line in process.lines()[-_SHOWN_LINES:]:
+                sys.stdout.write(f"operator {number}: {json.dumps(line)}\n")
