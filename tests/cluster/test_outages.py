@@ -29,6 +29,8 @@ async def _begin(scene: Site) -> None:
 async def _until_in_mid_drain(scene: Site) -> None:
     """Two pods are gone, and the budget blocks the others: there is no node for replacements.
 
+    One that the scheduler binds between the two cordons is one pod more, and moved like all others.
+
     Nothing is taken away before that: an eviction whose client is gone may still take its part of
     the budget, and holds it for two minutes although the pod stays.
     """
@@ -39,8 +41,8 @@ async def _until_in_mid_drain(scene: Site) -> None:
         evictions = scene.audit.made("create", "pods/eviction")
         return {eviction.name for eviction in evictions if eviction.code == _BLOCKED}
 
-    await scene.until(lambda: len(blocked()) == REPLICAS - MAY_BE_AWAY)
-    await scene.until(lambda: len(scene.history.left_on(*NAMES)) == REPLICAS - MAY_BE_AWAY)
+    await scene.until(lambda: len(blocked()) >= REPLICAS - MAY_BE_AWAY)
+    await scene.until(lambda: {pod.name for pod in scene.history.left_on(*NAMES)} <= blocked())
     assert not scene.is_settled()
 
 
@@ -58,7 +60,8 @@ async def _assert_drained(scene: Site) -> None:
         assert await scene.world.pods_on(name) == []
     gone = scene.history.told_to_go()
     assert {pod.node for pod in gone} == NAMES
-    assert [pod.granted_seconds for pod in gone] == [11] * REPLICAS
+    assert len(gone) >= REPLICAS
+    assert {pod.granted_seconds for pod in gone} == {11}
     assert scene.history.lowest("web") >= REPLICAS - MAY_BE_AWAY
     assert scene.history.marked == NAMES
     assert scene.audit.made("delete", "pods") == []
