@@ -124,7 +124,9 @@ class Drain:
         if ending is Ending.DRAINED and self._has_volumes:
             await self._until_detached()
         report = self._report(ending)
-        metrics.DRAIN_DURATION.labels(ending=ending).observe(loop.time() - started_at)
+        took = loop.time() - started_at
+        metrics.DRAIN_DURATION.labels(kind=self._plan.kind, ending=ending).observe(took)
+        metrics.PODS_LEFT.labels(ending=ending).inc(len(report.left))
         await self._tell_ending(report)
         return report
 
@@ -213,6 +215,7 @@ class Drain:
         async def declare(node: NodeView) -> None:
             if not node.is_ready and self._pods.left:
                 await nodes.declare_out_of_service(node)
+                metrics.NODES_OUT_OF_SERVICE.inc()
                 _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
 
         try:

@@ -142,7 +142,9 @@ class Evictor:
     async def _override(self, pod: PodView) -> None:
         grace = deadlines.MINIMUM_GRACE
         try:
-            async for attempt in retrying.patiently("delete pod", gives_up=self._is_hopeless):
+            async for attempt in retrying.patiently(
+                metrics.Call.DELETE_POD, gives_up=self._is_hopeless
+            ):
                 with attempt:
                     grace = deadlines.grace_that_fits(self._countdown.left, grace=pod.grace)
                     async with self._requests.turn(

@@ -44,6 +44,9 @@ class MessageQueue(Protocol):
     async def dead_letter(self, message: ReceivedMessage, reason: str) -> bool:
         """Put a copy on the dead-letter queue; False when the queue has none."""
 
+    async def count_waiting(self) -> int:
+        """About how many messages wait to be received; those in hand are not among them."""
+
 
 class LifecycleActions(Protocol):
     """The lifecycle actions of Auto Scaling groups."""

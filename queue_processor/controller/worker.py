@@ -63,7 +63,9 @@ class NodeWork:
                 effect=self._taint_effect,
             )
             if mark.adds_to(self._node):
-                async for attempt in patiently("cordon", gives_up=lambda: self._countdown.is_over):
+                async for attempt in patiently(
+                    metrics.Call.CORDON, gives_up=lambda: self._countdown.is_over
+                ):
                     with attempt:
                         self._node = await self._write(mark)
                 self._cluster.narrator.about_node(
@@ -114,7 +116,9 @@ class NodeWork:
 
         nodes = self._cluster.nodes
         async with self._marking:
-            async for attempt in patiently("uncordon", gives_up=lambda: self._countdown.is_over):
+            async for attempt in patiently(
+                metrics.Call.UNCORDON, gives_up=lambda: self._countdown.is_over
+            ):
                 with attempt:
                     node = await fencing.read_again(nodes, self._node)
                     if not await fencing.write(nodes, node, uncordon):
@@ -180,6 +184,7 @@ class NodeWorkers:
                 taint_effect=self._taint_effect,
                 clock=self._clock,
             )
+            metrics.NODES_IN_HAND.set(len(self._in_hand))
         work.holders += 1
         try:
             return await self._act(plan, work)
@@ -190,6 +195,7 @@ class NodeWorkers:
             work.holders -= 1
             if not work.holders:
                 self._in_hand.pop(plan.instance_id, None)
+                metrics.NODES_IN_HAND.set(len(self._in_hand))
                 await work.stop()
 
     async def _act(self, plan: Plan, work: NodeWork) -> Report:
