@@ -5,7 +5,7 @@ import datetime as dt
 
 import structlog
 
-from queue_processor.controller import ports
+from queue_processor.controller import loglines, ports
 from queue_processor.controller.keepalive import Holding, Keepalive
 from queue_processor.controller.processor import Processor
 from queue_processor.controller.retrying import Backoff
@@ -135,16 +135,10 @@ class Consumer:
             self._processing.discard(processing)
             await self._keepalive.let_go(holding)
             self._has_room.set()
-        kind = metrics.NO_KIND if holding.event is None else holding.event.kind.value
+        kind = metrics.NO_KIND if holding.event is None else holding.event.kind
         metrics.MESSAGES.labels(kind=kind, outcome=outcome.kind).inc()
-        _log.info(
-            "outcome",
-            event_id=None if holding.event is None else holding.event.event_id,
-            kind=kind,
-            outcome=outcome.kind,
-            reason=outcome.reason,
-            seconds=round(asyncio.get_running_loop().time() - started_at, 3),
-        )
+        took = asyncio.get_running_loop().time() - started_at
+        _log.info("outcome", **loglines.of_outcome(holding, outcome), seconds=round(took, 3))
 
     def _outcome_of(self, processing: "asyncio.Task[Outcome]", holding: Holding) -> Outcome:
         receive_count = holding.message.receive_count

@@ -110,7 +110,10 @@ class Evictor:
             return
         self.tally.blocked[pod.ref.uid] = eviction.message
         _log.info(
-            "eviction_blocked", pod=str(pod.ref), answer=eviction.answer, said=eviction.message
+            "eviction_blocked",
+            pod=str(pod.ref),
+            answer=eviction.answer.name.lower(),
+            said=eviction.message,
         )
         if eviction.answer is EvictionAnswer.AMBIGUOUS:
             self._narrator.about_pod(pod.ref, "EvictionBlocked", eviction.message)

@@ -10,7 +10,9 @@ from queue_processor.controller import ports
 from queue_processor.controller.countdown import Pulse
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import InterruptionEvent, LifecycleAction, LifecycleHook
+from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.messages import ReceivedMessage
+from queue_processor.domain.plan import Plan, Report
 from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
@@ -33,13 +35,19 @@ class Holding:
     Attributes:
         message: As it was last received; only its receipt handle is valid.
         is_lost: The queue has taken the message back; it will be received again.
-        event: What its body says, once that is understood.
+        event_id: As its body gives it, once that is understood.
+        event: What its body asks for, if it asks for anything.
+        plans: What is going to be done, by instance, once that is decided.
+        reports: What has been done.
     """
 
     def __init__(self, message: ReceivedMessage, *, now: float, interval: float) -> None:
         self.message = message
         self.is_lost = False
+        self.event_id: str | None = None
         self.event: InterruptionEvent | None = None
+        self.plans: dict[InstanceId, Plan] = {}
+        self.reports: dict[InstanceId, Report] = {}
         self.heartbeats: asyncio.Task[None] | None = None
         self._interval = interval
         self.received_again(message, now=now)

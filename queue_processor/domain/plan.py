@@ -24,6 +24,7 @@ class Plan:
     """What we are going to do with one node, and until when.
 
     Attributes:
+        node_name: None where the node is waited for.
         is_instance_gone: Nothing runs on the node any more, whatever the API says.
     """
 
@@ -32,7 +33,7 @@ class Plan:
     occurred_at: dt.datetime
     action: Action
     instance_id: InstanceId
-    node_name: NodeName
+    node_name: NodeName | None
     deadline: Deadline
     is_instance_gone: bool = False
 
