@@ -217,6 +217,8 @@ class Drain:
                 await nodes.declare_out_of_service(node)
                 metrics.NODES_OUT_OF_SERVICE.inc()
                 _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
+                message = f"not ready, with {len(self._pods.left)} pods that run no more"
+                self._cluster.narrator.about_node(node, "OutOfService", message, is_warning=True)
 
         try:
             await fencing.write(nodes, await fencing.read_again(nodes, self._node), declare)
@@ -270,9 +272,7 @@ class Drain:
         if report.ending is Ending.NODE_GONE:
             return
         is_drained = report.ending is Ending.DRAINED
-        message = f"{len(report.left)} of {self._pods.seen} pods left"
-        if report.left:
-            message += f": {', '.join(report.left[:10])}"
+        message = report.summary(seen=self._pods.seen)
         await self._show(
             DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED,
             message,
