@@ -38,6 +38,7 @@ class Parts:
     volumes: ports.Volumes
     leases: ports.Leases
     narrator: ports.Narrator
+    announcer: ports.Announcer
     identity: str
     own_namespace: str | None
 
@@ -82,6 +83,7 @@ def assemble(
             feed=feed,
             volumes=parts.volumes,
             narrator=parts.narrator,
+            announcer=parts.announcer,
             directory=directory,
             requests=requests,
         ),

@@ -58,6 +58,7 @@ class Cluster:
     feed: PodFeed
     volumes: ports.Volumes
     narrator: ports.Narrator
+    announcer: ports.Announcer
     directory: NodeDirectory
     requests: gate.RequestGate
 

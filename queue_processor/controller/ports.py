@@ -15,6 +15,7 @@ from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
 from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.domain.nodes import Mark, NodeView
+from queue_processor.domain.notices import DrainNotice
 from queue_processor.domain.pods import Eviction, PodChange, PodList, PodRef
 
 Clock: TypeAlias = Callable[[], dt.datetime]
@@ -178,6 +179,13 @@ class Leases(Protocol):
         Raises:
             Conflict: Somebody else wrote first.
         """
+
+
+class Announcer(Protocol):
+    """Tells the world outside of the cluster about drains; never fails and never waits."""
+
+    def announce(self, notice: DrainNotice) -> None:
+        """Tell that a drain begins, or how it ended."""
 
 
 class Narrator(Protocol):

@@ -1,6 +1,7 @@
 """One worker a node: all events that name it meet here."""
 
 import asyncio
+import datetime as dt
 from typing import assert_never
 
 import structlog
@@ -14,6 +15,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import Mark, NodeView
+from queue_processor.domain.notices import DrainNotice
 from queue_processor.domain.plan import Action, Ending, Plan, Report
 from queue_processor.observability import metrics
 
@@ -95,8 +97,22 @@ class NodeWork:
                 options=self._options,
                 clock=self._clock,
             )
-            self._draining = asyncio.create_task(self._drain.run(), name=f"drain {self._node.name}")
+            self._draining = asyncio.create_task(
+                self._announced(self._drain), name=f"drain {self._node.name}"
+            )
         return await asyncio.shield(self._draining)
+
+    async def _announced(self, drain: Drain) -> Report:
+        """Run a drain, and have its beginning and its end told outside of the cluster."""
+        loop = asyncio.get_running_loop()
+        announcer, began_at = self._cluster.announcer, loop.time()
+        announcer.announce(DrainNotice(at=self._clock(), plan=self._ruling))
+        report = await drain.run()
+        took = dt.timedelta(seconds=loop.time() - began_at)
+        announcer.announce(
+            DrainNotice(at=self._clock(), plan=self._ruling, report=report, took=took)
+        )
+        return report
 
     async def unmark(self, kinds: frozenset[EventKind]) -> bool:
         """Undo the mark, and the drain in hand, if no event of another kind holds the node.

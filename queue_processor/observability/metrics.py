@@ -10,6 +10,7 @@ import importlib.metadata
 import platform
 
 from queue_processor.domain.events import EventKind
+from queue_processor.domain.notices import Moment
 from queue_processor.domain.plan import Ending, OutcomeKind
 from queue_processor.domain.pods import EvictionAnswer
 from queue_processor.observability.catalogue import Catalogue, Label
@@ -76,6 +77,14 @@ class Method(enum.StrEnum):
     PATCH = "patch"
     DELETE = "delete"
     WATCH = "watch"
+
+
+class Delivery(enum.StrEnum):
+    """What became of a notice to a webhook."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    DROPPED = "dropped"
 
 
 CATALOGUE = Catalogue("queue_processor")
@@ -247,6 +256,13 @@ KUBERNETES_REQUEST_SECONDS = CATALOGUE.histogram(
 EVENTS_DROPPED = CATALOGUE.counter(
     "kubernetes_events_dropped",
     "Kubernetes Events that could not be written, or were too many to be kept until they were.",
+)
+WEBHOOK_NOTICES = CATALOGUE.counter(
+    "webhook_notices",
+    "Notices to webhooks about the start and the end of drains, by what became of them: `failed`"
+    " was refused or not answered as often as it is tried, `dropped` found no room to wait in.",
+    Label(name="moment", values=tuple(Moment)),
+    Label(name="outcome", values=tuple(Delivery)),
 )
 BUILD = CATALOGUE.info(
     "build",

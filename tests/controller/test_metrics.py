@@ -19,6 +19,7 @@ from queue_processor.observability import metrics
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import faults, manifests
 from tests.controller import stage
+from tests.fakes.receiver import Receiver
 
 Scenario: TypeAlias = Callable[[stage.World], AsyncIterator[None]]
 
@@ -297,6 +298,23 @@ async def _events_refused(world: stage.World) -> AsyncIterator[None]:
         yield
 
 
+async def _announced(world: stage.World) -> AsyncIterator[None]:
+    """One receiver takes what it is told, and one is not there."""
+    world.add_nodes(1)
+    async with Receiver().listening() as receiver:
+        await world.start(
+            webhooks=[
+                {"url": receiver.url, "moments": ["drain_start"]},
+                {"url": "http://127.0.0.1:9/", "moments": ["drain_end"]},
+            ]
+        )
+        yield
+        world.send_spot(0)
+        await world.until_settled()
+        await asyncio.sleep(60)
+        yield
+
+
 async def _joined(world: stage.World) -> AsyncIterator[None]:
     world.add_nodes(2)
     await world.start()
@@ -372,6 +390,8 @@ ROWS = [
     _row(_leadership_lost, None, "kubernetes_requests_total", method="put", code="none"),
     _row(_drained, 1, "kubernetes_requests_total", method="watch", code="200"),
     _row(_nothing_to_move, 2, "kubernetes_request_seconds_count", method="patch"),
+    _row(_announced, 1, "webhook_notices_total", moment="drain_start", outcome="delivered"),
+    _row(_announced, 1, "webhook_notices_total", moment="drain_end", outcome="failed"),
     # One about the cordon, one about the end.
     _row(_events_refused, 2, "kubernetes_events_dropped_total"),
 ]
