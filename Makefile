@@ -10,7 +10,7 @@ UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
 BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --record
 
-.PHONY: help demo test check cluster bench format lock clean
+.PHONY: help demo test check cluster bench format docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what each target does
@@ -48,6 +48,9 @@ bench: cluster  ## Measure storms on a real control plane (BENCH_ARGS="--storm 5
 format: .venv/.test-installed  ## Format and mend what can be mended
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+docs: .venv/.test-installed  ## Write the references that are made from the code
+	.venv/bin/python docs/reference.py
 
 lock: .venv/bin/uv  ## Lock the dependencies anew
 	$(UV) lock

@@ -27,6 +27,8 @@ from queue_processor.adapters.kube.narrator import KubeNarrator
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
+from queue_processor.adapters.webhooks import delivery
+from queue_processor.adapters.webhooks.delivery import Webhooks
 from queue_processor.controller import assembly
 from queue_processor.controller.assembly import Parts
 from queue_processor.controller.directory import NodeDirectory
@@ -66,6 +68,15 @@ class _Kube:
     own_namespace: str | None
 
 
+def check(settings: Settings) -> None:
+    """See that what the settings name can be used, before anything starts.
+
+    Raises:
+        ConfigurationFault: Some of it cannot; one line for each, which starts with the setting.
+    """
+    delivery.from_settings(settings.webhooks)
+
+
 async def run(settings: Settings) -> None:
     """Run the operator until it is told to stop.
 
@@ -74,6 +85,7 @@ async def run(settings: Settings) -> None:
             server, a queue that does not exist or refuses us, a port that is taken.
     """
     vitals = Vitals()
+    webhooks = delivery.from_settings(settings.webhooks)
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(contextlib.AsyncExitStack())
         await http.enter_async_context(
@@ -89,12 +101,14 @@ async def run(settings: Settings) -> None:
         vitals.is_ready = True
         lead = assembly.assemble(
             settings,
-            _parts(settings, aws, cluster),
+            _parts(settings, aws, cluster, webhooks),
             directory=directory,
             vitals=vitals,
             clock=utc_now,
         )
-        operator = Operator(lead=lead, cluster=cluster, queue=aws.queue, http=http)
+        operator = Operator(
+            lead=lead, cluster=cluster, queue=aws.queue, webhooks=webhooks, http=http
+        )
         await _run_beside_kopf(operator, cluster, directory)
 
 
@@ -210,11 +224,13 @@ class Operator:
         lead: Callable[[], Coroutine[None, None, None]],
         cluster: _Kube,
         queue: SqsQueue,
+        webhooks: Webhooks,
         http: contextlib.AsyncExitStack,
     ) -> None:
         self._lead = lead
         self._cluster = cluster
         self._queue = queue
+        self._webhooks = webhooks
         self._http = http
         self._is_asked_to_stop = asyncio.Event()
 
@@ -231,6 +247,7 @@ class Operator:
         async with asyncio.TaskGroup() as group:
             helpers = [
                 group.create_task(self._cluster.narrator.run(), name="narrator"),
+                group.create_task(self._webhooks.run(), name="webhooks"),
                 group.create_task(
                     self._cluster.connection.keep_token_fresh(), name="token refresh"
                 ),
@@ -241,7 +258,7 @@ class Operator:
             await asyncio.wait((leading,))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FLUSH_LIMIT_SECONDS):
-                    await self._cluster.narrator.flush()
+                    await asyncio.gather(self._cluster.narrator.flush(), self._webhooks.flush())
             await self._queue.close()
             # kopf waits for every task that it did not start, open connections among them.
             await self._http.aclose()
@@ -250,7 +267,7 @@ class Operator:
         _log.info("stopped")
 
 
-def _parts(settings: Settings, aws: _Aws, cluster: _Kube) -> Parts:
+def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Parts:
     namespace, name = _lease_namespace(settings, cluster), settings.leader_election.lease_name
     return Parts(
         queue=aws.queue,
@@ -261,6 +278,7 @@ def _parts(settings: Settings, aws: _Aws, cluster: _Kube) -> Parts:
         volumes=KubeVolumes(cluster.api),
         leases=KubeLeases(cluster.api, namespace=namespace, name=name),
         narrator=cluster.narrator,
+        announcer=webhooks,
         identity=cluster.identity,
         own_namespace=cluster.own_namespace,
     )

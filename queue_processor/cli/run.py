@@ -36,7 +36,8 @@ def run(config: ConfigOption = None) -> None:
     """
     try:
         chosen = settings.load(config)
-    except settings.SettingsFault as fault:
+        bootstrap.check(chosen)
+    except errors.ConfigurationFault as fault:
         for line in str(fault).splitlines():
             typer.echo(f"settings: {line}", err=True)
         raise typer.Exit(_WRONG_SETTINGS) from fault

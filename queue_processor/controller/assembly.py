@@ -15,6 +15,7 @@ from queue_processor.controller.leadership import Leadership, LeaseTimes
 from queue_processor.controller.podfeed import PodFeed
 from queue_processor.controller.processor import Processor
 from queue_processor.controller.worker import NodeWorkers
+from queue_processor.observability import metrics
 from queue_processor.observability.health import Vitals
 from queue_processor.settings import OnDeadline, OnSoftTimeout, Settings
 
@@ -37,6 +38,7 @@ class Parts:
     volumes: ports.Volumes
     leases: ports.Leases
     narrator: ports.Narrator
+    announcer: ports.Announcer
     identity: str
     own_namespace: str | None
 
@@ -81,6 +83,7 @@ def assemble(
             feed=feed,
             volumes=parts.volumes,
             narrator=parts.narrator,
+            announcer=parts.announcer,
             directory=directory,
             requests=requests,
         ),
@@ -113,6 +116,7 @@ def assemble(
 
     async def lead() -> None:
         if leadership is None:
+            metrics.IS_LEADER.set(1)
             await work()
         else:
             await leadership.run(work)

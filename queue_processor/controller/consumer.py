@@ -5,7 +5,7 @@ import datetime as dt
 
 import structlog
 
-from queue_processor.controller import ports
+from queue_processor.controller import loglines, ports
 from queue_processor.controller.keepalive import Holding, Keepalive
 from queue_processor.controller.processor import Processor
 from queue_processor.controller.retrying import Backoff
@@ -20,6 +20,7 @@ _log = structlog.get_logger(__name__)
 _HAND_BACK_LIMIT = dt.timedelta(seconds=8)
 _LONGEST_DELAY = dt.timedelta(seconds=10)
 _SHORTEST_POLL_SECONDS = 0.2
+_MEASURING_INTERVAL_SECONDS = 30.0
 _BEAT = "consumer"
 
 
@@ -58,7 +59,9 @@ class Consumer:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keepalive.run(), name="keepalive")
                 group.create_task(self._receive_for_ever(), name="receive")
+                group.create_task(self._measure_for_ever(), name="measure queue")
         finally:
+            metrics.MESSAGES_WAITING.set(0)
             self._vitals.rest(_BEAT)
             await self._stop()
 
@@ -77,6 +80,7 @@ class Consumer:
                 received = await self._queue.receive()
             except (errors.TemporaryFault, errors.PermanentFault) as fault:
                 failures += 1
+                metrics.RECEIVES.labels(outcome=metrics.Receive.FAILED).inc()
                 _log.warning("receive_failed", failures=failures, fault=str(fault))
                 await asyncio.sleep(backoff.after(failures, fault).total_seconds())
                 continue
@@ -84,13 +88,25 @@ class Consumer:
             if not received and loop.time() - began_at < _SHORTEST_POLL_SECONDS:
                 # A queue that answers "nothing" at once is not asked again at once.
                 await asyncio.sleep(_SHORTEST_POLL_SECONDS)
+            got = metrics.Receive.MESSAGES if received else metrics.Receive.EMPTY
+            metrics.RECEIVES.labels(outcome=got).inc()
             metrics.MESSAGES_RECEIVED.inc(len(received))
             for message in received:
                 self._dispatch(message)
 
+    async def _measure_for_ever(self) -> None:
+        """Show how much waits in the queue: that nothing is received is no fault by itself."""
+        while True:
+            try:
+                metrics.MESSAGES_WAITING.set(await self._queue.count_waiting())
+            except (errors.TemporaryFault, errors.PermanentFault) as fault:
+                _log.info("queue_not_measured", fault=str(fault))
+            await asyncio.sleep(_MEASURING_INTERVAL_SECONDS)
+
     def _dispatch(self, message: ReceivedMessage) -> None:
         holding = self._keepalive.hold(message)
         if holding is None:
+            metrics.MESSAGES_RECEIVED_AGAIN.inc()
             _log.info(
                 "message_received_again",
                 message_id=message.message_id,
@@ -119,16 +135,10 @@ class Consumer:
             self._processing.discard(processing)
             await self._keepalive.let_go(holding)
             self._has_room.set()
-        kind = "none" if holding.event is None else holding.event.kind.value
+        kind = metrics.NO_KIND if holding.event is None else holding.event.kind
         metrics.MESSAGES.labels(kind=kind, outcome=outcome.kind).inc()
-        _log.info(
-            "outcome",
-            event_id=None if holding.event is None else holding.event.event_id,
-            kind=kind,
-            outcome=outcome.kind,
-            reason=outcome.reason,
-            seconds=round(asyncio.get_running_loop().time() - started_at, 3),
-        )
+        took = asyncio.get_running_loop().time() - started_at
+        _log.info("outcome", **loglines.of_outcome(holding, outcome), seconds=round(took, 3))
 
     def _outcome_of(self, processing: "asyncio.Task[Outcome]", holding: Holding) -> Outcome:
         receive_count = holding.message.receive_count

@@ -58,6 +58,7 @@ class Cluster:
     feed: PodFeed
     volumes: ports.Volumes
     narrator: ports.Narrator
+    announcer: ports.Announcer
     directory: NodeDirectory
     requests: gate.RequestGate
 
@@ -124,7 +125,9 @@ class Drain:
         if ending is Ending.DRAINED and self._has_volumes:
             await self._until_detached()
         report = self._report(ending)
-        metrics.DRAIN_DURATION.labels(ending=ending).observe(loop.time() - started_at)
+        took = loop.time() - started_at
+        metrics.DRAIN_DURATION.labels(kind=self._plan.kind, ending=ending).observe(took)
+        metrics.PODS_LEFT.labels(ending=ending).inc(len(report.left))
         await self._tell_ending(report)
         return report
 
@@ -213,7 +216,10 @@ class Drain:
         async def declare(node: NodeView) -> None:
             if not node.is_ready and self._pods.left:
                 await nodes.declare_out_of_service(node)
+                metrics.NODES_OUT_OF_SERVICE.inc()
                 _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
+                message = f"not ready, with {len(self._pods.left)} pods that run no more"
+                self._cluster.narrator.about_node(node, "OutOfService", message, is_warning=True)
 
         try:
             await fencing.write(nodes, await fencing.read_again(nodes, self._node), declare)
@@ -267,9 +273,7 @@ class Drain:
         if report.ending is Ending.NODE_GONE:
             return
         is_drained = report.ending is Ending.DRAINED
-        message = f"{len(report.left)} of {self._pods.seen} pods left"
-        if report.left:
-            message += f": {', '.join(report.left[:10])}"
+        message = report.summary(seen=self._pods.seen)
         await self._show(
             DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED,
             message,

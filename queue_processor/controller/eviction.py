@@ -110,7 +110,10 @@ class Evictor:
             return
         self.tally.blocked[pod.ref.uid] = eviction.message
         _log.info(
-            "eviction_blocked", pod=str(pod.ref), answer=eviction.answer, said=eviction.message
+            "eviction_blocked",
+            pod=str(pod.ref),
+            answer=eviction.answer.name.lower(),
+            said=eviction.message,
         )
         if eviction.answer is EvictionAnswer.AMBIGUOUS:
             self._narrator.about_pod(pod.ref, "EvictionBlocked", eviction.message)
@@ -142,7 +145,9 @@ class Evictor:
     async def _override(self, pod: PodView) -> None:
         grace = deadlines.MINIMUM_GRACE
         try:
-            async for attempt in retrying.patiently("delete pod", gives_up=self._is_hopeless):
+            async for attempt in retrying.patiently(
+                metrics.Call.DELETE_POD, gives_up=self._is_hopeless
+            ):
                 with attempt:
                     grace = deadlines.grace_that_fits(self._countdown.left, grace=pod.grace)
                     async with self._requests.turn(

@@ -10,7 +10,9 @@ from queue_processor.controller import ports
 from queue_processor.controller.countdown import Pulse
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import InterruptionEvent, LifecycleAction, LifecycleHook
+from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.messages import ReceivedMessage
+from queue_processor.domain.plan import Plan, Report
 from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
@@ -33,13 +35,19 @@ class Holding:
     Attributes:
         message: As it was last received; only its receipt handle is valid.
         is_lost: The queue has taken the message back; it will be received again.
-        event: What its body says, once that is understood.
+        event_id: As its body gives it, once that is understood.
+        event: What its body asks for, if it asks for anything.
+        plans: What is going to be done, by instance, once that is decided.
+        reports: What has been done.
     """
 
     def __init__(self, message: ReceivedMessage, *, now: float, interval: float) -> None:
         self.message = message
         self.is_lost = False
+        self.event_id: str | None = None
         self.event: InterruptionEvent | None = None
+        self.plans: dict[InstanceId, Plan] = {}
+        self.reports: dict[InstanceId, Report] = {}
         self.heartbeats: asyncio.Task[None] | None = None
         self._interval = interval
         self.received_again(message, now=now)
@@ -126,6 +134,7 @@ class Keepalive:
         message_id = holding.message.message_id
         if left < 1.0:
             holding.is_lost = True
+            _count_extension(metrics.Extension.LOST)
             _log.warning("message_held_too_long", message_id=message_id)
             return
         handle = holding.message.receipt_handle
@@ -134,12 +143,15 @@ class Keepalive:
         except errors.MessageNotOurs as lost:
             if handle == holding.message.receipt_handle:
                 holding.is_lost = True
+                _count_extension(metrics.Extension.LOST)
                 _log.warning("message_lost", message_id=message_id, fault=str(lost))
             return
         except (errors.TemporaryFault, errors.PermanentFault) as fault:
+            _count_extension(metrics.Extension.FAILED)
             _log.warning("visibility_not_extended", message_id=message_id, fault=str(fault))
             holding.due_at = min(holding.due_at, loop.time() + _RETRY_SECONDS)
         else:
+            _count_extension(metrics.Extension.EXTENDED)
             holding.due_at = min(holding.due_at, loop.time() + self._timeout / 3)
         self._changed.fire()
 
@@ -185,9 +197,20 @@ class Keepalive:
         try:
             await self._lifecycle.heartbeat(action)
         except errors.NotFound as over:
+            _count_heartbeat(metrics.Heartbeat.OVER)
             _log.info("lifecycle_action_over", instance_id=action.instance_id, said=str(over))
             return math.inf
         except (errors.TemporaryFault, errors.PermanentFault) as fault:
+            _count_heartbeat(metrics.Heartbeat.FAILED)
             _log.warning("heartbeat_failed", instance_id=action.instance_id, fault=str(fault))
             return min(interval.total_seconds() / 3, _LONGEST_HEARTBEAT_RETRY_SECONDS)
+        _count_heartbeat(metrics.Heartbeat.RECORDED)
         return interval.total_seconds()
+
+
+def _count_extension(outcome: metrics.Extension) -> None:
+    metrics.VISIBILITY_EXTENSIONS.labels(outcome=outcome).inc()
+
+
+def _count_heartbeat(outcome: metrics.Heartbeat) -> None:
+    metrics.HEARTBEATS.labels(outcome=outcome).inc()

@@ -83,6 +83,7 @@ class Leadership:
             await self._acquire()
             _log.info("leadership_acquired", identity=self._identity)
             metrics.IS_LEADER.set(1)
+            _count(metrics.LeadershipChange.ACQUIRED)
             working = asyncio.ensure_future(work())
             renewing = asyncio.create_task(self._renew_until_lost(), name="renew lease")
             try:
@@ -92,6 +93,7 @@ class Leadership:
                 is_lost = renewing.done()
                 if is_lost:
                     self._held_until = 0.0
+                    _count(metrics.LeadershipChange.LOST)
                     _log.error("leadership_lost", identity=self._identity)
                 await _end(working)
                 await _end(renewing)
@@ -193,9 +195,14 @@ class Leadership:
         try:
             async with asyncio.timeout(self._times.retry_period.total_seconds()):
                 await self._leases.write(released)
+            _count(metrics.LeadershipChange.RELEASED)
             _log.info("leadership_released", identity=self._identity)
         except (errors.Conflict, *_FAILED) as fault:
             _log.warning("lease_not_released", fault=str(fault) or "timed out")
+
+
+def _count(change: metrics.LeadershipChange) -> None:
+    metrics.LEADERSHIP_CHANGES.labels(change=change).inc()
 
 
 async def _end(task: "asyncio.Future[None]") -> None:

@@ -15,6 +15,7 @@ from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
 from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.domain.nodes import Mark, NodeView
+from queue_processor.domain.notices import DrainNotice
 from queue_processor.domain.pods import Eviction, PodChange, PodList, PodRef
 
 Clock: TypeAlias = Callable[[], dt.datetime]
@@ -43,6 +44,9 @@ class MessageQueue(Protocol):
 
     async def dead_letter(self, message: ReceivedMessage, reason: str) -> bool:
         """Put a copy on the dead-letter queue; False when the queue has none."""
+
+    async def count_waiting(self) -> int:
+        """About how many messages wait to be received; those in hand are not among them."""
 
 
 class LifecycleActions(Protocol):
@@ -175,6 +179,13 @@ class Leases(Protocol):
         Raises:
             Conflict: Somebody else wrote first.
         """
+
+
+class Announcer(Protocol):
+    """Tells the world outside of the cluster about drains; never fails and never waits."""
+
+    def announce(self, notice: DrainNotice) -> None:
+        """Tell that a drain begins, or how it ended."""
 
 
 class Narrator(Protocol):

@@ -1,19 +1,19 @@
 """The story of one message: parse → plan → execute → outcome."""
 
 import asyncio
-import dataclasses
 import datetime as dt
 
 import structlog
 
-from queue_processor.controller import ports
+from queue_processor.controller import loglines, ports
 from queue_processor.controller.directory import NodeDirectory
 from queue_processor.controller.keepalive import Holding, Keepalive
 from queue_processor.controller.worker import NodeWorkers
 from queue_processor.domain import deadlines, errors, events, parsing, policy
 from queue_processor.domain.events import InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
-from queue_processor.domain.plan import Action, Ending, Outcome, Report
+from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.plan import Action, Ending, Outcome, Plan, Report
 from queue_processor.domain.policy import Policy
 from queue_processor.observability import metrics
 
@@ -64,6 +64,7 @@ class Processor:
             )
         except errors.MalformedMessage as fault:
             return policy.dead_letter(fault)
+        holding.event_id = event.event_id
         if isinstance(event, events.Ignored):
             return policy.ignored(event.reason)
         holding.event = event
@@ -74,43 +75,44 @@ class Processor:
             return policy.ignored(f"actions.{event.kind} is ignore")
         if event.lifecycle_action is not None:
             self._keepalive.beat(holding, event.lifecycle_action, since=event.occurred_at)
-        reports = await self._handle_instances(event)
+        reports = await self._handle_instances(holding, event)
         return policy.outcome_of(
             event, reports, policy=self._policy, receive_count=message.receive_count
         )
 
-    async def _handle_instances(self, event: InterruptionEvent) -> list[Report]:
+    async def _handle_instances(self, holding: Holding, event: InterruptionEvent) -> list[Report]:
         """Handle every instance; one that fails does not stop the others."""
         results = await asyncio.gather(
-            *(self._handle(event, instance_id) for instance_id in event.instance_ids),
+            *(self._handle(holding, event, instance_id) for instance_id in event.instance_ids),
             return_exceptions=True,
         )
-        reports = [result for result in results if not isinstance(result, BaseException)]
-        for report in reports:
-            metrics.INSTANCES.labels(kind=event.kind, ending=report.ending).inc()
-            _log.info("instance_handled", **dataclasses.asdict(report))
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        return reports
+        return [result for result in results if not isinstance(result, BaseException)]
 
-    async def _handle(self, event: InterruptionEvent, instance_id: InstanceId) -> Report:
+    async def _handle(
+        self, holding: Holding, event: InterruptionEvent, instance_id: InstanceId
+    ) -> Report:
         heartbeat_timeout = deadlines.DEFAULT_HEARTBEAT_TIMEOUT
         if event.lifecycle_action is not None:
             hook = event.lifecycle_action.hook
             heartbeat_timeout = await self._keepalive.heartbeat_timeout(hook)
-        if self._policy.action_for(event) is Action.AWAIT_READY:
-            return await self._await_ready(event, instance_id, heartbeat_timeout)
-        return await self._act_on_node(event, instance_id, heartbeat_timeout)
+        is_awaited = self._policy.action_for(event) is Action.AWAIT_READY
+        act = self._await_ready if is_awaited else self._act_on_node
+        report = await act(holding, event, instance_id, heartbeat_timeout)
+        metrics.INSTANCES.labels(kind=event.kind, ending=report.ending).inc()
+        holding.reports[instance_id] = report
+        return report
 
     async def _act_on_node(
-        self, event: InterruptionEvent, instance_id: InstanceId, heartbeat_timeout: dt.timedelta
+        self,
+        holding: Holding,
+        event: InterruptionEvent,
+        instance_id: InstanceId,
+        heartbeat_timeout: dt.timedelta,
     ) -> Report:
-        node = await self._directory.until(
-            instance_id,
-            lambda found: found is not None,
-            limit=self._policy.joining_grace(event),
-        )
+        node = await self._until_joined(event, instance_id)
         if node is None:
             return Report(instance_id=instance_id, ending=Ending.UNKNOWN_INSTANCE)
         if not await self._is_managed(instance_id):
@@ -122,27 +124,44 @@ class Processor:
             now=self._clock(),
             heartbeat_timeout=heartbeat_timeout,
         )
-        _log.info("plan", **dataclasses.asdict(plan))
+        _tell_plan(holding, plan)
         return await self._workers.carry_out(plan, node)
+
+    async def _until_joined(
+        self, event: InterruptionEvent, instance_id: InstanceId
+    ) -> NodeView | None:
+        """The instance's node; one that is not in the index may be joining right now."""
+        grace = self._policy.joining_grace(event)
+        if grace and self._directory.find(instance_id) is None:
+            _log.info("node_awaited", instance_id=instance_id, seconds=grace.total_seconds())
+        return await self._directory.until(
+            instance_id, lambda found: found is not None, limit=grace
+        )
 
     async def _is_managed(self, instance_id: InstanceId) -> bool:
         return self._managed is None or await self._managed.is_managed(instance_id)
 
     async def _await_ready(
-        self, event: InterruptionEvent, instance_id: InstanceId, heartbeat_timeout: dt.timedelta
+        self,
+        holding: Holding,
+        event: InterruptionEvent,
+        instance_id: InstanceId,
+        heartbeat_timeout: dt.timedelta,
     ) -> Report:
         if not await self._is_managed(instance_id):
             return Report(instance_id=instance_id, ending=Ending.NOT_MANAGED)
-        deadline = deadlines.deadline_for(
+        plan = policy.plan_without_node(
             event,
+            instance_id,
+            policy=self._policy,
             now=self._clock(),
-            timeouts=self._policy.timeouts,
             heartbeat_timeout=heartbeat_timeout,
         )
+        _tell_plan(holding, plan)
         node = await self._directory.until(
             instance_id,
             lambda found: found is not None and found.is_ready,
-            limit=deadline.at - self._clock(),
+            limit=plan.deadline.at - self._clock(),
         )
         is_ready = node is not None and node.is_ready
         return Report(
@@ -150,3 +169,8 @@ class Processor:
             node_name=None if node is None else node.name,
             ending=Ending.READY if is_ready else Ending.NEVER_READY,
         )
+
+
+def _tell_plan(holding: Holding, plan: Plan) -> None:
+    holding.plans[plan.instance_id] = plan
+    _log.info("plan", **loglines.of_plan(plan))

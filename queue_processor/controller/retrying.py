@@ -8,6 +8,7 @@ import structlog
 import tenacity
 
 from queue_processor.domain import errors
+from queue_processor.observability import metrics
 
 FIRST_DELAY = dt.timedelta(seconds=0.2)
 LONGEST_DELAY = dt.timedelta(seconds=5)
@@ -16,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 def patiently(
-    what: str,
+    call: metrics.Call,
     *,
     gives_up: Callable[[], bool] = lambda: False,
     longest_delay: dt.timedelta = LONGEST_DELAY,
@@ -25,7 +26,7 @@ def patiently(
     """Repeat a call while it fails temporarily; the last fault is raised when it gives up.
 
     Args:
-        what: Names the call in the log.
+        call: Names the call in the log and in the metrics.
         gives_up: Asked after each failure.
         longest_delay: The cap of the backoff; a longer `Retry-After` is honoured.
         on: The errors that are worth another try.
@@ -38,7 +39,8 @@ def patiently(
 
     def tell(state: tenacity.RetryCallState) -> None:
         fault = state.outcome.exception() if state.outcome else None
-        _log.info("call_retried", call=what, attempt=state.attempt_number, fault=str(fault))
+        metrics.CALLS_RETRIED.labels(call=call).inc()
+        _log.info("call_retried", call=call, attempt=state.attempt_number, fault=str(fault))
 
     return tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(on),

@@ -13,6 +13,7 @@ from queue_processor.controller.retrying import patiently
 from queue_processor.domain import errors, policy
 from queue_processor.domain.events import LifecycleAction
 from queue_processor.domain.plan import Outcome, OutcomeKind
+from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
 
@@ -44,14 +45,17 @@ class Settler:
 
     async def settle(self, holding: Holding, outcome: Outcome) -> None:
         """Bring the message to its end, or back to the queue."""
-        message_id = holding.message.message_id
         try:
             await self._carry_out(holding, outcome)
         except errors.MessageNotOurs as lost:
-            _log.warning("message_not_settled", message_id=message_id, fault=str(lost))
+            self._tell_not_settled(holding, lost)
         except _REFUSED_OR_FAILED as fault:
-            _log.warning("message_not_settled", message_id=message_id, fault=str(fault))
+            self._tell_not_settled(holding, fault)
             await self._give_back(holding, fault)
+
+    def _tell_not_settled(self, holding: Holding, fault: Exception) -> None:
+        metrics.MESSAGES_NOT_SETTLED.inc()
+        _log.warning("message_not_settled", message_id=holding.message.message_id, fault=str(fault))
 
     async def _carry_out(self, holding: Holding, outcome: Outcome) -> None:
         match outcome.kind:
@@ -69,28 +73,30 @@ class Settler:
 
     def _insisting(
         self,
-        what: str,
+        call: metrics.Call,
         holding: Holding,
         *,
         on: tuple[type[Exception], ...] = _REFUSED_OR_FAILED,
     ) -> tenacity.AsyncRetrying:
         """Repeat a call for as long as the message is ours and the process goes on."""
         return patiently(
-            what,
+            call,
             gives_up=lambda: self._is_stopping() or holding.is_lost,
             longest_delay=_LONGEST_DELAY,
             on=on,
         )
 
     async def _complete(self, holding: Holding, action: LifecycleAction) -> None:
-        async for attempt in self._insisting("complete lifecycle action", holding):
+        async for attempt in self._insisting(metrics.Call.COMPLETE_LIFECYCLE_ACTION, holding):
             with attempt:
                 await self._lifecycle.complete(action)
+        if holding.event is not None:
+            metrics.LIFECYCLE_ACTIONS_COMPLETED.labels(kind=holding.event.kind).inc()
 
     async def _delete(self, holding: Holding) -> None:
         """Delete with the newest handle; one that came in the meantime is used as well."""
         deleted = None
-        async for attempt in self._insisting("delete message", holding):
+        async for attempt in self._insisting(metrics.Call.DELETE_MESSAGE, holding):
             with attempt:
                 while deleted != (handle := holding.message.receipt_handle):
                     await self._queue.delete(handle)
@@ -103,7 +109,7 @@ class Settler:
         policy moves it in the end.
         """
         async for attempt in self._insisting(
-            "dead-letter message", holding, on=(errors.TemporaryFault,)
+            metrics.Call.DEAD_LETTER_MESSAGE, holding, on=(errors.TemporaryFault,)
         ):
             with attempt:
                 if not await self._queue.dead_letter(holding.message, reason):

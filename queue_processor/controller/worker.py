@@ -1,6 +1,7 @@
 """One worker a node: all events that name it meet here."""
 
 import asyncio
+import datetime as dt
 from typing import assert_never
 
 import structlog
@@ -14,6 +15,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import Mark, NodeView
+from queue_processor.domain.notices import DrainNotice
 from queue_processor.domain.plan import Action, Ending, Plan, Report
 from queue_processor.observability import metrics
 
@@ -63,7 +65,9 @@ class NodeWork:
                 effect=self._taint_effect,
             )
             if mark.adds_to(self._node):
-                async for attempt in patiently("cordon", gives_up=lambda: self._countdown.is_over):
+                async for attempt in patiently(
+                    metrics.Call.CORDON, gives_up=lambda: self._countdown.is_over
+                ):
                     with attempt:
                         self._node = await self._write(mark)
                 self._cluster.narrator.about_node(
@@ -93,8 +97,22 @@ class NodeWork:
                 options=self._options,
                 clock=self._clock,
             )
-            self._draining = asyncio.create_task(self._drain.run(), name=f"drain {self._node.name}")
+            self._draining = asyncio.create_task(
+                self._announced(self._drain), name=f"drain {self._node.name}"
+            )
         return await asyncio.shield(self._draining)
+
+    async def _announced(self, drain: Drain) -> Report:
+        """Run a drain, and have its beginning and its end told outside of the cluster."""
+        loop = asyncio.get_running_loop()
+        announcer, began_at = self._cluster.announcer, loop.time()
+        announcer.announce(DrainNotice(at=self._clock(), plan=self._ruling))
+        report = await drain.run()
+        took = dt.timedelta(seconds=loop.time() - began_at)
+        announcer.announce(
+            DrainNotice(at=self._clock(), plan=self._ruling, report=report, took=took)
+        )
+        return report
 
     async def unmark(self, kinds: frozenset[EventKind]) -> bool:
         """Undo the mark, and the drain in hand, if no event of another kind holds the node.
@@ -114,7 +132,9 @@ class NodeWork:
 
         nodes = self._cluster.nodes
         async with self._marking:
-            async for attempt in patiently("uncordon", gives_up=lambda: self._countdown.is_over):
+            async for attempt in patiently(
+                metrics.Call.UNCORDON, gives_up=lambda: self._countdown.is_over
+            ):
                 with attempt:
                     node = await fencing.read_again(nodes, self._node)
                     if not await fencing.write(nodes, node, uncordon):
@@ -180,6 +200,7 @@ class NodeWorkers:
                 taint_effect=self._taint_effect,
                 clock=self._clock,
             )
+            metrics.NODES_IN_HAND.set(len(self._in_hand))
         work.holders += 1
         try:
             return await self._act(plan, work)
@@ -190,6 +211,7 @@ class NodeWorkers:
             work.holders -= 1
             if not work.holders:
                 self._in_hand.pop(plan.instance_id, None)
+                metrics.NODES_IN_HAND.set(len(self._in_hand))
                 await work.stop()
 
     async def _act(self, plan: Plan, work: NodeWork) -> Report:

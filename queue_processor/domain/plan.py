@@ -8,6 +8,8 @@ from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind, LifecycleAction
 from queue_processor.domain.identifiers import InstanceId, NodeName
 
+_NAMED_PODS = 10
+
 
 class Action(enum.StrEnum):
     """What is done about an event; the value is the one in the settings."""
@@ -24,6 +26,7 @@ class Plan:
     """What we are going to do with one node, and until when.
 
     Attributes:
+        node_name: None where the node is waited for.
         is_instance_gone: Nothing runs on the node any more, whatever the API says.
     """
 
@@ -32,7 +35,7 @@ class Plan:
     occurred_at: dt.datetime
     action: Action
     instance_id: InstanceId
-    node_name: NodeName
+    node_name: NodeName | None
     deadline: Deadline
     is_instance_gone: bool = False
 
@@ -72,6 +75,20 @@ class Report:
     overridden: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     margin: dt.timedelta | None = None
+
+    def summary(self, *, seen: int) -> str:
+        """The same for people, in a line that names the first pods.
+
+        Args:
+            seen: How many pods had to go.
+        """
+        summary = f"{len(self.left)} of {seen} pods left"
+        if self.left:
+            summary += f": {', '.join(self.left[:_NAMED_PODS])}"
+        if self.overridden:
+            named = ", ".join(self.overridden[:_NAMED_PODS])
+            summary += f"; {len(self.overridden)} deleted at the deadline: {named}"
+        return summary
 
 
 class OutcomeKind(enum.StrEnum):

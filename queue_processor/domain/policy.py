@@ -8,6 +8,7 @@ from typing import assert_never
 
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import EventKind, InterruptionEvent
+from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import Action, Ending, Outcome, OutcomeKind, Plan, Report
 
@@ -71,21 +72,36 @@ def plan_for(
     heartbeat_timeout: dt.timedelta = deadlines.DEFAULT_HEARTBEAT_TIMEOUT,
 ) -> Plan:
     """Decide what to do with one node of an event, and until when."""
-    deadline = deadlines.deadline_for(
-        event, now=now, timeouts=policy.timeouts, heartbeat_timeout=heartbeat_timeout
+    plan = plan_without_node(
+        event, node.instance_id, policy=policy, now=now, heartbeat_timeout=heartbeat_timeout
     )
+    deadline = plan.deadline
     # A process that was killed wrote its deadline down: starting over does not move it.
     marked = node.marked_deadline(event.event_id)
     if marked is not None and marked > now:
         deadline = dataclasses.replace(deadline, at=min(deadline.at, marked))
+    return dataclasses.replace(plan, node_name=node.name, deadline=deadline)
+
+
+def plan_without_node(
+    event: InterruptionEvent,
+    instance_id: InstanceId,
+    *,
+    policy: Policy,
+    now: dt.datetime,
+    heartbeat_timeout: dt.timedelta = deadlines.DEFAULT_HEARTBEAT_TIMEOUT,
+) -> Plan:
+    """Decide what to do about one instance of an event, whichever node it is or will be."""
     return Plan(
         event_id=event.event_id,
         kind=event.kind,
         occurred_at=event.occurred_at,
         action=policy.action_for(event),
-        instance_id=node.instance_id,
-        node_name=node.name,
-        deadline=deadline,
+        instance_id=instance_id,
+        node_name=None,
+        deadline=deadlines.deadline_for(
+            event, now=now, timeouts=policy.timeouts, heartbeat_timeout=heartbeat_timeout
+        ),
         is_instance_gone=deadlines.is_instance_gone(event),
     )
 

@@ -10,6 +10,9 @@ import structlog
 # Libraries that say a lot at INFO about things that we log ourselves.
 _QUIET = ("kopf", "aiohttp", "botocore", "boto3", "urllib3", "kubernetes", "asyncio")
 
+# A variable may hold a token, or a whole message.
+_WITHOUT_VARIABLES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
 
 def configure(*, as_text: bool, level: str) -> None:
     """Send everything that the program and its libraries log to stderr, in one format.
@@ -27,10 +30,14 @@ def configure(*, as_text: bool, level: str) -> None:
     ]
     rendering: list[structlog.typing.Processor]
     if as_text:
-        rendering = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        rendering = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     else:
         rendering = [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(_WITHOUT_VARIABLES),
             structlog.processors.JSONRenderer(default=plain),
         ]
     handler = logging.StreamHandler(sys.stderr)

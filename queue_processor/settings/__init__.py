@@ -22,11 +22,13 @@ from queue_processor.settings.groups import (
 )
 from queue_processor.settings.loading import CONFIG_VARIABLE, SettingsFault, load
 from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings
+from queue_processor.settings.webhooks import BuiltInTemplate, WebhookSettings
 
 __all__ = [
     "CONFIG_VARIABLE",
     "ENVIRONMENT_PREFIX",
     "ActionSettings",
+    "BuiltInTemplate",
     "DrainSettings",
     "HttpSettings",
     "KubernetesSettings",
@@ -40,5 +42,6 @@ __all__ = [
     "SettingsFault",
     "SqsSettings",
     "TaintEffect",
+    "WebhookSettings",
     "load",
 ]

@@ -25,6 +25,9 @@ _SERVICE_VARIABLE = re.compile(
     r"(SERVICE_(HOST|PORT(_\w+)?)=|PORT=(tcp|udp|sctp)://|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=).*"
 )
 
+# What was given for these is not repeated: the URL of a webhook is its password.
+_HOLDS_SECRETS = "webhooks"
+
 
 class SettingsFault(errors.ConfigurationFault):
     """Settings that do not hold; one line for each fault."""
@@ -71,6 +74,8 @@ def _faults_of_variables() -> Iterator[str]:
             yield f"{name}: no such setting"
         elif is_group and not rest and not _is_json(value):
             yield f"{name}: {value!r} is not allowed: JSON, or variables like {name}__KEY"
+        elif isinstance(field.default, tuple) and not _is_json(value):
+            yield f"{name}: not allowed: a JSON list is needed"
 
 
 def _is_json(text: str) -> bool:
@@ -98,15 +103,18 @@ def _from_file(path: pathlib.Path) -> dict[object, Any]:
 def _lines(invalid: pydantic.ValidationError) -> Iterator[str]:
     for fault in invalid.errors():
         key = ".".join(str(part) for part in fault["loc"]) or "settings"
+        given = "" if key.startswith(_HOLDS_SECRETS) else f"{fault['input']!r} is "
         match fault["type"]:
             case "missing":
                 variable = ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
                 yield f"{key}: not set; set {variable} or `{key}` in the settings file"
             case "extra_forbidden":
                 yield f"{key}: no such setting"
+            case "tuple_type" | "frozen_set_type":
+                yield f"{key}: {given}not allowed: a list is needed"
             case "literal_error":
                 allowed = re.sub(r"<[^:]*: ('[^']*')>", r"\1", fault["msg"])
-                yield f"{key}: {fault['input']!r} is not allowed: {allowed}"
+                yield f"{key}: {given}not allowed: {allowed}"
             case _:
                 allowed = fault["msg"].removeprefix("Value error, ")
-                yield f"{key}: {fault['input']!r} is not allowed: {allowed}"
+                yield f"{key}: {given}not allowed: {allowed}"

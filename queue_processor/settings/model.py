@@ -16,6 +16,7 @@ from queue_processor.settings.groups import (
     LogSettings,
     SqsSettings,
 )
+from queue_processor.settings.webhooks import WebhookSettings
 
 ENVIRONMENT_PREFIX = "QUEUE_PROCESSOR_"
 
@@ -47,6 +48,11 @@ class Settings(pydantic_settings.BaseSettings):
     drain: DrainSettings = DrainSettings()
     leader_election: LeaderElectionSettings = LeaderElectionSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
+    webhooks: tuple[WebhookSettings, ...] = Field(
+        default=(),
+        description="Who is told, by HTTP, when drains begin and end. In the environment: a JSON"
+        " list.",
+    )
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
 

@@ -155,6 +155,27 @@ def test_a_settings_file_that_is_not_there_is_named(command: Command) -> None:
     ]
 
 
+def test_webhooks_that_cannot_be_used_are_one_line_each_before_anything_starts(
+    command: Command, tmp_path: pathlib.Path
+) -> None:
+    template = tmp_path / "ours.json.j2"
+    template.write_text('{"text": "{{ node }}"}', encoding="utf-8")
+    webhooks = [
+        {"url": "https://hooks.invalid/s3cr3t", "template": str(template)},
+        {"url_file": f"{NOWHERE}/url", "template": "slack"},
+    ]
+
+    ending = command("run", **QUEUE, QUEUE_PROCESSOR_WEBHOOKS=json.dumps(webhooks))
+
+    assert ending.code == SETTINGS_FAULT
+    first, second = ending.lines
+    assert first.startswith(f"settings: webhooks.0.template: {template}: what it makes is not JSON")
+    assert second == (
+        f"settings: webhooks.1.url_file: {NOWHERE}/url: cannot be read: No such file or directory"
+    )
+    assert "s3cr3t" not in first
+
+
 def test_an_option_that_does_not_exist_is_wrong_usage(command: Command) -> None:
     ending = command("run", "--nope")
 

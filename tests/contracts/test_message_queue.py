@@ -45,6 +45,15 @@ async def test_a_receive_from_an_empty_queue_ends_with_nothing(mail: Mail) -> No
     assert list(await mail.queue.receive()) == []
 
 
+async def test_what_is_counted_waits_and_is_not_in_hand(mail: Mail) -> None:
+    mail.send("one", "two", "three")
+    assert await mail.queue.count_waiting() == 3
+
+    received = await mail.queue.receive()
+
+    assert await mail.queue.count_waiting() == 3 - len(received)
+
+
 async def test_a_receive_wakes_up_for_a_message_that_is_sent_meanwhile(mail: Mail) -> None:
     receiving = asyncio.create_task(mail.queue.receive())
     await asyncio.sleep(0.1)

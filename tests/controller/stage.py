@@ -15,6 +15,7 @@ from queue_processor.adapters.kube.narrator import KubeNarrator
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
+from queue_processor.adapters.webhooks import delivery
 from queue_processor.controller import assembly, ports
 from queue_processor.controller.directory import NodeDirectory
 from queue_processor.domain import errors, selectors
@@ -58,6 +59,7 @@ class Process:
         self.directory = NodeDirectory()
         self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.wall_clock)
         self._narrator = KubeNarrator(self._api, identity=name, clock=stage.wall_clock)
+        self.webhooks = delivery.from_settings(settings.webhooks)
         self._lead = assembly.assemble(
             settings,
             assembly.Parts(
@@ -69,6 +71,7 @@ class Process:
                 volumes=KubeVolumes(self._api),
                 leases=KubeLeases(self._api, namespace="default", name="queue-processor"),
                 narrator=self._narrator,
+                announcer=self.webhooks,
                 identity=name,
                 own_namespace="default",
             ),
@@ -85,6 +88,7 @@ class Process:
         self._tasks = [
             asyncio.create_task(self._feed(), name=f"{self.name}: nodes"),
             asyncio.create_task(self._narrator.run(), name=f"{self.name}: narrator"),
+            asyncio.create_task(self.webhooks.run(), name=f"{self.name}: webhooks"),
             asyncio.create_task(self._lead(), name=f"{self.name}: lead"),
         ]
 

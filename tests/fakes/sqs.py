@@ -59,7 +59,7 @@ class FakeQueue:
         return message_id
 
     def fail(self, call: str, *faults: Exception) -> None:
-        """Let the next calls (`hide`, `delete`, `dead_letter`, `receive`) fail."""
+        """Let the next calls fail: any method of the queue's port."""
         self.failures.setdefault(call, []).extend(faults)
 
     @property
@@ -160,6 +160,11 @@ class FakeQueue:
             self.dead_letters.append((message.body, reason))
         return self.has_dead_letter_queue
 
+    def count_waiting(self) -> int:
+        """GetQueueAttributes."""
+        self._raise_if_failing("count_waiting")
+        return self.visible
+
     def _raise_if_failing(self, call: str) -> None:
         self.calls.append((call, asyncio.get_running_loop().time()))
         faults = self.failures.get(call)
@@ -193,3 +198,7 @@ class FakeQueueClient:
     async def dead_letter(self, message: ReceivedMessage, reason: str) -> bool:
         await self._reach()
         return self._queue.dead_letter(message, reason)
+
+    async def count_waiting(self) -> int:
+        await self._reach()
+        return self._queue.count_waiting()

@@ -116,6 +116,10 @@ class SqsQueue:
         )
         return True
 
+    async def count_waiting(self) -> int:
+        """About how many messages wait to be received; those in hand are not among them."""
+        return await self._call("count messages", self._count_waiting)
+
     async def close(self) -> None:
         """Wait for the last receive, so that what it fetched is handed back."""
         if self._handing_back is not None:
@@ -143,6 +147,12 @@ class SqsQueue:
             return None
         *_, name = target.split(":", maxsplit=5)[5:]
         return f"{self._queue_url.rpartition('/')[0]}/{name}"
+
+    def _count_waiting(self) -> int:
+        attributes = self._client.get_queue_attributes(
+            QueueUrl=self._queue_url, AttributeNames=["ApproximateNumberOfMessages"]
+        )["Attributes"]
+        return int(attributes["ApproximateNumberOfMessages"])
 
     def _receive(self) -> list[ReceivedMessage]:
         with faults.translated("receive"):

@@ -3,10 +3,11 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
+import asyncio
 import contextlib
 import datetime as dt
 import http
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -14,12 +15,14 @@ import orjson
 
 from queue_processor.adapters.kube.transport import REQUEST_SECONDS, Answer, JsonObject
 from queue_processor.domain import errors
+from queue_processor.observability import metrics
 
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 _PAGE = 500
 # A watch that nobody ends is silent when its server is gone; this bounds how long.
 _WATCH_SECONDS = 30
+_STATUSES = frozenset(http.HTTPStatus)
 _TEMPORARY = frozenset(
     {
         http.HTTPStatus.UNAUTHORIZED,  # the token is renewed before the next attempt
@@ -61,36 +64,36 @@ class KubeApi:
 
     async def get(self, path: str) -> JsonObject:
         """Read an object."""
-        return _object(await self._transport.request("GET", path), f"GET {path}")
+        return _object(await self._request("GET", path), f"GET {path}")
 
     async def post(self, path: str, body: JsonObject) -> JsonObject:
         """Create an object."""
-        return _object(await self._transport.request("POST", path, body=body), f"POST {path}")
+        return _object(await self._request("POST", path, body=body), f"POST {path}")
 
     async def put(self, path: str, body: JsonObject) -> JsonObject:
         """Replace an object."""
-        return _object(await self._transport.request("PUT", path, body=body), f"PUT {path}")
+        return _object(await self._request("PUT", path, body=body), f"PUT {path}")
 
     async def patch(
         self, path: str, body: JsonObject, *, content_type: str = STRATEGIC_MERGE_PATCH
     ) -> JsonObject:
         """Change an object."""
-        answer = await self._transport.request("PATCH", path, body=body, content_type=content_type)
+        answer = await self._request("PATCH", path, body=body, content_type=content_type)
         return _object(answer, f"PATCH {path}")
 
     async def delete(self, path: str, body: JsonObject) -> JsonObject:
         """Delete an object, as the DeleteOptions in `body` say."""
-        return _object(await self._transport.request("DELETE", path, body=body), f"DELETE {path}")
+        return _object(await self._request("DELETE", path, body=body), f"DELETE {path}")
 
     async def ask(
         self, path: str, body: JsonObject, *, limit_seconds: float = REQUEST_SECONDS
     ) -> Answer:
         """Post something whose refusals mean something; raises TemporaryFault only."""
-        return await self._transport.request("POST", path, body=body, limit_seconds=limit_seconds)
+        return await self._request("POST", path, body=body, limit_seconds=limit_seconds)
 
     async def list(self, path: str, *, query: Mapping[str, str]) -> JsonObject:
         """List a collection that is known to be small."""
-        return _object(await self._transport.request("GET", path, query=query), f"LIST {path}")
+        return _object(await self._request("GET", path, query=query), f"LIST {path}")
 
     async def pages(
         self, path: str, *, query: Mapping[str, str] | None = None
@@ -106,7 +109,7 @@ class KubeApi:
             if continuation:
                 # A continued list is of the version that its token names.
                 paged.pop("resourceVersion", None)
-            page = _object(await self._transport.request("GET", path, query=paged), f"LIST {path}")
+            page = _object(await self._request("GET", path, query=paged), f"LIST {path}")
             yield page
             token = page.get("metadata", {}).get("continue")
             if not token:
@@ -124,10 +127,53 @@ class KubeApi:
         """
         query = {**query, "watch": "true", "allowWatchBookmarks": "true"}
         opening = self._transport.stream(path, query=query, server_timeout_seconds=_WATCH_SECONDS)
-        async with opening as (head, lines):
+        async with contextlib.AsyncExitStack() as stack:
+            with _counted(metrics.Method.WATCH) as count:
+                head, lines = await stack.enter_async_context(opening)
+                count(head)
             if head.status != http.HTTPStatus.OK:
                 raise fault_of(head, f"WATCH {path}")
             yield _events(lines, path)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        content_type: str = "application/json",
+        limit_seconds: float = REQUEST_SECONDS,
+    ) -> Answer:
+        with _counted(metrics.Method(method.lower())) as count:
+            answer = await self._transport.request(
+                method,
+                path,
+                query=query,
+                body=body,
+                content_type=content_type,
+                limit_seconds=limit_seconds,
+            )
+            count(answer)
+        return answer
+
+
+@contextlib.contextmanager
+def _counted(method: metrics.Method) -> Iterator[Callable[[Answer], None]]:
+    """Count a request by what is answered, or as one without an answer."""
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+
+    def count(answer: Answer) -> None:
+        metrics.KUBERNETES_REQUEST_SECONDS.labels(method=method).observe(loop.time() - began_at)
+        code = str(answer.status) if answer.status in _STATUSES else metrics.OTHER_CODE
+        metrics.KUBERNETES_REQUESTS.labels(method=method, code=code).inc()
+
+    try:
+        yield count
+    except errors.TemporaryFault:
+        metrics.KUBERNETES_REQUESTS.labels(method=method, code=metrics.NO_ANSWER).inc()
+        raise
 
 
 async def _events(lines: AsyncIterator[bytes], path: str) -> AsyncIterator[JsonObject]:

@@ -1,6 +1,5 @@
 """Kubernetes Events: written in the background, dropped rather than waited for."""
 
-import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.pods import PodRef
 from queue_processor.observability import metrics
+from queue_processor.observability.outbox import Outbox
 
 _log = structlog.get_logger(__name__)
 
@@ -32,7 +32,9 @@ class KubeNarrator:
         self._api = api
         self._identity = identity
         self._clock = clock
-        self._waiting: asyncio.Queue[JsonObject] = asyncio.Queue(_WAITING_LIMIT)
+        self._outbox: Outbox[JsonObject] = Outbox(
+            self._write, name="events", limit=_WAITING_LIMIT, senders=_WRITERS
+        )
 
     def about_node(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
         """Tell something about a node."""
@@ -53,13 +55,11 @@ class KubeNarrator:
 
     async def run(self) -> None:
         """Write what is told, for ever."""
-        async with asyncio.TaskGroup() as group:
-            for number in range(_WRITERS):
-                group.create_task(self._write_for_ever(), name=f"events {number}")
+        await self._outbox.run()
 
     async def flush(self) -> None:
         """Return when everything told so far is written or dropped."""
-        await self._waiting.join()
+        await self._outbox.flush()
 
     def _tell(
         self, namespace: str, regarding: JsonObject, reason: str, message: str, *, is_warning: bool
@@ -81,19 +81,13 @@ class KubeNarrator:
             "type": "Warning" if is_warning else "Normal",
             "regarding": regarding,
         }
-        try:
-            self._waiting.put_nowait(event)
-        except asyncio.QueueFull:
+        if not self._outbox.put(event):
             metrics.EVENTS_DROPPED.inc()
 
-    async def _write_for_ever(self) -> None:
-        while True:
-            event = await self._waiting.get()
-            namespace = event["metadata"]["namespace"]
-            try:
-                await self._api.post(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event)
-            except errors.QueueProcessorError as fault:
-                metrics.EVENTS_DROPPED.inc()
-                _log.info("event_not_written", reason=event["reason"], fault=str(fault))
-            finally:
-                self._waiting.task_done()
+    async def _write(self, event: JsonObject) -> None:
+        namespace = event["metadata"]["namespace"]
+        try:
+            await self._api.post(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event)
+        except errors.QueueProcessorError as fault:
+            metrics.EVENTS_DROPPED.inc()
+            _log.info("event_not_written", reason=event["reason"], fault=str(fault))

@@ -1,0 +1,1 @@
+"""Notices about drains to receivers outside of the cluster, over HTTP."""

@@ -1,0 +1,257 @@
+"""What is posted to webhooks, and which settings of theirs are refused before anything starts."""
+
+import datetime as dt
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import prometheus_client
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queue_processor import settings
+from queue_processor.adapters.webhooks import delivery, payloads
+from queue_processor.domain import errors
+from queue_processor.domain.deadlines import Deadline
+from queue_processor.domain.events import EventKind
+from queue_processor.domain.identifiers import InstanceId, NodeName
+from queue_processor.domain.notices import DrainNotice
+from queue_processor.domain.plan import Action, Ending, Plan, Report
+
+NOON = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+ADDRESS = "https://hooks.invalid/services/s3cr3t"
+HOSTILE = st.text(max_size=400) | st.sampled_from(
+    ['"', "\\", "<!channel>", "</script>", "{{ 7 * 7 }}", "[a](http://b)", "\n", "\x00", "\u2028"]
+)
+
+
+@st.composite
+def notices(draw: st.DrawFn) -> DrainNotice:
+    plan = Plan(
+        event_id=draw(HOSTILE),
+        kind=draw(st.sampled_from(EventKind)),
+        occurred_at=NOON,
+        action=Action.CORDON_AND_DRAIN,
+        instance_id=InstanceId("i-0123456789abcdef0"),
+        node_name=NodeName(draw(HOSTILE)),
+        deadline=Deadline(at=NOON + dt.timedelta(minutes=2), is_hard=draw(st.booleans())),
+    )
+    if draw(st.booleans()):
+        return DrainNotice(at=NOON, plan=plan)
+    report = Report(
+        instance_id=plan.instance_id,
+        ending=draw(st.sampled_from(Ending)),
+        evicted=draw(st.integers(0, 500)),
+        overridden=tuple(draw(st.lists(HOSTILE, max_size=12))),
+        left=tuple(draw(st.lists(HOSTILE, max_size=12))),
+        margin=draw(st.none() | st.just(dt.timedelta(seconds=1.25))),
+    )
+    return DrainNotice(at=NOON, plan=plan, report=report, took=dt.timedelta(seconds=90))
+
+
+def posted(
+    notice: DrainNotice, template: settings.BuiltInTemplate | pathlib.Path, *, cluster: str = ""
+) -> Any:  # noqa: ANN401 each template has its own shape
+    return json.loads(payloads.Payload(template, cluster=cluster).of(notice))
+
+
+def texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a payload, with the name of its field."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from texts(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts(inner, key)
+    elif isinstance(value, str):
+        yield key, value
+
+
+# Payloads.
+
+
+@given(notices(), HOSTILE)
+def test_plain_json_says_everything_word_for_word(notice: DrainNotice, cluster: str) -> None:
+    told = posted(notice, settings.BuiltInTemplate.JSON, cluster=cluster)
+
+    assert told == payloads.fields_of(notice, cluster=cluster)
+    assert told["event_id"] == notice.plan.event_id[:320]
+    assert (told["ending"] is None) == (notice.report is None)
+
+
+@given(notices())
+def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(notice: DrainNotice) -> None:
+    told = posted(notice, settings.BuiltInTemplate.SLACK)
+
+    assert not any("<" in text or ">" in text for _, text in texts(told))
+    assert payloads.mrkdwn(notice.plan.event_id[:320]) in "".join(text for _, text in texts(told))
+    for block in told["blocks"]:
+        # https://docs.slack.dev/reference/block-kit/blocks/section-block
+        assert 1 <= len(block["text"]["text"]) <= 3000
+        assert len(block.get("fields", [])) <= 10
+        assert all(len(field["text"]) <= 2000 for field in block.get("fields", []))
+
+
+@given(notices())
+def test_teams_is_sent_a_card_that_reads_no_markdown(notice: DrainNotice) -> None:
+    told = posted(notice, settings.BuiltInTemplate.TEAMS)
+
+    assert told["type"] == "message"
+    (attachment,) = told["attachments"]
+    assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
+    card = attachment["content"]
+    assert card["type"] == "AdaptiveCard"
+    # Only text runs are shown as they are written.
+    assert {block["type"] for block in card["body"]} == {"RichTextBlock"}
+    inlines = [inline for block in card["body"] for inline in block["inlines"]]
+    assert {inline["type"] for inline in inlines} == {"TextRun"}
+    assert any(notice.plan.event_id[:320] in inline["text"] for inline in inlines)
+
+
+def test_many_pods_are_counted_and_the_first_are_named() -> None:
+    (*_, last) = [notice for notice in payloads._samples() if notice.report is not None]
+    report = Report(
+        instance_id=last.plan.instance_id,
+        ending=Ending.GAVE_UP,
+        left=tuple(f"default/web-{number}" for number in range(500)),
+    )
+    notice = DrainNotice(at=NOON, plan=last.plan, report=report, took=dt.timedelta(minutes=30))
+
+    told = posted(notice, settings.BuiltInTemplate.JSON)
+
+    assert told["left_count"] == 500
+    assert told["left"] == [f"default/web-{number}" for number in range(10)]
+    assert told["summary"].endswith("gave up: 0 pods evicted, 500 left")
+
+
+def test_a_template_of_ones_own_says_what_it_likes(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "template.j2"
+    path.write_text('{"text": {{ (node ~ ": " ~ moment) | tojson }}}', encoding="utf-8")
+
+    for notice in payloads._samples():
+        assert posted(notice, path) == {"text": f"{notice.plan.node_name}: {notice.moment}"}
+
+
+# What is refused.
+
+
+def faults(**chosen: object) -> list[str]:
+    """What is wrong with a webhook, told before anything starts."""
+    with pytest.raises(errors.ConfigurationFault) as caught:
+        delivery.from_settings([settings.WebhookSettings.model_validate(chosen)])
+    assert "s3cr3t" not in str(caught.value)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ('{"text": "{{ node }}"}', "values need the filter `tojson`"),
+        ('{"text": {{ nod | tojson }}}', "'nod' is undefined"),
+        ('{\n"text": {% if %}}', "line 2: Expected an expression"),
+        ('{{ "{" }', "line 1: unexpected '}'"),
+        ("drained", "what it makes is not JSON"),
+        ('{% include "/etc/passwd" %}', "no loader"),
+        ('{{ "".__class__.__mro__ | string | tojson }}', "unsafe"),
+        ("{{ notice.update({}) }}", "unsafe"),
+        ("{% for i in range(1000) %}{{ notice | tojson }}{% endfor %}", "more than 28672 bytes"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "RecursionError"),
+        ('{"margin": {{ (margin_seconds + 1) | tojson }}}', "TypeError"),
+    ],
+)
+def test_a_template_that_cannot_work_is_refused_with_its_reason(
+    template: str, complaint: str, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "template.j2"
+    path.write_text(template, encoding="utf-8")
+
+    (line,) = faults(url=ADDRESS, template=str(path))
+
+    assert line.startswith(f"webhooks.0.template: {path}: ")
+    assert complaint in line
+
+
+@pytest.mark.parametrize("key", ["url_file", "template", "headers_file"])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(None, "cannot be read: No such file or directory"), (b"s3cr3t \xff", "not UTF-8")],
+)
+def test_a_file_that_cannot_be_read_is_named(
+    key: str, content: bytes | None, complaint: str, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    address = {} if key == "url_file" else {"url": ADDRESS}
+
+    (line,) = faults(**address, **{key: str(path)})
+
+    assert line.startswith(f"webhooks.0.{key}: {path}: ")
+    assert line.endswith(complaint)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "s3cr3t", "ftp://s3cr3t.invalid/", "https://", "https://a b/s3cr3t", "http://a:x/"],
+)
+def test_a_file_that_holds_no_url_is_named_without_what_it_holds(
+    content: str, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "url"
+    path.write_text(content, encoding="utf-8")
+
+    assert faults(url_file=str(path)) == [f"webhooks.0.url_file: {path}: it holds no http(s) URL"]
+
+
+@pytest.mark.parametrize("content", ["s3cr3t", "A B: s3cr3t", ": s3cr3t", "A: b\nB: s3cr3t\x00"])
+def test_headers_that_are_none_are_refused_by_their_line(
+    content: str, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "headers"
+    path.write_text(content, encoding="utf-8")
+
+    number = len(content.splitlines())
+    assert faults(url=ADDRESS, headers_file=str(path)) == [
+        f"webhooks.0.headers_file: {path}: line {number} is none of the form `Name: value`"
+    ]
+
+
+def test_every_webhook_that_cannot_be_used_is_named() -> None:
+    missing = pathlib.Path("/nonexistent/file")
+    chosen = [
+        settings.WebhookSettings(url_file=missing),
+        settings.WebhookSettings.model_validate({"url": ADDRESS}),
+        settings.WebhookSettings.model_validate({"url": ADDRESS, "template": missing}),
+    ]
+
+    with pytest.raises(errors.ConfigurationFault) as caught:
+        delivery.from_settings(chosen)
+
+    starts = [line.split(":")[0] for line in str(caught.value).splitlines()]
+    assert starts == ["webhooks.0.url_file", "webhooks.2.template"]
+
+
+# What is dropped.
+
+
+def test_notices_that_find_no_room_are_dropped_counted_and_told_once() -> None:
+    webhooks = delivery.from_settings([settings.WebhookSettings.model_validate({"url": ADDRESS})])
+    (notice, *_) = payloads._samples()
+    labels = {"moment": "drain_start", "outcome": "dropped"}
+
+    def dropped() -> float:
+        series = "queue_processor_webhook_notices_total"
+        return prometheus_client.REGISTRY.get_sample_value(series, labels) or 0.0
+
+    before = dropped()
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(1005):
+            webhooks.announce(notice)
+
+    assert dropped() == before + 5
+    assert [line["event"] for line in lines] == ["webhook_notices_dropped"]
+    assert "s3cr3t" not in str(lines)

@@ -1,0 +1,156 @@
+"""What `kubectl describe` shows of a drain: Events on nodes and pods, and conditions of nodes."""
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from queue_processor.simulator.aws import events
+from queue_processor.simulator.kube import manifests, objects, resources
+from tests.controller import stage
+
+pytestmark = pytest.mark.looptime
+
+
+def _told(world: stage.World, kind: str) -> list[tuple[str, str, str]]:
+    """Type, reason and note of the Events about nodes, or about pods, in their order."""
+    kept = sorted(
+        (event.body for event in world.cluster.store.every(resources.EVENTS)),
+        key=lambda body: body["eventTime"],
+    )
+    return [
+        (body["type"], body["reason"], body["note"])
+        for body in kept
+        if body["regarding"]["kind"] == kind
+    ]
+
+
+def _condition(world: stage.World, kind: str) -> objects.JsonObject:
+    conditions = world.node("node-0").status["conditions"]
+    return next(condition for condition in conditions if condition["type"] == kind)
+
+
+async def test_a_drain_is_told_at_its_beginning_and_at_its_end(world: stage.World) -> None:
+    world.add_nodes(3)
+    world.cluster.add_replica_set("web", replicas=3, labels={"app": "web"}, nodes=["node-0"])
+    await world.start()
+
+    origin = world.origin(event_id="e-1")
+    world.queue.send(events.spot_interruption(stage.instance(0), origin=origin))
+    await world.until_settled()
+    await asyncio.sleep(1)
+
+    assert _told(world, "Node") == [
+        (
+            "Normal",
+            "SpotInterruption",
+            "cordon-and-drain, the instance goes at 2026-05-01 12:02:00 UTC (event e-1)",
+        ),
+        ("Normal", "Drained", "0 of 3 pods left"),
+    ]
+    assert not _told(world, "Pod")
+
+
+async def test_the_conditions_follow_the_drain(world: stage.World) -> None:
+    world.add_nodes(2)
+    for name, seconds in (("quick", 1.5), ("slow", 25)):
+        world.cluster.add_pod(name, node="node-0", spec=manifests.PodSpec(exit_seconds=seconds))
+    await world.start()
+    began = world.clock()
+
+    world.send_spot(0)
+    await asyncio.sleep(1.2)
+    first = _condition(world, "DrainInProgress")
+    assert (first["status"], first["message"]) == ("True", "2 of 2 pods left")
+    assert _condition(world, "Drained")["status"] == "False"
+    await asyncio.sleep(10)
+    second = _condition(world, "DrainInProgress")
+    assert (second["status"], second["message"]) == ("True", "1 of 2 pods left")
+    assert second["lastTransitionTime"] == first["lastTransitionTime"]
+    assert first["lastTransitionTime"] == began.strftime("%Y-%m-%dT%H:%M:%SZ")
+    await world.until_settled()
+
+    assert _condition(world, "DrainInProgress")["status"] == "False"
+    done = _condition(world, "Drained")
+    assert (done["status"], done["message"]) == ("True", "0 of 2 pods left")
+    assert done["lastTransitionTime"] > first["lastTransitionTime"]
+
+
+async def test_a_pod_that_had_to_be_deleted_is_named_on_itself_and_on_its_node(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.add_blocked_pod("node-0")
+    (pod,) = world.pods_on("node-0")
+    await world.start()
+
+    world.send_spot(0)
+    await world.until_settled(limit=130)
+    await asyncio.sleep(1)
+
+    ((kind, reason, note),) = _told(world, "Pod")
+    assert (kind, reason) == ("Warning", "DeletedAtDeadline")
+    assert "taken away at 12:02:00 UTC" in note
+    assert "disruption budget" in note
+    assert _told(world, "Node")[-1] == (
+        "Normal",
+        "Drained",
+        f"0 of 1 pods left; 1 deleted at the deadline: default/{pod}",
+    )
+
+
+async def test_pods_that_are_left_are_named_on_their_node(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.add_blocked_pod("node-0")
+    (pod,) = world.pods_on("node-0")
+    await world.start(drain={"on_deadline": "leave"})
+
+    world.send_spot(0)
+    await world.until_settled(limit=130)
+    await asyncio.sleep(1)
+
+    assert _told(world, "Node")[-1] == (
+        "Warning",
+        "DrainStopped",
+        f"1 of 1 pods left: default/{pod}",
+    )
+    for condition in ("DrainInProgress", "Drained"):
+        assert _condition(world, condition)["status"] == "False"
+        assert _condition(world, condition)["message"] == f"1 of 1 pods left: default/{pod}"
+
+
+async def test_a_dead_node_is_told_to_be_out_of_service(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("stuck", node="node-0")
+    await world.start()
+    world.cluster.kill_kubelet("node-0")
+
+    world.send_state(0, "stopped")
+    await world.until_settled()
+    await asyncio.sleep(1)
+
+    assert ("Warning", "OutOfService") in [
+        (kind, reason) for kind, reason, _ in _told(world, "Node")
+    ]
+
+
+async def test_a_change_that_is_cancelled_takes_back_what_was_told(world: stage.World) -> None:
+    world.add_nodes(2)
+    await world.start()
+    change = events.ScheduledChange(world.clock(), status="open")
+    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    await world.until_settled()
+    assert _condition(world, "Drained")["status"] == "True"
+
+    change = dataclasses.replace(change, status="closed")
+    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    await world.until_settled()
+    await asyncio.sleep(1)
+
+    assert _told(world, "Node")[-1] == (
+        "Normal",
+        "Uncordoned",
+        "no event holds the node any more",
+    )
+    for condition in ("DrainInProgress", "Drained"):
+        assert _condition(world, condition)["status"] == "False"

@@ -1,0 +1,81 @@
+"""The lines about messages that do not go the short way."""
+
+import asyncio
+
+import pytest
+import structlog
+
+from queue_processor.simulator.aws import events
+from queue_processor.simulator.kube import faults, manifests
+from tests.controller import stage
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_a_message_that_is_handed_back_says_which_node_it_was_about(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=25))
+    operator = await world.start()
+
+    with structlog.testing.capture_logs() as lines:
+        message_id = world.send_spot(0)
+        await asyncio.sleep(5)
+        await operator.stop()
+
+    (outcome,) = (line for line in lines if line["event"] == "outcome")
+    assert (outcome["message_id"], outcome["outcome"]) == (message_id, "retry")
+    assert (outcome["instance_id"], outcome["node"]) == (stage.instance(0), "node-0")
+    assert [each["ending"] for each in outcome["instances"]] == [None]
+
+
+async def test_what_is_done_about_one_instance_is_told_though_another_failed(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    await world.start()
+    forbidden = faults.Answer(403, "Forbidden", "no such permission")
+    world.server.faults.add(
+        faults.Fault(forbidden, method="PATCH", path="/api/v1/nodes/node-0", times=1)
+    )
+
+    with structlog.testing.capture_logs() as lines:
+        change = events.ScheduledChange(world.clock(), status="open")
+        named = [stage.instance(0), stage.instance(1)]
+        world.queue.send(events.scheduled_change(named, change, origin=world.origin()))
+        await world.until_settled()
+
+    first, second = (line for line in lines if line["event"] == "outcome")
+    assert (first["outcome"], second["outcome"]) == ("retry", "done")
+    assert [each["ending"] for each in first["instances"]] == [None, "drained"]
+    assert first["node"] == "node-0,node-1"
+
+
+async def test_a_launch_has_a_plan_though_it_has_no_node_yet(world: stage.World) -> None:
+    await world.start()
+    step = events.LifecycleStep(group="workers", hook="drain")
+
+    with structlog.testing.capture_logs() as lines:
+        world.lifecycle.begin(stage.instance(5))
+        world.queue.send(events.autoscaling_launch(stage.instance(5), step, origin=world.origin()))
+        await asyncio.sleep(5)
+        world.add_nodes(1, first=5)
+        await world.until_settled()
+
+    (plan,) = (line for line in lines if line["event"] == "plan")
+    (outcome,) = (line for line in lines if line["event"] == "outcome")
+    assert (plan["action"], plan["instance_id"]) == ("await-ready", stage.instance(5))
+    assert plan["node"] is None
+    assert outcome["node"] == "node-5"
+
+
+async def test_an_instance_that_is_waited_for_is_told_at_once(world: stage.World) -> None:
+    await world.start()
+
+    with structlog.testing.capture_logs() as lines:
+        world.send_spot(7)
+        await asyncio.sleep(1)
+
+    (line,) = (line for line in lines if line["event"] == "node_awaited")
+    assert (line["instance_id"], line["seconds"]) == (stage.instance(7), 60)

@@ -1,0 +1,143 @@
+"""How webhooks are set, and that what is wrong with one is told without its secrets."""
+
+import json
+import os
+import pathlib
+
+import pytest
+
+from queue_processor import settings
+from queue_processor.domain.notices import Moment
+
+QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
+ADDRESS = "https://hooks.invalid/services/s3cr3t"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment in which nothing is set but the queue."""
+    for name in os.environ:
+        if name.upper().startswith(settings.ENVIRONMENT_PREFIX):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("QUEUE_PROCESSOR_QUEUE_URL", QUEUE_URL)
+    return monkeypatch
+
+
+def _faults() -> list[str]:
+    with pytest.raises(settings.SettingsFault) as caught:
+        settings.load()
+    assert "s3cr3t" not in str(caught.value)
+    return str(caught.value).splitlines()
+
+
+def test_nobody_is_told_unless_that_is_asked_for() -> None:
+    assert settings.load().webhooks == ()
+
+
+def test_webhooks_are_a_list_in_the_file(tmp_path: pathlib.Path) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text(
+        f"""
+webhooks:
+  - url: {ADDRESS}
+    template: slack
+  - url_file: /secrets/url
+    template: /templates/ours.json.j2
+    headers_file: /secrets/headers
+    moments: [drain_end]
+    timeout_seconds: 2
+    cluster: blue
+""",
+        encoding="utf-8",
+    )
+
+    first, second = settings.load(config).webhooks
+
+    assert first.url is not None
+    assert first.url.get_secret_value() == ADDRESS
+    assert first.template is settings.BuiltInTemplate.SLACK
+    assert first.moments == {Moment.DRAIN_START, Moment.DRAIN_END}
+    assert (first.timeout_seconds, first.cluster, first.headers_file) == (5, "", None)
+    assert second.url_file == pathlib.Path("/secrets/url")
+    assert second.template == pathlib.Path("/templates/ours.json.j2")
+    assert second.headers_file == pathlib.Path("/secrets/headers")
+    assert second.moments == {Moment.DRAIN_END}
+    assert (second.timeout_seconds, second.cluster) == (2, "blue")
+
+
+def test_webhooks_are_json_in_the_environment(environment: pytest.MonkeyPatch) -> None:
+    told = [{"url_file": "/secrets/url", "template": "teams"}]
+    environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps(told))
+
+    (webhook,) = settings.load().webhooks
+
+    assert webhook.template is settings.BuiltInTemplate.TEAMS
+
+
+def test_settings_that_are_printed_do_not_show_the_url(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps([{"url": ADDRESS}]))
+
+    loaded = settings.load()
+
+    assert "s3cr3t" not in f"{loaded!r} {loaded} {loaded.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("webhook", "line"),
+    [
+        ({}, "webhooks.0: not allowed: either url or url_file is needed"),
+        (
+            {"url": ADDRESS, "url_file": "/s3cr3t"},
+            "webhooks.0: not allowed: either url or url_file is needed",
+        ),
+        (
+            {"url": "s3cr3t"},
+            "webhooks.0.url: not allowed: http://HOST… or https://HOST… is needed",
+        ),
+        (
+            {"url": ADDRESS, "template": "discord"},
+            "webhooks.0.template: not allowed: slack, teams, json or an absolute path is needed",
+        ),
+        (
+            {"url": ADDRESS, "timeout_seconds": 0},
+            "webhooks.0.timeout_seconds: not allowed: Input should be greater than 0",
+        ),
+        ({"url": ADDRESS, "header": "s3cr3t"}, "webhooks.0.header: no such setting"),
+    ],
+)
+def test_a_webhook_that_cannot_be_is_refused_in_one_line(
+    webhook: dict[str, object], line: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps([webhook]))
+
+    assert _faults() == [line]
+
+
+@pytest.mark.parametrize("moments", [[], ["drain_middle"], "drain_end"])
+def test_moments_that_are_none_are_refused(
+    moments: object, environment: pytest.MonkeyPatch
+) -> None:
+    told = [{"url": ADDRESS, "moments": moments}]
+    environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps(told))
+
+    (line,) = _faults()
+
+    assert line.startswith("webhooks.0.moments")
+
+
+@pytest.mark.parametrize("text", [ADDRESS, "[", json.dumps({"url": ADDRESS})])
+def test_what_is_no_list_is_refused(text: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", text)
+
+    (line,) = _faults()
+
+    assert "webhooks" in line.lower()
+    assert "list" in line
+
+
+def test_one_variable_for_each_part_of_a_list_is_no_setting(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_WEBHOOKS__0__URL", ADDRESS)
+
+    assert "QUEUE_PROCESSOR_WEBHOOKS__0__URL: no such setting" in _faults()
