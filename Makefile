@@ -10,7 +10,7 @@ UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
 BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --record
 
-.PHONY: help demo test check cluster bench format lock clean
+.PHONY: help demo test check cluster bench format lock manifests clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what each target does
@@ -51,6 +51,9 @@ format: .venv/.test-installed  ## Format and mend what can be mended
 
 lock: .venv/bin/uv  ## Lock the dependencies anew
 	$(UV) lock
+
+manifests: .venv/.test-installed  ## Make what is made from the chart and the settings
+	.venv/bin/python -m tests.deploy.chart
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
