@@ -10,7 +10,7 @@ UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
 BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --record
 
-.PHONY: help demo test check cluster bench format docs lock clean
+.PHONY: help demo test check cluster bench format docs lock manifests clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what each target does
@@ -54,6 +54,9 @@ docs: .venv/.test-installed  ## Write the references that are made from the code
 
 lock: .venv/bin/uv  ## Lock the dependencies anew
 	$(UV) lock
+
+manifests: .venv/.test-installed  ## Make what is made from the chart and the settings
+	.venv/bin/python -m tests.deploy.chart
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

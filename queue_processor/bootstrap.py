@@ -298,6 +298,8 @@ async def _run_beside_kopf(operator: Operator, cluster: _Kube, directory: NodeDi
             ),
             settings=handlers.settings(),
             memo=handlers.Shared(),
+            # Else kopf asks for the name of the user, and the one in a container has none.
+            identity=cluster.identity,  # type: ignore[arg-type]  # kopf does not export its type
             clusterwide=True,
             standalone=True,
             stop_flag=stop_kopf,

@@ -42,6 +42,7 @@ def built(
     programs: Mapping[str, str],
     *,
     ldflags: Sequence[str] = (),
+    tags: Sequence[str] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> pathlib.Path:
     """Build what has not been built yet.
@@ -54,6 +55,7 @@ def built(
         programs: Packages by the name of their program. In one module a name stands for one
             package.
         ldflags: For the linker, besides those that leave out the debug information.
+        tags: Build tags, for all of the programs.
         tell: Gets a line at the start and at the end of each build; nothing when all is there.
 
     Returns:
@@ -65,7 +67,7 @@ def built(
     """
     go = _go()
     flags = " ".join([*_STRIPPED, *ldflags])
-    folder = _folder(go, module, flags)
+    folder = _folder(go, module, [flags, *tags])
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, tell):
         missing = [name for name in programs if not (folder / name).exists()]
@@ -76,8 +78,9 @@ def built(
             # a killed build may have left.
             part = folder / f".{name}.part"
             part.unlink(missing_ok=True)
-            build = ["build", "-trimpath", f"-ldflags={flags}", "-p", str(_PARALLEL)]
-            _run(go, [*build, "-o", str(part), programs[name]], module)
+            build = ["build", "-trimpath", f"-ldflags={flags}", f"-tags={','.join(tags)}"]
+            output = ["-p", str(_PARALLEL), "-o", str(part)]
+            _run(go, [*build, *output, programs[name]], module)
             part.replace(folder / name)
             tell(f"built {name} in {time.monotonic() - began:.0f} s")
     return folder
@@ -91,16 +94,20 @@ def already_built(
     Raises:
         GoMissing: There is no Go to ask for its version.
     """
-    folder = _folder(_go(), module, " ".join([*_STRIPPED, *ldflags]))
+    folder = _folder(_go(), module, [" ".join([*_STRIPPED, *ldflags])])
     return folder if all((folder / name).exists() for name in programs) else None
 
 
 def built_or_skip(
-    module: pathlib.Path, programs: Mapping[str, str], *, ldflags: Sequence[str] = ()
+    module: pathlib.Path,
+    programs: Mapping[str, str],
+    *,
+    ldflags: Sequence[str] = (),
+    tags: Sequence[str] = (),
 ) -> pathlib.Path:
     """Build, for a fixture: without Go the test is skipped, and fails where CI=true."""
     try:
-        return built(module, programs, ldflags=ldflags)
+        return built(module, programs, ldflags=ldflags, tags=tags)
     except GoMissing as missing:
         skip(f"{', '.join(programs)} cannot be built: {missing}")
 
@@ -124,17 +131,17 @@ def _go() -> str:
     return go
 
 
-def _folder(go: str, module: pathlib.Path, flags: str) -> pathlib.Path:
+def _folder(go: str, module: pathlib.Path, options: Sequence[str]) -> pathlib.Path:
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    name = f"{module.name}-{_digest(go, module, flags)}"
+    name = f"{module.name}-{_digest(go, module, options)}"
     return pathlib.Path(home) / "queue-processor" / name
 
 
-def _digest(go: str, module: pathlib.Path, flags: str) -> str:
+def _digest(go: str, module: pathlib.Path, options: Sequence[str]) -> str:
     """Stands for everything that decides what is built."""
     found = hashlib.sha256()
     toolchain = _run(go, ["env", "GOVERSION", "GOOS", "GOARCH"], module)
-    for part in (flags, toolchain):
+    for part in (*options, toolchain):
         found.update(f"{len(part)}:{part}".encode())
     sources = [module / "go.mod", module / "go.sum", *sorted(module.rglob("*.go"))]
     for path in sources:

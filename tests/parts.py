@@ -40,6 +40,7 @@ CHECKS = (
     Part("types", ("mypy", "queue_processor", "tests", "benchmarks")),
     Part("import contracts", ("lint-imports",)),
 )
+CHART_PROGRAMS = Part("Helm and promtool", ("python", "-m", "tests.deploy.programs"))
 CONTROL_PLANE = Part("control plane", ("python", "-m", "tests.cluster.assets"))
 TESTS = Part("tests", ("pytest",))
 
@@ -196,7 +197,7 @@ def _main(
     """Run the checks and the tests, and say at the end how long each part took."""
     if without_tests:
         raise typer.Exit(run(CHECKS, None))
-    raise typer.Exit(run((*CHECKS, CONTROL_PLANE), TESTS))
+    raise typer.Exit(run((*CHECKS, CHART_PROGRAMS, CONTROL_PLANE), TESTS))
 
 
 if __name__ == "__main__":

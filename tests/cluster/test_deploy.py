@@ -14,13 +14,10 @@ from tests.cluster.world import OPERATOR, World
 
 NAMESPACE, NAME = OPERATOR
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-ROLE = """annotations:
-    eks.amazonaws.com/role-arn: arn:aws:iam::123456789012:role/queue-processor
-"""
-# What stands at each YOURS, and what a user makes of it.
-YOURS = {
-    f"# {ROLE.replace('    eks', '  #   eks')}": ROLE,
-    "image: queue-processor:0.1.0": "image: registry.example/queue-processor:0.1.0",
+# What its users put into its places.
+FILLED_IN = {
+    "REPLACE-WITH-THE-ARN-OF-THE-ROLE": "arn:aws:iam::123456789012:role/queue-processor",
+    "REPLACE-WITH-YOUR-REGISTRY": "registry.example",
     "REPLACE-WITH-THE-URL-OF-YOUR-QUEUE": "https://sqs.eu-west-1.amazonaws.com/123456789012/queue",
     "REPLACE-WITH-THE-REGION-OF-YOUR-QUEUE": "eu-west-1",
 }
@@ -30,7 +27,7 @@ YOURS = {
 def manifest() -> str:
     """The manifest, filled in."""
     text = MANIFEST.read_text(encoding="utf-8")
-    for placeholder, value in YOURS.items():
+    for placeholder, value in FILLED_IN.items():
         assert text.count(placeholder) == 1
         text = text.replace(placeholder, value)
     assert "REPLACE-WITH" not in text
@@ -39,7 +36,8 @@ def manifest() -> str:
 
 def apply(cluster: World, text: str) -> list[str]:
     """Apply as users do; a line for each object."""
-    strictly = ("--server-side", "--validate=strict")
+    # The fixture has applied the account already, as it stands in the file.
+    strictly = ("--server-side", "--validate=strict", "--force-conflicts")
     return cluster.plane.kubectl("apply", *strictly, "-f", "-", text=text).splitlines()
 
 
@@ -112,7 +110,11 @@ async def test_a_pod_of_the_deployment_is_admitted(cluster: World, pod: JsonObje
         ({"securityContext": {"runAsNonRoot": False}}, {}, "runAsNonRoot != true"),
         ({"securityContext": {"seccompProfile": None}}, {}, "seccompProfile"),
         ({"hostNetwork": True}, {}, "host namespaces"),
-        ({"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}, {}, "restricted volume types"),
+        (
+            {"volumes": [{"name": "settings", "hostPath": {"path": "/"}}]},
+            {},
+            "restricted volume types",
+        ),
         ({}, {"securityContext": {"allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation"),
         ({}, {"securityContext": {"capabilities": None}}, "unrestricted capabilities"),
     ],

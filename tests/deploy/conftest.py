@@ -3,17 +3,16 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import pytest
-import yaml
+
+from tests.deploy import chart, programs
 
 Manifest: TypeAlias = Mapping[str, dict[str, Any]]
-
-MANIFEST = pathlib.Path(__file__).parents[2] / "deploy" / "queue-processor.yaml"
 
 
 @pytest.fixture(scope="session")
 def manifest() -> Manifest:
     """The documents by kind; there is one of each."""
-    documents = list(yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8")))
+    documents = chart.documents(chart.MANIFEST.read_text(encoding="utf-8"))
     by_kind = {document["kind"]: document for document in documents}
     assert len(by_kind) == len(documents)
     return by_kind
@@ -32,3 +31,15 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
     (only,) = pod["containers"]
     assert isinstance(only, dict)
     return only
+
+
+@pytest.fixture(scope="session")
+def tools() -> pathlib.Path:
+    """The folder with helm and promtool."""
+    return programs.built_or_skip()
+
+
+@pytest.fixture(scope="session")
+def helm(tools: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> chart.Helm:
+    """Helm."""
+    return chart.Helm(program=tools / "helm", folder=tmp_path_factory.mktemp("helm"))

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -15,40 +16,58 @@ from queue_processor import bootstrap, cli, settings
 from queue_processor.controller import consumer
 from queue_processor.domain import selectors
 from queue_processor.observability import health, server
+from tests.deploy import chart
 
 PROJECT = pathlib.Path(__file__).parents[2] / "pyproject.toml"
 
 Object: TypeAlias = dict[str, Any]
 Manifest: TypeAlias = Mapping[str, Object]
 
-KINDS = (
+KINDS = {
     "Namespace",
+    "NetworkPolicy",
     "ServiceAccount",
+    "ConfigMap",
     "ClusterRole",
     "ClusterRoleBinding",
     "Role",
     "RoleBinding",
     "Deployment",
-)
+}
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
 @pytest.fixture
-def _environment(container: Object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment that the container gets, and no other settings."""
+def settings_file(
+    manifest: Manifest,
+    pod: Object,
+    container: Object,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+) -> pathlib.Path:
+    """The file that the container finds, in the environment that it gets."""
     for name in list(os.environ):
         if name.startswith(settings.ENVIRONMENT_PREFIX):
             monkeypatch.delenv(name)
     for variable in container["env"]:
         value = variable.get("value") or variable["valueFrom"]["fieldRef"]["fieldPath"]
         monkeypatch.setenv(variable["name"], value)
+    (mount,) = container["volumeMounts"]
+    (volume,) = pod["volumes"]
+    assert mount["name"] == volume["name"]
+    assert volume["configMap"] == {"name": manifest["ConfigMap"]["metadata"]["name"]}
+    config = pathlib.PurePosixPath(os.environ[settings.CONFIG_VARIABLE])
+    found = tmp_path / config.relative_to(mount["mountPath"])
+    found.write_text(manifest["ConfigMap"]["data"][found.name], encoding="utf-8")
+    monkeypatch.setenv(settings.CONFIG_VARIABLE, str(found))
+    return found
 
 
 def test_there_is_one_object_of_each_kind(manifest: Manifest) -> None:
-    assert tuple(manifest) == KINDS
+    assert manifest.keys() == KINDS
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_an_object_has_no_field_that_the_api_does_not_know(manifest: Manifest, kind: str) -> None:
     given = manifest[kind]
     model = getattr(client, f"V1{kind}").from_dict(given)
@@ -60,7 +79,9 @@ def test_an_object_is_of_the_group_and_version_that_serve_it(manifest: Manifest)
     core, access = "v1", "rbac.authorization.k8s.io/v1"
     assert {kind: given["apiVersion"] for kind, given in manifest.items()} == {
         "Namespace": core,
+        "NetworkPolicy": "networking.k8s.io/v1",
         "ServiceAccount": core,
+        "ConfigMap": core,
         "ClusterRole": access,
         "ClusterRoleBinding": access,
         "Role": access,
@@ -69,7 +90,9 @@ def test_an_object_is_of_the_group_and_version_that_serve_it(manifest: Manifest)
     }
 
 
-@pytest.mark.parametrize("kind", ["ServiceAccount", "Role", "RoleBinding", "Deployment"])
+@pytest.mark.parametrize(
+    "kind", ["NetworkPolicy", "ServiceAccount", "ConfigMap", "Role", "RoleBinding", "Deployment"]
+)
 def test_a_namespaced_object_lies_in_the_namespace_that_comes_along(
     manifest: Manifest, kind: str
 ) -> None:
@@ -105,7 +128,9 @@ def test_every_selector_selects_the_pod(manifest: Manifest, pod: Object) -> None
     apart = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
     for selector in (
         spec["selector"],
+        manifest["NetworkPolicy"]["spec"]["podSelector"],
         *(term["podAffinityTerm"]["labelSelector"] for term in apart),
+        *(constraint["labelSelector"] for constraint in pod["topologySpreadConstraints"]),
     ):
         assert selector["matchLabels"].items() <= labels.items()
 
@@ -121,22 +146,37 @@ def test_the_container_runs_a_command_that_exists(container: Object) -> None:
 
 def test_the_image_has_the_version_of_the_project(container: Object) -> None:
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
-    assert container["image"] == f"{project['name']}:{project['version']}"
+    name, _, tag = container["image"].rpartition("/")[2].partition(":")
+    assert (name, tag) == (project["name"], project["version"])
 
 
-@pytest.mark.usefixtures("_environment")
-def test_every_variable_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_program_takes_its_settings_when_the_url_is_filled_in(
+    settings_file: pathlib.Path,
+) -> None:
     url = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
-    monkeypatch.setenv("QUEUE_PROCESSOR_QUEUE_URL", url)
+    text = settings_file.read_text(encoding="utf-8")
+    settings_file.write_text(re.sub(r"REPLACE-WITH-[A-Z-]+", url, text), encoding="utf-8")
     loaded = settings.load()
     assert loaded.queue_url == url
     assert loaded.kubernetes.pod_name == "metadata.name"
 
 
-@pytest.mark.usefixtures("_environment")
+@pytest.mark.usefixtures("settings_file")
 def test_a_queue_that_was_not_filled_in_stops_the_program_at_once() -> None:
     with pytest.raises(settings.SettingsFault, match=r"^queue_url: 'REPLACE-"):
         settings.load()
+
+
+def test_all_that_is_to_be_filled_in_is_said_to_be(manifest: Manifest, container: Object) -> None:
+    (region,) = (item["value"] for item in container["env"] if item["name"] == "AWS_REGION")
+    places = (
+        manifest["ServiceAccount"]["metadata"]["annotations"]["eks.amazonaws.com/role-arn"],
+        manifest["ConfigMap"]["data"]["settings.yaml"],
+        container["image"],
+        region,
+    )
+    assert all("REPLACE-WITH-" in place for place in places)
+    assert chart.MANIFEST.read_text(encoding="utf-8").count("REPLACE-WITH-") == len(places)
 
 
 def test_service_links_add_no_variables_of_their_own(pod: Object) -> None:
@@ -206,7 +246,8 @@ def test_the_pod_keeps_to_the_restricted_standard(pod: Object, container: Object
     assert "seccompProfile" not in own
     assert own["capabilities"] == {"drop": ["ALL"]}
     # Baseline: none of what it restricts is there at all.
-    assert pod.keys().isdisjoint({"hostNetwork", "hostPID", "hostIPC", "volumes"})
+    assert pod.keys().isdisjoint({"hostNetwork", "hostPID", "hostIPC"})
+    assert all(volume.keys() == {"name", "configMap"} for volume in pod["volumes"])
     assert pod.keys().isdisjoint({"initContainers", "ephemeralContainers"})
     unsafe = {"privileged", "procMount", "seLinuxOptions", "appArmorProfile", "windowsOptions"}
     assert own.keys().isdisjoint(unsafe)
@@ -242,6 +283,9 @@ def test_the_pod_tolerates_no_taint(pod: Object) -> None:
         ({"eks.amazonaws.com/capacityType": "SPOT"}, False),
         ({"eks.amazonaws.com/capacityType": "CAPACITY_BLOCK"}, False),
         ({"karpenter.sh/capacity-type": "spot"}, False),
+        ({"node-lifecycle": "on-demand"}, True),
+        ({"node-lifecycle": "spot"}, False),
+        ({"node.kubernetes.io/lifecycle": "spot"}, False),
     ],
 )
 def test_capacity_that_ec2_takes_back_is_the_last_choice(

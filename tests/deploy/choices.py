@@ -1,0 +1,67 @@
+"""Values of the chart: what cannot be left out, and the choices that matter."""
+
+from collections.abc import Mapping
+from typing import Any
+
+NEEDED: Mapping[str, Any] = {
+    "settings": {"queue_url": "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"},
+    "image": {"repository": "registry.example/queue-processor"},
+}
+# The choices that decide which objects there are, and what is in them.
+CHOICES: Mapping[str, Mapping[str, Any]] = {
+    "nothing chosen": NEEDED,
+    "two replicas": {**NEEDED, "replicas": 2},
+    "a role by IRSA": {
+        **NEEDED,
+        "serviceAccount": {"roleArn": "arn:aws:iam::123456789012:role/queue-processor"},
+    },
+    "everything off": {
+        "settings": {**NEEDED["settings"], "leader_election": {"enabled": False}},
+        "image": NEEDED["image"],
+        "networkPolicy": {"enabled": False},
+        "serviceAccount": {"create": False, "name": "made-elsewhere"},
+        "priorityClassName": "",
+        "nodeSelector": {"kubernetes.io/os": None},
+    },
+    "everything on": {
+        "settings": {
+            **NEEDED["settings"],
+            "drain": {"on_deadline": "leave"},
+            "http": {"bind": "[::]:9090"},
+        },
+        "image": {**NEEDED["image"], "digest": f"sha256:{'0' * 64}"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "replicas": 3,
+        "fullnameOverride": "drains",
+        "serviceAccount": {
+            "name": "drainer",
+            "roleArn": "arn:aws-cn:iam::123456789012:role/path/queue-processor",
+            "annotations": {"example.com/team": "platform"},
+        },
+        "env": {
+            "AWS_ENDPOINT_URL": "https://vpce.example",
+            "AWS_MAX_ATTEMPTS": 5,
+            "HTTPS_PROXY": {"valueFrom": {"secretKeyRef": {"name": "proxy", "key": "url"}}},
+        },
+        "resources": {"requests": {"cpu": "100m"}},
+        "podLabels": {"team": "platform"},
+        "podAnnotations": {"example.com/scrape": "true"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+        "terminationGracePeriodSeconds": 90,
+        "volumes": [{"name": "hooks", "secret": {"secretName": "hooks"}}],
+        "volumeMounts": [{"name": "hooks", "mountPath": "/etc/hooks", "readOnly": True}],
+        "networkPolicy": {
+            "metricsFrom": [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}],
+            "egressPorts": [443],
+            "instanceMetadata": True,
+            "extraEgress": [{"ports": [{"protocol": "TCP", "port": 3128}]}],
+        },
+        "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
+        "prometheusRule": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "runbookUrl": "https://example.com/runbook.md",
+        },
+        "dashboard": {"enabled": True, "annotations": {"grafana_folder": "AWS"}},
+    },
+}

@@ -1,0 +1,168 @@
+"""Alerts and dashboard name metrics that exist, and the alerts fire when they should."""
+
+import json
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from tests import gobinaries
+from tests.deploy import chart, promql
+from tests.deploy.choices import CHOICES, NEEDED
+
+# Helm may have to be built first.
+pytestmark = pytest.mark.timeout(gobinaries.BUILD_SECONDS)
+
+DASHBOARD = chart.CHART / "dashboards" / "queue-processor.json"
+ALERT_TESTS = pathlib.Path(__file__).parent / "alerts.yaml"
+# What Grafana puts into an expression before it asks.
+GRAFANA_VARIABLES = {"$__rate_interval": "2m", "$__range": "6h"}
+MONITORED = {**NEEDED, "prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}
+
+
+@pytest.fixture(scope="module")
+def rules(helm: chart.Helm) -> chart.JsonObject:
+    """What is in the PrometheusRule."""
+    objects = chart.documents(helm.template(MONITORED))
+    (rule,) = (found for found in objects if found["kind"] == "PrometheusRule")
+    spec: chart.JsonObject = rule["spec"]
+    return spec
+
+
+def in_dashboard() -> Iterator[tuple[str, str]]:
+    """The expressions of the dashboard, as Grafana sends them, and where they stand."""
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"]
+            for variable, value in GRAFANA_VARIABLES.items():
+                expression = expression.replace(variable, value)
+            yield panel["title"], expression
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            call = variable["query"]["query"]
+            yield variable["name"], call.removeprefix("label_values(").rpartition(",")[0]
+
+
+@pytest.mark.parametrize(
+    ("expression", "fault"),
+    [
+        ("vector(1)", "no metric at all"),
+        ("sum(queue_processor_messages)", "no metric queue_processor_messages"),
+        ("rate(queue_processor_messages_totals[5m])", "no metric queue_processor_messages_totals"),
+        (
+            'queue_processor_messages_total{outcome="dead-letter"}',
+            "no queue_processor_messages_tot",
+        ),
+        ('queue_processor_event_age_seconds_bucket{le="61.0"}', "no queue_processor_event_age"),
+        ("sum by (zone) (queue_processor_leader)", "queue_processor_leader has no label zone"),
+    ],
+)
+def test_a_name_that_the_catalogue_does_not_have_is_found(expression: str, fault: str) -> None:
+    (found,) = promql.faults_of(expression)
+    assert found.startswith(fault)
+
+
+@pytest.mark.parametrize(("place", "expression"), list(in_dashboard()))
+def test_the_dashboard_asks_for_what_there_is(place: str, expression: str) -> None:
+    assert promql.faults_of(expression) == [], place
+
+
+def test_the_dashboard_shows_every_metric_that_a_person_looks_at() -> None:
+    shown = DASHBOARD.read_text(encoding="utf-8")
+    missing = {
+        name
+        for name in promql.catalogue()
+        if name.endswith(("_total", "_bucket")) and name not in shown
+    }
+    assert missing == set()
+
+
+def test_the_dashboard_comes_as_the_file_that_it_is(helm: chart.Helm) -> None:
+    objects = chart.documents(helm.template(MONITORED))
+    (found,) = (item for item in objects if item["metadata"]["name"].endswith("-dashboard"))
+    (text,) = found["data"].values()
+    assert json.loads(text) == json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_panels_do_not_lie_on_each_other() -> None:
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert max(x for x, _ in cells) < 24
+        assert taken.isdisjoint(cells), panel["title"]
+        taken |= cells
+
+
+def test_the_alerts_ask_for_what_there_is(rules: chart.JsonObject) -> None:
+    faults = {
+        rule["alert"]: found
+        for group in rules["groups"]
+        for rule in group["rules"]
+        if (found := promql.faults_of(rule["expr"]))
+    }
+    assert faults == {}
+
+
+def test_alerts_link_to_the_runbook_when_there_is_one(helm: chart.Helm) -> None:
+    objects = chart.documents(helm.template(CHOICES["everything on"]))
+    (rule,) = (found for found in objects if found["kind"] == "PrometheusRule")
+    for group in rule["spec"]["groups"]:
+        for alert in group["rules"]:
+            link = f"https://example.com/runbook.md#{alert['alert'].lower()}"
+            assert alert["annotations"]["runbook_url"] == link
+
+
+def test_alerts_can_be_about_metrics_with_labels_of_your_own(helm: chart.Helm) -> None:
+    values = {**NEEDED, "prometheusRule": {"enabled": True, "selector": 'job="mine"'}}
+    text = helm.template(values)
+    assert 'queue_processor_leader{job="mine"}' in text
+    assert "service=" not in text
+
+
+@pytest.fixture
+def rules_folder(rules: chart.JsonObject, tmp_path: pathlib.Path) -> pathlib.Path:
+    """The rules, and the tests of them."""
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules), encoding="utf-8")
+    (tmp_path / ALERT_TESTS.name).write_bytes(ALERT_TESTS.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"),
+        ("test", "rules", ALERT_TESTS.name),
+    ],
+)
+def test_prometheus_agrees(
+    tools: pathlib.Path, rules_folder: pathlib.Path, command: tuple[str, ...]
+) -> None:
+    finished = subprocess.run(  # noqa: S603 - our own arguments
+        [str(tools / "promtool"), *command],
+        cwd=rules_folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_each_alert_is_seen_to_fire_and_not_to_fire(rules: chart.JsonObject) -> None:
+    cases = yaml.safe_load(ALERT_TESTS.read_text(encoding="utf-8"))["tests"]
+    seen = {
+        (case["alertname"], bool(case["exp_alerts"]))
+        for test in cases
+        for case in test["alert_rule_test"]
+    }
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    assert seen == {(alert, fires) for alert in alerts for fires in (True, False)}
