@@ -20,8 +20,8 @@ from queue_processor.settings.groups import (
     SqsSettings,
     TaintEffect,
 )
-from queue_processor.settings.loading import CONFIG_VARIABLE, SettingsFault, load
-from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings
+from queue_processor.settings.loading import CONFIG_VARIABLE, SettingsFault, load, load_for_tool
+from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings, ToolSettings
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -40,5 +40,7 @@ __all__ = [
     "SettingsFault",
     "SqsSettings",
     "TaintEffect",
+    "ToolSettings",
     "load",
+    "load_for_tool",
 ]

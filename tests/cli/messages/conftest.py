@@ -1,0 +1,112 @@
+import asyncio
+import json
+import pathlib
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, TypeVar
+
+import pytest
+import typer.testing
+from kubernetes.aio.config import kube_config
+
+from queue_processor import cli
+from queue_processor.simulator.kube import api, http, settings, world
+
+_Result = TypeVar("_Result")
+
+# Nobody is there: no AWS, no credentials, no cluster, no settings.
+NOWHERE = {
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/nonexistent/config",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials",
+    "KUBECONFIG": "/nonexistent/kubeconfig",
+}
+
+
+class Told:
+    """How a command ended and what it printed."""
+
+    def __init__(self, result: Any) -> None:  # noqa: ANN401 click's result has another name in typer
+        self.code: int = result.exit_code
+        self.out: str = result.stdout
+        self.err: str = result.stderr
+        # A fault that nobody foresaw would show as a traceback.
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+
+    def data(self) -> Any:  # noqa: ANN401 it is JSON
+        """The JSON on stdout."""
+        return json.loads(self.out)
+
+    @property
+    def line(self) -> str:
+        """The one line on stderr."""
+        (line,) = self.err.splitlines()
+        return line
+
+
+class Terminal:
+    """Runs `queue-processor messages` in this process."""
+
+    def __init__(self, environment: Mapping[str, str], *, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.environment = dict(environment)
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, *arguments: str, stdin: str | bytes | None = None, **variables: str) -> Told:
+        runner = typer.testing.CliRunner()
+        given = {**NOWHERE, **self.environment, **variables}
+        # The client reads the variable when it is imported.
+        self._monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", given["KUBECONFIG"])
+        return Told(runner.invoke(cli.app, ["messages", *arguments], input=stdin, env=given))
+
+
+class ThreadedCluster:
+    """A simulated cluster over HTTP, whose loop runs in a thread of its own."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._world = world.Cluster(settings.Settings(exit_seconds=0.1))
+        self.server = api.ApiServer(self._world)
+        self._http = http.HttpServer(self.server)
+        self.kubeconfig = folder / "kubeconfig"
+
+    def start(self) -> None:
+        self._thread.start()
+        self._wait(self._http.start())
+        self._http.write_kubeconfig(self.kubeconfig)
+
+    def stop(self) -> None:
+        self._wait(self._http.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def do(self, deed: Callable[[world.Cluster], _Result]) -> _Result:
+        """Do something to the cluster, where its loop runs."""
+
+        async def doing() -> _Result:
+            return deed(self._world)
+
+        return self._wait(doing())
+
+    def _wait(self, deed: Coroutine[None, None, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(deed, self._loop).result(timeout=10)
+
+    def environment(self) -> dict[str, str]:
+        """What a command needs to find it."""
+        return {"KUBECONFIG": str(self.kubeconfig)}
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal on a machine where nothing is set up."""
+    return Terminal({}, monkeypatch=monkeypatch)
+
+
+@pytest.fixture
+def cluster(tmp_path: pathlib.Path) -> Iterator[ThreadedCluster]:
+    made = ThreadedCluster(tmp_path)
+    made.start()
+    yield made
+    made.stop()
