@@ -5,12 +5,13 @@ import datetime as dt
 import enum
 from collections.abc import Mapping
 
-from queue_processor.domain import deadlines, errors, parsing, policy
+from queue_processor.domain import deadlines, errors, parsing, policy, recording
 from queue_processor.domain.events import BodyShape, Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import Action, Ending, Outcome, Report
 from queue_processor.domain.policy import Policy
+from queue_processor.domain.recording import StoredMessage
 
 _ENDING_OF = {
     Action.CORDON_AND_DRAIN: Ending.DRAINED,
@@ -142,20 +143,32 @@ def explain(
     return _of_event(found, now=now, decisions=decisions)
 
 
-def explain_bytes(
-    raw: bytes,
-    *,
-    sent_at: dt.datetime,
-    now: dt.datetime,
-    decisions: Policy,
-) -> Explanation:
-    """The same for a body that lies in a file, and may be no text at all."""
+def explain_message(message: StoredMessage, *, now: dt.datetime, decisions: Policy) -> Explanation:
+    """The same for a message that lies in a queue, or was recorded."""
+    return explain(
+        message.body,
+        message_id=message.message_id,
+        sent_at=message.sent_at or now,
+        now=now,
+        decisions=decisions,
+    )
+
+
+def explain_file(raw: bytes, *, now: dt.datetime, decisions: Policy) -> Explanation:
+    """The same for a file: a body, which may be no text at all, or one recorded message.
+
+    Raises:
+        WrongUsage: It is a recording of several messages.
+    """
     try:
-        body = raw.decode()
+        text = raw.decode()
     except UnicodeDecodeError as cause:
         fault = errors.MalformedMessage(f"body: not UTF-8: {cause.reason}, byte {cause.start}")
         return _malformed(fault)
-    return explain(body, message_id=None, sent_at=sent_at, now=now, decisions=decisions)
+    message = recording.read_only(text)
+    if message is not None:
+        return explain_message(message, now=now, decisions=decisions)
+    return explain(text, message_id=None, sent_at=now, now=now, decisions=decisions)
 
 
 def _malformed(fault: errors.MalformedMessage) -> Explanation:

@@ -127,7 +127,7 @@ def test_nodes_make_no_difference_to_what_is_no_interruption() -> None:
 
 @hypothesis.given(st.binary(max_size=200))
 def test_any_file_has_a_verdict(raw: bytes) -> None:
-    known = explanation.explain_bytes(raw, sent_at=NOW, now=NOW, decisions=decisions())
+    known = explanation.explain_file(raw, now=NOW, decisions=decisions())
 
     assert known.verdict in {Verdict.IGNORED, Verdict.MALFORMED}
     assert known.reason

@@ -2,7 +2,7 @@
 
 import typer
 
-from queue_processor.cli.messages import explain
+from queue_processor.cli.messages import explain, peek
 
 app = typer.Typer(
     help="Look into the queue and its dead-letter queue, and put messages back.",
@@ -10,3 +10,4 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command(name="explain")(explain.explain)
+app.command(name="peek")(peek.peek)

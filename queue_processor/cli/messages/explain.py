@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import pathlib
+import re
 import sys
 from typing import Annotated
 
@@ -15,16 +16,23 @@ from queue_processor.domain import errors, explanation
 from queue_processor.domain.events import InterruptionEvent
 from queue_processor.domain.explanation import Explanation
 from queue_processor.domain.plan import Outcome, OutcomeKind
-from queue_processor.maintenance import cluster
+from queue_processor.domain.recording import StoredMessage
+from queue_processor.maintenance import cluster, mail
 from queue_processor.settings import ToolSettings
 
 _STDIN = "-"
+_MESSAGE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 @exits.faults_told("explain")
 def explain(
     source: Annotated[
-        str, typer.Argument(metavar="FILE|-", help="The body of a message; - reads it from stdin.")
+        str,
+        typer.Argument(
+            metavar="FILE|-|MESSAGE-ID",
+            help="The body of a message, or a recorded one; - reads it from stdin. Or the id of a"
+            " message in the queue, or in its dead-letter queue.",
+        ),
     ],
     *,
     offline: Annotated[
@@ -33,23 +41,35 @@ def explain(
             "--offline", help="Ask nobody: neither AWS nor the cluster. No queue has to be set."
         ),
     ] = False,
+    queue: options.Queue = None,
     config: options.Config = None,
     output: options.Output = printing.Output.TEXT,
 ) -> None:
     """Tell what the operator would do with a message, and why. Nothing is changed.
 
-    The settings count as they count for `run`. The body is taken as if it were sent now. The
-    deadline is the moment that the event sets; null where it sets none. The exit code is 0
-    whatever the verdict.
+    The settings count as they count for `run`. A body from a file is taken as if it were sent now.
+    The deadline is the moment that the event sets; null where it sets none. The exit code is 0
+    whatever the verdict. To find a message by its id all that are visible are looked at, which
+    adds one to the receive count of each.
 
     \b
     Examples:
       queue-processor messages explain event.json
+      queue-processor messages explain 2c4b5a0e-7b0f-4c4e-9b0a-0d6c1d8f3a11
       queue-processor messages explain --offline --output json - < event.json | jq .verdict
     """  # noqa: D301 - after a real backspace the lines stay as they are
     chosen = settings.load_for_tool(config)
     now = dt.datetime.now(dt.UTC)
-    known = _read(source, chosen, now)
+    raw = _read(source)
+    if raw is not None:
+        known = explanation.explain_file(raw, now=now, decisions=chosen.policy())
+    elif offline:
+        raise errors.WrongUsage(
+            "a message id needs the queue: leave --offline out, or record the message first"
+        )
+    else:
+        message = _find(source, mail.Address(queue=queue), chosen)
+        known = explanation.explain_message(message, now=now, decisions=chosen.policy())
     if not offline:
         known = asyncio.run(cluster.locate(known, chosen))
     if output is printing.Output.TEXT:
@@ -58,12 +78,29 @@ def explain(
         printing.data(known.fields(), output)
 
 
-def _read(source: str, chosen: ToolSettings, now: dt.datetime) -> Explanation:
+def _read(source: str) -> bytes | None:
+    """The bytes of a file, or of stdin; None for the id of a message."""
     try:
-        raw = sys.stdin.buffer.read() if source == _STDIN else pathlib.Path(source).read_bytes()
+        if source == _STDIN:
+            return sys.stdin.buffer.read()
+        return pathlib.Path(source).read_bytes()
     except OSError as cause:
+        if isinstance(cause, FileNotFoundError) and _MESSAGE_ID.fullmatch(source):
+            return None
         raise errors.WrongUsage(f"{source}: cannot be read: {cause.strerror}") from cause
-    return explanation.explain_bytes(raw, sent_at=now, now=now, decisions=chosen.policy())
+
+
+def _find(message_id: str, address: mail.Address, chosen: ToolSettings) -> StoredMessage:
+    mailbox = mail.opened(address, chosen)
+    found = mail.find(mailbox, message_id)
+    if found is None:
+        raise errors.WrongUsage(
+            f"{message_id} is visible neither in {mailbox.name} nor in its dead-letter queue; what"
+            " the operator holds cannot be seen"
+        )
+    message, place = found
+    printing.note(f"found in {place.name}; the receive count of what was looked at went up by one")
+    return message
 
 
 def rows(known: Explanation, *, now: dt.datetime) -> dict[str, str | None]:

@@ -20,3 +20,16 @@ Output: TypeAlias = Annotated[
     printing.Output,
     typer.Option("--output", "-o", help="text: for people. json, yaml: for programs, on stdout."),
 ]
+Queue: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--queue",
+        "-q",
+        metavar="URL|NAME",
+        help="The queue, or any dead-letter queue.  [default: queue_url of the settings]",
+        show_default=False,
+    ),
+]
+DeadLetters: TypeAlias = Annotated[
+    bool, typer.Option("--dead-letters", help="The dead-letter queue of that queue.")
+]

@@ -1,16 +1,22 @@
 import asyncio
+import contextlib
 import json
 import pathlib
 import threading
+import urllib.request
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import typer.testing
 from kubernetes.aio.config import kube_config
 
 from queue_processor import cli
+from queue_processor.simulator.aws import records, simulator, stacks
 from queue_processor.simulator.kube import api, http, settings, world
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
 
 _Result = TypeVar("_Result")
 
@@ -110,3 +116,82 @@ def cluster(tmp_path: pathlib.Path) -> Iterator[ThreadedCluster]:
     made.start()
     yield made
     made.stop()
+
+
+class Desk:
+    """A queue with a dead-letter queue, and a terminal for which it is the one of the settings."""
+
+    def __init__(
+        self, aws: simulator.AwsSimulator, stack: stacks.Stack, terminal: Terminal
+    ) -> None:
+        self.aws = aws
+        self.url = stack.queue_url
+        self.dead_letters_url = stack.dead_letter_queue_url
+        self.run = terminal
+        terminal.environment |= {**aws.environment(), "QUEUE_PROCESSOR_QUEUE_URL": self.url}
+        self.sqs: SQSClient = aws.session.client("sqs", endpoint_url=aws.endpoint_url)
+
+    def become(self, *actions: str) -> None:
+        """Run the next commands as somebody who may do this and nothing else."""
+        statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+        policy = {"Version": "2012-10-17", "Statement": [statement]}
+        with contextlib.closing(
+            self.aws.session.client("iam", endpoint_url=self.aws.endpoint_url)
+        ) as iam:
+            iam.create_user(UserName="person")
+            iam.put_user_policy(
+                UserName="person", PolicyName="p", PolicyDocument=json.dumps(policy)
+            )
+            key = iam.create_access_key(UserName="person")["AccessKey"]
+        self.run.environment |= {
+            "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        }
+        self._check_permissions(after_requests="0")
+
+    def close(self) -> None:
+        """Let the next test begin anew."""
+        self._check_permissions(after_requests="inf")
+        self.sqs.close()
+        self.aws.reset()
+
+    def _check_permissions(self, *, after_requests: str) -> None:
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            f"{self.aws.endpoint_url}/moto-api/reset-auth",
+            data=after_requests.encode(),
+            headers={"Content-Type": "text/plain"},
+        )
+        urllib.request.urlopen(request).close()  # noqa: S310 - our own server
+
+    def send(self, *bodies: str) -> list[str]:
+        """Put messages on the queue; their ids."""
+        return [self.aws.send_raw(body, queue_url=self.url) for body in bodies]
+
+    def bury(self, *bodies: str) -> list[str]:
+        """Put messages on the dead-letter queue, as the operator does; their ids."""
+        return [self.aws.send_raw(body, queue_url=self.dead_letters_url) for body in bodies]
+
+    def contents(self) -> tuple[records.StoredMessage, ...]:
+        """What lies in the queue."""
+        return self.aws.contents(self.url)
+
+    def bodies(self) -> list[str]:
+        """The bodies in the queue."""
+        return [message.body for message in self.contents()]
+
+    def dead_bodies(self) -> list[str]:
+        """The bodies in the dead-letter queue."""
+        return [message.body for message in self.aws.contents(self.dead_letters_url)]
+
+
+@pytest.fixture(scope="module")
+def running_aws() -> Iterator[simulator.AwsSimulator]:
+    with simulator.AwsSimulator() as aws:
+        yield aws
+
+
+@pytest.fixture
+def desk(running_aws: simulator.AwsSimulator, bare: Terminal) -> Iterator[Desk]:
+    made = Desk(running_aws, running_aws.deploy(), bare)
+    yield made
+    made.close()

@@ -9,7 +9,7 @@ import yaml
 
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import api
-from tests.cli.messages.conftest import Terminal, ThreadedCluster
+from tests.cli.messages.conftest import Desk, Terminal, ThreadedCluster
 
 SAMPLES = pathlib.Path(__file__).parents[2] / "data" / "events"
 INSTANCE = "i-0123456789abcdef0"
@@ -252,6 +252,69 @@ class TestInACluster:
         assert (told.code, told.out) == (1, "")
         assert told.line.startswith("explain: Kubernetes: ")
         assert told.line.endswith("--offline does without the cluster")
+
+
+class TestInAQueue:
+    """The message is named by its id."""
+
+    def test_a_message_of_the_queue_is_explained(self, desk: Desk) -> None:
+        desk.send(spot())
+        (sent,) = desk.send("nonsense")
+
+        told = desk.run("explain", sent, "-o", "json")
+
+        assert told.code == 0
+        assert told.data()["verdict"] == "malformed"
+        assert told.line.startswith(f"found in {desk.url.rpartition('/')[2]}; the receive count")
+        assert desk.aws.queue_state(desk.url).visible == 2
+
+    def test_a_message_of_the_dead_letter_queue_is_explained(
+        self, desk: Desk, cluster: ThreadedCluster
+    ) -> None:
+        cluster.do(lambda made: made.add_node("node-1", instance_id=INSTANCE))
+        desk.send("nonsense")
+        (buried,) = desk.bury(json.dumps(events.autoscaling_termination(INSTANCE, STEP)))
+
+        told = desk.run("explain", buried, "-o", "json", **cluster.environment())
+
+        assert told.data()["nodes"] == ["node-1"]
+        assert "dead" in told.line.lower()
+        assert desk.aws.queue_state(desk.dead_letters_url).visible == 1
+
+    def test_a_tag_decides_which_instances_are_ours(
+        self, desk: Desk, cluster: ThreadedCluster
+    ) -> None:
+        (ours,) = desk.aws.launch(1, tags={"managed": ""})
+        (other,) = desk.aws.launch(1)
+        cluster.do(lambda made: made.add_node("node-1", instance_id=ours))
+        cluster.do(lambda made: made.add_node("node-2", instance_id=other))
+        change = events.ScheduledChange(dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
+        body = json.dumps(events.scheduled_change([ours, other], change))
+
+        told = desk.run(
+            "explain",
+            "-",
+            "-o",
+            "json",
+            stdin=body,
+            QUEUE_PROCESSOR_MANAGED_TAG="managed",
+            **cluster.environment(),
+        )
+
+        assert told.data()["nodes"] == ["node-1"]
+        assert told.data()["reason"] == f"{other}: it does not carry the managed_tag"
+
+    def test_a_message_that_is_nowhere_is_wrong_usage(self, desk: Desk) -> None:
+        told = desk.run("explain", "2c4b5a0e-7b0f-4c4e-9b0a-0d6c1d8f3a11")
+
+        assert told.code == 2
+        assert "is visible neither in" in told.line
+
+    def test_a_message_id_cannot_be_explained_offline(self, bare: Terminal) -> None:
+        told = bare("explain", "2c4b5a0e-7b0f-4c4e-9b0a-0d6c1d8f3a11", "--offline")
+
+        assert told.code == 2
+        assert "needs the queue" in told.line
 
 
 class TestWrongUsage:
