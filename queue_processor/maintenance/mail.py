@@ -13,7 +13,7 @@ from queue_processor.settings import ToolSettings
 _HIDDEN = dt.timedelta(seconds=10)
 _PATIENCE = dt.timedelta(seconds=1)
 # How many messages are held at a time while more are asked for: about a second's worth.
-_GLANCE = 100
+GLANCE = 100
 # A receive that does not wait asks only some of the servers, and may miss what is there.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 _FRUITLESS = 3
@@ -81,7 +81,7 @@ def glances(mailbox: Mailbox, *, limit: int | None = None) -> Iterator[Sequence[
     """
     seen: set[str] = set()
     while limit is None or len(seen) < limit:
-        wanted = _GLANCE if limit is None else min(_GLANCE, limit - len(seen))
+        wanted = GLANCE if limit is None else min(GLANCE, limit - len(seen))
         found = glance(mailbox, wanted)
         fresh = [message for message in found if message.message_id not in seen]
         seen.update(message.message_id for message in fresh)

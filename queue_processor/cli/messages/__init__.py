@@ -2,7 +2,7 @@
 
 import typer
 
-from queue_processor.cli.messages import explain, peek
+from queue_processor.cli.messages import explain, peek, record
 
 app = typer.Typer(
     help="Look into the queue and its dead-letter queue, and put messages back.",
@@ -11,3 +11,4 @@ app = typer.Typer(
 )
 app.command(name="explain")(explain.explain)
 app.command(name="peek")(peek.peek)
+app.command(name="record")(record.record)

@@ -1,10 +1,15 @@
 import asyncio
 import contextlib
 import json
+import os
 import pathlib
+import signal
+import subprocess
+import sys
 import threading
+import time
 import urllib.request
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -64,6 +69,48 @@ class Terminal:
         # The client reads the variable when it is imported.
         self._monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", given["KUBECONFIG"])
         return Told(runner.invoke(cli.app, ["messages", *arguments], input=stdin, env=given))
+
+
+class Running:
+    """A command that runs as a process of its own, without a terminal."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - the program under test
+            [sys.executable, "-m", "queue_processor", "messages", *arguments],
+            env={"PATH": os.environ["PATH"], **NOWHERE, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def until(self, holds: Callable[[], bool], *, limit: float = 20.0) -> None:
+        """Wait until something holds, as long as the command runs."""
+        ends_at = time.monotonic() + limit
+        while not holds():
+            assert self._process.poll() is None, self._process.communicate()
+            assert time.monotonic() < ends_at, f"it does not hold after {limit} s"
+            time.sleep(0.02)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self._process.kill()
+
+    def ended(self, *, limit: float = 15.0) -> tuple[int, str, str]:
+        """Wait for its end: exit code, stdout and stderr."""
+        out, err = self._process.communicate(timeout=limit)
+        assert "Traceback" not in err
+        return self._process.returncode, out, err
+
+    def close(self) -> None:
+        """Make sure that it is gone."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
 
 
 class ThreadedCluster:
@@ -129,6 +176,7 @@ class Desk:
         self.dead_letters_url = stack.dead_letter_queue_url
         self.run = terminal
         terminal.environment |= {**aws.environment(), "QUEUE_PROCESSOR_QUEUE_URL": self.url}
+        self._processes: list[Running] = []
         self.sqs: SQSClient = aws.session.client("sqs", endpoint_url=aws.endpoint_url)
 
     def become(self, *actions: str) -> None:
@@ -149,8 +197,16 @@ class Desk:
         }
         self._check_permissions(after_requests="0")
 
+    def start(self, *arguments: str, **variables: str) -> Running:
+        """Start a command as a process."""
+        process = Running(arguments, {**self.run.environment, **variables})
+        self._processes.append(process)
+        return process
+
     def close(self) -> None:
         """Let the next test begin anew."""
+        for process in self._processes:
+            process.close()
         self._check_permissions(after_requests="inf")
         self.sqs.close()
         self.aws.reset()
