@@ -9,14 +9,17 @@ from queue_processor.adapters.aws.ec2 import TaggedInstances
 from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.domain import errors, explanation, selectors
 from queue_processor.domain.explanation import Explanation, Obstacle, Sighting
 from queue_processor.domain.identifiers import InstanceId
+from queue_processor.domain.leases import Lease
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.selectors import LabelSelector
 from queue_processor.settings import ToolSettings
 
+OFFLINE = "; --offline does without the cluster"
 _EVERY_NODE = LabelSelector()
 
 
@@ -32,15 +35,22 @@ class Cluster:
         found = KubeNodes(self._api, reader=reader, clock=lambda: dt.datetime.now(dt.UTC))
         return {node.instance_id: node async for node in found.all()}
 
+    async def lease(self, namespace: str, name: str) -> Lease | None:
+        """A Lease; None where there is none."""
+        return await KubeLeases(self._api, namespace=namespace, name=name).read()
+
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Cluster]:
+async def opened(*, cure: str = "") -> AsyncIterator[Cluster]:
     """Reach the cluster that the environment names.
+
+    Args:
+        cure: What can be done without a cluster, to be told when there is none.
 
     Raises:
         ConfigurationFault: There is none, it cannot be reached, or it refuses us.
     """
-    with _told_with_cure():
+    with _told_with(cure):
         connection = await kube.connect()
         try:
             yield Cluster(KubeApi(connection.transport))
@@ -49,8 +59,7 @@ async def opened() -> AsyncIterator[Cluster]:
 
 
 @contextlib.contextmanager
-def _told_with_cure() -> Iterator[None]:
-    cure = "; --offline does without the cluster"
+def _told_with(cure: str) -> Iterator[None]:
     try:
         yield
     except errors.ConfigurationFault as fault:
@@ -63,8 +72,20 @@ def _told_with_cure() -> Iterator[None]:
     ) as fault:
         raise errors.ConfigurationFault(
             f"Kubernetes: {fault}; check that KUBECONFIG names a cluster that can be reached, and"
-            f" that the account may list nodes and pods{cure}"
+            f" what the account may do there{cure}"
         ) from fault
+
+
+async def lease(settings: ToolSettings) -> Lease | None:
+    """The Lease that decides which operator works; None where there is none.
+
+    Raises:
+        ConfigurationFault: The cluster does not answer.
+    """
+    chosen = settings.leader_election
+    namespace = chosen.namespace or kube.own_namespace() or "default"
+    async with opened() as cluster:
+        return await cluster.lease(namespace, chosen.lease_name)
 
 
 async def locate(known: Explanation, settings: ToolSettings) -> Explanation:
@@ -76,7 +97,7 @@ async def locate(known: Explanation, settings: ToolSettings) -> Explanation:
     if known.event is None or known.verdict is not explanation.Verdict.INTERRUPTION:
         return known
     instance_ids = known.event.instance_ids
-    async with opened() as cluster:
+    async with opened(cure=OFFLINE) as cluster:
         ours = await cluster.nodes(selectors.parse(settings.node_selector))
         is_all = all(instance_id in ours for instance_id in instance_ids)
         every = ours if is_all else await cluster.nodes(_EVERY_NODE)

@@ -2,7 +2,7 @@
 
 import typer
 
-from queue_processor.cli.messages import explain, peek, record
+from queue_processor.cli.messages import explain, peek, record, replay
 
 app = typer.Typer(
     help="Look into the queue and its dead-letter queue, and put messages back.",
@@ -12,3 +12,4 @@ app = typer.Typer(
 app.command(name="explain")(explain.explain)
 app.command(name="peek")(peek.peek)
 app.command(name="record")(record.record)
+app.command(name="replay")(replay.replay)

@@ -33,3 +33,4 @@ Queue: TypeAlias = Annotated[
 DeadLetters: TypeAlias = Annotated[
     bool, typer.Option("--dead-letters", help="The dead-letter queue of that queue.")
 ]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, go on.")]

@@ -3,9 +3,12 @@ import contextlib
 import json
 import os
 import pathlib
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 import urllib.request
@@ -113,6 +116,63 @@ class Running:
             self._process.communicate()
 
 
+class Screen:
+    """A command on a terminal of its own, where a person types."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.text = ""
+        self._ours, theirs = pty.openpty()
+        termios.tcsetwinsize(self._ours, (50, 200))
+        self._process = subprocess.Popen(  # noqa: S603 - the program under test
+            [sys.executable, "-m", "queue_processor", "messages", *arguments],
+            env={"PATH": os.environ["PATH"], "TERM": "xterm", **NOWHERE, **environment},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def until(self, text: str, *, limit: float = 20.0) -> None:
+        """Read until a text is on the screen."""
+        ends_at = time.monotonic() + limit
+        while text not in self.text:
+            assert self._read(ends_at - time.monotonic()), f"no {text!r} in {self.text!r}"
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._ours, keys.encode())
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    @property
+    def code(self) -> int:
+        """The exit code, when the command has ended."""
+        ends_at = time.monotonic() + 20
+        while self._read(ends_at - time.monotonic()):
+            pass
+        return self._process.wait(timeout=5)
+
+    def _read(self, limit: float) -> bool:
+        readable, _, _ = select.select([self._ours], [], [], max(limit, 0))
+        try:
+            more = os.read(self._ours, 65_536) if readable else b""
+        except OSError:
+            # That is how the end of a terminal looks on Linux.
+            more = b""
+        self.text += more.decode(errors="replace")
+        return bool(more)
+
+    def close(self) -> None:
+        """Make sure that it is gone."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._ours)
+
+
 class ThreadedCluster:
     """A simulated cluster over HTTP, whose loop runs in a thread of its own."""
 
@@ -176,7 +236,7 @@ class Desk:
         self.dead_letters_url = stack.dead_letter_queue_url
         self.run = terminal
         terminal.environment |= {**aws.environment(), "QUEUE_PROCESSOR_QUEUE_URL": self.url}
-        self._processes: list[Running] = []
+        self._processes: list[Running | Screen] = []
         self.sqs: SQSClient = aws.session.client("sqs", endpoint_url=aws.endpoint_url)
 
     def become(self, *actions: str) -> None:
@@ -202,6 +262,12 @@ class Desk:
         process = Running(arguments, {**self.run.environment, **variables})
         self._processes.append(process)
         return process
+
+    def sit_down(self, *arguments: str, **variables: str) -> Screen:
+        """Start a command on a terminal."""
+        screen = Screen(arguments, {**self.run.environment, **variables})
+        self._processes.append(screen)
+        return screen
 
     def close(self) -> None:
         """Let the next test begin anew."""
