@@ -35,7 +35,7 @@ from queue_processor.controller.directory import NodeDirectory
 from queue_processor.domain import errors, selectors
 from queue_processor.observability import metrics, server
 from queue_processor.observability.health import Vitals
-from queue_processor.settings import OnDeadline, Settings
+from queue_processor.settings import OnDeadline, Settings, SettingsFault
 
 _log = structlog.get_logger(__name__)
 
@@ -72,9 +72,12 @@ def check(settings: Settings) -> None:
     """See that what the settings name can be used, before anything starts.
 
     Raises:
-        ConfigurationFault: Some of it cannot; one line for each, which starts with the setting.
+        SettingsFault: Some of it cannot; one line for each, which starts with the setting.
     """
-    delivery.from_settings(settings.webhooks)
+    try:
+        delivery.from_settings(settings.webhooks)
+    except errors.ConfigurationFault as fault:
+        raise SettingsFault(str(fault)) from fault
 
 
 async def run(settings: Settings) -> None:

@@ -8,13 +8,11 @@ import structlog
 import typer
 
 from queue_processor import bootstrap, settings
+from queue_processor.cli import exits
 from queue_processor.domain import errors
 from queue_processor.observability import logs
 
 _log = structlog.get_logger(__name__)
-
-_WRONG_SETTINGS = 2
-_FAILED = 1
 
 ConfigOption = Annotated[
     pathlib.Path | None,
@@ -27,20 +25,16 @@ ConfigOption = Annotated[
 
 
 def run(config: ConfigOption = None) -> None:
-    r"""Drain nodes as the events in the queue say, until SIGTERM or Ctrl-C.
+    """Drain nodes as the events in the queue say, until SIGTERM or Ctrl-C.
 
     \b
     Example:
       QUEUE_PROCESSOR_QUEUE_URL=https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions
       AWS_REGION=eu-west-1 queue-processor run
-    """
-    try:
+    """  # noqa: D301 - after a real backspace the lines stay as they are
+    with exits.settings_faults_told():
         chosen = settings.load(config)
         bootstrap.check(chosen)
-    except errors.ConfigurationFault as fault:
-        for line in str(fault).splitlines():
-            typer.echo(f"settings: {line}", err=True)
-        raise typer.Exit(_WRONG_SETTINGS) from fault
     logs.configure(as_text=chosen.log.is_text(), level=chosen.log.level)
     try:
         asyncio.run(bootstrap.run(chosen))
@@ -48,10 +42,10 @@ def run(config: ConfigOption = None) -> None:
         raise typer.Exit(0) from None
     except errors.ConfigurationFault as fault:
         _log.error("cannot_start", cause=str(fault))
-        raise typer.Exit(_FAILED) from fault
+        raise typer.Exit(exits.FAILED) from fault
     except Exception as crash:
         _log.exception("crashed", cause=str(_first_cause(crash)))
-        raise typer.Exit(_FAILED) from crash
+        raise typer.Exit(exits.FAILED) from crash
 
 
 def _first_cause(crash: Exception) -> BaseException:

@@ -71,8 +71,8 @@ class Processor:
         structlog.contextvars.bind_contextvars(event_id=event.event_id, kind=event.kind.value)
         age = (self._clock() - event.occurred_at).total_seconds()
         metrics.EVENT_AGE.labels(kind=event.kind).observe(max(age, 0.0))
-        if self._policy.action_for(event) is Action.IGNORE:
-            return policy.ignored(f"actions.{event.kind} is ignore")
+        if (reason := self._policy.dismissal(event)) is not None:
+            return policy.ignored(reason)
         if event.lifecycle_action is not None:
             self._keepalive.beat(holding, event.lifecycle_action, since=event.occurred_at)
         reports = await self._handle_instances(holding, event)

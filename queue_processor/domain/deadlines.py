@@ -57,6 +57,47 @@ def global_timeout(heartbeat_timeout: dt.timedelta) -> dt.timedelta:
     return min(_GLOBAL_TIMEOUT_LIMIT, _GLOBAL_TIMEOUT_HEARTBEATS * heartbeat_timeout)
 
 
+def taken_at(
+    event: InterruptionEvent,
+    *,
+    now: dt.datetime,
+    timeouts: DrainTimeouts,
+    heartbeat_timeout: dt.timedelta = DEFAULT_HEARTBEAT_TIMEOUT,
+) -> dt.datetime | None:
+    """Tell when the instances of an event go, by what the event says.
+
+    Args:
+        event: The event.
+        now: The present.
+        timeouts: Our own limits.
+        heartbeat_timeout: Of the event's lifecycle hook, if it has one.
+
+    Returns:
+        The moment, which may have passed; None where the event sets none.
+    """
+    announced = event.announced_end
+    at: dt.datetime | None
+    match event.kind:
+        case EventKind.REBALANCE_RECOMMENDATION:
+            at = None
+        case EventKind.SCHEDULED_CHANGE:
+            at = announced if announced is not None and announced > now else None
+        case EventKind.CAPACITY_RESERVATION_INTERRUPTION if announced is not None:
+            at = announced
+        case EventKind.AUTOSCALING_LAUNCH:
+            at = event.occurred_at + global_timeout(heartbeat_timeout)
+        case EventKind.AUTOSCALING_TERMINATION:
+            at = min(
+                event.occurred_at + global_timeout(heartbeat_timeout),
+                now + timeouts.lifecycle,
+            )
+        case EventKind.STATE_CHANGE if is_instance_gone(event):
+            at = event.occurred_at
+        case _:
+            at = event.occurred_at + INTERRUPTION_NOTICE
+    return at
+
+
 def deadline_for(
     event: InterruptionEvent,
     *,
@@ -75,29 +116,11 @@ def deadline_for(
     Returns:
         A deadline that lies ahead, even for an event that comes after its own.
     """
-    soft = Deadline(at=now + timeouts.soft, is_hard=False)
-    announced = event.announced_end
-    at: dt.datetime
-    match event.kind:
-        case EventKind.REBALANCE_RECOMMENDATION:
-            return soft
-        case EventKind.SCHEDULED_CHANGE:
-            if announced is None or announced <= now:
-                return soft
-            at = announced
-        case EventKind.CAPACITY_RESERVATION_INTERRUPTION if announced is not None:
-            at = announced
-        case EventKind.AUTOSCALING_LAUNCH:
-            at = event.occurred_at + global_timeout(heartbeat_timeout)
-        case EventKind.AUTOSCALING_TERMINATION:
-            at = min(
-                event.occurred_at + global_timeout(heartbeat_timeout),
-                now + timeouts.lifecycle,
-            )
-        case EventKind.STATE_CHANGE if is_instance_gone(event):
-            at = now + DEAD_NODE_WINDOW
-        case _:
-            at = event.occurred_at + INTERRUPTION_NOTICE
+    if is_instance_gone(event):
+        return Deadline(at=now + DEAD_NODE_WINDOW, is_hard=True)
+    at = taken_at(event, now=now, timeouts=timeouts, heartbeat_timeout=heartbeat_timeout)
+    if at is None:
+        return Deadline(at=now + timeouts.soft, is_hard=False)
     return Deadline(at=at if at > now else now + LATE_WINDOW, is_hard=True)
 
 

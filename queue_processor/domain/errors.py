@@ -2,8 +2,8 @@
 
 Adapters translate at their boundary and chain the cause; nothing above them sees an
 SDK's own exception. There are four meanings (temporary, permanent, malformed, not
-found) and three things that are no fault of a call (a bad configuration, a lost race,
-lost leadership).
+found) and four things that are no fault of a call (a bad configuration, a wrong usage, a
+lost race, lost leadership).
 """
 
 import datetime as dt
@@ -15,6 +15,10 @@ class QueueProcessorError(Exception):
 
 class ConfigurationFault(QueueProcessorError):
     """The program cannot start like this; the text names the cause and the cure."""
+
+
+class WrongUsage(QueueProcessorError):
+    """A person asked for what cannot be done; the text names the cause and the cure."""
 
 
 class MalformedMessage(QueueProcessorError):

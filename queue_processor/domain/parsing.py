@@ -69,11 +69,7 @@ def parse(body: str, *, message_id: str, sent_at: dt.datetime) -> InterruptionEv
     Raises:
         MalformedMessage: The body is none of these shapes, or lacks what its kind needs.
     """
-    fields = _load(body, "body")
-    shape = BodyShape.EVENTBRIDGE
-    if fields.get("Type") == "Notification" and "Message" in fields:
-        fields = _load(_text(fields, "Message"), "Message")
-        shape = BodyShape.SNS
+    fields, shape = _unwrapped(body)
     if "detail-type" not in fields and "detail_type" not in fields:
         return _parse_notification(fields, shape=shape, message_id=message_id, sent_at=sent_at)
     envelope = _Envelope(fields, shape=shape, message_id=message_id, sent_at=sent_at)
@@ -84,6 +80,23 @@ def parse(body: str, *, message_id: str, sent_at: dt.datetime) -> InterruptionEv
     if parser is None:
         return envelope.ignored(f"no event of ours: {source[:60]!r} / {detail_type[:100]!r}")
     return parser(envelope)
+
+
+def event_time(body: str) -> dt.datetime | None:
+    """When the event in a body happened, by its own account (UTC); None where it does not say."""
+    try:
+        fields, _ = _unwrapped(body)
+    except errors.MalformedMessage:
+        return None
+    found = _time_of(fields)
+    return _read_time(found) if isinstance(found, str) else None
+
+
+def _unwrapped(body: str) -> tuple[JsonObject, BodyShape]:
+    fields = _load(body, "body")
+    if fields.get("Type") == "Notification" and "Message" in fields:
+        return _load(_text(fields, "Message"), "Message"), BodyShape.SNS
+    return fields, BodyShape.EVENTBRIDGE
 
 
 def _parse_notification(
@@ -305,12 +318,16 @@ def _event_id(fields: JsonObject, *, default: str) -> str:
 
 
 def _occurred_at(fields: JsonObject, *, sent_at: dt.datetime) -> dt.datetime:
-    found = fields.get("time", fields.get("Time"))
+    found = _time_of(fields)
     if found is not None and not isinstance(found, str):
         raise errors.MalformedMessage(f"time: {_what(found)}, where a text is needed")
     read = _read_time(found) if found else None
     # Nothing is sent before it happens: a later time is a wrong clock.
     return sent_at if read is None else min(read, sent_at)
+
+
+def _time_of(fields: JsonObject) -> object:
+    return fields.get("time", fields.get("Time"))
 
 
 def _read_time(text: str) -> dt.datetime | None:

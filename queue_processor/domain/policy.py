@@ -62,6 +62,12 @@ class Policy:
             return Action.UNCORDON
         return action
 
+    def dismissal(self, event: InterruptionEvent) -> str | None:
+        """Why there is nothing to do about an event, whichever node it names; else None."""
+        if self.action_for(event) is Action.IGNORE:
+            return f"actions.{event.kind} is ignore"
+        return None
+
 
 def plan_for(
     event: InterruptionEvent,

@@ -20,8 +20,8 @@ from queue_processor.settings.groups import (
     SqsSettings,
     TaintEffect,
 )
-from queue_processor.settings.loading import CONFIG_VARIABLE, SettingsFault, load
-from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings
+from queue_processor.settings.loading import CONFIG_VARIABLE, SettingsFault, load, load_for_tool
+from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings, ToolSettings
 from queue_processor.settings.webhooks import BuiltInTemplate, WebhookSettings
 
 __all__ = [
@@ -42,6 +42,8 @@ __all__ = [
     "SettingsFault",
     "SqsSettings",
     "TaintEffect",
+    "ToolSettings",
     "WebhookSettings",
     "load",
+    "load_for_tool",
 ]

@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 import pydantic_settings
@@ -13,7 +13,7 @@ import yaml
 
 from queue_processor.domain import errors
 from queue_processor.settings.groups import Group
-from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings
+from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings, ToolSettings
 
 CONFIG_VARIABLE = "QUEUE_PROCESSOR_CONFIG"
 
@@ -33,8 +33,11 @@ class SettingsFault(errors.ConfigurationFault):
     """Settings that do not hold; one line for each fault."""
 
 
+_Chosen = TypeVar("_Chosen", bound=ToolSettings)
+
+
 def load(config: pathlib.Path | None = None) -> Settings:
-    """Read the settings.
+    """Read the settings of the operator.
 
     Args:
         config: A YAML file; None takes the one that QUEUE_PROCESSOR_CONFIG names, if any.
@@ -43,14 +46,30 @@ def load(config: pathlib.Path | None = None) -> Settings:
         SettingsFault: A key is unknown, a value is not allowed, the required queue_url is
             missing, the file cannot be read, or two settings contradict each other.
     """
+    return _load(Settings, config)
+
+
+def load_for_tool(config: pathlib.Path | None = None) -> ToolSettings:
+    """Read the same settings for a command that may do without the queue.
+
+    Args:
+        config: As `load` takes it.
+
+    Raises:
+        SettingsFault: As `load` does, but for a queue_url that is not set.
+    """
+    return _load(ToolSettings, config)
+
+
+def _load(model: type[_Chosen], config: pathlib.Path | None) -> _Chosen:
     if config is None and os.environ.get(CONFIG_VARIABLE):
         config = pathlib.Path(os.environ[CONFIG_VARIABLE])
     values = {} if config is None else _from_file(config)
     faults = [*_faults_of_variables()]
-    faults += [f"{key}: no such setting" for key in values if key not in Settings.model_fields]
-    known = {key: value for key, value in values.items() if key in Settings.model_fields}
+    faults += [f"{key}: no such setting" for key in values if key not in model.model_fields]
+    known = {key: value for key, value in values.items() if key in model.model_fields}
     try:
-        settings = Settings(**known)
+        settings = model(**known)
     except pydantic.ValidationError as invalid:
         raise SettingsFault("\n".join([*faults, *_lines(invalid)])) from invalid
     except pydantic_settings.SettingsError as invalid:

@@ -19,10 +19,11 @@ from queue_processor.settings.groups import (
 from queue_processor.settings.webhooks import WebhookSettings
 
 ENVIRONMENT_PREFIX = "QUEUE_PROCESSOR_"
+_QUEUE_URL = r"^https?://.+/.+$"
 
 
-class Settings(pydantic_settings.BaseSettings):
-    """Everything that can be set."""
+class ToolSettings(pydantic_settings.BaseSettings):
+    """Everything that can be set, for a command that may do without the queue."""
 
     model_config = pydantic_settings.SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX,
@@ -31,8 +32,8 @@ class Settings(pydantic_settings.BaseSettings):
         extra="forbid",
     )
 
-    queue_url: str = Field(
-        pattern=r"^https?://.+/.+$", description="The URL of the SQS queue. Required."
+    queue_url: str | None = Field(
+        default=None, pattern=_QUEUE_URL, description="The URL of the SQS queue."
     )
     node_selector: str = Field(
         default="", description="A label selector: only these nodes are ours. Empty: all are."
@@ -90,3 +91,9 @@ class Settings(pydantic_settings.BaseSettings):
             unknown_instance_grace=dt.timedelta(seconds=self.drain.unknown_instance_grace_seconds),
             completes_never_joined=self.drain.complete_never_joined,
         )
+
+
+class Settings(ToolSettings):
+    """Everything that can be set, for the operator."""
+
+    queue_url: str = Field(pattern=_QUEUE_URL, description="The URL of the SQS queue. Required.")

@@ -1,7 +1,9 @@
 """boto3 clients, configured the AWS way, and what is wrong when there can be none."""
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import boto3
@@ -40,7 +42,28 @@ def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
     Raises:
         ConfigurationFault: There is no Region, or a profile that does not exist.
     """
-    config = botocore.config.Config(
+    config = _config(wait_time_seconds)
+    with _faults_told():
+        session = _session()
+        return AwsClients(
+            sqs=session.client("sqs", config=config),
+            autoscaling=session.client("autoscaling", config=config),
+            ec2=session.client("ec2", config=config) if with_ec2 else None,
+        )
+
+
+def create_sqs(*, wait_time_seconds: int) -> "SQSClient":
+    """Build the client for SQS alone.
+
+    Raises:
+        ConfigurationFault: As `create` does.
+    """
+    with _faults_told():
+        return _session().client("sqs", config=_config(wait_time_seconds))
+
+
+def _config(wait_time_seconds: int) -> botocore.config.Config:
+    return botocore.config.Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS + wait_time_seconds,
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
@@ -48,20 +71,24 @@ def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
         tcp_keepalive=True,
         user_agent_extra="queue-processor",
     )
-    try:
-        # The other SDKs, and the pods of EKS, name the Region like this; botocore does not.
-        # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
-        session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
-        if session.get_credentials() is None:
-            raise errors.ConfigurationFault(
-                "no AWS credentials: give the pod's service account an IAM role, or set"
-                " AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
-        return AwsClients(
-            sqs=session.client("sqs", config=config),
-            autoscaling=session.client("autoscaling", config=config),
-            ec2=session.client("ec2", config=config) if with_ec2 else None,
+
+
+def _session() -> boto3.session.Session:
+    # The other SDKs, and the pods of EKS, name the Region like this; botocore does not.
+    # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
+    session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
+    if session.get_credentials() is None:
+        raise errors.ConfigurationFault(
+            "no AWS credentials: give the pod's service account an IAM role, or set"
+            " AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
+    return session
+
+
+@contextlib.contextmanager
+def _faults_told() -> Iterator[None]:
+    try:
+        yield
     except botocore.exceptions.NoRegionError as cause:
         raise errors.ConfigurationFault(
             "no AWS Region: set AWS_REGION, or `region` in the profile"

@@ -3,13 +3,12 @@
 import asyncio
 import concurrent.futures
 import datetime as dt
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import structlog
 
-from queue_processor.adapters.aws import faults
+from queue_processor.adapters.aws import deadletters, faults
 from queue_processor.adapters.aws.batches import BATCH_SIZE, Batcher
 from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.domain import errors
@@ -132,21 +131,14 @@ class SqsQueue:
     # In threads.
 
     def _look_up(self) -> str | None:
-        """The URL of the dead-letter queue that the redrive policy names, if any.
-
-        It lies beside the queue, in the same account and Region, so its URL need not be
-        asked for:
-        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
-        """
+        """The URL of the dead-letter queue that the redrive policy names, if any."""
         attributes = self._client.get_queue_attributes(
             QueueUrl=self._queue_url, AttributeNames=["RedrivePolicy"]
         ).get("Attributes", {})
-        policy = json.loads(attributes.get("RedrivePolicy") or "{}")
-        target = policy.get("deadLetterTargetArn")
-        if not target:
+        policy = deadletters.parse(attributes.get("RedrivePolicy"))
+        if policy is None:
             return None
-        *_, name = target.split(":", maxsplit=5)[5:]
-        return f"{self._queue_url.rpartition('/')[0]}/{name}"
+        return deadletters.url_beside(self._queue_url, policy.target_arn)
 
     def _count_waiting(self) -> int:
         attributes = self._client.get_queue_attributes(

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import flask
-from moto.sqs import exceptions, models, urls
+from moto.sqs import constants, exceptions, models, urls
 
 from queue_processor.simulator.aws import patches, queues
 
@@ -67,6 +67,25 @@ class StrictBackend(models.SQSBackend):
             }
         return taken
 
+    def send_message_batch(
+        self, queue_name: str, entries: dict[str, dict[str, Any]]
+    ) -> tuple[list[models.Message], list[dict[str, Any]]]:
+        """Send several; each succeeds or fails on its own, where moto fails them all."""
+        size = sum(len(entry["MessageBody"].encode()) for entry in entries.values())
+        if size > constants.MAXIMUM_MESSAGE_LENGTH:
+            raise exceptions.BatchRequestTooLong(size)
+        done: list[models.Message] = []
+        failed: list[dict[str, Any]] = []
+        for key, entry in entries.items():
+            try:
+                sent, refused = super().send_message_batch(queue_name, {key: entry})
+            except exceptions.InvalidParameterValue as fault:
+                failed.append(_failed_entry(entry["Id"], fault))
+            else:
+                done += sent
+                failed += refused
+        return done, failed
+
     def change_message_visibility(
         self, queue_name: str, receipt_handle: str, visibility_timeout: int
     ) -> None:
@@ -114,6 +133,7 @@ def installed() -> Iterator[None]:
         (models.Queue, "delete_message", ("self", "receipt_handle")),
         (models.Message, "mark_received", ("self", "visibility_timeout")),
         (models.SQSBackend, "create_queue", ("self", "name", "tags", "kwargs")),
+        (models.SQSBackend, "send_message_batch", ("self", "queue_name", "entries")),
         (
             models.SQSBackend,
             "receive_message",

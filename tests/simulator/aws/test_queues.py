@@ -150,6 +150,37 @@ class TestReceive:
             assert waiting.result(timeout=5) == []
 
 
+class TestSend:
+    def test_each_entry_of_a_batch_succeeds_or_fails_on_its_own(
+        self, aws: simulator.AwsSimulator, sqs: "SQSClient"
+    ) -> None:
+        small = sqs.create_queue(QueueName="small", Attributes={"MaximumMessageSize": "1024"})
+        url = small["QueueUrl"]
+
+        answer = sqs.send_message_batch(
+            QueueUrl=url,
+            Entries=[
+                {"Id": "large", "MessageBody": "x" * 1025},
+                {"Id": "small", "MessageBody": "x"},
+            ],
+        )
+
+        assert [entry["Id"] for entry in answer["Successful"]] == ["small"]
+        assert [(entry["Id"], entry["SenderFault"]) for entry in answer["Failed"]] == [
+            ("large", True)
+        ]
+        assert [message.body for message in aws.contents(url)] == ["x"]
+
+    def test_a_batch_is_no_larger_than_one_message(self, queue: "Queue") -> None:
+        with pytest.raises(exceptions.ClientError) as failure:
+            queue.client.send_message_batch(
+                QueueUrl=queue.url,
+                Entries=[{"Id": str(number), "MessageBody": "x" * 600_000} for number in range(2)],
+            )
+
+        assert code_of(failure) == "AWS.SimpleQueueService.BatchRequestTooLong"
+
+
 class TestDelete:
     def test_the_newest_receipt_handle_deletes(
         self, aws: simulator.AwsSimulator, queue: "Queue"

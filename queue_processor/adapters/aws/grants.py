@@ -1,0 +1,56 @@
+"""What a refused call of a person's command lacks: the permission, and on what."""
+
+import contextlib
+import http
+from collections.abc import Iterator
+
+import botocore.exceptions
+
+from queue_processor.adapters.aws import faults
+from queue_processor.domain import errors
+
+_REFUSED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        # An answer that names no code has its status for one.
+        str(http.HTTPStatus.FORBIDDEN.value),
+    }
+)
+_NO_SUCH_QUEUE = frozenset({"NonExistentQueue", "QueueDoesNotExist"})
+
+
+@contextlib.contextmanager
+def asked(action: str, subject: str) -> Iterator[None]:
+    """Make one call that needs a permission, and say what is wrong when it fails.
+
+    Args:
+        action: The IAM action, such as `sqs:SendMessage`.
+        subject: What the action is on, for people.
+
+    Raises:
+        WrongUsage: There is no such queue.
+        PermanentFault: The call is refused; for want of a permission the text names it.
+        TemporaryFault: The call failed, and may succeed later.
+    """
+    try:
+        with faults.translated(action):
+            yield
+    except errors.PermanentFault as fault:
+        code = _code_of(fault.__cause__)
+        if code in _REFUSED:
+            raise errors.PermanentFault(
+                f"the permission {action} on {subject} is missing: {' '.join(str(fault).split())}"
+            ) from fault
+        if code in _NO_SUCH_QUEUE:
+            raise errors.WrongUsage(
+                f"there is no queue {subject} in this account and Region; check the name,"
+                " AWS_REGION and AWS_PROFILE"
+            ) from fault
+        raise
+
+
+def _code_of(cause: BaseException | None) -> str:
+    if not isinstance(cause, botocore.exceptions.ClientError):
+        return ""
+    return cause.response.get("Error", {}).get("Code", "").rpartition(".")[2]

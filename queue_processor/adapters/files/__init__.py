@@ -1,0 +1,1 @@
+"""Files on disk that people's commands leave and read."""

@@ -1,0 +1,170 @@
+"""A message on disk, as the AWS CLI prints it: one JSON object with body and attributes verbatim.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Message.html
+"""
+
+import base64
+import binascii
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from queue_processor.domain import errors
+
+JsonObject: TypeAlias = Mapping[str, object]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """A message attribute.
+
+    Attributes:
+        data_type: String, Number or Binary, perhaps with a label: `Number.int`.
+        value: Text; bytes where the type is Binary.
+    """
+
+    data_type: str
+    value: str | bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """What there is to know about a message in a queue, but for its receipt handle.
+
+    Attributes:
+        system: The attributes that SQS gives it, in its own spelling.
+        attributes: Those that the sender gave it.
+    """
+
+    message_id: str
+    body: str
+    system: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = dataclasses.field(default_factory=dict)
+
+    @property
+    def sent_at(self) -> dt.datetime | None:
+        """When the queue took the message (UTC)."""
+        milliseconds = self.system.get("SentTimestamp", "")
+        if not milliseconds.isdecimal():
+            return None
+        try:
+            return dt.datetime.fromtimestamp(int(milliseconds) / 1000, dt.UTC)
+        except (OverflowError, ValueError, OSError):
+            return None
+
+    @property
+    def receive_count(self) -> int:
+        """How often it has been received, the last time included."""
+        count = self.system.get("ApproximateReceiveCount", "")
+        return int(count) if count.isdecimal() and len(count) < _LONGEST_COUNT else 0
+
+    @property
+    def size(self) -> int:
+        """Its bytes, as SQS counts them: the body, and names, types and values of attributes.
+
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
+        """
+        return len(_bytes(self.body)) + sum(
+            len(_bytes(name)) + len(_bytes(each.data_type)) + len(_bytes(each.value))
+            for name, each in self.attributes.items()
+        )
+
+
+_LONGEST_COUNT = 10
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode(errors="surrogatepass")
+
+
+def write(message: StoredMessage) -> str:
+    """The message as one line of ASCII, without the line's end."""
+    fields = {
+        "MessageId": message.message_id,
+        "Body": message.body,
+        "Attributes": dict(message.system),
+        "MessageAttributes": {
+            name: _written(attribute) for name, attribute in message.attributes.items()
+        },
+    }
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def _written(attribute: Attribute) -> dict[str, str]:
+    if isinstance(attribute.value, bytes):
+        encoded = base64.b64encode(attribute.value).decode("ascii")
+        return {"DataType": attribute.data_type, "BinaryValue": encoded}
+    return {"DataType": attribute.data_type, "StringValue": attribute.value}
+
+
+def read_only(text: str) -> StoredMessage | None:
+    """Read a file that may be a recording of one message; None when it is no recording.
+
+    Raises:
+        WrongUsage: It is a recording of several messages.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not all(_is_recorded(line) for line in lines):
+        return read(text) if _is_recorded(text) else None
+    if len(lines) > 1:
+        raise errors.WrongUsage(f"a recording of {len(lines)} messages, where one is needed")
+    return read(lines[0]) if lines else None
+
+
+def _is_recorded(text: str) -> bool:
+    """Whether it is a message, and no event: events have no such keys."""
+    try:
+        fields: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and {"MessageId", "Body"} <= fields.keys()
+
+
+def read(text: str) -> StoredMessage:
+    """Read a recorded message.
+
+    Raises:
+        WrongUsage: It is none; the text says why.
+    """
+    try:
+        fields: object = json.loads(text)
+    except (ValueError, RecursionError) as cause:
+        raise errors.WrongUsage(f"no recorded message: not JSON: {cause}") from cause
+    if not isinstance(fields, dict):
+        raise errors.WrongUsage("no recorded message: not a JSON object")
+    system, attributes = _object(fields, "Attributes"), _object(fields, "MessageAttributes")
+    return StoredMessage(
+        message_id=_text(fields, "MessageId"),
+        body=_text(fields, "Body"),
+        system={name: _text(system, name) for name in system},
+        attributes={name: _attribute(_object(attributes, name), name) for name in attributes},
+    )
+
+
+def _attribute(fields: JsonObject, name: str) -> Attribute:
+    data_type = _text(fields, "DataType")
+    if "BinaryValue" not in fields:
+        return Attribute(data_type=data_type, value=_text(fields, "StringValue"))
+    try:
+        value = base64.b64decode(_text(fields, "BinaryValue"), validate=True)
+    except binascii.Error as cause:
+        raise errors.WrongUsage(
+            f"no recorded message: attribute {name[:60]!r} is not base64"
+        ) from cause
+    return Attribute(data_type=data_type, value=value)
+
+
+def _text(fields: JsonObject, key: str) -> str:
+    found = fields.get(key)
+    if not isinstance(found, str):
+        raise errors.WrongUsage(f"no recorded message: {key[:60]} is missing, or no text")
+    return found
+
+
+def _object(fields: JsonObject, key: str) -> JsonObject:
+    found = fields.get(key, {})
+    if not isinstance(found, dict):
+        raise errors.WrongUsage(f"no recorded message: {key[:60]} is no object")
+    return found

@@ -1,0 +1,137 @@
+"""What people's commands ask of the cluster; they change nothing in it."""
+
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+
+from queue_processor.adapters.aws import clients
+from queue_processor.adapters.aws.ec2 import TaggedInstances
+from queue_processor.adapters.aws.threads import DaemonExecutor
+from queue_processor.adapters.kube import connection as kube
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.leases import KubeLeases
+from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
+from queue_processor.domain import errors, explanation, selectors
+from queue_processor.domain.explanation import Explanation, Obstacle, Sighting
+from queue_processor.domain.identifiers import InstanceId
+from queue_processor.domain.leases import Lease
+from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.selectors import LabelSelector
+from queue_processor.settings import ToolSettings
+
+OFFLINE = "; --offline does without the cluster"
+_EVERY_NODE = LabelSelector()
+
+
+class Cluster:
+    """Reads nodes."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self._api = api
+
+    async def nodes(self, selector: LabelSelector) -> Mapping[InstanceId, NodeView]:
+        """The nodes on EC2 that a selector selects, by instance."""
+        reader = NodeReader(selector)
+        found = KubeNodes(self._api, reader=reader, clock=lambda: dt.datetime.now(dt.UTC))
+        return {node.instance_id: node async for node in found.all()}
+
+    async def lease(self, namespace: str, name: str) -> Lease | None:
+        """A Lease; None where there is none."""
+        return await KubeLeases(self._api, namespace=namespace, name=name).read()
+
+
+@contextlib.asynccontextmanager
+async def opened(*, cure: str = "") -> AsyncIterator[Cluster]:
+    """Reach the cluster that the environment names.
+
+    Args:
+        cure: What can be done without a cluster, to be told when there is none.
+
+    Raises:
+        ConfigurationFault: There is none, it cannot be reached, or it refuses us.
+    """
+    with _told_with(cure):
+        connection = await kube.connect()
+        try:
+            yield Cluster(KubeApi(connection.transport))
+        finally:
+            await connection.close()
+
+
+@contextlib.contextmanager
+def _told_with(cure: str) -> Iterator[None]:
+    try:
+        yield
+    except errors.ConfigurationFault as fault:
+        raise errors.ConfigurationFault(f"{fault}{cure}") from fault
+    except (
+        errors.TemporaryFault,
+        errors.PermanentFault,
+        errors.NotFound,
+        errors.WatchExpired,
+    ) as fault:
+        raise errors.ConfigurationFault(
+            f"Kubernetes: {fault}; check that KUBECONFIG names a cluster that can be reached, and"
+            f" what the account may do there{cure}"
+        ) from fault
+
+
+async def lease(settings: ToolSettings) -> Lease | None:
+    """The Lease that decides which operator works; None where there is none.
+
+    Raises:
+        ConfigurationFault: The cluster does not answer.
+    """
+    chosen = settings.leader_election
+    namespace = chosen.namespace or kube.own_namespace() or "default"
+    async with opened() as cluster:
+        return await cluster.lease(namespace, chosen.lease_name)
+
+
+async def locate(known: Explanation, settings: ToolSettings) -> Explanation:
+    """Add to an explanation on which nodes its instances run.
+
+    Raises:
+        ConfigurationFault: The cluster, or EC2 where a tag decides, does not answer.
+    """
+    if known.event is None or known.verdict is not explanation.Verdict.INTERRUPTION:
+        return known
+    instance_ids = known.event.instance_ids
+    async with opened(cure=OFFLINE) as cluster:
+        ours = await cluster.nodes(selectors.parse(settings.node_selector))
+        is_all = all(instance_id in ours for instance_id in instance_ids)
+        every = ours if is_all else await cluster.nodes(_EVERY_NODE)
+    tagged = await _tagged(instance_ids, settings.managed_tag)
+    seen = {
+        instance_id: _sighting(instance_id, every, ours=ours, tagged=tagged)
+        for instance_id in instance_ids
+    }
+    return explanation.located(known, seen, decisions=settings.policy())
+
+
+def _sighting(
+    instance_id: InstanceId,
+    every: Mapping[InstanceId, NodeView],
+    *,
+    ours: Mapping[InstanceId, NodeView],
+    tagged: frozenset[InstanceId],
+) -> Sighting:
+    node = every.get(instance_id)
+    obstacle = None
+    if node is None:
+        obstacle = Obstacle.NO_NODE
+    elif instance_id not in ours:
+        obstacle = Obstacle.NOT_SELECTED
+    elif instance_id not in tagged:
+        obstacle = Obstacle.NOT_TAGGED
+    return Sighting(node=node, obstacle=obstacle)
+
+
+async def _tagged(instance_ids: Iterable[InstanceId], tag_key: str | None) -> frozenset[InstanceId]:
+    """Those of the instances that carry the tag; all of them where no tag is asked for."""
+    if tag_key is None:
+        return frozenset(instance_ids)
+    client = clients.create(wait_time_seconds=0, with_ec2=True).ec2
+    assert client is not None  # noqa: S101 - it was asked for
+    managed = TaggedInstances(client, tag_key=tag_key, threads=DaemonExecutor(1, name="aws"))
+    return frozenset([each for each in instance_ids if await managed.is_managed(each)])

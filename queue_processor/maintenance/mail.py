@@ -1,0 +1,121 @@
+"""Opens the queue that a person means, and looks into it without taking anything."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterator, Sequence
+
+from queue_processor.adapters.aws import clients
+from queue_processor.adapters.aws.mailbox import HeldMessage, Mailbox
+from queue_processor.domain import errors
+from queue_processor.domain.recording import StoredMessage
+from queue_processor.settings import ToolSettings
+
+_HIDDEN = dt.timedelta(seconds=10)
+_PATIENCE = dt.timedelta(seconds=1)
+# How many messages are held at a time while more are asked for: about a second's worth.
+GLANCE = 100
+# A receive that does not wait asks only some of the servers, and may miss what is there.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+_FRUITLESS = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Which queue is meant.
+
+    Attributes:
+        queue: A URL, an ARN or a name; None means the queue of the settings.
+        is_dead_letters: The dead-letter queue of that queue is meant.
+    """
+
+    queue: str | None = None
+    is_dead_letters: bool = False
+
+
+def opened(address: Address, settings: ToolSettings) -> Mailbox:
+    """Find a queue.
+
+    Raises:
+        WrongUsage: None is named, it does not exist, or it has no dead-letter queue.
+        ConfigurationFault: There is no Region, or there are no credentials.
+        PermanentFault: AWS refuses us.
+        TemporaryFault: AWS does not answer.
+    """
+    name = address.queue or settings.queue_url
+    if name is None:
+        raise errors.WrongUsage(
+            "no queue: name one with --queue, by URL or name, or set QUEUE_PROCESSOR_QUEUE_URL"
+        )
+    client = clients.create_sqs(wait_time_seconds=int(_PATIENCE.total_seconds()))
+    mailbox = Mailbox(client, "").named(name)
+    return dead_letters_of(mailbox) if address.is_dead_letters else mailbox
+
+
+def dead_letters_of(mailbox: Mailbox) -> Mailbox:
+    """The dead-letter queue of a queue.
+
+    Raises:
+        WrongUsage: It has none.
+    """
+    redrive = mailbox.state().redrive
+    if redrive is None:
+        raise errors.WrongUsage(
+            f"{mailbox.name} has no dead-letter queue: it has no redrive policy, or is one itself"
+        )
+    return mailbox.beside(redrive.target_arn)
+
+
+def glances(mailbox: Mailbox, *, limit: int | None = None) -> Iterator[Sequence[StoredMessage]]:
+    """Look at the messages of a queue; each is visible again before the next glance.
+
+    A glance receives until it has a hundred, so that none of them is received twice in it,
+    and gives all of them back at once. Where there are more, a later glance may come upon
+    one again; the last one brings nothing new.
+
+    Args:
+        mailbox: The queue.
+        limit: The most messages to look at; None: all that are visible.
+
+    Yields:
+        Messages that were in no glance before.
+    """
+    seen: set[str] = set()
+    while limit is None or len(seen) < limit:
+        wanted = GLANCE if limit is None else min(GLANCE, limit - len(seen))
+        found = glance(mailbox, wanted)
+        fresh = [message for message in found if message.message_id not in seen]
+        seen.update(message.message_id for message in fresh)
+        yield fresh
+        if not fresh or len(found) < wanted:
+            return
+
+
+def glance(mailbox: Mailbox, limit: int) -> Sequence[StoredMessage]:
+    """Receive messages until there are enough or no more come, and give them back."""
+    found: dict[str, HeldMessage] = {}
+    fruitless = 0
+    try:
+        while len(found) < limit and fruitless < _FRUITLESS:
+            # Only a receive that waits asks all servers; but what is held already waits too.
+            wait = dt.timedelta() if found else _PATIENCE
+            received = mailbox.receive(limit - len(found), hidden=_HIDDEN, wait=wait)
+            before = len(found)
+            found.update({each.message.message_id: each for each in received})
+            if not found:
+                break
+            fruitless = fruitless + 1 if len(found) == before else 0
+    finally:
+        mailbox.give_back(each.receipt_handle for each in found.values())
+    return [each.message for each in found.values()]
+
+
+def find(mailbox: Mailbox, message_id: str) -> tuple[StoredMessage, Mailbox] | None:
+    """Look for a message in a queue, then in its dead-letter queue; None where it is in neither."""
+    redrive = mailbox.state().redrive
+    places = [mailbox] if redrive is None else [mailbox, mailbox.beside(redrive.target_arn)]
+    for place in places:
+        for found in glances(place):
+            for message in found:
+                if message.message_id == message_id:
+                    return message, place
+    return None

@@ -1,0 +1,45 @@
+"""So many a second, and not faster."""
+
+import math
+import re
+import time
+
+from queue_processor.adapters.aws.batches import BATCH_SIZE
+from queue_processor.domain import errors
+from queue_processor.maintenance.stopping import Stop
+
+_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(?:/(s|min))?", re.ASCII)
+_SECONDS_OF = {None: 1.0, "s": 1.0, "min": 60.0}
+# A slow pace is kept one by one, a quick one in batches, this often a second.
+_TICKS = 10.0
+
+
+def rate(text: str) -> float:
+    """Read `50/s`, `90/min` or `50`: how many a second.
+
+    Raises:
+        WrongUsage: It is something else, or zero.
+    """
+    found = _RATE.fullmatch(text)
+    a_second = 0.0 if found is None else float(found[1]) / _SECONDS_OF[found[2]]
+    if a_second <= 0:
+        raise errors.WrongUsage(f"{text!r} is no rate such as 50/s or 90/min")
+    return a_second
+
+
+class Pace:
+    """Lets batches through at a rate."""
+
+    def __init__(self, a_second: float, *, stop: Stop) -> None:
+        self._a_second = a_second
+        self._stop = stop
+        self._next_at = time.monotonic()
+        self.batch_size = min(max(math.ceil(a_second / _TICKS), 1), BATCH_SIZE)
+
+    def wait(self) -> bool:
+        """Wait for the next turn; false when somebody asked for the end instead."""
+        return not self._stop.wait(self._next_at - time.monotonic())
+
+    def passed(self, count: int) -> None:
+        """So many have gone; what was late is not made up for by a burst."""
+        self._next_at = max(self._next_at, time.monotonic()) + count / self._a_second

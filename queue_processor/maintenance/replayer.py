@@ -1,0 +1,119 @@
+"""Sends recorded messages, each once, however often it is begun."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+
+from queue_processor.adapters.aws import mailbox as queues
+from queue_processor.adapters.aws.mailbox import Mailbox
+from queue_processor.adapters.files.journal import Journal
+from queue_processor.domain import errors
+from queue_processor.domain.editing import Edits
+from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.maintenance.pacing import Pace
+
+# Tells where a message comes from: the id that it had when it was recorded.
+REPLAYED_ATTRIBUTE = "queue-processor.replayed"
+
+
+@dataclasses.dataclass(slots=True)
+class Replayed:
+    """What has become of the messages.
+
+    Attributes:
+        sent: How many the queue has taken.
+        unmarked: How many of them had no room for the mark.
+        refused: What the queue said about those that it did not take, by message id.
+    """
+
+    sent: int = 0
+    unmarked: int = 0
+    refused: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Replayer:
+    """Sends batch by batch; a batch and its line in the journal are not torn apart by Ctrl-C."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        journal: Journal,
+        *,
+        edits: Edits,
+        pace: Pace,
+        clock: Callable[[], dt.datetime],
+    ) -> None:
+        self._mailbox = mailbox
+        self._journal = journal
+        self._edits = edits
+        self._pace = pace
+        self._clock = clock
+        self.replayed = Replayed()
+
+    def run(self, messages: Sequence[StoredMessage], *, told: Callable[[int], None]) -> None:
+        """Send messages until all are sent or somebody asks for the end.
+
+        Args:
+            messages: What has not been sent.
+            told: Is told how many have been dealt with, after each batch.
+
+        Raises:
+            PermanentFault: AWS refuses us.
+            TemporaryFault: AWS did not answer; it may have the messages that were on their way.
+        """
+        left = list(messages)
+        while left and self._pace.wait():
+            batch = _fitting(
+                _marked(self._edits.made_to(message, now=self._clock()))
+                for message in left[: self._pace.batch_size]
+            )
+            self._send(batch)
+            del left[: len(batch)]
+            self._pace.passed(len(batch))
+            told(len(messages) - len(left))
+
+    def _send(self, batch: Sequence[StoredMessage]) -> None:
+        ids = [message.message_id for message in batch]
+        self._journal.sending(ids)
+        try:
+            results = self._mailbox.send(batch)
+        except (errors.PermanentFault, errors.WrongUsage):
+            self._journal.failed(ids)
+            raise
+        sent = [message for message, fault in zip(batch, results, strict=True) if fault is None]
+        if sent:
+            self._journal.sent([message.message_id for message in sent])
+        refused = {
+            message_id: str(fault)
+            for message_id, fault in zip(ids, results, strict=True)
+            if fault is not None
+        }
+        if refused:
+            self._journal.failed(refused)
+        self.replayed.refused |= refused
+        self.replayed.sent += len(sent)
+        self.replayed.unmarked += sum(
+            REPLAYED_ATTRIBUTE not in message.attributes for message in sent
+        )
+
+
+def _fitting(messages: Iterator[StoredMessage]) -> Sequence[StoredMessage]:
+    """As many messages as one batch holds; at least one, which the queue may refuse."""
+    fitting: list[StoredMessage] = []
+    size = 0
+    for message in messages:
+        size += message.size
+        if fitting and size > queues.SIZE_LIMIT:
+            break
+        fitting.append(message)
+    return fitting
+
+
+def _marked(message: StoredMessage) -> StoredMessage:
+    """The message with its mark, where there is room for it."""
+    mark = Attribute(data_type="String", value=message.message_id)
+    marked = dataclasses.replace(
+        message, attributes={**message.attributes, REPLAYED_ATTRIBUTE: mark}
+    )
+    has_room = len(marked.attributes) <= queues.ATTRIBUTE_LIMIT and marked.size <= queues.SIZE_LIMIT
+    return marked if has_room else message
