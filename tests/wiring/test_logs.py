@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from queue_processor.simulator.aws import events
-from tests.wiring.conftest import OperatorProcess, Site
+from tests.operators import OperatorProcess
+from tests.wiring.conftest import Site
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "logs.md"
 
