@@ -1,4 +1,4 @@
-"""Writes the references: every metric, out of the catalogue that makes them.
+"""Writes the references: every metric and every setting, out of the code that makes them.
 
 `make docs` runs it; a test fails when a file is not what it would write.
 """
@@ -6,9 +6,13 @@
 import pathlib
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from queue_processor.observability import metrics
 from queue_processor.observability.catalogue import Entry, Label
+from queue_processor.settings import Settings
+
+Schema: TypeAlias = Mapping[str, Any]
 
 DOCS = pathlib.Path(__file__).parent
 
@@ -25,6 +29,33 @@ Values of labels come from fixed lists, so the number of series is bounded. Unle
 otherwise, series are there from the start, at 0. With several replicas, the one that leads does
 the work, and the others show 0 where nothing is counted yet: sum over the pods.
 """
+
+_SETTINGS_HEAD = """\
+# Settings
+
+Made from [the code](../queue_processor/settings) by `make docs`. A setting comes from its
+environment variable, else from the YAML file (`--config`, or `QUEUE_PROCESSOR_CONFIG`), else it has
+its default. The variable is the name in capitals after `QUEUE_PROCESSOR_`, groups joined by two
+underscores: `drain.on_deadline` is `QUEUE_PROCESSOR_DRAIN__ON_DEADLINE`. Names that end in
+`_seconds` are in seconds.
+
+```yaml
+queue_url: https://sqs.eu-west-1.amazonaws.com/123456789012/queue-processor
+drain:
+  on_deadline: leave
+```
+
+An unknown name or a value that is not allowed stops the program before it touches anything, with a
+line for each. AWS and Kubernetes are configured their own way: `AWS_REGION`, profiles, web
+identity; the pod's account or `KUBECONFIG`.
+"""
+
+_WORDS = {
+    "boolean": "`true`, `false`",
+    "string": "text",
+    "path": "a path",
+    "password": "text, kept secret",
+}
 
 
 def metrics_reference() -> str:
@@ -61,7 +92,84 @@ def _values(label: Label) -> str:
     return label.described or ", ".join(f"`{value}`" for value in label.values) or "any"
 
 
-REFERENCES: Mapping[str, Callable[[], str]] = {"metrics.md": metrics_reference}
+def settings_reference() -> str:
+    """docs/settings.md, as the schema of the settings has it."""
+    schema = Settings.model_json_schema()
+    single, groups = {}, {}
+    for key, setting in schema["properties"].items():
+        group = _group_of(setting, schema)
+        if group is None:
+            single[key] = setting
+        else:
+            groups[key] = (setting, group)
+    sections = [_table(single, schema)]
+    for key, (setting, group) in groups.items():
+        meaning = setting.get("description") or group["description"]
+        text = textwrap.fill(meaning, _WIDTH)
+        sections.append(f"## {key}\n\n{text}\n\n{_table(group['properties'], schema)}")
+    return "\n".join([_SETTINGS_HEAD, "\n\n".join(sections), ""])
+
+
+def _group_of(setting: Schema, schema: Schema) -> Schema | None:
+    """What is in a group, or in each item of a list; None for a single value."""
+    reference = setting.get("items", setting).get("$ref")
+    if reference is None:
+        return None
+    found: Schema = _resolved(reference, schema)
+    return found if "properties" in found else None
+
+
+def _resolved(reference: str, schema: Schema) -> Schema:
+    found: Schema = schema["$defs"][reference.rpartition("/")[2]]
+    return found
+
+
+def _table(properties: Schema, schema: Schema) -> str:
+    rows = ["| setting | default | allowed | |", "|---|---|---|---|"]
+    for key, setting in properties.items():
+        default = _default(setting)
+        rows.append(
+            f"| `{key}` | {default} | {_allowed(setting, schema)} | {setting['description']} |"
+        )
+    return "\n".join(rows)
+
+
+def _default(setting: Schema) -> str:
+    if "default" not in setting:
+        return "required"
+    match setting["default"]:
+        case None | "":
+            return "none"
+        case list() as several:
+            # What is a set has no order of its own.
+            return ", ".join(f"`{each}`" for each in sorted(several))
+        case bool() as flag:
+            return f"`{str(flag).lower()}`"
+        case value:
+            return f"`{value}`"
+
+
+def _allowed(setting: Schema, schema: Schema) -> str:
+    if "$ref" in setting:
+        return _allowed(_resolved(setting["$ref"], schema), schema)
+    if "anyOf" in setting:
+        parts = [_allowed(part, schema) for part in setting["anyOf"] if part != {"type": "null"}]
+        return ", or ".join(parts)
+    if "enum" in setting:
+        return ", ".join(f"`{value}`" for value in setting["enum"])
+    if setting["type"] == "array":
+        return f"a list of {_allowed(setting['items'], schema)}"
+    if "maximum" in setting:
+        over = "over " if "exclusiveMinimum" in setting else ""
+        least = setting.get("minimum", setting.get("exclusiveMinimum"))
+        return f"{over}{least} to {setting['maximum']}"
+    return _WORDS[setting.get("format", setting["type"])]
+
+
+REFERENCES: Mapping[str, Callable[[], str]] = {
+    "metrics.md": metrics_reference,
+    "settings.md": settings_reference,
+}
 
 if __name__ == "__main__":
     for name, made in REFERENCES.items():

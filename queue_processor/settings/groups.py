@@ -67,13 +67,35 @@ class Group(pydantic.BaseModel):
 class ActionSettings(Group):
     """What is done about each kind of event."""
 
-    spot_interruption: DrainAction = Action.CORDON_AND_DRAIN
-    capacity_reservation_interruption: DrainAction = Action.CORDON_AND_DRAIN
-    rebalance_recommendation: DrainAction = Action.CORDON_AND_DRAIN
-    autoscaling_termination: DrainAction = Action.CORDON_AND_DRAIN
-    autoscaling_launch: LaunchAction = Action.AWAIT_READY
-    state_change: DrainAction = Action.CORDON_AND_DRAIN
-    scheduled_change: DrainAction = Action.CORDON_AND_DRAIN
+    spot_interruption: DrainAction = Field(
+        default=Action.CORDON_AND_DRAIN,
+        description="EC2 takes a Spot instance back in two minutes.",
+    )
+    capacity_reservation_interruption: DrainAction = Field(
+        default=Action.CORDON_AND_DRAIN,
+        description="A capacity reservation, or a Capacity Block, ends.",
+    )
+    rebalance_recommendation: DrainAction = Field(
+        default=Action.CORDON_AND_DRAIN,
+        description="A Spot instance is more likely than others to be taken back; it may never be.",
+    )
+    autoscaling_termination: DrainAction = Field(
+        default=Action.CORDON_AND_DRAIN,
+        description="An Auto Scaling group terminates an instance, and waits at a lifecycle hook.",
+    )
+    autoscaling_launch: LaunchAction = Field(
+        default=Action.AWAIT_READY,
+        description="The same at its launch, until the node of the instance is Ready.",
+    )
+    state_change: DrainAction = Field(
+        default=Action.CORDON_AND_DRAIN,
+        description="An instance is stopping, shutting down, stopped or terminated.",
+    )
+    scheduled_change: DrainAction = Field(
+        default=Action.CORDON_AND_DRAIN,
+        description="AWS Health announces maintenance of an instance; when that is cancelled, the"
+        " node is uncordoned.",
+    )
 
     def by_kind(self) -> Mapping[EventKind, Action]:
         """The same, keyed by kind."""
@@ -170,17 +192,41 @@ class DrainSettings(Group):
 class LeaderElectionSettings(Group):
     """Which of several processes works."""
 
-    enabled: bool = True
+    enabled: bool = Field(
+        default=True, description="Whether a Lease decides. If not, there must be one process only."
+    )
     namespace: str | None = Field(
         default=None,
         min_length=1,
         description="Where the Lease lies. None: the pod's own namespace, else `default`. The Role"
         " that allows it has to lie there too.",
     )
-    lease_name: str = Field(default="queue-processor", min_length=1)
-    lease_duration_seconds: float = Field(default=15, ge=2, le=300, allow_inf_nan=False)
-    renew_deadline_seconds: float = Field(default=10, ge=1, le=300, allow_inf_nan=False)
-    retry_period_seconds: float = Field(default=2, ge=0.2, le=60, allow_inf_nan=False)
+    lease_name: str = Field(
+        default="queue-processor",
+        min_length=1,
+        description="How the Lease is called; processes that share a queue share it.",
+    )
+    lease_duration_seconds: float = Field(
+        default=15,
+        ge=2,
+        le=300,
+        allow_inf_nan=False,
+        description="How long a standby waits for a leader that went silent.",
+    )
+    renew_deadline_seconds: float = Field(
+        default=10,
+        ge=1,
+        le=300,
+        allow_inf_nan=False,
+        description="When a leader that cannot renew stops working: before another begins.",
+    )
+    retry_period_seconds: float = Field(
+        default=2,
+        ge=0.2,
+        le=60,
+        allow_inf_nan=False,
+        description="The pause between attempts to get the Lease, or to renew it.",
+    )
 
     @pydantic.model_validator(mode="after")
     def _in_order(self) -> "LeaderElectionSettings":
@@ -226,7 +272,10 @@ class LogSettings(Group):
     format: LogFormat = Field(
         default=LogFormat.AUTO, description="`auto` is text on a terminal and JSON elsewhere."
     )
-    level: LogLevel = LogLevel.INFO
+    level: LogLevel = Field(
+        default=LogLevel.INFO,
+        description="The least severe level that is logged; plans and outcomes are `info`.",
+    )
 
     def is_text(self) -> bool:
         """Whether lines are for people to read."""
