@@ -47,6 +47,9 @@ format: .venv/.test-installed  ## Format and mend what can be mended
 
 lock: .venv/bin/uv  ## Lock the dependencies anew
 	$(UV) lock
+	@for program in checkov ministack; do \
+		$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-header --output-file tests/infra/$$program.lock tests/infra/$$program.in; done
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -67,9 +67,9 @@ def built(
     if go is None:
         raise GoMissing("there is no `go` on the PATH (https://go.dev/doc/install)")
     flags = " ".join([*_STRIPPED, *ldflags])
-    folder = _cache() / f"{module.name}-{_digest(go, module, flags)}"
+    folder = cache_folder() / f"{module.name}-{_digest(go, module, flags)}"
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, tell):
+    with locked(folder, tell):
         missing = [name for name in programs if not (folder / name).exists()]
         for number, name in enumerate(missing, start=1):
             tell(f"building {name} ({number} of {len(missing)}): takes minutes, once")
@@ -106,7 +106,8 @@ def _is_ci() -> bool:
     return os.environ.get("CI") == "true"
 
 
-def _cache() -> pathlib.Path:
+def cache_folder() -> pathlib.Path:
+    """Where things that take long to make are kept, outside the work tree."""
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(home) / "queue-processor"
 
@@ -126,7 +127,7 @@ def _digest(go: str, module: pathlib.Path, flags: str) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: pathlib.Path, tell: Callable[[str], None]) -> Iterator[None]:
+def locked(folder: pathlib.Path, tell: Callable[[str], None]) -> Iterator[None]:
     """Keep other builds out while the block runs; the lock ends with the process."""
     with (folder / ".lock").open("w") as lock:
         try:
