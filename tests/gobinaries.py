@@ -69,7 +69,7 @@ def built(
     flags = " ".join([*_STRIPPED, *ldflags])
     folder = _folder(go, module, [flags, *tags])
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, tell):
+    with locked(folder, tell):
         missing = [name for name in programs if not (folder / name).exists()]
         for number, name in enumerate(missing, start=1):
             tell(f"building {name} ({number} of {len(missing)}): takes minutes, once")
@@ -124,6 +124,12 @@ def is_ci() -> bool:
     return os.environ.get("CI") == "true"
 
 
+def cache_folder() -> pathlib.Path:
+    """Where things that take long to make are kept, outside the work tree."""
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(home) / "queue-processor"
+
+
 def _go() -> str:
     go = shutil.which("go")
     if go is None:
@@ -132,9 +138,7 @@ def _go() -> str:
 
 
 def _folder(go: str, module: pathlib.Path, options: Sequence[str]) -> pathlib.Path:
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    name = f"{module.name}-{_digest(go, module, options)}"
-    return pathlib.Path(home) / "queue-processor" / name
+    return cache_folder() / f"{module.name}-{_digest(go, module, options)}"
 
 
 def _digest(go: str, module: pathlib.Path, options: Sequence[str]) -> str:
@@ -152,7 +156,7 @@ def _digest(go: str, module: pathlib.Path, options: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: pathlib.Path, tell: Callable[[str], None]) -> Iterator[None]:
+def locked(folder: pathlib.Path, tell: Callable[[str], None]) -> Iterator[None]:
     """Keep other builds out while the block runs; the lock ends with the process."""
     with (folder / ".lock").open("w") as lock:
         try:

@@ -7,14 +7,15 @@ stops the start of the simulator, since nobody can know what the replacement wou
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
 
 class MotoChangedError(RuntimeError):
     """moto no longer looks like what the simulator was written for."""
 
 
-def expect(owner: type, name: str, parameters: tuple[str, ...]) -> None:
-    """Make sure that a class has a function with these parameters, in this order.
+def expect(owner: type | ModuleType, name: str, parameters: tuple[str, ...]) -> None:
+    """Make sure that a class or a module has a function with these parameters, in this order.
 
     Raises:
         MotoChangedError: when it has not.
@@ -30,12 +31,12 @@ def expect(owner: type, name: str, parameters: tuple[str, ...]) -> None:
 
 @contextlib.contextmanager
 def replaced(
-    owner: type, name: str, replacement: object, *, parameters: tuple[str, ...]
+    owner: type | ModuleType, name: str, replacement: object, *, parameters: tuple[str, ...]
 ) -> Iterator[None]:
-    """Put a replacement in the place of a function of a class, and take it out again.
+    """Put a replacement in the place of a function of a class or module, and take it out again.
 
     Args:
-        owner: The class that has the function.
+        owner: The class or module that has the function.
         name: Its name there.
         replacement: What goes in its place: a function, or a staticmethod.
         parameters: The names of the parameters the original must have, in order.
@@ -68,5 +69,7 @@ def added(owner: type, name: str, function: Callable[..., object]) -> Iterator[N
         delattr(owner, name)
 
 
-def _name_of(owner: type) -> str:
+def _name_of(owner: type | ModuleType) -> str:
+    if isinstance(owner, ModuleType):
+        return owner.__name__
     return f"{owner.__module__}.{owner.__qualname__}"

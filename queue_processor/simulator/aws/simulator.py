@@ -19,6 +19,7 @@ from queue_processor.simulator.aws import (
     server,
     sqs,
     stacks,
+    templates,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class AwsSimulator:
             base_backend.BackendDict.reset()
             starting.enter_context(sqs.installed())
             starting.enter_context(bus.installed())
+            starting.enter_context(templates.installed())
             starting.enter_context(self._groups.installed())
             starting.callback(self.reset)
             starting.enter_context(self._groups.actions.expiring())

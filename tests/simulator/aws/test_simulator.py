@@ -1,4 +1,5 @@
 import concurrent.futures
+import json
 import time
 import urllib.error
 import urllib.request
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 import boto3
 import pytest
 from moto.autoscaling import responses
+from moto.cloudformation import parsing
 from moto.sqs import models
 
 from queue_processor.simulator.aws import patches, simulator, sqs, stacks
@@ -44,6 +46,17 @@ def test_the_url_of_the_stack_is_the_url_of_the_queue(own: simulator.AwsSimulato
 
 def test_the_template_comes_with_the_package() -> None:
     assert "AWSTemplateFormatVersion" in stacks.own_template()
+
+
+def test_no_value_takes_an_item_out_of_a_list(own: simulator.AwsSimulator) -> None:
+    stack = own.deploy()
+    client = own.session.client("sqs", endpoint_url=own.endpoint_url)
+
+    answer = client.get_queue_attributes(QueueUrl=stack.queue_url, AttributeNames=["Policy"])
+    client.close()
+
+    statements = json.loads(answer["Attributes"]["Policy"])["Statement"]
+    assert [statement["Sid"] for statement in statements] == ["RulesSend", "OnlyTls"]
 
 
 def test_instances_have_the_tags_they_were_given(own: simulator.AwsSimulator) -> None:
@@ -105,6 +118,7 @@ def test_a_stop_gives_moto_back_as_it_was(own: simulator.AwsSimulator) -> None:
     own.stop()
 
     assert models.sqs_backends.backend is models.SQSBackend
+    assert parsing.clean_json.__module__ == "moto.cloudformation.parsing"
     assert not hasattr(responses.AutoScalingResponse, "complete_lifecycle_action")
     with pytest.raises(RuntimeError, match="does not run"):
         _ = own.endpoint_url
@@ -133,6 +147,20 @@ class TestPatches:
             assert Vendor().call(1) == -1
 
         assert Vendor().call(1) == 1
+
+    def test_a_function_of_a_module_is_replaced_and_comes_back(self) -> None:
+        original = parsing.clean_json
+
+        with patches.replaced(
+            parsing, "clean_json", len, parameters=("resource_json", "resources_map")
+        ):
+            assert parsing.clean_json is not original
+
+        assert parsing.clean_json is original
+
+    def test_what_changed_in_a_module_is_named(self) -> None:
+        with pytest.raises(patches.MotoChangedError, match=r"moto\.cloudformation\.parsing\.clean"):
+            patches.expect(parsing, "clean_json", ("template",))
 
     def test_other_parameters_stop_the_start(self) -> None:
         with (

@@ -1,0 +1,146 @@
+"""Which rule each event matches: the samples as AWS prints them, variants of them, near misses."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from queue_processor.simulator.aws import events
+
+FOLDER = pathlib.Path(__file__).parents[1] / "data" / "events"
+
+_INSTANCE = "i-1234567890abcdef0"
+_HEALTH = "health_ec2_instance_retirement_2026"
+_TERMINATE = "asg_terminate_lifecycle_action_2026"
+_LAUNCH = "asg_launch_lifecycle_action_2026"
+_STATE = "instance_state_change"
+_CAPACITY_BLOCK = "capacity_block_instance_interruption_warning"
+
+# The logical id of the rule that a sample matches. All the others match none.
+_RULES: Mapping[str, str] = {
+    "asg_launch_lifecycle_action": "AutoscalingLaunchRule",
+    _LAUNCH: "AutoscalingLaunchRule",
+    "asg_terminate_lifecycle_action": "AutoscalingTerminationRule",
+    _TERMINATE: "AutoscalingTerminationRule",
+    "asg_warmpool_launching_EC2_to_AutoScalingGroup": "AutoscalingLaunchRule",
+    "asg_warmpool_launching_WarmPool_to_AutoScalingGroup": "AutoscalingLaunchRule",
+    "capacity_reservation_instance_interruption_warning": "CapacityReservationInterruptionRule",
+    _HEALTH: "ScheduledChangeRule",
+    "rebalance_recommendation": "RebalanceRecommendationRule",
+    "spot_interruption_warning": "SpotInterruptionRule",
+}
+
+
+def load(name: str) -> dict[str, Any]:
+    """The sample of that name."""
+    loaded: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def changed(name: str, **detail: object) -> dict[str, Any]:
+    """A sample with other fields in its detail; None takes a field out."""
+    event = load(name)
+    event["detail"] = {
+        key: value for key, value in (event["detail"] | detail).items() if value is not None
+    }
+    return event
+
+
+def _printed() -> dict[str, tuple[dict[str, Any], str | None]]:
+    names = sorted(path.stem for path in FOLDER.glob("*.json"))
+    return {name: (load(name), _RULES.get(name)) for name in names}
+
+
+def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
+    # The page prints `detail_type`, which no event of EventBridge has.
+    block = load(_CAPACITY_BLOCK)
+    block["detail-type"] = block.pop("detail_type")
+    return {
+        "a Capacity Block, with EventBridge's spelling": (
+            block,
+            "CapacityReservationInterruptionRule",
+        ),
+        "a Capacity Block, as the simulator makes it": (
+            events.capacity_block_interruption(_INSTANCE),
+            "CapacityReservationInterruptionRule",
+        ),
+        "an instance that hibernates": (
+            events.spot_interruption(_INSTANCE, action="hibernate"),
+            "SpotInterruptionRule",
+        ),
+        **{
+            f"an instance that is {state}": (changed(_STATE, state=state), "StateChangeRule")
+            for state in ("stopping", "stopped", "shutting-down", "terminated")
+        },
+        **{
+            f"a scheduled change that is {status}": (
+                changed(_HEALTH, statusCode=status),
+                "ScheduledChangeRule",
+            )
+            for status in ("open", "upcoming", "closed")
+        },
+        **{
+            f"a scheduled change without {field}": (
+                changed(_HEALTH, **{field: None}),
+                "ScheduledChangeRule",
+            )
+            for field in ("statusCode", "backupEvent", "eventScopeCode")
+        },
+        "an instance that leaves its warm pool for good": (
+            changed(_TERMINATE, Origin="WarmPool"),
+            "AutoscalingTerminationRule",
+        ),
+    }
+
+
+def _near_misses() -> dict[str, tuple[dict[str, Any], str | None]]:
+    missed = {
+        **{
+            f"an instance that is {state}": changed(_STATE, state=state)
+            for state in ("pending", "running", "rebooting")
+        },
+        "an event without a state": changed(_STATE, state=None),
+        "the backup Region's copy": changed(_HEALTH, backupEvent="true"),
+        "a scheduled change that concerns everybody": changed(_HEALTH, eventScopeCode="PUBLIC"),
+        "a scheduled change of another service": changed(_HEALTH, service="RDS"),
+        "an issue": changed(_HEALTH, eventTypeCategory="issue"),
+        "a notification of the account": changed(_HEALTH, eventTypeCategory="accountNotification"),
+        "an instance that goes back to its warm pool": changed(_TERMINATE, Destination="WarmPool"),
+        "an instance that is launched for a warm pool": changed(_LAUNCH, Destination="WarmPool"),
+        "a launch that is called a termination": changed(
+            _TERMINATE, LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING"
+        ),
+        "an event of an application": load("spot_interruption_warning") | {"source": "my.app"},
+        "a lifecycle action of another service": load(_TERMINATE) | {"source": "aws.ec2"},
+        "an event of another type": load("spot_interruption_warning")
+        | {"detail-type": "EC2 Spot Instance Interruption"},
+    }
+    return {f"near miss: {name}": (event, None) for name, event in missed.items()}
+
+
+EVENTS: Mapping[str, tuple[dict[str, Any], str | None]] = {
+    **_printed(),
+    **_variants(),
+    **_near_misses(),
+}
+"""Each event by what it is, with the one rule that it matches, or None."""
+
+
+def enveloped(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event as EventBridge delivers it: with every field of its envelope, and of its type.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html
+    """
+    resources = event.get("resources", [])
+    return {
+        "version": "0",
+        "id": "12345678-1234-1234-1234-123456789012",
+        "detail-type": "none",
+        "source": "none",
+        "account": "123456789012",
+        "time": "2026-01-27T01:43:21Z",
+        "region": "us-east-1",
+        "detail": {},
+        **event,
+        "resources": [resources] if isinstance(resources, str) else resources,
+    }

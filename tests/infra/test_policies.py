@@ -1,0 +1,195 @@
+"""Who may do what: what the linters leave unsaid, of every statement that the template makes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from queue_processor.simulator.aws import simulator
+from tests.infra import templates
+
+# The stack's own key: without this statement of AWS's own default nobody could manage it.
+# https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
+_ACCOUNT_MANAGES_ITS_KEY = ("Key", "AccountManages")
+
+
+@pytest.fixture(scope="module", params=["everything", "pod-identity", "defaults"])
+def resources(aws: simulator.AwsSimulator, request: pytest.FixtureRequest) -> dict[str, Any]:
+    chosen = {
+        "everything": templates.EVERYTHING,
+        "pod-identity": templates.POD_IDENTITY,
+        "defaults": {},
+    }
+    return templates.rendered(aws, chosen[request.param])
+
+
+@pytest.fixture(scope="module")
+def everything(aws: simulator.AwsSimulator) -> dict[str, Any]:
+    return templates.rendered(aws, templates.EVERYTHING)
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def allowing(resources: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, statement in templates.policies(resources):
+        if statement["Effect"] == "Allow":
+            yield name, statement
+
+
+def trust_of(resources: dict[str, Any], role: str) -> dict[str, Any]:
+    document = resources[role]["Properties"]["AssumeRolePolicyDocument"]
+    (statement,) = document["Statement"]
+    found: dict[str, Any] = statement
+    return found
+
+
+def test_no_principal_is_everybody_without_a_condition(resources: dict[str, Any]) -> None:
+    for name, statement in templates.policies(resources):
+        if "*" in str(statement.get("Principal")):
+            assert statement["Effect"] == "Deny", name
+            assert statement["Condition"], name
+
+
+def test_no_service_is_let_in_without_a_condition(resources: dict[str, Any]) -> None:
+    for name, statement in allowing(resources):
+        if "Service" in statement.get("Principal", {}):
+            keys = {key for kind in statement["Condition"].values() for key in kind}
+            assert keys & {
+                "aws:SourceArn",
+                "aws:SourceAccount",
+                "aws:RequestTag/eks-cluster-arn",
+            }, name
+
+
+def test_no_allowed_action_has_a_wildcard(resources: dict[str, Any]) -> None:
+    for name, statement in allowing(resources):
+        if (name, statement.get("Sid")) != _ACCOUNT_MANAGES_ITS_KEY:
+            assert not any("*" in action for action in listed(statement["Action"])), name
+
+
+def test_only_what_knows_no_resources_is_allowed_on_all(resources: dict[str, Any]) -> None:
+    """The policy of a key is about that key: `*` is how it names itself."""
+    for name, statement in allowing(resources):
+        if name != "Key" and "*" in listed(statement.get("Resource", [])):
+            assert set(listed(statement["Action"])) <= {
+                "autoscaling:DescribeLifecycleHooks",
+                "ec2:DescribeInstances",
+            }
+            assert statement["Condition"]
+
+
+def test_both_queues_take_only_what_the_rules_and_the_topic_send(
+    everything: dict[str, Any],
+) -> None:
+    rules = [name for name, made in everything.items() if made["Type"] == "AWS::Events::Rule"]
+    for policy in ("QueuePolicy", "DeadLetterQueuePolicy"):
+        senders = dict[str, Any]()
+        for statement in everything[policy]["Properties"]["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Allow":
+                assert statement["Action"] == "sqs:SendMessage"
+                (condition,) = statement["Condition"].items()
+                senders[statement["Principal"]["Service"]] = condition
+        kind, arns = senders["events.amazonaws.com"]
+        assert kind == "ArnEquals"
+        assert len(arns["aws:SourceArn"]) == len(rules) == 7
+        for name in rules:
+            assert any(f":rule/queue-processor-{name}-" in arn for arn in arns["aws:SourceArn"])
+        kind, arns = senders["sns.amazonaws.com"]
+        assert kind == "ArnEquals"
+        assert ":queue-processor-NotificationTopic-" in arns["aws:SourceArn"]
+
+
+def test_without_a_topic_no_topic_may_send(aws: simulator.AwsSimulator) -> None:
+    made = templates.rendered(aws, {})
+
+    assert "sns.amazonaws.com" not in str(list(templates.policies(made)))
+
+
+def test_queues_and_topic_refuse_whoever_does_not_use_tls(everything: dict[str, Any]) -> None:
+    for policy, action in (
+        ("QueuePolicy", "sqs:*"),
+        ("DeadLetterQueuePolicy", "sqs:*"),
+        ("NotificationTopicPolicy", "sns:Publish"),
+    ):
+        statements = everything[policy]["Properties"]["PolicyDocument"]["Statement"]
+        (denial,) = (s for s in statements if s["Effect"] == "Deny")
+        assert (denial["Principal"], denial["Action"]) == ("*", action)
+        assert denial["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_with_irsa_only_the_service_account_gets_the_role(everything: dict[str, Any]) -> None:
+    trust = trust_of(everything, "OperatorRole")
+
+    issuer = templates.OIDC_PROVIDER.partition("oidc-provider/")[2]
+    assert trust["Principal"] == {"Federated": templates.OIDC_PROVIDER}
+    assert trust["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert trust["Condition"] == {
+        "StringEquals": {
+            f"{issuer}:aud": "sts.amazonaws.com",
+            f"{issuer}:sub": "system:serviceaccount:queue-processor:queue-processor",
+        }
+    }
+
+
+def test_with_pod_identity_only_the_service_account_of_the_cluster_gets_the_role(
+    aws: simulator.AwsSimulator,
+) -> None:
+    made = templates.rendered(aws, templates.POD_IDENTITY)
+
+    trust = trust_of(made, "OperatorRole")
+    assert trust["Principal"] == {"Service": "pods.eks.amazonaws.com"}
+    assert trust["Condition"]["StringEquals"] == {
+        "aws:RequestTag/eks-cluster-arn": "arn:aws:eks:us-east-1:123456789012:cluster/prod",
+        "aws:RequestTag/kubernetes-namespace": "queue-processor",
+        "aws:RequestTag/kubernetes-service-account": "queue-processor",
+    }
+    association = made["PodIdentityAssociation"]["Properties"]
+    assert ":role/queue-processor-OperatorRole-" in association["RoleArn"]
+    assert association["ClusterName"] == "prod"
+    assert (association["Namespace"], association["ServiceAccount"]) == (
+        "queue-processor",
+        "queue-processor",
+    )
+
+
+def test_the_replay_role_is_for_whom_the_parameter_names(everything: dict[str, Any]) -> None:
+    trust = trust_of(everything, "ReplayRole")
+
+    assert trust["Principal"]["AWS"] == templates.EVERYTHING["ReplayPrincipalArns"].split(",")
+
+
+def test_lifecycle_actions_may_be_completed_only_for_the_groups_of_the_pattern(
+    everything: dict[str, Any],
+) -> None:
+    (statement,) = (
+        statement
+        for name, statement in allowing(everything)
+        if name == "OperatorPolicy" and statement["Sid"] == "LetGroupsGoOn"
+    )
+
+    assert statement["Resource"] == (
+        "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:*:autoScalingGroupName/eks-*"
+    )
+
+
+def test_without_a_managed_tag_no_permission_of_ec2_is_asked_for(
+    aws: simulator.AwsSimulator,
+) -> None:
+    made = templates.rendered(aws, {})
+
+    assert "ec2:" not in str(list(templates.policies(made)))
+
+
+def test_what_could_not_be_delivered_goes_to_the_dead_letter_queue(
+    everything: dict[str, Any],
+) -> None:
+    dead_letters = "arn:aws:sqs:us-east-1:123456789012:prod-dead-letters"
+    for made in everything.values():
+        if made["Type"] == "AWS::Events::Rule":
+            (target,) = made["Properties"]["Targets"]
+            assert target["DeadLetterConfig"] == {"Arn": dead_letters}
+            assert 60 <= target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 86_400
+    subscription = everything["NotificationSubscription"]["Properties"]
+    assert subscription["RedrivePolicy"] == {"deadLetterTargetArn": dead_letters}
