@@ -18,6 +18,8 @@ PODS = 10
 _OPERATOR = "queue-processor"
 _EVICTIONS_AT_ONCE = 24
 _PAUSE_SECONDS = 1.0
+# The first list of thousands of nodes is taken in for some seconds after the start.
+_SETTLING_SECONDS = 30.0
 _IDLE_SECONDS = 10.0
 
 
@@ -153,7 +155,7 @@ async def idle(count: int) -> Idle:
     async with surroundings.surrounded() as around:
         await around.populate(count, pods=0)
         async with around.operating() as pid:
-            await asyncio.sleep(_IDLE_SECONDS)
+            await asyncio.sleep(_SETTLING_SECONDS)
             used = surroundings.cpu_seconds(pid)
             await asyncio.sleep(_IDLE_SECONDS)
             used = surroundings.cpu_seconds(pid) - used
