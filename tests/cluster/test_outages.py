@@ -122,7 +122,7 @@ async def test_a_node_that_is_deleted_in_mid_drain_ends_its_drain_and_no_other(
     async with scene.history.watching():
         await _until_in_mid_drain(scene)
         await scene.world.delete("/api/v1/nodes/node-0")
-        await scene.until(lambda: operator.logged("instance_handled").get("ending") == "node_gone")
+        await scene.until(lambda: "node_gone" in operator.logged("outcome").get("reason", ""))
         assert not scene.is_settled()
         await _until_over(scene)
 
