@@ -20,6 +20,7 @@ _ACCOUNT = "123456789012"
 _REGION = "us-east-1"
 _LISTEN_BACKLOG = 100
 _STOP_SECONDS = 10
+_IN_BATCHES = ("sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
 
 
 class Reach(TypedDict):
@@ -185,13 +186,19 @@ def of_application(template: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def with_batches(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The template of the queue with permissions for batches in the policy of the pod.
+    """The template of the queue with permissions for batches beside those for single calls.
 
     With AWS the permission for the single call is enough; ministack asks for one of its own.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
     """
     copy: dict[str, Any] = json.loads(json.dumps(template))
-    document = copy["Resources"]["OperatorPolicy"]["Properties"]["PolicyDocument"]
-    (reading,) = (each for each in document["Statement"] if each.get("Sid") == "ReadQueue")
-    reading["Action"] += ["sqs:DeleteMessageBatch", "sqs:ChangeMessageVisibilityBatch"]
+    resources = copy["Resources"]
+    (replaying,) = resources["ReplayRole"]["Properties"]["Policies"]
+    for policy in (resources["OperatorPolicy"]["Properties"], replaying):
+        for statement in policy["PolicyDocument"]["Statement"]:
+            actions = statement.get("Action", [])
+            actions = [actions] if isinstance(actions, str) else actions
+            twins = [f"{action}Batch" for action in actions if action in _IN_BATCHES]
+            if twins:
+                statement["Action"] = [*actions, *twins]
     return copy

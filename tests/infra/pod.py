@@ -19,7 +19,12 @@ GROUP = "eks-workers"
 HOOK = "drain"
 TAG = "managed"
 SERVICE_ACCOUNT = "system:serviceaccount:queue-processor:queue-processor"
-PARAMETERS = {**templates.EVERYTHING, "EncryptionKey": "", "QueueNamePrefix": ""}
+PARAMETERS = {
+    **templates.EVERYTHING,
+    "EncryptionKey": "",
+    "QueueNamePrefix": "",
+    "ReplayPrincipalArns": "arn:aws:iam::123456789012:root",
+}
 
 _ISSUER = templates.OIDC_PROVIDER.partition("oidc-provider/")[2]
 _NO_RETRIES = botocore.config.Config(retries={"mode": "standard", "total_max_attempts": 1})
@@ -94,6 +99,17 @@ class Cloud:
                 RoleSessionName="pod",
                 WebIdentityToken=_token(subject),
             )["Credentials"]
+        return self._session(given)
+
+    def assume_replay_role(self) -> boto3.Session:
+        """Take the role of the people who replay messages."""
+        with self.client("sts") as sts:
+            given = sts.assume_role(
+                RoleArn=self.outputs["ReplayRoleArn"], RoleSessionName="person"
+            )["Credentials"]
+        return self._session(given)
+
+    def _session(self, given: Mapping[str, str]) -> boto3.Session:
         return boto3.Session(
             aws_access_key_id=given["AccessKeyId"],
             aws_secret_access_key=given["SecretAccessKey"],

@@ -1,5 +1,6 @@
 """The CloudFormation templates: read, and with their parameters and conditions worked out."""
 
+import contextlib
 import json
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,8 @@ from queue_processor.simulator.aws import simulator
 _FOLDER = pathlib.Path(__file__).parents[2] / "infra" / "cloudformation"
 QUEUE = _FOLDER / "queue-processor.yaml"
 HOOKS = _FOLDER / "lifecycle-hooks.yaml"
-ALL = (QUEUE, HOOKS)
+EXPERIMENT = _FOLDER / "fis-experiment.yaml"
+ALL = (QUEUE, HOOKS, EXPERIMENT)
 
 OIDC_PROVIDER = "arn:aws:iam::123456789012:oidc-provider/oidc.eks.us-east-1.amazonaws.com/id/ABC"
 # Every resource that there can be, but for the association of EKS Pod Identity.
@@ -32,6 +34,18 @@ POD_IDENTITY = {
     "ClusterName": "prod",
     "EncryptionKey": "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012",
 }
+EXPERIMENT_PARAMETERS = {
+    "StopAlarmArn": "arn:aws:cloudwatch:us-east-1:123456789012:alarm:oldest",
+    "TagValue": "game-day",
+    "SelectionMode": "PERCENT(25)",
+}
+VARIANTS: Mapping[str, tuple[Mapping[str, str], pathlib.Path]] = {
+    "everything": (EVERYTHING, QUEUE),
+    "pod-identity": (POD_IDENTITY, QUEUE),
+    "defaults": ({}, QUEUE),
+    "experiment": (EXPERIMENT_PARAMETERS, EXPERIMENT),
+}
+"""What is made of a template, by what is made: the parameters, and the template."""
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
@@ -39,19 +53,42 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     return models.Stack.parse_template(path.read_text(encoding="utf-8"))
 
 
-def rendered(aws: simulator.AwsSimulator, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """The resources that the template of the queue makes, by logical id.
+def rendered(
+    aws: simulator.AwsSimulator, parameters: Mapping[str, str], template: pathlib.Path = QUEUE
+) -> dict[str, Any]:
+    """The resources that a template makes, by logical id.
 
     Linters see more in them than in a template with conditions.
     """
     aws.reset()
-    aws.deploy(QUEUE.read_text(encoding="utf-8"), parameters=parameters)
+    whole = read(template)
+    client = aws.session.client("cloudformation", endpoint_url=aws.endpoint_url)
+    with contextlib.closing(client):
+        client.create_stack(
+            StackName="queue-processor",
+            TemplateBody=json.dumps(_as_far_as_moto_goes(whole)),
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+        )
     (stack,) = models.cloudformation_backends[aws.account][aws.region].stacks.values()
     made = stack.resource_map
     return {
         name: _worked_out(resource, made)
-        for name, resource in stack.template_dict["Resources"].items()
+        for name, resource in whole["Resources"].items()
         if "Condition" not in resource or made.lazy_condition_map[resource["Condition"]]
+    }
+
+
+def _as_far_as_moto_goes(template: Mapping[str, Any]) -> dict[str, Any]:
+    """Without experiments, and without outputs, which may be about them."""
+    return {
+        **{key: value for key, value in template.items() if key != "Outputs"},
+        "Resources": {
+            name: resource
+            for name, resource in template["Resources"].items()
+            if resource["Type"] != "AWS::FIS::ExperimentTemplate"
+        },
     }
 
 

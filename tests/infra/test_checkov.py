@@ -52,12 +52,8 @@ def findings(folder: pathlib.Path) -> set[tuple[str, str, str]]:
 def test_checkov_finds_only_what_has_a_reason(
     aws: simulator.AwsSimulator, tmp_path: pathlib.Path
 ) -> None:
-    for name, parameters in (
-        ("everything", templates.EVERYTHING),
-        ("pod-identity", templates.POD_IDENTITY),
-        ("defaults", {}),
-    ):
-        resources = templates.rendered(aws, parameters)
+    for name, (parameters, template) in templates.VARIANTS.items():
+        resources = templates.rendered(aws, parameters, template)
         (tmp_path / f"{name}.json").write_text(json.dumps({"Resources": resources}))
 
     assert findings(tmp_path) == {

@@ -5,6 +5,7 @@ conditions, resources and the trust policy, but completes whatever it is asked t
 """
 
 import contextlib
+import datetime as dt
 import json
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from moto.autoscaling import responses as autoscaling_responses
 from moto.core import authorization
 from moto.iam import access_control
 
+from queue_processor.adapters.aws import mailbox
 from queue_processor.domain import errors
 from queue_processor.simulator.aws import lifecycle, simulator
 from tests import pyenvironments
@@ -205,3 +207,43 @@ def test_another_service_account_does_not_get_the_role(
 ) -> None:
     with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
         in_ministack.assume(subject)
+
+
+@pytest.fixture
+def person(in_ministack: pod.Cloud) -> Iterator[mailbox.Mailbox]:
+    """The queue, for a person with the replay role."""
+    client = in_ministack.assume_replay_role().client("sqs", **in_ministack.reach)
+    yield mailbox.Mailbox(client, in_ministack.outputs["QueueUrl"])
+    client.close()
+
+
+def test_with_the_replay_role_a_dead_letter_is_found_sent_again_and_deleted(
+    in_ministack: pod.Cloud, person: mailbox.Mailbox
+) -> None:
+    dead_letters = person.named(in_ministack.outputs["DeadLetterQueueArn"])
+    with in_ministack.client("sqs") as sqs:
+        sqs.send_message(QueueUrl=dead_letters.url, MessageBody="a dead letter")
+    before = person.state()
+
+    (held,) = dead_letters.receive(10, hidden=dt.timedelta(minutes=1), wait=dt.timedelta())
+    (failed,) = person.send([held.message])
+    dead_letters.delete(held.receipt_handle)
+
+    assert failed is None
+    assert before.redrive is not None
+    assert before.redrive.target_arn == dead_letters.state().arn
+    assert person.state().visible == before.visible + 1
+    assert dead_letters.state().visible == 0
+
+
+def test_with_the_replay_role_messages_can_be_looked_at_but_not_taken(
+    person: mailbox.Mailbox,
+) -> None:
+    held = person.receive(10, hidden=dt.timedelta(minutes=1), wait=dt.timedelta())
+    handles = [each.receipt_handle for each in held]
+
+    with pytest.raises(errors.PermanentFault, match="sqs:DeleteMessage"):
+        person.delete(handles[0])
+    person.give_back(handles)
+
+    assert person.state().visible == len(handles) == 2

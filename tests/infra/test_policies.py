@@ -13,14 +13,10 @@ from tests.infra import templates
 _ACCOUNT_MANAGES_ITS_KEY = ("Key", "AccountManages")
 
 
-@pytest.fixture(scope="module", params=["everything", "pod-identity", "defaults"])
+@pytest.fixture(scope="module", params=templates.VARIANTS)
 def resources(aws: simulator.AwsSimulator, request: pytest.FixtureRequest) -> dict[str, Any]:
-    chosen = {
-        "everything": templates.EVERYTHING,
-        "pod-identity": templates.POD_IDENTITY,
-        "defaults": {},
-    }
-    return templates.rendered(aws, chosen[request.param])
+    parameters, template = templates.VARIANTS[request.param]
+    return templates.rendered(aws, parameters, template)
 
 
 @pytest.fixture(scope="module")
