@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 
 import pytest
 
@@ -26,7 +27,9 @@ def started() -> Iterator[tuple[plane.ControlPlane, float]]:
     running = plane.ControlPlane(programs)
     with contextlib.closing(running):
         running.start()
-        asyncio.run(_until_a_pod_runs(running))
+        # In a thread of its own, for whoever asks for this fixture out of a loop that runs.
+        with futures.ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _until_a_pod_runs(running)).result()
         yield running, time.monotonic() - began
 
 
