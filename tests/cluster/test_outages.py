@@ -101,6 +101,7 @@ async def test_an_api_server_that_is_killed_and_comes_back_delays_a_drain(
 
     async with scene.history.watching():
         await _until_in_mid_drain(scene)
+        assert scene.audit.refused() == []
         plane.kill("kube-apiserver")
         plane.launch("kube-apiserver")
         await asyncio.to_thread(plane.await_ready)
@@ -129,4 +130,5 @@ async def test_a_node_that_is_deleted_in_mid_drain_ends_its_drain_and_no_other(
     assert await scene.world.node("node-0") is None
     assert await scene.world.pods_on("node-1") == []
     assert scene.history.marked == NAMES
-    assert {pod.node for pod in scene.history.told_to_go()} == NAMES
+    # Perhaps none of the pods that went first was on the node that is gone.
+    assert {pod.node for pod in scene.history.told_to_go()} <= NAMES
