@@ -11,7 +11,7 @@ import yaml
 from kubernetes.aio import client
 
 from queue_processor.adapters.kube.api import KubeApi, fault_of
-from queue_processor.adapters.kube.transport import HttpTransport
+from queue_processor.adapters.kube.transport import HttpTransport, Request
 from queue_processor.domain import errors
 from tests.cluster import manifests, objects, plane
 from tests.cluster.manifests import JsonObject
@@ -108,12 +108,14 @@ class World:
         """
         for body in bodies:
             path = f"{path_of(body)}/{body['metadata']['name']}"
-            answer = await self._transport.request(
-                "PATCH",
-                path,
-                query={"fieldManager": "tests", "force": "true", "fieldValidation": "Strict"},
-                body=body,
-                content_type="application/apply-patch+yaml",
+            answer = await self._transport.send(
+                Request(
+                    "PATCH",
+                    path,
+                    query={"fieldManager": "tests", "force": "true", "fieldValidation": "Strict"},
+                    body=body,
+                    content_type="application/apply-patch+yaml",
+                )
             )
             if not answer.is_success:
                 raise fault_of(answer, f"APPLY {path}")

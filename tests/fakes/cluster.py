@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import multidict
 
-from queue_processor.adapters.kube.transport import REQUEST_SECONDS, Answer, JsonObject
+from queue_processor.adapters.kube.transport import Answer, Request
 from queue_processor.domain import errors
 from queue_processor.simulator.kube import api, faults, watches
 
@@ -37,18 +37,9 @@ class DirectTransport:
         for stream in self._streams:
             stream.cut()
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
-        content_type: str = "application/json",
-        limit_seconds: float = REQUEST_SECONDS,
-    ) -> Answer:
-        async with self._limited(limit_seconds, f"{method} {path}"):
-            answer = await self._handle(method, path, query, body, content_type)
+    async def send(self, request: Request) -> Answer:
+        async with self._limited(request.limit_seconds, f"{request.method} {request.path}"):
+            answer = await self._handle(request)
         return Answer(answer.status, multidict.CIMultiDict(answer.headers), answer.body)
 
     @contextlib.asynccontextmanager
@@ -57,7 +48,7 @@ class DirectTransport:
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         query = {**query, "timeoutSeconds": str(server_timeout_seconds)}
         async with self._limited(server_timeout_seconds + _SILENCE_SECONDS, f"watch {path}"):
-            answer = await self._handle("GET", path, query, None, "application/json")
+            answer = await self._handle(Request("GET", path, query=query))
         head = Answer(answer.status, multidict.CIMultiDict(answer.headers), answer.body)
         if not isinstance(answer.lines, watches.Watcher):
             yield head, _nothing()
@@ -82,31 +73,26 @@ class DirectTransport:
         finally:
             self._requests.discard(limit)
 
-    async def _handle(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: JsonObject | None,
-        content_type: str,
-    ) -> api.ApiResponse:
+    async def _handle(self, request: Request) -> api.ApiResponse:
         if not self._is_alive.is_set():
             await asyncio.get_running_loop().create_future()
         # A request takes a moment: other tasks go on in it, as they do over a socket.
         await asyncio.sleep(0.001)
         if not self.is_reachable:
-            raise errors.TemporaryFault(f"{method} {path}: connection refused")
-        request = api.ApiRequest(
-            method=method,
-            path=path,
-            query=dict(query or {}),
-            headers={"content-type": content_type, "user-agent": self._user_agent},
-            body=b"" if body is None else json.dumps(body).encode(),
+            raise errors.TemporaryFault(f"{request.method} {request.path}: connection refused")
+        asked = api.ApiRequest(
+            method=request.method,
+            path=request.path,
+            query=dict(request.query or {}),
+            headers={"content-type": request.content_type, "user-agent": self._user_agent},
+            body=b"" if request.body is None else json.dumps(request.body).encode(),
         )
         try:
-            return await self._server.handle(request)
+            return await self._server.handle(asked)
         except faults.ConnectionCutError as cause:
-            raise errors.TemporaryFault(f"{method} {path}: connection cut") from cause
+            raise errors.TemporaryFault(
+                f"{request.method} {request.path}: connection cut"
+            ) from cause
 
 
 class _Stream:

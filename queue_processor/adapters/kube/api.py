@@ -13,7 +13,7 @@ from typing import Protocol
 
 import orjson
 
-from queue_processor.adapters.kube.transport import REQUEST_SECONDS, Answer, JsonObject
+from queue_processor.adapters.kube.transport import REQUEST_SECONDS, Answer, JsonObject, Request
 from queue_processor.domain import errors
 from queue_processor.observability import metrics
 
@@ -35,16 +35,7 @@ _TEMPORARY = frozenset(
 class Transport(Protocol):
     """Sends requests; the real one by HTTP."""
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
-        content_type: str = "application/json",
-        limit_seconds: float = REQUEST_SECONDS,
-    ) -> Answer:
+    async def send(self, request: Request) -> Answer:
         """Send one request and read the whole answer."""
 
     def stream(
@@ -64,36 +55,35 @@ class KubeApi:
 
     async def get(self, path: str) -> JsonObject:
         """Read an object."""
-        return _object(await self._request("GET", path), f"GET {path}")
+        return await self._object(Request("GET", path))
 
     async def post(self, path: str, body: JsonObject) -> JsonObject:
         """Create an object."""
-        return _object(await self._request("POST", path, body=body), f"POST {path}")
+        return await self._object(Request("POST", path, body=body))
 
     async def put(self, path: str, body: JsonObject) -> JsonObject:
         """Replace an object."""
-        return _object(await self._request("PUT", path, body=body), f"PUT {path}")
+        return await self._object(Request("PUT", path, body=body))
 
     async def patch(
         self, path: str, body: JsonObject, *, content_type: str = STRATEGIC_MERGE_PATCH
     ) -> JsonObject:
         """Change an object."""
-        answer = await self._request("PATCH", path, body=body, content_type=content_type)
-        return _object(answer, f"PATCH {path}")
+        return await self._object(Request("PATCH", path, body=body, content_type=content_type))
 
     async def delete(self, path: str, body: JsonObject) -> JsonObject:
         """Delete an object, as the DeleteOptions in `body` say."""
-        return _object(await self._request("DELETE", path, body=body), f"DELETE {path}")
+        return await self._object(Request("DELETE", path, body=body))
 
     async def ask(
         self, path: str, body: JsonObject, *, limit_seconds: float = REQUEST_SECONDS
     ) -> Answer:
         """Post something whose refusals mean something; raises TemporaryFault only."""
-        return await self._request("POST", path, body=body, limit_seconds=limit_seconds)
+        return await self._send(Request("POST", path, body=body, limit_seconds=limit_seconds))
 
     async def list(self, path: str, *, query: Mapping[str, str]) -> JsonObject:
         """List a collection that is known to be small."""
-        return _object(await self._request("GET", path, query=query), f"LIST {path}")
+        return await self._object(Request("GET", path, query=query), verb="LIST")
 
     async def pages(
         self, path: str, *, query: Mapping[str, str] | None = None
@@ -109,7 +99,7 @@ class KubeApi:
             if continuation:
                 # A continued list is of the version that its token names.
                 paged.pop("resourceVersion", None)
-            page = _object(await self._request("GET", path, query=paged), f"LIST {path}")
+            page = await self.list(path, query=paged)
             yield page
             token = page.get("metadata", {}).get("continue")
             if not token:
@@ -135,25 +125,17 @@ class KubeApi:
                 raise fault_of(head, f"WATCH {path}")
             yield _events(lines, path)
 
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
-        content_type: str = "application/json",
-        limit_seconds: float = REQUEST_SECONDS,
-    ) -> Answer:
-        with _counted(metrics.Method(method.lower())) as count:
-            answer = await self._transport.request(
-                method,
-                path,
-                query=query,
-                body=body,
-                content_type=content_type,
-                limit_seconds=limit_seconds,
-            )
+    async def _object(self, request: Request, *, verb: str | None = None) -> JsonObject:
+        """Send a request that an object answers; its faults name the verb, or else the method."""
+        answer = await self._send(request)
+        call = f"{verb or request.method} {request.path}"
+        if not answer.is_success:
+            raise fault_of(answer, call)
+        return _loaded(answer.body, call)
+
+    async def _send(self, request: Request) -> Answer:
+        with _counted(metrics.Method(request.method.lower())) as count:
+            answer = await self._transport.send(request)
             count(answer)
         return answer
 
@@ -185,12 +167,6 @@ async def _events(lines: AsyncIterator[bytes], path: str) -> AsyncIterator[JsonO
                 raise errors.WatchExpired(str(status.get("message")))
             raise errors.TemporaryFault(f"WATCH {path}: {status.get('message')}")
         yield event
-
-
-def _object(answer: Answer, call: str) -> JsonObject:
-    if not answer.is_success:
-        raise fault_of(answer, call)
-    return _loaded(answer.body, call)
 
 
 def _loaded(text: bytes, call: str) -> JsonObject:

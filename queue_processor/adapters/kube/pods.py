@@ -135,9 +135,9 @@ def _eviction(answer: Answer, path: str) -> Eviction:
 
     https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/#how-api-initiated-eviction-works
     """
-    message = " ".join([api.message_of(answer), *_explanations(answer)])
     if answer.is_success:
         return Eviction(answer=EvictionAnswer.ACCEPTED)
+    message = " ".join([api.message_of(answer), *_explanations(answer)])
     match answer.status:
         case http.HTTPStatus.NOT_FOUND | http.HTTPStatus.CONFLICT:
             return Eviction(answer=EvictionAnswer.GONE, message=message)

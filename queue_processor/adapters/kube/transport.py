@@ -26,6 +26,23 @@ _LONGEST_LINE = 2 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the API server.
+
+    Attributes:
+        limit_seconds: Until when the whole answer has to be there.
+    """
+
+    method: str
+    path: str
+    _: dataclasses.KW_ONLY
+    query: Mapping[str, str] | None = None
+    body: JsonObject | None = None
+    content_type: str = "application/json"
+    limit_seconds: float = REQUEST_SECONDS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
     """What the API server answered: status, headers and the unread body."""
 
@@ -52,26 +69,15 @@ class HttpTransport:
         self._proxy = configuration.proxy or _proxy_for(configuration.host)
         self._session: aiohttp.ClientSession | None = None
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
-        content_type: str = "application/json",
-        limit_seconds: float = REQUEST_SECONDS,
-    ) -> Answer:
+    async def send(self, request: Request) -> Answer:
         """Send one request and read the whole answer.
 
         Raises:
             TemporaryFault: No answer came: refused, cut off, or not within the limit.
         """
-        limits = aiohttp.ClientTimeout(total=limit_seconds, sock_connect=_CONNECT_SECONDS)
-        with _translated(f"{method} {path}"):
-            response = await self._send(
-                method, path, limits, query=query, body=body, content_type=content_type
-            )
+        limits = aiohttp.ClientTimeout(total=request.limit_seconds, sock_connect=_CONNECT_SECONDS)
+        with _translated(f"{request.method} {request.path}"):
+            response = await self._open(request, limits)
             return Answer(response.status, response.headers, await response.read())
 
     @contextlib.asynccontextmanager
@@ -97,7 +103,7 @@ class HttpTransport:
         query = {**query, "timeoutSeconds": str(server_timeout_seconds)}
         call = f"watch {path}"
         with _translated(call):
-            response = await self._send("GET", path, limits, query=query)
+            response = await self._open(Request("GET", path, query=query), limits)
         try:
             with _translated(call):
                 body = b"" if response.status == _OK else await response.read()
@@ -110,29 +116,22 @@ class HttpTransport:
         if self._session is not None:
             await self._session.close()
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        limits: aiohttp.ClientTimeout,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
-        content_type: str = "application/json",
+    async def _open(
+        self, request: Request, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = self._open_session()
-        headers = {"Content-Type": content_type}
+        headers = {"Content-Type": request.content_type}
         token = await self.configuration.get_api_key_with_prefix(
             "BearerToken", alias="authorization"
         )
         if token:
             headers["Authorization"] = token
         return await self._session.request(
-            method,
-            self.configuration.host + path,
-            params=query,
-            data=None if body is None else orjson.dumps(body),
+            request.method,
+            self.configuration.host + request.path,
+            params=request.query,
+            data=None if request.body is None else orjson.dumps(request.body),
             headers=headers,
             timeout=limits,
             proxy=self._proxy,

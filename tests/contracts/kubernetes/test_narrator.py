@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from queue_processor.adapters.kube.narrator import KubeNarrator
-from queue_processor.adapters.kube.transport import JsonObject
+from queue_processor.adapters.kube.transport import JsonObject, Request
 from queue_processor.controller import ports
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
@@ -145,7 +145,7 @@ async def test_the_api_refuses_an_event_that_breaks_its_rules(
     narrator.about_node(node_called("node-z"), "Drained", "all pods are gone", is_warning=False)
     await narrator.flush()
     body = {**(cluster.wire.last.body or {}), "metadata": {"name": "x"}, **change}
-    await cluster.wire.request("POST", f"{EVENTS}/default/events", body=body)
+    await cluster.wire.send(Request("POST", f"{EVENTS}/default/events", body=body))
 
     code, reason, _ = cluster.wire.last.refusal
     assert (code, reason) == (422, "Invalid")
@@ -161,6 +161,6 @@ async def test_an_event_about_what_lies_elsewhere_is_taken_and_about_what_lies_n
     await narrator.flush()
     body = dict(cluster.wire.last.body or {})
     body |= {"metadata": {"name": "x"}, "regarding": {"kind": "Pod", "namespace": regarding}}
-    answer = await cluster.wire.request("POST", f"{EVENTS}/{pod.namespace}/events", body=body)
+    answer = await cluster.wire.send(Request("POST", f"{EVENTS}/{pod.namespace}/events", body=body))
 
     assert answer.status == expected

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from queue_processor.adapters.kube.transport import JsonObject
+from queue_processor.adapters.kube.transport import JsonObject, Request
 from tests.contracts.kubernetes.cluster import Cluster
 
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -20,7 +20,7 @@ KOPF_SECONDS = 120
 async def patch(
     cluster: Cluster, path: str, body: JsonObject, content_type: str
 ) -> tuple[int, JsonObject]:
-    answer = await cluster.wire.request("PATCH", path, body=body, content_type=content_type)
+    answer = await cluster.wire.send(Request("PATCH", path, body=body, content_type=content_type))
     return answer.status, json.loads(answer.body)
 
 

@@ -5,18 +5,15 @@ import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from queue_processor.adapters.kube import api
-from queue_processor.adapters.kube.transport import REQUEST_SECONDS, Answer, JsonObject
+from queue_processor.adapters.kube.transport import Answer, JsonObject, Request
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:
     """A request and its answer, as both were."""
 
-    method: str
-    path: str
     query: Mapping[str, str]
     body: JsonObject | None
-    content_type: str
     answer: Answer
 
     @property
@@ -49,25 +46,9 @@ class Wire:
         """The last request that was answered."""
         return self.calls[-1]
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
-        content_type: str = "application/json",
-        limit_seconds: float = REQUEST_SECONDS,
-    ) -> Answer:
-        answer = await self._transport.request(
-            method,
-            path,
-            query=query,
-            body=body,
-            content_type=content_type,
-            limit_seconds=limit_seconds,
-        )
-        self.calls.append(Call(method, path, query or {}, body, content_type, answer))
+    async def send(self, request: Request) -> Answer:
+        answer = await self._transport.send(request)
+        self.calls.append(Call(request.query or {}, request.body, answer))
         return answer
 
     def stream(
@@ -107,26 +88,10 @@ class SmallPages(Wire):
         super().__init__(transport)
         self._turn = turn
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
-        content_type: str = "application/json",
-        limit_seconds: float = REQUEST_SECONDS,
-    ) -> Answer:
-        asked = dict(query or {})
+    async def send(self, request: Request) -> Answer:
+        asked = dict(request.query or {})
         if "limit" in asked:
             asked["limit"] = "2"
         if "continue" in asked and self._turn is not None:
             asked["continue"] = await self._turn(asked["continue"])
-        return await super().request(
-            method,
-            path,
-            query=asked,
-            body=body,
-            content_type=content_type,
-            limit_seconds=limit_seconds,
-        )
+        return await super().send(dataclasses.replace(request, query=asked))
