@@ -143,8 +143,7 @@ class Drain:
     # Choose and evict.
 
     def _turn_to_list(self) -> AbstractAsyncContextManager[None]:
-        urgency = gate.Urgency(gate.Rank.DRAIN, self._countdown.ends_at, opens=True)
-        return self._cluster.requests.turn(urgency)
+        return self._cluster.requests.turn(gate.Rank.DRAIN, self._countdown.ends_at, opens=True)
 
     def _on_arrival(self, pod: PodView) -> None:
         self._has_volumes = self._has_volumes or bool(pod.claims)
@@ -299,7 +298,7 @@ class Drain:
         try:
             async with (
                 asyncio.timeout(_TELLING_LIMIT_SECONDS),
-                self._cluster.requests.turn(gate.Urgency(rank, self._countdown.ends_at)),
+                self._cluster.requests.turn(rank, self._countdown.ends_at),
             ):
                 await self._cluster.nodes.report(self._node, progress, message, since=since)
         except (

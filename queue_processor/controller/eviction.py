@@ -93,7 +93,7 @@ class Evictor:
 
     async def _evict(self, pod: PodView) -> Eviction:
         try:
-            async with self._requests.turn(gate.Urgency(gate.Rank.DRAIN, self._countdown.ends_at)):
+            async with self._requests.turn(gate.Rank.DRAIN, self._countdown.ends_at):
                 eviction = await self._pods.evict(pod.ref)
         except errors.TemporaryFault as fault:
             eviction = Eviction(
@@ -150,9 +150,7 @@ class Evictor:
             ):
                 with attempt:
                     grace = deadlines.grace_that_fits(self._countdown.left, grace=pod.grace)
-                    async with self._requests.turn(
-                        gate.Urgency(gate.Rank.DRAIN, self._countdown.ends_at)
-                    ):
+                    async with self._requests.turn(gate.Rank.DRAIN, self._countdown.ends_at):
                         await self._pods.delete(pod.ref, grace)
         except (errors.TemporaryFault, errors.PermanentFault) as fault:
             _log.error("pod_not_deleted", pod=str(pod.ref), fault=str(fault))

@@ -20,19 +20,12 @@ class Rank(enum.IntEnum):
     PROGRESS = 3
 
 
-class Urgency(NamedTuple):
-    """What is served first; compared from the first field to the last.
-
-    Attributes:
-        rank: What the request is for.
-        ends_at: The deadline of the drain, on the loop's clock.
-        opens: Whether the request opens a drain. Those that go on with one come first, so that
-            of nodes with one deadline some are done early, and not all of them late.
-    """
+class _Urgency(NamedTuple):
+    """What is served first; compared from the first field to the last."""
 
     rank: Rank
     ends_at: float
-    opens: bool = False
+    opens: bool
 
 
 class RequestGate:
@@ -51,17 +44,23 @@ class RequestGate:
         """
         self._free = places
         self._may_write = may_write
-        self._waiting: list[tuple[Urgency, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[_Urgency, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
 
     @contextlib.asynccontextmanager
-    async def turn(self, urgency: Urgency) -> AsyncIterator[None]:
+    async def turn(self, rank: Rank, ends_at: float, *, opens: bool = False) -> AsyncIterator[None]:
         """Hold a place while the request runs.
+
+        Args:
+            rank: What the request is for.
+            ends_at: The deadline of the drain, on the loop's clock.
+            opens: Whether the request opens a drain. Those that go on with one come first, so
+                that of nodes with one deadline some are done early, and not all of them late.
 
         Raises:
             TemporaryFault: This process does not lead any more.
         """
-        await self._enter(urgency)
+        await self._enter(_Urgency(rank, ends_at, opens))
         try:
             if not self._may_write():
                 raise errors.TemporaryFault("leadership is lost: nothing is written")
@@ -69,7 +68,7 @@ class RequestGate:
         finally:
             self._leave()
 
-    async def _enter(self, urgency: Urgency) -> None:
+    async def _enter(self, urgency: _Urgency) -> None:
         if self._free > 0:
             self._free -= 1
             return

@@ -4,16 +4,13 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-import structlog
-
 from queue_processor.controller.countdown import Pulse
 from queue_processor.controller.podfeed import Follower, PodFeed
-from queue_processor.controller.retrying import Backoff
-from queue_processor.domain import errors, pods
+from queue_processor.controller.retrying import patiently
+from queue_processor.domain import pods
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodView
-
-_log = structlog.get_logger(__name__)
+from queue_processor.observability import metrics
 
 
 class PodSet:
@@ -66,19 +63,10 @@ class PodSet:
         with self._feed.following(follower):
             while True:
                 self._outdated.clear()
-                await self._list_patiently()
+                async for attempt in patiently(metrics.Call.LIST_PODS):
+                    with attempt:
+                        await self._list()
                 await self._outdated.wait()
-
-    async def _list_patiently(self) -> None:
-        attempt = 0
-        backoff = Backoff()
-        while True:
-            try:
-                return await self._list()
-            except errors.TemporaryFault as fault:
-                attempt += 1
-                _log.info("pods_not_listed", node=self._node_name, fault=str(fault))
-                await asyncio.sleep(backoff.after(attempt, fault).total_seconds())
 
     async def _list(self) -> None:
         async with self._turn():
@@ -102,10 +90,11 @@ class PodSet:
             # For ever: a list that is older than that must not bring it back.
             self._gone.add(uid)
         is_gone = uid in self._gone
+        verdict = pods.verdict_on(pod)
         self.staying.pop(uid, None)
-        if not is_gone and pods.verdict_on(pod).is_kept:
+        if not is_gone and verdict.is_kept:
             self.staying[uid] = pod
-        if is_gone or not pods.verdict_on(pod).is_moved:
+        if is_gone or not verdict.is_moved:
             if self.left.pop(uid, None) is not None:
                 self._changed.fire()
             return

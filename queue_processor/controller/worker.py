@@ -79,9 +79,7 @@ class NodeWork:
 
     async def _write(self, mark: Mark) -> NodeView:
         async def cordon(node: NodeView) -> NodeView:
-            async with self._cluster.requests.turn(
-                gate.Urgency(gate.Rank.CORDON, self._countdown.ends_at)
-            ):
+            async with self._cluster.requests.turn(gate.Rank.CORDON, self._countdown.ends_at):
                 return await self._cluster.nodes.mark(node, mark)
 
         return await fencing.write(self._cluster.nodes, self._node, cordon)

@@ -62,6 +62,7 @@ class Call(enum.StrEnum):
 
     CORDON = "cordon"
     UNCORDON = "uncordon"
+    LIST_PODS = "list_pods"
     DELETE_POD = "delete_pod"
     COMPLETE_LIFECYCLE_ACTION = "complete_lifecycle_action"
     DELETE_MESSAGE = "delete_message"
