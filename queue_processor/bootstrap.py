@@ -172,15 +172,11 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
         await connection.close()
 
 
-def _lease_namespace(settings: Settings, cluster: _Kube) -> str:
-    return settings.leader_election.namespace or cluster.own_namespace or "default"
-
-
 async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     """Say at the start what the account may not do, and stop if nothing works without it."""
     chosen = settings.leader_election
     needed = permissions.all_permissions(
-        lease_namespace=_lease_namespace(settings, cluster) if chosen.enabled else None,
+        lease_namespace=chosen.lies_in(cluster.own_namespace) if chosen.enabled else None,
         overrides=settings.drain.on_deadline is OnDeadline.DELETE,
     )
     try:
@@ -271,7 +267,8 @@ class Operator:
 
 
 def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Parts:
-    namespace, name = _lease_namespace(settings, cluster), settings.leader_election.lease_name
+    election = settings.leader_election
+    namespace, name = election.lies_in(cluster.own_namespace), election.lease_name
     return Parts(
         queue=aws.queue,
         lifecycle=aws.lifecycle,

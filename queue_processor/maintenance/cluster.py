@@ -1,16 +1,16 @@
 """What people's commands ask of the cluster; they change nothing in it."""
 
 import contextlib
-import datetime as dt
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.ec2 import TaggedInstances
 from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.adapters.kube import connection as kube
+from queue_processor.adapters.kube import nodes
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.leases import KubeLeases
-from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
+from queue_processor.adapters.kube.nodes import NodeReader
 from queue_processor.domain import errors, explanation, selectors
 from queue_processor.domain.explanation import Explanation, Obstacle, Sighting
 from queue_processor.domain.identifiers import InstanceId
@@ -29,11 +29,21 @@ class Cluster:
     def __init__(self, api: KubeApi) -> None:
         self._api = api
 
-    async def nodes(self, selector: LabelSelector) -> Mapping[InstanceId, NodeView]:
-        """The nodes on EC2 that a selector selects, by instance."""
-        reader = NodeReader(selector)
-        found = KubeNodes(self._api, reader=reader, clock=lambda: dt.datetime.now(dt.UTC))
-        return {node.instance_id: node async for node in found.all()}
+    async def nodes(
+        self, selector: LabelSelector
+    ) -> tuple[Mapping[InstanceId, NodeView], frozenset[InstanceId]]:
+        """All nodes on EC2, by instance, and the instances of those that a selector selects."""
+        anyone, chooser = NodeReader(_EVERY_NODE), NodeReader(selector)
+        every: dict[InstanceId, NodeView] = {}
+        selected: set[InstanceId] = set()
+        async for node in nodes.listed(self._api):
+            view = anyone.view_of(node)
+            if view is None:
+                continue
+            every[view.instance_id] = view
+            if chooser.view_of(node) is not None:
+                selected.add(view.instance_id)
+        return every, frozenset(selected)
 
     async def lease(self, namespace: str, name: str) -> Lease | None:
         """A Lease; None where there is none."""
@@ -83,9 +93,8 @@ async def lease(settings: ToolSettings) -> Lease | None:
         ConfigurationFault: The cluster does not answer.
     """
     chosen = settings.leader_election
-    namespace = chosen.namespace or kube.own_namespace() or "default"
     async with opened() as cluster:
-        return await cluster.lease(namespace, chosen.lease_name)
+        return await cluster.lease(chosen.lies_in(kube.own_namespace()), chosen.lease_name)
 
 
 async def locate(known: Explanation, settings: ToolSettings) -> Explanation:
@@ -98,9 +107,7 @@ async def locate(known: Explanation, settings: ToolSettings) -> Explanation:
         return known
     instance_ids = known.event.instance_ids
     async with opened(cure=OFFLINE) as cluster:
-        ours = await cluster.nodes(selectors.parse(settings.node_selector))
-        is_all = all(instance_id in ours for instance_id in instance_ids)
-        every = ours if is_all else await cluster.nodes(_EVERY_NODE)
+        every, ours = await cluster.nodes(selectors.parse(settings.node_selector))
     tagged = await _tagged(instance_ids, settings.managed_tag)
     seen = {
         instance_id: _sighting(instance_id, every, ours=ours, tagged=tagged)
@@ -113,7 +120,7 @@ def _sighting(
     instance_id: InstanceId,
     every: Mapping[InstanceId, NodeView],
     *,
-    ours: Mapping[InstanceId, NodeView],
+    ours: frozenset[InstanceId],
     tagged: frozenset[InstanceId],
 ) -> Sighting:
     node = every.get(instance_id)

@@ -4,8 +4,8 @@ import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 
-from queue_processor.adapters.aws import mailbox as queues
-from queue_processor.adapters.aws.mailbox import Mailbox
+from queue_processor.adapters.aws.batches import SIZE_LIMIT
+from queue_processor.adapters.aws.mailbox import ATTRIBUTE_LIMIT, Mailbox
 from queue_processor.adapters.files.journal import Journal
 from queue_processor.domain import errors
 from queue_processor.domain.editing import Edits
@@ -103,7 +103,7 @@ def _fitting(messages: Iterator[StoredMessage]) -> Sequence[StoredMessage]:
     size = 0
     for message in messages:
         size += message.size
-        if fitting and size > queues.SIZE_LIMIT:
+        if fitting and size > SIZE_LIMIT:
             break
         fitting.append(message)
     return fitting
@@ -115,5 +115,5 @@ def _marked(message: StoredMessage) -> StoredMessage:
     marked = dataclasses.replace(
         message, attributes={**message.attributes, REPLAYED_ATTRIBUTE: mark}
     )
-    has_room = len(marked.attributes) <= queues.ATTRIBUTE_LIMIT and marked.size <= queues.SIZE_LIMIT
+    has_room = len(marked.attributes) <= ATTRIBUTE_LIMIT and marked.size <= SIZE_LIMIT
     return marked if has_room else message

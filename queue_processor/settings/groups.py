@@ -228,6 +228,10 @@ class LeaderElectionSettings(Group):
         description="The pause between attempts to get the Lease, or to renew it.",
     )
 
+    def lies_in(self, own_namespace: str | None) -> str:
+        """The namespace of the Lease, for a process that runs in this one, if in any."""
+        return self.namespace or own_namespace or "default"
+
     @pydantic.model_validator(mode="after")
     def _in_order(self) -> "LeaderElectionSettings":
         if not (

@@ -11,6 +11,9 @@ _Entry = TypeVar("_Entry")
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html
 BATCH_SIZE = 10
+# Of a message, which is its body and its attributes together, and of all messages of a batch.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+SIZE_LIMIT = 1024 * 1024
 
 
 class Batcher(Generic[_Entry]):

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
         SendMessageBatchRequestEntryTypeDef,
     )
 
-# A batch counts as one message.
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
-SIZE_LIMIT = 1024 * 1024
 ATTRIBUTE_LIMIT = 10
 
 
@@ -95,14 +92,6 @@ class Mailbox:
                 held=int(found["ApproximateNumberOfMessagesNotVisible"]),
             )
 
-    def sources(self) -> Sequence[str]:
-        """The URLs of the queues whose dead letters come here."""
-        with grants.asked("sqs:ListDeadLetterSourceQueues", self.name):
-            pages = self._client.get_paginator("list_dead_letter_source_queues").paginate(
-                QueueUrl=self.url
-            )
-            return [url for page in pages for url in page["queueUrls"]]
-
     def receive(
         self, limit: int, *, hidden: dt.timedelta, wait: dt.timedelta
     ) -> Sequence[HeldMessage]:
@@ -142,7 +131,7 @@ class Mailbox:
             self._client.delete_message(QueueUrl=self.url, ReceiptHandle=receipt_handle)
 
     def send(self, messages: Sequence[StoredMessage]) -> faults.Results:
-        """Send up to ten messages, together no larger than SIZE_LIMIT.
+        """Send up to ten messages, together no larger than batches.SIZE_LIMIT.
 
         Returns:
             One item for each message: None, or what went wrong with it.

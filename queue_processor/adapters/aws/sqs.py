@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import structlog
 
 from queue_processor.adapters.aws import deadletters, faults
-from queue_processor.adapters.aws.batches import BATCH_SIZE, Batcher
+from queue_processor.adapters.aws.batches import BATCH_SIZE, SIZE_LIMIT, Batcher
 from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.domain import errors
 from queue_processor.domain.messages import ReceivedMessage
@@ -27,9 +27,6 @@ _DELETE_LINGER = dt.timedelta(milliseconds=400)
 _REASON_ATTRIBUTE = "queue-processor.reason"
 _SOURCE_ATTRIBUTE = "queue-processor.message-id"
 _REASON_LIMIT = 1000
-# A message is its body and its attributes together.
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
-_SIZE_LIMIT = 1024 * 1024
 _ATTRIBUTES_SIZE = 8 * 1024
 
 _Result = TypeVar("_Result")
@@ -235,7 +232,7 @@ class SqsQueue:
             _REASON_ATTRIBUTE: {"DataType": "String", "StringValue": reason[:_REASON_LIMIT]},
             _SOURCE_ATTRIBUTE: {"DataType": "String", "StringValue": message.message_id},
         }
-        if len(message.body.encode()) > _SIZE_LIMIT - _ATTRIBUTES_SIZE:
+        if len(message.body.encode()) > SIZE_LIMIT - _ATTRIBUTES_SIZE:
             _log.warning("dead_letter_without_reason", message_id=message.message_id, reason=reason)
             attributes = {}
         self._client.send_message(

@@ -81,11 +81,10 @@ class KubeNodes:
 
     async def all(self) -> AsyncIterator[NodeView]:
         """Every node that is ours."""
-        async for page in self._api.pages("/api/v1/nodes"):
-            for node in page["items"]:
-                view = self._reader.view_of(node)
-                if view is not None:
-                    yield view
+        async for node in listed(self._api):
+            view = self._reader.view_of(node)
+            if view is not None:
+                yield view
 
     async def read(self, name: NodeName) -> NodeView | None:
         """Read a node; None when it is no EC2 instance, or not one of ours."""
@@ -167,6 +166,13 @@ class KubeNodes:
         written = await self._api.patch(f"/api/v1/nodes/{node.name}", patch)
         view = self._reader.view_of(written)
         return node if view is None else view
+
+
+async def listed(api: KubeApi) -> AsyncIterator[JsonObject]:
+    """Every Node, as the API server has it."""
+    async for page in api.pages("/api/v1/nodes"):
+        for node in page["items"]:
+            yield node
 
 
 def _listed(taints: Iterable[Taint]) -> list[JsonObject]:

@@ -105,8 +105,8 @@ def replay(  # noqa: PLR0913 - the options of a command
             printing.data([each.fields() for each in seen], output)
         printing.note(f"{len(left)} of {len(messages)} would be sent to {mailbox.name}")
         return
-    if left:
-        _ask(len(left), mailbox, state, chosen, is_agreed=yes)
+    if left and not yes:
+        _ask(len(left), mailbox, state, chosen)
     _send(messages, mailbox, state, order, output)
 
 
@@ -163,17 +163,12 @@ def _preview(message: StoredMessage, edits: Edits, chosen: ToolSettings) -> _Pre
     return _Preview(message=sent, known=known)
 
 
-def _ask(
-    count: int, mailbox: Mailbox, state: QueueState, chosen: ToolSettings, *, is_agreed: bool
-) -> None:
-    if is_agreed:
-        return
+def _ask(count: int, mailbox: Mailbox, state: QueueState, chosen: ToolSettings) -> None:
     readers = audience.of(state, chosen, now=dt.datetime.now(dt.UTC))
     if readers.is_excluded:
         printing.note(readers.text)
         return
-    question = f"{readers.text}. Send {count} messages to {mailbox.name}?"
-    asking.confirm(question, is_agreed=False)
+    asking.confirm(f"{readers.text}. Send {count} messages to {mailbox.name}?")
 
 
 def _send(
