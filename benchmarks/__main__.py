@@ -47,13 +47,13 @@ def _main(
 
 async def _measure(storms: list[int], indexes: list[int]) -> Results:
     typer.echo(f"{_SINGLES} nodes, one by one", err=True)
-    singles = await storm.one_by_one(_SINGLES)
+    singles = await storm.storm(_SINGLES, at_once=1)
     measured = []
     for count in storms:
         typer.echo(f"{count} nodes: bare evictions", err=True)
         bare = await storm.bare(count)
         typer.echo(f"{count} nodes: storm", err=True)
-        measured.append((await storm.storm(count), bare))
+        measured.append((await storm.storm(count, at_once=count), bare))
     idle = []
     for count in indexes:
         typer.echo(f"{count} nodes: idle", err=True)

@@ -44,6 +44,11 @@ class Results:
     storms: Sequence[tuple[Figures, Bare]]
     idle: Sequence[Idle]
 
+    @property
+    def drains(self) -> Sequence[Figures]:
+        """The figures of all drains."""
+        return [self.singles, *(figures for figures, _ in self.storms)]
+
 
 def here() -> Where:
     """This machine, these versions, this revision."""

@@ -12,7 +12,7 @@ from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodRef
-from tests.cluster import world
+from tests.cluster import audit, world
 
 PODS = 10
 _OPERATOR = "queue-processor"
@@ -78,6 +78,11 @@ class Figures:
     cpu_ms_per_node: float
     peak_rss_mib: float
 
+    @property
+    def name(self) -> str:
+        """What was done, for people."""
+        return f"{self.nodes} nodes " + ("one by one" if self.at_once == 1 else "at once")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Bare:
@@ -115,22 +120,17 @@ class StormFailed(Exception):
     """A node was not cordoned, or has pods left, when the messages were gone."""
 
 
-async def storm(count: int) -> Figures:
-    """Interrupt so many nodes at once."""
+async def storm(count: int, *, at_once: int) -> Figures:
+    """Interrupt so many nodes, so many of them at once.
+
+    The next ones come when all is done and a second has passed.
+    """
     async with surroundings.surrounded() as around:
         nodes = await around.populate(count, pods=PODS)
         async with around.operating() as pid:
             await asyncio.sleep(_PAUSE_SECONDS)
-            return await _measure(around, pid, [nodes])
-
-
-async def one_by_one(count: int) -> Figures:
-    """Interrupt so many nodes, each when the one before is done and a second has passed."""
-    async with surroundings.surrounded() as around:
-        nodes = await around.populate(count, pods=PODS)
-        async with around.operating() as pid:
-            await asyncio.sleep(_PAUSE_SECONDS)
-            return await _measure(around, pid, [[node] for node in nodes])
+            rounds = [nodes[first : first + at_once] for first in range(0, count, at_once)]
+            return await _measure(around, pid, rounds)
 
 
 async def bare(count: int) -> Bare:
@@ -180,7 +180,7 @@ async def _evict_all(pods: KubePods, found: Sequence[PodRef]) -> None:
 async def _measure(around: Surroundings, pid: int, rounds: Sequence[Sequence[Node]]) -> Figures:
     """Interrupt the nodes of one round at once, then those of the next when all is done."""
     cpu_before, mail_before = _processor_times(around, pid), await around.mail_figures()
-    began_at = time.time()
+    log = audit.AuditLog(around.plane.audit_log, world.OPERATOR_USER)
     sent_at: dict[str, float] = {}
     for nodes in rounds:
         sent_at |= dict.fromkeys((node.name for node in nodes), await around.interrupt(nodes))
@@ -190,7 +190,7 @@ async def _measure(around: Surroundings, pid: int, rounds: Sequence[Sequence[Nod
     cpu_seconds = _difference(_processor_times(around, pid), cpu_before)
     mail = await around.mail_figures()
     await _check(around, sent_at)
-    asked = requests.read(around.plane.audit_log, since=began_at)
+    asked = log.requests()
     cordoned, drained = requests.cordoned_at(asked), requests.drained_at(asked)
     calls = {
         action: count - mail_before.calls.get(action, 0) for action, count in mail.calls.items()
@@ -204,7 +204,7 @@ async def _measure(around: Surroundings, pid: int, rounds: Sequence[Sequence[Nod
         messages_left=mail.left,
         requests=requests.count(asked),
         requests_per_node=len(asked) / len(sent_at),
-        eviction=Spread.of([each.seconds for each in asked if each.resource == "pods/eviction"]),
+        eviction=Spread.of(requests.eviction_seconds(asked)),
         aws_calls=calls,
         aws_calls_per_event=sum(calls.values()) / len(sent_at),
         cpu_seconds=cpu_seconds,

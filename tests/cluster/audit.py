@@ -33,13 +33,18 @@ class Access:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """A request and the code of its answer; `name` is empty where a collection was asked."""
+    """A request and the code of its answer; `name` is empty where a collection was asked.
+
+    Attributes:
+        answered_at: For a watch, when it began.
+    """
 
     access: Access
     namespace: str
     name: str
     code: int
     received_at: dt.datetime
+    answered_at: dt.datetime
 
     @property
     def is_about_a_resource(self) -> bool:
@@ -111,4 +116,5 @@ def _request(record: JsonObject) -> Request:
         name=reference.get("name", ""),
         code=record.get("responseStatus", {}).get("code", 0),
         received_at=dt.datetime.fromisoformat(record["requestReceivedTimestamp"]),
+        answered_at=dt.datetime.fromisoformat(record["stageTimestamp"]),
     )
