@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
 
 import yaml
 from kubernetes.aio import client
@@ -15,6 +15,7 @@ from queue_processor.adapters.kube.transport import HttpTransport, Request
 from queue_processor.domain import errors
 from tests.cluster import manifests, objects, plane
 from tests.cluster.manifests import JsonObject
+from tests.cluster.observer import Observer
 
 _COLLECTIONS = {
     "ClusterRole": "clusterroles",
@@ -45,12 +46,9 @@ _NAMESPACED = (
     "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
 )
 _AT_ONCE = 24
-_PATIENCE_SECONDS = 60.0
 _ORPHAN = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 OPERATOR = ("queue-processor", "queue-processor")
 OPERATOR_USER = f"system:serviceaccount:{':'.join(OPERATOR)}"
-
-_Seen = TypeVar("_Seen")
 
 
 def configuration_for(access: plane.Access) -> client.Configuration:
@@ -76,13 +74,13 @@ def path_of(body: JsonObject) -> str:
     return f"{prefix}{within}/{_COLLECTIONS[kind]}"
 
 
-class World:
+class World(Observer):
     """What is in the cluster, changed and looked at without the limits of any role."""
 
     def __init__(self, control_plane: plane.ControlPlane) -> None:
         self.plane = control_plane
         self._transport = transport_for(control_plane.admin)
-        self.api = KubeApi(self._transport)
+        super().__init__(KubeApi(self._transport))
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def close(self) -> None:
@@ -119,20 +117,6 @@ class World:
             )
             if not answer.is_success:
                 raise fault_of(answer, f"APPLY {path}")
-
-    async def get(self, path: str) -> JsonObject | None:
-        """An object; None when there is none."""
-        try:
-            return await self.api.get(path)
-        except errors.NotFound:
-            return None
-
-    async def items(self, path: str, **query: str) -> list[JsonObject]:
-        """All objects of a collection; `query` takes labelSelector and fieldSelector."""
-        found: list[JsonObject] = []
-        async for page in self.api.pages(path, query=query):
-            found.extend(page["items"])
-        return found
 
     async def delete(self, path: str, **options: Any) -> None:  # noqa: ANN401 - JSON
         """Delete an object at once, or as the DeleteOptions say; nothing when it is gone."""
@@ -230,19 +214,6 @@ class World:
             return len(await self.running(app=app)) == count
 
         await self.until(enough)
-
-    async def until(
-        self, look: Callable[[], Awaitable[_Seen]], *, limit: float = _PATIENCE_SECONDS
-    ) -> _Seen:
-        """Look again and again until there is something to see.
-
-        Raises:
-            TimeoutError: There was nothing within the limit, in seconds.
-        """
-        async with asyncio.timeout(limit):
-            while not (seen := await look()):  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.05)
-        return seen
 
     async def operator_access(self) -> plane.Access:
         """Access as the operator: a token of the account that deploy/ makes."""

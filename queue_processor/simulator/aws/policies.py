@@ -14,24 +14,21 @@ from typing import Any, Self
 from moto.core import common_models
 from moto.sqs import models
 
+from queue_processor.simulator.aws import templates
+
 _CONDITIONS_ON_TEXT = ("ArnEquals", "ArnLike", "StringEquals", "StringLike", "Bool")
 
 
-class QueuePolicy(common_models.CloudFormationModel):
-    """AWS::SQS::QueuePolicy; moto finds it because it is a CloudFormationModel.
+class QueuePolicy(templates.Unnamed, common_models.CloudFormationModel):
+    """AWS::SQS::QueuePolicy; the queues that it is set on go with the stack, too.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-sqs-queuepolicy.html
     """
 
     def __init__(self, name: str, queues: Iterable[models.Queue], document: object) -> None:
-        self.physical_resource_id = name
+        super().__init__(name)
         for queue in queues:
             queue.policy = json.dumps(document)
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        """The property that names it: there is none."""
-        return ""
 
     @staticmethod
     def cloudformation_type() -> str:
@@ -71,20 +68,6 @@ class QueuePolicy(common_models.CloudFormationModel):
         return cls.create_from_cloudformation_json(
             new_resource_name, cloudformation_json, account_id, region_name
         )
-
-    @classmethod
-    def delete_from_cloudformation_json(
-        cls,
-        resource_name: str,
-        cloudformation_json: dict[str, Any],
-        account_id: str,
-        region_name: str,
-    ) -> None:
-        """Leave the queues as they are: they go with the stack."""
-
-    def is_created(self) -> bool:
-        """What CloudFormation asks of a resource."""
-        return True
 
 
 def allows_rule(policy: str | None, rule_arn: str) -> bool:

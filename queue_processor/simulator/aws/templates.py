@@ -14,16 +14,37 @@ from moto.core import common_models
 from queue_processor.simulator.aws import patches
 
 
-class _Shadow:
-    """A resource of which only the name is there."""
+class Unnamed:
+    """A resource that CloudFormation names, and that leaves nothing to be taken away.
+
+    A class that moto is to find has to be a direct CloudFormationModel besides.
+    """
 
     def __init__(self, name: str) -> None:
         self.physical_resource_id = name
 
     @staticmethod
     def cloudformation_name_type() -> str:
-        """The property that names it: none, so that CloudFormation chooses."""
+        """The property that names it: there is none."""
         return ""
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+    ) -> None:
+        """Take it as gone."""
+
+    def is_created(self) -> bool:
+        """What CloudFormation asks of a resource."""
+        return True
+
+
+class _Shadow(Unnamed):
+    """A resource of which only the name is there."""
 
     @classmethod
     def has_cfn_attr(cls, attr: str) -> bool:  # noqa: ARG003 as moto has it
@@ -53,23 +74,6 @@ class _Shadow:
     ) -> Self:
         """Take it as changed."""
         return original_resource
-
-    @classmethod
-    def delete_from_cloudformation_json(
-        cls,
-        resource_name: str,
-        cloudformation_json: dict[str, Any],
-        account_id: str,
-        region_name: str,
-    ) -> None:
-        """Take it as gone."""
-
-    def is_created(self) -> bool:
-        """What CloudFormation asks of a resource."""
-        return True
-
-
-# moto finds them because each is a CloudFormationModel, and only the direct ones.
 
 
 class Alarm(_Shadow, common_models.CloudFormationModel):

@@ -1,10 +1,7 @@
 """Arranges what is in a cluster, and looks at it, without the limits of any role."""
 
-import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from queue_processor.adapters.kube import api
 from queue_processor.adapters.kube.api import KubeApi
@@ -12,41 +9,30 @@ from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import errors
 from queue_processor.domain.pods import PodRef
 from tests.cluster import manifests
+from tests.cluster.observer import Observer
 
 LABELS = {"tier": "web"}
 ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 # What the simulated kubelets read; those of the real cluster read what PodShape writes.
 _SIMULATED_EXIT = "simulator/exit-seconds"
 _NOW = {"gracePeriodSeconds": 0}
-_PATIENCE_SECONDS = 10.0
-
-_Seen = TypeVar("_Seen")
 
 
-class Administrator:
+class Administrator(Observer):
     """Makes objects, in one namespace where they lie in one, and looks at them.
 
     Attributes:
-        api: Requests that are always allowed.
         namespace: Where pods, budgets and claims are made.
     """
 
+    patience_seconds = 10.0
+    pause_seconds = 0.01
+
     def __init__(self, transport: api.Transport, *, namespace: str) -> None:
-        self.api = KubeApi(transport)
+        super().__init__(KubeApi(transport))
         self.namespace = namespace
 
     # Looking.
-
-    async def get(self, path: str) -> JsonObject | None:
-        """An object as it is stored; None when there is none."""
-        try:
-            return await self.api.get(path)
-        except errors.NotFound:
-            return None
-
-    async def items(self, path: str) -> list[JsonObject]:
-        """All objects of a collection."""
-        return [item async for page in self.api.pages(path) for item in page["items"]]
 
     async def node(self, name: str) -> JsonObject:
         """A node that is there."""
@@ -67,19 +53,6 @@ class Administrator:
         metadata = (await self.api.get(self.path_of(pod)))["metadata"]
         ends_at = dt.datetime.fromisoformat(metadata["deletionTimestamp"])
         return metadata["deletionGracePeriodSeconds"], ends_at
-
-    async def until(
-        self, look: Callable[[], Awaitable[_Seen]], *, limit: float = _PATIENCE_SECONDS
-    ) -> _Seen:
-        """Look again and again until there is something to see.
-
-        Raises:
-            TimeoutError: There was nothing within the limit, in seconds.
-        """
-        async with asyncio.timeout(limit):
-            while not (seen := await look()):  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.01)
-        return seen
 
     # Arranging.
 

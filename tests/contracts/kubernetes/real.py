@@ -9,9 +9,8 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 
 from queue_processor.adapters.kube.api import KubeApi
-from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import errors
-from tests.cluster import manifests, plane, world
+from tests.cluster import manifests, objects, plane, world
 from tests.contracts.kubernetes.administrator import ATTACHMENTS, LABELS, Administrator
 from tests.contracts.kubernetes.cluster import LEASE_NAME, OPERATOR_NAMESPACE
 from tests.contracts.kubernetes.wire import Wire
@@ -85,7 +84,8 @@ class RealCluster:
 
         async def is_settled() -> bool:
             node = await self.admin.node(made)
-            return ("taints" not in node["spec"]) is is_ready and _is_ready(node) is is_ready
+            is_clean, reports_ready = "taints" not in node["spec"], objects.is_true(node, "Ready")
+            return is_clean is is_ready and reports_ready is is_ready
 
         await self.admin.until(is_settled)
         return made
@@ -118,8 +118,3 @@ class RealCluster:
         place = json.loads(base64.urlsafe_b64decode(token + "=="))
         aged = json.dumps(place | {"rv": _ANCIENT}).encode()
         return base64.urlsafe_b64encode(aged).rstrip(b"=").decode()
-
-
-def _is_ready(node: JsonObject) -> bool:
-    conditions = node.get("status", {}).get("conditions") or []
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
