@@ -93,6 +93,6 @@ class Site(operators.Operators):
         return sorted(
             event["reason"]
             for event in found
-            if (event["regarding"]["kind"], event["regarding"]["name"]) == (kind, name)
+            if (event["regarding"].get("kind"), event["regarding"].get("name")) == (kind, name)
             and event["reportingController"] == "queue-processor"
         )
