@@ -18,5 +18,5 @@ Lifecycle hooks hold instances up, until somebody completes the action or it exp
     aws.lifecycle_actions()                         # heartbeats, completed_at, result
 
 It answers as strictly as AWS does where the program depends on it: old receipt handles, the
-12 hours of visibility, ended lifecycle actions. FIFO queues and StartMessageMoveTask are missing.
+12 hours of visibility, ended lifecycle actions. FIFO queues are missing.
 """

@@ -12,6 +12,7 @@ class Ending(enum.Enum):
 
     DELETED = "deleted"
     DEAD_LETTERED = "dead-lettered"
+    MOVED = "moved"
     EXPIRED = "expired"
 
 
