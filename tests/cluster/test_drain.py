@@ -1,6 +1,7 @@
 """One node at a time: what is left of it, and how its pods went."""
 
 import asyncio
+import signal
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.cluster.site import Site
 NODE = ("node-a", "i-0aaaaaaaaaaaaaaaa")
 SPARE = ("node-b", "i-0bbbbbbbbbbbbbbbb")
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+BUDGETS = f"/apis/policy/v1/namespaces/{manifests.NAMESPACE}/poddisruptionbudgets"
 PODS = f"/api/v1/namespaces/{manifests.NAMESPACE}/pods"
 
 
@@ -148,6 +150,31 @@ async def test_pods_that_stay_terminating_are_left_to_the_deadline_with_all_thei
     assert not objects.is_true(node, "Drained")
     # The instance runs on: nobody may say that it is dead.
     assert OUT_OF_SERVICE not in {taint["key"] for taint in node["spec"]["taints"]}
+
+
+async def test_an_operator_that_stops_leaves_no_budget_taken_for_pods_that_stay(
+    scene: Site,
+) -> None:
+    """The API server takes a pod's part of the budget before it deletes the pod.
+
+    Between the two it does not notice that nobody waits for the answer any more, and the budget
+    is then held for two minutes.
+    """
+    await scene.world.make_nodes([NODE])
+    await scene.world.make_replicas("web", PodShape(), {"node-a": 6})
+    await scene.world.make_budget("web", maxUnavailable=4)
+    operator = await scene.lead()
+
+    async with scene.history.watching():
+        scene.interrupt(NODE[1])
+        await scene.until(lambda: bool(scene.history.told_to_go()))
+        operator.send(signal.SIGTERM)
+        assert await operator.ended() == 0
+        gone = {pod.name for pod in scene.history.told_to_go()}
+    budget = await scene.world.get(f"{BUDGETS}/web")
+
+    assert budget is not None
+    assert set(budget["status"].get("disruptedPods", {})) <= gone
 
 
 async def test_the_lifecycle_action_is_completed_when_the_last_pod_is_gone(scene: Site) -> None:

@@ -1,5 +1,6 @@
 """Pods: list and watch those of a node, evict, delete."""
 
+import asyncio
 import contextlib
 import datetime as dt
 import http
@@ -25,6 +26,8 @@ _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 # lost, every 0.5 s and for up to 10 s, before it answers.
 # https://github.com/kubernetes/kubernetes/blob/master/pkg/registry/core/pod/storage/eviction.go
 _EVICTION_SECONDS = 20.0
+# Most of those that wait for each other are through by then, and a standby need not wait longer.
+_LAST_ANSWER_SECONDS = 2.0
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 
 
@@ -87,19 +90,31 @@ class KubePods:
             yield _changes(events)
 
     async def evict(self, pod: PodRef) -> Eviction:
-        """Ask for a pod's eviction, with its own grace period."""
+        """Ask for a pod's eviction, with its own grace period.
+
+        Cancelled, it waits for the answer for a little longer. The API server does not notice that
+        its client is gone until it has taken the pod's part of the budget: then it does not delete
+        the pod, and the budget is held for two minutes.
+        """
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/eviction"
-        answer = await self._api.ask(
-            path,
-            {
-                "apiVersion": "policy/v1",
-                "kind": "Eviction",
-                "metadata": {"namespace": pod.namespace, "name": pod.name},
-                "deleteOptions": {"preconditions": {"uid": pod.uid}},
-            },
-            limit_seconds=_EVICTION_SECONDS,
+        asking = asyncio.ensure_future(
+            self._api.ask(
+                path,
+                {
+                    "apiVersion": "policy/v1",
+                    "kind": "Eviction",
+                    "metadata": {"namespace": pod.namespace, "name": pod.name},
+                    "deleteOptions": {"preconditions": {"uid": pod.uid}},
+                },
+                limit_seconds=_EVICTION_SECONDS,
+            )
         )
-        return _eviction(answer, path)
+        try:
+            return _eviction(await asyncio.shield(asking), path)
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError, errors.TemporaryFault):
+                await asyncio.wait_for(asking, _LAST_ANSWER_SECONDS)
+            raise
 
     async def delete(self, pod: PodRef, grace: dt.timedelta) -> None:
         """Delete a pod with this grace period, whatever its budget; a no-op if it is gone."""

@@ -62,6 +62,37 @@ async def test_requests_that_are_cut_off_in_an_outage_are_faults(
     assert (await pods.on_node(node)).pods == ()
 
 
+async def test_an_eviction_that_nobody_waits_for_any_more_is_still_answered(
+    simulation: SimulatedCluster, pods: ports.Pods
+) -> None:
+    pod = await simulation.admin.add_pod(await node_of(simulation))
+    simulation.server.faults.add(faults.Fault(faults.Delay(0.5), method="POST", times=1))
+    asking = asyncio.create_task(pods.evict(pod))
+    await asyncio.sleep(0.1)
+    asking.cancel()
+    await asyncio.wait((asking,))
+
+    assert asking.cancelled()
+    assert simulation.wire.last.answer.status == 201
+    assert await simulation.admin.is_told_to_stop(pod)
+
+
+async def test_an_eviction_that_is_not_answered_holds_up_a_stop_for_two_seconds(
+    simulation: SimulatedCluster, pods: ports.Pods
+) -> None:
+    loop = asyncio.get_running_loop()
+    pod = await simulation.admin.add_pod(await node_of(simulation))
+    simulation.server.faults.add(faults.Fault(faults.Hang(), method="POST", times=1))
+    asking = asyncio.create_task(pods.evict(pod))
+    await asyncio.sleep(0.1)
+    began = loop.time()
+    asking.cancel()
+    await asyncio.wait((asking,))
+
+    assert asking.cancelled()
+    assert 1.9 < loop.time() - began < 2.5
+
+
 # Watches.
 
 
