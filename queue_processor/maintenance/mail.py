@@ -11,12 +11,12 @@ from queue_processor.domain.recording import StoredMessage
 from queue_processor.settings import ToolSettings
 
 _HIDDEN = dt.timedelta(seconds=10)
-_PATIENCE = dt.timedelta(seconds=1)
+PATIENCE = dt.timedelta(seconds=1)
 # How many messages are held at a time while more are asked for: about a second's worth.
 GLANCE = 100
 # A receive that does not wait asks only some of the servers, and may miss what is there.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
-_FRUITLESS = 3
+FRUITLESS = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def opened(address: Address, settings: ToolSettings) -> Mailbox:
         raise errors.WrongUsage(
             "no queue: name one with --queue, by URL or name, or set QUEUE_PROCESSOR_QUEUE_URL"
         )
-    client = clients.create_sqs(wait_time_seconds=int(_PATIENCE.total_seconds()))
+    client = clients.create_sqs(wait_time_seconds=int(PATIENCE.total_seconds()))
     mailbox = Mailbox(client, "").named(name)
     return dead_letters_of(mailbox) if address.is_dead_letters else mailbox
 
@@ -63,6 +63,44 @@ def dead_letters_of(mailbox: Mailbox) -> Mailbox:
             f"{mailbox.name} has no dead-letter queue: it has no redrive policy, or is one itself"
         )
     return mailbox.beside(redrive.target_arn)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The way back of dead letters."""
+
+    dead_letters: Mailbox
+    target: Mailbox
+
+
+def way_back(queue: str | None, *, to: str | None, settings: ToolSettings) -> Route:
+    """Where dead letters lie, and where they go back to.
+
+    Args:
+        queue: A queue that has dead letters, or a dead-letter queue; None means the queue of the
+            settings.
+        to: Where they go; None means the queue from which they came.
+        settings: The operator's settings.
+
+    Raises:
+        WrongUsage: There is no dead-letter queue, or it has not exactly one source.
+    """
+    place = opened(Address(queue=queue), settings)
+    redrive = place.state().redrive
+    if redrive is not None:
+        dead_letters = place.beside(redrive.target_arn)
+        return Route(dead_letters=dead_letters, target=place.named(to) if to else place)
+    sources = place.sources()
+    if not sources:
+        raise errors.WrongUsage(
+            f"{place.name} neither has a dead-letter queue nor is one: no redrive policy names it"
+        )
+    if to is None and len(sources) > 1:
+        names = ", ".join(sorted(source.name for source in sources))
+        raise errors.WrongUsage(
+            f"{place.name} has the dead letters of {names}: name one of them with --to"
+        )
+    return Route(dead_letters=place, target=place.named(to) if to else sources[0])
 
 
 def glances(mailbox: Mailbox, *, limit: int | None = None) -> Iterator[Sequence[StoredMessage]]:
@@ -95,9 +133,9 @@ def glance(mailbox: Mailbox, limit: int) -> Sequence[StoredMessage]:
     found: dict[str, HeldMessage] = {}
     fruitless = 0
     try:
-        while len(found) < limit and fruitless < _FRUITLESS:
+        while len(found) < limit and fruitless < FRUITLESS:
             # Only a receive that waits asks all servers; but what is held already waits too.
-            wait = dt.timedelta() if found else _PATIENCE
+            wait = dt.timedelta() if found else PATIENCE
             received = mailbox.receive(limit - len(found), hidden=_HIDDEN, wait=wait)
             before = len(found)
             found.update({each.message.message_id: each for each in received})

@@ -2,9 +2,9 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from queue_processor.adapters.aws.batches import SIZE_LIMIT
+from queue_processor.adapters.aws import batches
 from queue_processor.adapters.aws.mailbox import ATTRIBUTE_LIMIT, Mailbox
 from queue_processor.adapters.files.journal import Journal
 from queue_processor.domain import errors
@@ -63,7 +63,7 @@ class Replayer:
         """
         left = list(messages)
         while left and self._pace.wait():
-            batch = _fitting(
+            batch = batches.fitting(
                 _marked(self._edits.made_to(message, now=self._clock()))
                 for message in left[: self._pace.batch_size]
             )
@@ -97,23 +97,11 @@ class Replayer:
         )
 
 
-def _fitting(messages: Iterator[StoredMessage]) -> Sequence[StoredMessage]:
-    """As many messages as one batch holds; at least one, which the queue may refuse."""
-    fitting: list[StoredMessage] = []
-    size = 0
-    for message in messages:
-        size += message.size
-        if fitting and size > SIZE_LIMIT:
-            break
-        fitting.append(message)
-    return fitting
-
-
 def _marked(message: StoredMessage) -> StoredMessage:
     """The message with its mark, where there is room for it."""
     mark = Attribute(data_type="String", value=message.message_id)
     marked = dataclasses.replace(
         message, attributes={**message.attributes, REPLAYED_ATTRIBUTE: mark}
     )
-    has_room = len(marked.attributes) <= ATTRIBUTE_LIMIT and marked.size <= SIZE_LIMIT
+    has_room = len(marked.attributes) <= ATTRIBUTE_LIMIT and marked.size <= batches.SIZE_LIMIT
     return marked if has_room else message

@@ -1,11 +1,12 @@
-"""Gathers single requests into the batches that SQS takes."""
+"""The batches that SQS takes: what fits into one, and how single requests are gathered."""
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from queue_processor.adapters.aws.faults import Results
+from queue_processor.domain.recording import StoredMessage
 
 _Entry = TypeVar("_Entry")
 
@@ -14,6 +15,18 @@ BATCH_SIZE = 10
 # Of a message, which is its body and its attributes together, and of all messages of a batch.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 SIZE_LIMIT = 1024 * 1024
+
+
+def fitting(messages: Iterable[StoredMessage]) -> Sequence[StoredMessage]:
+    """The first messages, as many as one batch holds; at least one, which may be too large."""
+    fitting: list[StoredMessage] = []
+    size = 0
+    for message in messages:
+        size += message.size
+        if fitting and (size > SIZE_LIMIT or len(fitting) == BATCH_SIZE):
+            break
+        fitting.append(message)
+    return fitting
 
 
 class Batcher(Generic[_Entry]):

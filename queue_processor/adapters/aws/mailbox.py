@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from queue_processor.adapters.aws import deadletters, faults, grants
 from queue_processor.adapters.aws.batches import BATCH_SIZE
 from queue_processor.adapters.aws.deadletters import RedrivePolicy
+from queue_processor.adapters.aws.movetasks import MoveTasks
 from queue_processor.domain.recording import Attribute, StoredMessage
 
 if TYPE_CHECKING:
@@ -92,6 +93,18 @@ class Mailbox:
                 held=int(found["ApproximateNumberOfMessagesNotVisible"]),
             )
 
+    def sources(self) -> Sequence["Mailbox"]:
+        """The queues whose dead letters come here."""
+        with grants.asked("sqs:ListDeadLetterSourceQueues", self.name):
+            pages = self._client.get_paginator("list_dead_letter_source_queues").paginate(
+                QueueUrl=self.url
+            )
+            return [Mailbox(self._client, url) for page in pages for url in page["queueUrls"]]
+
+    def moves(self) -> MoveTasks:
+        """The tasks that empty this dead-letter queue."""
+        return MoveTasks(self._client, arn=self.state().arn, name=self.name)
+
     def receive(
         self, limit: int, *, hidden: dt.timedelta, wait: dt.timedelta
     ) -> Sequence[HeldMessage]:
@@ -125,10 +138,26 @@ class Mailbox:
                     ],
                 )
 
-    def delete(self, receipt_handle: str) -> None:
-        """Delete a message."""
+    def delete(self, receipt_handles: Sequence[str]) -> faults.Results:
+        """Delete up to ten messages.
+
+        Returns:
+            One item for each message: None, or what went wrong with it.
+        """
         with grants.asked("sqs:DeleteMessage", self.name):
-            self._client.delete_message(QueueUrl=self.url, ReceiptHandle=receipt_handle)
+            answer = self._client.delete_message_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": handle}
+                    for number, handle in enumerate(receipt_handles)
+                ],
+            )
+        return faults.of_batch(
+            "delete",
+            len(receipt_handles),
+            done=[entry["Id"] for entry in answer.get("Successful", [])],
+            failed=answer.get("Failed", []),
+        )
 
     def send(self, messages: Sequence[StoredMessage]) -> faults.Results:
         """Send up to ten messages, together no larger than batches.SIZE_LIMIT.

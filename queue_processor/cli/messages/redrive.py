@@ -1,0 +1,236 @@
+"""`queue-processor messages redrive`: dead letters, moved back to their queue."""
+
+import collections
+import dataclasses
+import datetime as dt
+import itertools
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from queue_processor import settings
+from queue_processor.adapters.aws.movetasks import FASTEST_A_SECOND, MoveStatus, MoveTasks
+from queue_processor.cli import exits
+from queue_processor.cli.messages import asking, options, printing, progress
+from queue_processor.domain import explanation
+from queue_processor.domain.explanation import Explanation
+from queue_processor.domain.recording import StoredMessage
+from queue_processor.maintenance import audience, mail, pacing, redriver, stopping
+from queue_processor.maintenance.redriver import Choice, Moved, Redriver
+from queue_processor.settings import ToolSettings
+
+_HEADINGS = ("messages", "kind", "verdict", "reason", "what is done")
+_SHOWN_FAULTS = 5
+# A person who wants it quicker names a rate.
+_OWN_RATE = 100.0
+
+
+@exits.faults_told("redrive")
+def redrive(  # noqa: PLR0913 - the options of a command
+    *,
+    queue: options.Queue = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="QUEUE",
+            help="Where they go, by URL or name.  [default: the queue they came from]",
+            show_default=False,
+        ),
+    ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="kind=KIND", help="Only events of a kind; may be given repeatedly."
+        ),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N/s",
+            help="How many a second, or a minute: 90/min.  [default: as fast as SQS likes]",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be moved, and move nothing.")
+    ] = False,
+    yes: options.Yes = False,
+    config: options.Config = None,
+    output: options.Output = printing.Output.TEXT,
+) -> None:
+    """Move dead letters back to their queue, when the operator would understand them now.
+
+    Each message is explained first, with the settings that count for `run`. What is still
+    malformed stays, because it would only come back. When all of them can go, SQS moves them in a
+    task of its own; else, and with a filter, each is sent and then deleted here. A message that is
+    moved is a new one: its age and its receive count begin anew, and the times in its event stay
+    as they were. To look at them adds one to the receive count of each.
+
+    \b
+    Examples:
+      queue-processor messages redrive --dry-run
+      queue-processor messages redrive --rate 50/s
+      queue-processor messages redrive --queue interruptions --filter kind=spot_interruption --yes
+    """  # noqa: D301 - after a real backspace the lines stay as they are
+    chosen = settings.load_for_tool(config)
+    order = _Order(
+        choice=redriver.choice(filters or ()), rate=None if rate is None else pacing.rate(rate)
+    )
+    route = mail.way_back(queue, to=to, settings=chosen)
+    tasks = route.dead_letters.moves()
+    under_way = tasks.latest()
+    if under_way is not None and under_way.is_active:
+        printing.note(f"SQS moves the messages of {route.dead_letters.name} already")
+        _follow(tasks, route, under_way.to_move, output)
+        return
+    letters = _look(route, order.choice, chosen)
+    going = [letter for letter in letters if letter.goes]
+    _show(letters, route, is_dry=dry_run, output=output)
+    if dry_run or not going:
+        return
+    if not yes:
+        _ask(f"Move {len(going)} messages", route, chosen)
+    if len(going) == len(letters) and not order.choice.kinds and order.suits_sqs:
+        tasks.start(target_arn=route.target.state().arn, a_second=order.whole_rate)
+        _follow(tasks, route, len(going), output)
+    else:
+        _move([letter.message.message_id for letter in going], route, order, output)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What a person asked for."""
+
+    choice: Choice
+    rate: float | None
+
+    @property
+    def whole_rate(self) -> int | None:
+        return None if self.rate is None else int(self.rate)
+
+    @property
+    def suits_sqs(self) -> bool:
+        """Whether a move task can keep the rate."""
+        return self.rate is None or (self.rate.is_integer() and self.rate <= FASTEST_A_SECOND)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Letter:
+    """A dead letter, what the operator would make of it now, and whether it goes back."""
+
+    message: StoredMessage
+    known: Explanation
+    goes: bool
+
+    @property
+    def kind(self) -> str | None:
+        return None if self.known.event is None else self.known.event.kind.value
+
+    def fields(self) -> dict[str, object]:
+        told = self.known.fields()
+        return {
+            "message_id": self.message.message_id,
+            **{key: told[key] for key in ("kind", "instances", "verdict", "reason")},
+            "moves": self.goes,
+        }
+
+
+def _look(route: mail.Route, choice: Choice, chosen: ToolSettings) -> Sequence[_Letter]:
+    now = dt.datetime.now(dt.UTC)
+    return [
+        _Letter(message=message, known=known, goes=choice.takes(known))
+        for message in itertools.chain.from_iterable(mail.glances(route.dead_letters))
+        for known in [explanation.explain_message(message, now=now, decisions=chosen.policy())]
+    ]
+
+
+def _show(
+    letters: Sequence[_Letter], route: mail.Route, *, is_dry: bool, output: printing.Output
+) -> None:
+    name = route.dead_letters.name
+    if is_dry and output is not printing.Output.TEXT:
+        printing.data([letter.fields() for letter in letters], output)
+    elif letters and output is printing.Output.TEXT:
+        alike = collections.Counter(
+            (letter.kind, letter.known.verdict.value, letter.known.reason, letter.goes)
+            for letter in letters
+        )
+        printing.table(
+            _HEADINGS,
+            [
+                (str(count), kind, verdict, reason, "moved" if goes else "left")
+                for (kind, verdict, reason, goes), count in alike.most_common()
+            ],
+        )
+    going = sum(letter.goes for letter in letters)
+    if not letters:
+        printing.note(f"nothing is visible in {name}")
+    elif is_dry:
+        printing.note(f"{going} of {len(letters)} would go from {name} to {route.target.name}")
+    elif not going:
+        printing.note(f"none of the {len(letters)} messages of {name} goes to {route.target.name}")
+
+
+def _ask(deed: str, route: mail.Route, chosen: ToolSettings) -> None:
+    readers = audience.of(route.target.state(), chosen, now=dt.datetime.now(dt.UTC))
+    asking.confirm(
+        f"{route.target.name}: {readers.text}. {deed} from {route.dead_letters.name} to"
+        f" {route.target.name}?"
+    )
+
+
+def _follow(tasks: MoveTasks, route: mail.Route, total: int, output: printing.Output) -> None:
+    printing.note(
+        "SQS goes on with it when this command is killed, and the same command follows it again;"
+        " Ctrl-C cancels it"
+    )
+    with stopping.on_signals() as stop, progress.shown(total, done="moved") as told:
+        task = redriver.follow(tasks, stop=stop, told=told)
+    _report(task.moved, total, route, output)
+    match task.status:
+        case MoveStatus.FAILED:
+            printing.note(f"redrive: the move task failed: {task.failure}")
+            raise typer.Exit(exits.FAILED)
+        case MoveStatus.CANCELLED:
+            raise typer.Exit(exits.INTERRUPTED)
+
+
+def _move(chosen: Sequence[str], route: mail.Route, order: _Order, output: printing.Output) -> None:
+    with stopping.on_signals() as stop:
+        work = Redriver(route, pace=pacing.Pace(order.rate or _OWN_RATE, stop=stop))
+        try:
+            with progress.shown(len(chosen), done="moved") as told:
+                work.run(chosen, told=told)
+        finally:
+            _note_faults(work.moved)
+            _report(work.moved.moved, len(chosen), route, output)
+        is_asked = stop.is_asked
+    if work.moved.handled < len(chosen) and is_asked:
+        raise typer.Exit(exits.INTERRUPTED)
+    if work.moved.moved < len(chosen):
+        raise typer.Exit(exits.FAILED)
+
+
+def _note_faults(moved: Moved) -> None:
+    for message_id, fault in list(moved.refused.items())[:_SHOWN_FAULTS]:
+        printing.note(f"{message_id} was not taken: {fault}")
+    for message_id in moved.doubled[:_SHOWN_FAULTS]:
+        printing.note(f"{message_id} was moved, and could not be deleted: it lies in both queues")
+
+
+def _report(moved: int, total: int, route: mail.Route, output: printing.Output) -> None:
+    left = max(total - moved, 0)
+    if left:
+        printing.note("the same command goes on with what is left")
+    if output is not printing.Output.TEXT:
+        told = {
+            "from": route.dead_letters.url,
+            "to": route.target.url,
+            "moved": moved,
+            "left": left,
+        }
+        printing.data(told, output)
+        return
+    typer.echo(f"{moved} messages moved to {route.target.name}, {left} left")
