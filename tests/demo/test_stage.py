@@ -1,6 +1,7 @@
 """The stage without an operator: everything is there, and nothing is right."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
@@ -28,9 +29,20 @@ PLAN = scenario.Scenario(
 )
 
 
+def late_launch(plan: scenario.Scenario) -> scenario.Scenario:
+    """The same, but that a node is due before its instance is launched."""
+    return dataclasses.replace(
+        plan,
+        sendings=(
+            scenario.Sending(kind=Kind.LAUNCH, nodes=("c",), after=0.3),
+            *(sending for sending in plan.sendings if sending.kind is not Kind.LAUNCH),
+        ),
+    )
+
+
 @pytest.fixture
-async def place() -> AsyncIterator[stage.Stage]:
-    made = stage.Stage(PLAN)
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[stage.Stage]:
+    made = stage.Stage(getattr(request, "param", PLAN))
     try:
         await made.start_aws()
         await made.start_cluster()
@@ -82,6 +94,12 @@ async def test_a_node_that_is_launched_is_at_no_moment_ready_before_its_time(
     assert seen[0] is False
     assert seen == sorted(seen)
     assert place.evidence().ready_at.keys() == {"c"}
+
+
+@pytest.mark.parametrize("place", [late_launch(PLAN)], indirect=True)
+async def test_a_node_joins_when_its_instance_was_launched_late(place: stage.Stage) -> None:
+    await place.play()
+    assert place.evidence().joined.keys() == {"a", "b", "c"}
 
 
 async def test_a_knock_counts_as_answered_when_it_was_received_and_deleted(

@@ -5,7 +5,7 @@ import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class ImpossibleScenarioError(ValueError):
@@ -178,12 +178,15 @@ class Scenario:
     @property
     def launched(self) -> tuple[str, ...]:
         """The nodes that a lifecycle hook holds up on their way into service."""
-        return tuple(
-            node
-            for sending in self.sendings
-            if sending.kind.expectation is Expectation.READY
-            for node in sending.nodes
-        )
+        return tuple(node for launch in self._launches for node in launch.nodes)
+
+    def launches_of(self, node: NodePart) -> Sequence[Sending]:
+        """What launches the instance of a node; nothing does where it runs from the beginning."""
+        return [launch for launch in self._launches if node.name in launch.nodes]
+
+    @property
+    def _launches(self) -> Sequence[Sending]:
+        return [each for each in self.sendings if each.kind.expectation is Expectation.READY]
 
     @property
     def events(self) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Sequence
 
 from queue_processor.simulator.aws import simulator
 from queue_processor.simulator.demo import evidence, layout, mail, scenario
@@ -116,11 +117,14 @@ class Stage:
         """Let everything happen that the scenario says, each thing at its time."""
         moments = {sending.after for sending in self.scenario.sendings}
         async with asyncio.TaskGroup() as group:
-            for moment in sorted(moments):
-                group.create_task(self._send(moment), name=f"sendings after {moment} s")
+            sent = {
+                moment: group.create_task(self._send(moment), name=f"sendings after {moment} s")
+                for moment in sorted(moments)
+            }
             for node in self.scenario.nodes:
                 if node.joins_after:
-                    group.create_task(self._come(node), name=f"coming of {node.name}")
+                    launches = [sent[launch.after] for launch in self.scenario.launches_of(node)]
+                    group.create_task(self._come(node, launches), name=f"coming of {node.name}")
 
     async def _send(self, moment: float) -> None:
         await asyncio.sleep(moment)
@@ -131,8 +135,11 @@ class Stage:
         for sending in due:
             self._sent.append(self._mail.send(sending))
 
-    async def _come(self, node: scenario.NodePart) -> None:
-        await asyncio.sleep(node.joins_after)
+    async def _come(
+        self, node: scenario.NodePart, launches: Sequence["asyncio.Task[None]"]
+    ) -> None:
+        # On a slow machine a launch takes longer than the node has to come.
+        await asyncio.gather(asyncio.sleep(node.joins_after), *launches)
         self._join(node)
         if node.ready_after is not None:
             await asyncio.sleep(node.ready_after - node.joins_after)
