@@ -11,7 +11,7 @@ import structlog
 from queue_processor.controller import fencing, gate, ports
 from queue_processor.controller.countdown import Countdown
 from queue_processor.controller.directory import NodeDirectory
-from queue_processor.controller.eviction import Evictor
+from queue_processor.controller.eviction import DeadlineRule, Evictor
 from queue_processor.controller.podfeed import PodFeed
 from queue_processor.controller.podset import PodSet
 from queue_processor.controller.ports import DrainProgress
@@ -100,9 +100,12 @@ class Drain:
             narrator=cluster.narrator,
             requests=cluster.requests,
             countdown=countdown,
-            overrides=options.overrides,
-            # Nothing runs on an instance that is gone: no budget protects anything there.
-            force_margin=_AT_ONCE if plan.is_instance_gone else options.force_margin,
+            rule=DeadlineRule(
+                kind=plan.kind,
+                overrides=options.overrides,
+                # Nothing runs on an instance that is gone: no budget protects anything there.
+                force_margin=_AT_ONCE if plan.is_instance_gone else options.force_margin,
+            ),
         )
 
     async def run(self) -> Report:
@@ -127,7 +130,7 @@ class Drain:
         report = self._report(ending)
         took = loop.time() - started_at
         metrics.DRAIN_DURATION.labels(kind=self._plan.kind, ending=ending).observe(took)
-        metrics.PODS_LEFT.labels(ending=ending).inc(len(report.left))
+        metrics.PODS_LEFT.labels(kind=self._plan.kind, ending=ending).inc(len(report.left))
         await self._tell_ending(report)
         return report
 

@@ -11,6 +11,7 @@ import structlog
 from queue_processor.controller import gate, ports, retrying
 from queue_processor.controller.countdown import Countdown
 from queue_processor.domain import deadlines, errors
+from queue_processor.domain.events import EventKind
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
 from queue_processor.observability import metrics
 
@@ -32,6 +33,21 @@ class EvictionTally:
     blocked: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineRule:
+    """When a hard deadline rules over a disruption budget.
+
+    Attributes:
+        kind: What the drain is for, to count by.
+        overrides: Whether it does at all.
+        force_margin: How long before the deadline a pod is deleted at the latest.
+    """
+
+    kind: EventKind
+    overrides: bool
+    force_margin: dt.timedelta
+
+
 class Evictor:
     """Gets pods off one node before its deadline."""
 
@@ -42,8 +58,7 @@ class Evictor:
         narrator: ports.Narrator,
         requests: gate.RequestGate,
         countdown: Countdown,
-        overrides: bool,
-        force_margin: dt.timedelta,
+        rule: DeadlineRule,
     ) -> None:
         """Build the evictor of one drain.
 
@@ -52,15 +67,13 @@ class Evictor:
             narrator: Told about pods that are deleted against their budget.
             requests: Bounds the requests of all drains.
             countdown: The drain's deadline.
-            overrides: Whether a hard deadline rules over a budget.
-            force_margin: How long before it the pod is deleted at the latest.
+            rule: What happens to pods that are blocked until it is near.
         """
         self._pods = pods
         self._narrator = narrator
         self._requests = requests
         self._countdown = countdown
-        self._overrides = overrides
-        self._force_margin = force_margin
+        self._rule = rule
         self._backoff = retrying.Backoff()
         self.tally = EvictionTally()
 
@@ -123,11 +136,11 @@ class Evictor:
 
     @property
     def _rules_over_budgets(self) -> bool:
-        return self._overrides and self._countdown.deadline.is_hard
+        return self._rule.overrides and self._countdown.deadline.is_hard
 
     def _until_due(self, pod: PodView) -> dt.timedelta:
         return deadlines.override_after(
-            self._countdown.left, grace=pod.grace, force_margin=self._force_margin
+            self._countdown.left, grace=pod.grace, force_margin=self._rule.force_margin
         )
 
     async def _pause(self, pod: PodView, attempt: int, eviction: Eviction) -> None:
@@ -156,7 +169,7 @@ class Evictor:
             _log.error("pod_not_deleted", pod=str(pod.ref), fault=str(fault))
             return
         self.tally.overridden.append(str(pod.ref))
-        metrics.PODS_OVERRIDDEN.inc()
+        metrics.PODS_OVERRIDDEN.labels(kind=self._rule.kind).inc()
         blocked = self.tally.blocked.get(pod.ref.uid, "")
         _log.warning(
             "pod_deleted_at_deadline",
@@ -174,4 +187,4 @@ class Evictor:
         )
 
     def _is_hopeless(self) -> bool:
-        return self._countdown.left < -self._force_margin
+        return self._countdown.left < -self._rule.force_margin

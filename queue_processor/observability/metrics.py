@@ -201,10 +201,12 @@ EVICTIONS = CATALOGUE.counter(
 PODS_OVERRIDDEN = CATALOGUE.counter(
     "pods_deleted_at_deadline",
     "Pods deleted right before a hard deadline, because their evictions were refused until then.",
+    _KIND,
 )
 PODS_LEFT = CATALOGUE.counter(
     "pods_left",
     "Pods that were still there when the drain of their node ended, by how it ended.",
+    _KIND,
     _DRAIN_ENDING,
 )
 NODES_OUT_OF_SERVICE = CATALOGUE.counter(
