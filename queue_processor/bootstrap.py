@@ -63,6 +63,7 @@ class _Kube:
     api: KubeApi
     reader: NodeReader
     nodes: KubeNodes
+    pods: KubePods
     narrator: KubeNarrator
     identity: str
     own_namespace: str | None
@@ -164,6 +165,7 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
             api=api,
             reader=reader,
             nodes=KubeNodes(api, reader=reader, clock=utc_now),
+            pods=KubePods(api),
             narrator=KubeNarrator(api, identity=identity, clock=utc_now),
             identity=identity,
             own_namespace=kube.own_namespace(),
@@ -255,15 +257,19 @@ class Operator:
             await self._is_asked_to_stop.wait()
             leading.cancel()
             await asyncio.wait((leading,))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FLUSH_LIMIT_SECONDS):
-                    await asyncio.gather(self._cluster.narrator.flush(), self._webhooks.flush())
+            await asyncio.gather(self._flush(), self._cluster.pods.close())
             await self._queue.close()
             # kopf waits for every task that it did not start, open connections among them.
             await self._http.aclose()
             for helper in helpers:
                 helper.cancel()
         _log.info("stopped")
+
+    async def _flush(self) -> None:
+        """Tell what has not been told, as far as there is time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_LIMIT_SECONDS):
+                await asyncio.gather(self._cluster.narrator.flush(), self._webhooks.flush())
 
 
 def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Parts:
@@ -274,7 +280,7 @@ def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) ->
         lifecycle=aws.lifecycle,
         managed=aws.managed,
         nodes=cluster.nodes,
-        pods=KubePods(cluster.api),
+        pods=cluster.pods,
         volumes=KubeVolumes(cluster.api),
         leases=KubeLeases(cluster.api, namespace=namespace, name=name),
         narrator=cluster.narrator,

@@ -26,8 +26,8 @@ _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 # lost, every 0.5 s and for up to 10 s, before it answers.
 # https://github.com/kubernetes/kubernetes/blob/master/pkg/registry/core/pod/storage/eviction.go
 _EVICTION_SECONDS = 20.0
-# Most of those that wait for each other are through by then, and a standby need not wait longer.
-_LAST_ANSWER_SECONDS = 2.0
+# Most of those that wait for each other are through by then.
+_LAST_ANSWERS_SECONDS = 2.0
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 
 
@@ -65,6 +65,7 @@ class KubePods:
 
     def __init__(self, kube: KubeApi) -> None:
         self._api = kube
+        self._asked: set[asyncio.Future[Answer]] = set()
 
     async def on_node(self, name: NodeName, *, not_before: str | None = None) -> PodList:
         """List the pods of a node, as they were at a version or later.
@@ -92,9 +93,9 @@ class KubePods:
     async def evict(self, pod: PodRef) -> Eviction:
         """Ask for a pod's eviction, with its own grace period.
 
-        Cancelled, it waits for the answer for a little longer. The API server does not notice that
-        its client is gone until it has taken the pod's part of the budget: then it does not delete
-        the pod, and the budget is held for two minutes.
+        When it is cancelled the request goes on. The API server does not notice that its client
+        is gone until it has taken the pod's part of the budget: then it does not delete the pod,
+        and the budget is held for two minutes.
         """
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/eviction"
         asking = asyncio.ensure_future(
@@ -109,12 +110,20 @@ class KubePods:
                 limit_seconds=_EVICTION_SECONDS,
             )
         )
-        try:
-            return _eviction(await asyncio.shield(asking), path)
-        except asyncio.CancelledError:
-            with contextlib.suppress(TimeoutError, errors.TemporaryFault):
-                await asyncio.wait_for(asking, _LAST_ANSWER_SECONDS)
-            raise
+        self._asked.add(asking)
+        asking.add_done_callback(self._on_answer)
+        return _eviction(await asyncio.shield(asking), path)
+
+    async def close(self) -> None:
+        """Wait a little for the answers to evictions that nobody waits for any more."""
+        if self._asked:
+            await asyncio.wait(self._asked, timeout=_LAST_ANSWERS_SECONDS)
+
+    def _on_answer(self, asked: "asyncio.Future[Answer]") -> None:
+        self._asked.discard(asked)
+        if not asked.cancelled():
+            # Whoever waits for it is told what went wrong; nobody may.
+            asked.exception()
 
     async def delete(self, pod: PodRef, grace: dt.timedelta) -> None:
         """Delete a pod with this grace period, whatever its budget; a no-op if it is gone."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 
 import pytest
 
@@ -10,7 +11,7 @@ from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import ports
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
-from queue_processor.domain.pods import EvictionAnswer
+from queue_processor.domain.pods import Eviction, EvictionAnswer
 from queue_processor.simulator.kube import faults
 from tests.contracts.kubernetes.simulated import SimulatedCluster
 
@@ -63,34 +64,42 @@ async def test_requests_that_are_cut_off_in_an_outage_are_faults(
 
 
 async def test_an_eviction_that_nobody_waits_for_any_more_is_still_answered(
-    simulation: SimulatedCluster, pods: ports.Pods
+    simulation: SimulatedCluster,
 ) -> None:
+    pods = KubePods(simulation.api)
     pod = await simulation.admin.add_pod(await node_of(simulation))
     simulation.server.faults.add(faults.Fault(faults.Delay(0.5), method="POST", times=1))
-    asking = asyncio.create_task(pods.evict(pod))
-    await asyncio.sleep(0.1)
-    asking.cancel()
-    await asyncio.wait((asking,))
+    await give_up(pods.evict(pod))
+    assert not await simulation.admin.is_told_to_stop(pod)
 
-    assert asking.cancelled()
+    await pods.close()
+
     assert simulation.wire.last.answer.status == 201
     assert await simulation.admin.is_told_to_stop(pod)
 
 
-async def test_an_eviction_that_is_not_answered_holds_up_a_stop_for_two_seconds(
-    simulation: SimulatedCluster, pods: ports.Pods
+async def test_evictions_that_are_never_answered_hold_up_a_stop_for_two_seconds(
+    simulation: SimulatedCluster,
 ) -> None:
     loop = asyncio.get_running_loop()
+    pods = KubePods(simulation.api)
     pod = await simulation.admin.add_pod(await node_of(simulation))
     simulation.server.faults.add(faults.Fault(faults.Hang(), method="POST", times=1))
-    asking = asyncio.create_task(pods.evict(pod))
-    await asyncio.sleep(0.1)
+    await give_up(pods.evict(pod))
     began = loop.time()
+
+    await pods.close()
+
+    assert 1.9 < loop.time() - began < 2.5
+
+
+async def give_up(evicting: Coroutine[None, None, Eviction]) -> None:
+    """Begin an eviction, and wait no more for it."""
+    asking = asyncio.create_task(evicting)
+    await asyncio.sleep(0.1)
     asking.cancel()
     await asyncio.wait((asking,))
-
     assert asking.cancelled()
-    assert 1.9 < loop.time() - began < 2.5
 
 
 # Watches.
