@@ -1,9 +1,14 @@
 """Volumes that are attached to nodes."""
 
+import asyncio
 import contextlib
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection
+
+import tenacity
 
 from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 
@@ -11,24 +16,41 @@ _ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 
 
 class KubeVolumes:
-    """VolumeAttachments on the API server; they have no field selector for the node."""
+    """VolumeAttachments on the API server; they have no field selector for the node.
+
+    So one list and one watch serve all nodes that wait, for as long as any of them does.
+    """
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
+        self._known = _Attachments()
+        self._following: asyncio.Task[None] | None = None
+        self._waiting = 0
 
     async def await_detached(self, name: NodeName, *, staying: Collection[tuple[str, str]]) -> None:
         """Return when no volume is attached to the node but those of pods that stay.
 
+        Faults that pass are waited for.
+
         Args:
             name: The node.
             staying: Namespace and name of the claims that the pods use that stay.
+
+        Raises:
+            TemporaryFault: A claim cannot be read now.
+            PermanentFault: The API server refuses us.
         """
         kept = {await self._volume_of(*claim) for claim in staying}
-        while True:
-            with contextlib.suppress(errors.WatchExpired):
-                attached, version = await self._attached_to(name, kept)
-                if not attached or await self._see_detached(attached, version):
-                    return
+        async with self._followed() as following, self._known.changes_on(name) as changed:
+            while not self._known.is_listed or self._known.volumes_on(name) - kept:
+                waking = asyncio.ensure_future(changed.wait())
+                try:
+                    await asyncio.wait((waking, following), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waking.cancel()
+                if following.done():
+                    following.result()
+                changed.clear()
 
     async def _volume_of(self, namespace: str, claim: str) -> str | None:
         try:
@@ -40,26 +62,104 @@ class KubeVolumes:
         volume: str | None = found.get("spec", {}).get("volumeName")
         return volume
 
-    async def _attached_to(
-        self, name: NodeName, kept: Collection[str | None]
-    ) -> tuple[set[str], str]:
-        attached: set[str] = set()
+    @contextlib.asynccontextmanager
+    async def _followed(self) -> AsyncIterator["asyncio.Task[None]"]:
+        """Follow the attachments until the last one that waits has left."""
+        if self._following is None or self._following.done():
+            self._known.forget()
+            self._following = asyncio.create_task(self._follow(), name="volume attachments")
+        following = self._following
+        self._waiting += 1
+        try:
+            yield following
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._following = None
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type((errors.TemporaryFault, errors.WatchExpired)),
+            wait=tenacity.wait_random(0.2, 1.0),
+        ):
+            with attempt:
+                version = await self._list()
+                async with self._api.watch(
+                    _ATTACHMENTS, query={"resourceVersion": version}
+                ) as events:
+                    async for event in events:
+                        self._known.take(event)
+                raise errors.TemporaryFault("the watch has ended")
+
+    async def _list(self) -> str:
+        """List all attachments, out of the API server's cache; their version."""
+        items: list[JsonObject] = []
         version = ""
         async for page in self._api.pages(_ATTACHMENTS, query={"resourceVersion": "0"}):
             version = page["metadata"]["resourceVersion"]
-            attached.update(
-                item["metadata"]["name"]
-                for item in page["items"]
-                if item["spec"]["nodeName"] == name
-                and item["spec"]["source"].get("persistentVolumeName") not in kept
-            )
-        return attached, version
+            items += page["items"]
+        self._known.replace(items)
+        return version
 
-    async def _see_detached(self, attached: set[str], version: str) -> bool:
-        async with self._api.watch(_ATTACHMENTS, query={"resourceVersion": version}) as events:
-            async for event in events:
-                if event["type"] == "DELETED":
-                    attached.discard(event["object"]["metadata"]["name"])
-                if not attached:
-                    return True
-        return False
+
+class _Attachments:
+    """Which volumes are attached to which node.
+
+    Attributes:
+        is_listed: Whether all of them are known.
+    """
+
+    def __init__(self) -> None:
+        self.is_listed = False
+        self._by_node: defaultdict[str, dict[str, str | None]] = defaultdict(dict)
+        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def volumes_on(self, node: str) -> set[str | None]:
+        """The volumes that are attached to a node; None for one that has no PersistentVolume."""
+        return set(self._by_node.get(node, {}).values())
+
+    @contextlib.asynccontextmanager
+    async def changes_on(self, node: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever something may have changed on a node."""
+        changed = asyncio.Event()
+        self._waiters[node].add(changed)
+        try:
+            yield changed
+        finally:
+            self._waiters[node].discard(changed)
+            if not self._waiters[node]:
+                del self._waiters[node]
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self.is_listed = False
+        self._by_node.clear()
+
+    def replace(self, items: Collection[JsonObject]) -> None:
+        """Take in a complete list."""
+        self._by_node.clear()
+        for item in items:
+            self._put(item)
+        self.is_listed = True
+        for waiters in self._waiters.values():
+            for changed in waiters:
+                changed.set()
+
+    def take(self, event: JsonObject) -> None:
+        """Take in an event of the watch."""
+        if event["type"] == "BOOKMARK":
+            return
+        item = event["object"]
+        if event["type"] == "DELETED":
+            self._by_node[item["spec"]["nodeName"]].pop(item["metadata"]["name"], None)
+        else:
+            self._put(item)
+        for changed in self._waiters.get(item["spec"]["nodeName"], ()):
+            changed.set()
+
+    def _put(self, item: JsonObject) -> None:
+        spec = item["spec"]
+        volume = spec["source"].get("persistentVolumeName")
+        self._by_node[spec["nodeName"]][item["metadata"]["name"]] = volume

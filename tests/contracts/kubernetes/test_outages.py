@@ -169,15 +169,26 @@ async def test_a_watch_that_nobody_reads_any_more_is_closed(
     await simulation.until(lambda: simulation.cluster.hub.count == 0)
 
 
-async def test_an_outage_ends_the_wait_for_volumes_with_a_fault(
-    simulation: SimulatedCluster,
-) -> None:
+async def test_a_wait_for_volumes_outlasts_an_outage(simulation: SimulatedCluster) -> None:
     node = await node_of(simulation)
-    await simulation.admin.attach("one", node)
+    attachment = await simulation.admin.attach("one", node)
     port: ports.Volumes = KubeVolumes(simulation.api)
     task = asyncio.create_task(port.await_detached(node, staying=()))
     await simulation.until(lambda: simulation.cluster.hub.count == 1)
     await simulation.way.cut()
+    await simulation.way.restore()
+    await simulation.admin.remove(attachment)
 
-    with pytest.raises(errors.TemporaryFault):
-        await task
+    await asyncio.wait_for(task, 5)
+    await simulation.until(lambda: simulation.cluster.hub.count == 0)
+
+
+async def test_who_may_not_see_volumes_is_told_so(simulation: SimulatedCluster) -> None:
+    node = await node_of(simulation)
+    port: ports.Volumes = KubeVolumes(simulation.api)
+    refused = faults.Answer(403, "Forbidden", "no")
+    simulation.server.faults.add(faults.Fault(refused, path=".*/volumeattachments"))
+
+    for _ in range(2):
+        with pytest.raises(errors.PermanentFault):
+            await port.await_detached(node, staying=())

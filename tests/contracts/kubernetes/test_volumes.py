@@ -86,6 +86,38 @@ async def test_volumes_on_all_pages_are_waited_for(cluster: Cluster) -> None:
     assert len(listed["items"]) == 3
 
 
+async def test_one_list_and_one_watch_serve_all_nodes_that_wait(
+    cluster: Cluster, port: ports.Volumes
+) -> None:
+    nodes = [await cluster.add_node() for _ in range(5)]
+    attachments = [await cluster.admin.attach(f"claim-of-{node}", node) for node in nodes]
+    before = len(cluster.wire.calls)
+    tasks = [waiting(port, node) for node in nodes]
+    assert await ends_not(tasks[0])
+    for attachment, task in zip(attachments, tasks, strict=True):
+        await cluster.admin.remove(attachment)
+        assert await ends(task)
+
+    asked = cluster.wire.calls[before:]
+    assert [call.json["kind"] for call in asked] == ["VolumeAttachmentList"]
+    assert cluster.wire.watches == ["/apis/storage.k8s.io/v1/volumeattachments"]
+
+
+async def test_who_gives_up_takes_nothing_from_the_others(
+    cluster: Cluster, port: ports.Volumes
+) -> None:
+    one, two = await cluster.add_node(), await cluster.add_node()
+    await cluster.admin.attach("one", one)
+    attachment = await cluster.admin.attach("two", two)
+    first, second = waiting(port, one), waiting(port, two)
+    assert await ends_not(first)
+    first.cancel()
+    await asyncio.wait((first,))
+    await cluster.admin.remove(attachment)
+
+    assert await ends(second)
+
+
 async def test_a_watch_that_ends_is_begun_again(cluster: Cluster) -> None:
     node = await cluster.add_node()
     attachment = await cluster.admin.attach("one", node)

@@ -35,11 +35,13 @@ class Wire:
 
     Attributes:
         calls: What was asked and answered, without watches.
+        watches: The paths of what was watched.
     """
 
     def __init__(self, transport: api.Transport) -> None:
         self._transport = transport
         self.calls: list[Call] = []
+        self.watches: list[str] = []
 
     @property
     def last(self) -> Call:
@@ -54,6 +56,7 @@ class Wire:
     def stream(
         self, path: str, *, query: Mapping[str, str], server_timeout_seconds: int
     ) -> contextlib.AbstractAsyncContextManager[tuple[Answer, AsyncIterator[bytes]]]:
+        self.watches.append(path)
         return self._transport.stream(
             path, query=query, server_timeout_seconds=server_timeout_seconds
         )
