@@ -81,6 +81,8 @@ class PodFeed:
         backoff = Backoff()
         while True:
             await self._started.wait()
+            attempt += 1
+            ended: Exception | None = None
             try:
                 async with self._source.watch(self._version or "") as changes:
                     async for change in changes:
@@ -90,9 +92,11 @@ class PodFeed:
                 self._lose()
             except (errors.TemporaryFault, errors.PermanentFault) as fault:
                 # Refused now is not refused for ever: permissions get mended in mid-drain.
-                attempt += 1
+                ended = fault
                 _log.info("pods_lost_sight_of", fault=str(fault))
-                await asyncio.sleep(backoff.after(attempt, fault).total_seconds())
+            if attempt:
+                # A watch that brings nothing, for whatever reason, is not begun again at once.
+                await asyncio.sleep(backoff.after(attempt, ended).total_seconds())
             if not self._followers:
                 self._started.clear()
                 self._version = None

@@ -6,9 +6,11 @@ from collections.abc import Coroutine
 
 import pytest
 
+from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import ports
+from queue_processor.controller.podfeed import Follower, PodFeed
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import Eviction, EvictionAnswer
@@ -167,6 +169,23 @@ async def test_a_watch_that_nobody_reads_any_more_is_closed(
         await simulation.until(lambda: simulation.cluster.hub.count == 1)
 
     await simulation.until(lambda: simulation.cluster.hub.count == 0)
+
+
+async def test_a_server_that_ends_watches_at_once_is_not_asked_on_and_on(
+    simulation: SimulatedCluster,
+) -> None:
+    node = await node_of(simulation)
+    feed = PodFeed(KubePods(KubeApi(simulation.wire)))
+    watching = asyncio.create_task(feed.run())
+    with feed.following(Follower(node, take=lambda _: None, lose=lambda: None)):
+        await feed.pods_on(node)
+        for _ in range(100):
+            simulation.cluster.drop_watches()
+            await asyncio.sleep(0.01)
+    watching.cancel()
+    await asyncio.wait((watching,))
+
+    assert 1 < len(simulation.wire.watches) < 10
 
 
 async def test_a_wait_for_volumes_outlasts_an_outage(simulation: SimulatedCluster) -> None:
