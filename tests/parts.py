@@ -23,7 +23,9 @@ READY_PROPERTY = "seconds until a pod ran"
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _PROGRAMS = pathlib.Path(sys.executable).parent
-_CLUSTER = "tests.cluster."
+# What tests are called, by the folder that they lie in; all others are unit tests.
+_UNIT = "unit"
+_KINDS = {"tests.contracts.": "contract", "tests.cluster.": "cluster"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,11 +61,12 @@ class Case:
     """One test, as pytest reports it.
 
     Attributes:
+        kind: `unit`, `contract` or `cluster`.
         outcome: `passed`, `failed`, `error` or `skipped`.
         reason: Why it was skipped.
     """
 
-    is_of_cluster: bool
+    kind: str
     seconds: float
     outcome: str
     reason: str = ""
@@ -145,19 +148,23 @@ def _case(found: "ET.Element[str]") -> Case:
             case _:
                 pass
     return Case(
-        is_of_cluster=found.attrib["classname"].startswith(_CLUSTER),
+        kind=_kind_of(found.attrib["classname"]),
         seconds=float(found.attrib["time"]),
         outcome=outcome,
         reason=reason,
     )
 
 
+def _kind_of(name: str) -> str:
+    return next((kind for prefix, kind in _KINDS.items() if name.startswith(prefix)), _UNIT)
+
+
 def _lines_of(report: Report, seconds: float, *, has_failed: bool) -> Iterator[Line]:
     """The lines about the tests; what is not theirs is pytest's own time."""
-    for name, is_of_cluster in (("unit tests", False), ("cluster tests", True)):
-        cases = [case for case in report.cases if case.is_of_cluster == is_of_cluster]
+    for kind in (_UNIT, *_KINDS.values()):
+        cases = [case for case in report.cases if case.kind == kind]
         if cases:
-            yield Line(name, sum(case.seconds for case in cases), _counted(cases))
+            yield Line(f"{kind} tests", sum(case.seconds for case in cases), _counted(cases))
     if report.ready_seconds is not None:
         yield Line("  from nothing to a running pod", report.ready_seconds, "")
     own = seconds - sum(case.seconds for case in report.cases)
@@ -173,12 +180,10 @@ def _counted(cases: Iterable[Case]) -> str:
 def _skips_in(cases: Iterable[Case]) -> Iterator[str]:
     """A line for each reason, loud enough not to be overlooked."""
     skips = collections.Counter(
-        ("CLUSTER" if case.is_of_cluster else "UNIT", case.reason)
-        for case in cases
-        if case.outcome == "skipped"
+        (case.kind, case.reason) for case in cases if case.outcome == "skipped"
     )
     for (kind, reason), count in skips.items():
-        yield f"{count} {kind} TEST{'S' * (count > 1)} SKIPPED: {reason}"
+        yield f"{count} {kind.upper()} TEST{'S' * (count > 1)} SKIPPED: {reason}"
 
 
 def _print_table(lines: Sequence[Line]) -> None:

@@ -32,8 +32,10 @@ PYTEST = parts.Part("tests", ("python", "-m", "pytest", "-q", "--import-mode=imp
 
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A project with unit tests, one of them skipped, and cluster tests."""
-    (tmp_path / "tests" / "cluster").mkdir(parents=True)
+    """A project with unit tests, one of them skipped, contract tests and cluster tests."""
+    for kind in ("cluster", "contracts"):
+        (tmp_path / "tests" / kind).mkdir(parents=True)
+    (tmp_path / "tests" / "contracts" / "test_nodes.py").write_text("def test_agrees(): pass")
     (tmp_path / "pytest.ini").touch()
     (tmp_path / "tests" / "test_unit.py").write_text(TESTS)
     (tmp_path / "tests" / "cluster" / "test_plane.py").write_text(READY)
@@ -52,10 +54,11 @@ def test_all_parts_pass_and_the_last_lines_say_what_was_skipped(
     assert parts.run([PASSES], PYTEST, folder=folder) == 0
 
     said = capfd.readouterr().out
-    assert "2 passed, 1 skipped in " in said
+    assert "3 passed, 1 skipped in " in said
     assert ending_of(said) == [
         "passes passed",
         "unit tests 1 passed, 1 skipped",
+        "contract tests 1 passed",
         "cluster tests 1 passed",
         "from nothing to a running pod",
         "finding the tests",
