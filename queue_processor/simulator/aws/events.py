@@ -1,87 +1,43 @@
-"""Interruption events as AWS prints them, made from what they are about.
+"""Interruption events of the simulated AWS: each arises now and here, unless it is told.
 
-Each function returns the event as a dictionary ready for ``json.dumps``. Times are in UTC.
-
-The shapes: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
-and its sister pages for the rebalance recommendation, the state change and interruptible capacity
-reservations; https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-event-reference.html;
-https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html
+The events that the program can make too have their shapes in `domain.composing`; those that only
+AWS sends are made here, by
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
+and https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/capacity-blocks-monitor.html
 """
 
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
-from email import utils as email_utils
+from collections.abc import Sequence
+from typing import TypeAlias
 
-Event = dict[str, object]
+from queue_processor.domain import composing
+
+Event: TypeAlias = composing.Event
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
-    """Where and when an event arises; a new one for each event, unless its id is to repeat.
-
-    Attributes:
-        time: When it happened.
-        event_id: The id of the event.
-        region: The region it happened in.
-        account: The account that owns the instance.
-    """
+class Origin(composing.Origin):
+    """Where and when an event arises; a new one for each event, unless its id is to repeat."""
 
     time: dt.datetime = dataclasses.field(default_factory=lambda: dt.datetime.now(tz=dt.UTC))
     event_id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
     region: str = "us-east-1"
     account: str = "123456789012"
 
-    def instance_arn(self, instance_id: str) -> str:
-        """The ARN of an instance there."""
-        return f"arn:aws:ec2:{self.region}:{self.account}:instance/{instance_id}"
-
 
 @dataclasses.dataclass(frozen=True)
-class LifecycleStep:
-    """What a lifecycle hook holds up.
+class LifecycleStep(composing.LifecycleStep):
+    """What a lifecycle hook holds up; each time another action."""
 
-    Attributes:
-        group: The name of the Auto Scaling group.
-        hook: The name of the lifecycle hook.
-        token: The token of the lifecycle action, a UUID.
-        metadata: The NotificationMetadata of the hook; None leaves the field out.
-        origin: Where the instance comes from: EC2, AutoScalingGroup or WarmPool; None leaves the
-            field out, as events before 2021 do.
-        destination: Where it goes, likewise.
-    """
-
-    group: str
-    hook: str
     token: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
-    metadata: str | None = None
-    origin: str | None = None
-    destination: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class ScheduledChange:
-    """One AWS Health event, of which every page is an event of EventBridge.
+class ScheduledChange(composing.ScheduledChange):
+    """One AWS Health event, of which every page is an event of EventBridge."""
 
-    Attributes:
-        starts_at: When the change happens.
-        code: The eventTypeCode.
-        status: ``upcoming``, ``open`` or ``closed``.
-        page: The number of this page, from 1.
-        total_pages: How many there are.
-        backup: Whether this is the copy for the backup region; None leaves the field out.
-        names_arns: Whether instances are named by ARN and not by id.
-        arn: The ARN of the Health event; equal on all of its pages.
-    """
-
-    starts_at: dt.datetime
-    code: str = "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED"
-    status: str = "upcoming"
-    page: int = 1
-    total_pages: int = 1
-    backup: bool | None = False
-    names_arns: bool = False
     arn: str = dataclasses.field(
         default_factory=lambda: f"arn:aws:health:us-east-1::event/{uuid.uuid4().int}"
     )
@@ -91,27 +47,17 @@ def spot_interruption(
     instance_id: str, *, action: str = "terminate", origin: Origin | None = None
 ) -> Event:
     """EC2 takes a Spot instance back in two minutes: it will stop, terminate or hibernate it."""
-    return _ec2_event(
-        "EC2 Spot Instance Interruption Warning",
-        {"instance-id": instance_id, "instance-action": action},
-        origin or Origin(),
-    )
+    return composing.spot_interruption(instance_id, action=action, origin=origin or Origin())
 
 
 def rebalance_recommendation(instance_id: str, *, origin: Origin | None = None) -> Event:
     """EC2 expects to take a Spot instance back."""
-    return _ec2_event(
-        "EC2 Instance Rebalance Recommendation", {"instance-id": instance_id}, origin or Origin()
-    )
+    return composing.rebalance_recommendation(instance_id, origin=origin or Origin())
 
 
 def state_change(instance_id: str, state: str, *, origin: Origin | None = None) -> Event:
     """An instance is pending, running, stopping, stopped, shutting-down or terminated."""
-    return _ec2_event(
-        "EC2 Instance State-change Notification",
-        {"instance-id": instance_id, "state": state},
-        origin or Origin(),
-    )
+    return composing.state_change(instance_id, state, origin=origin or Origin())
 
 
 def capacity_reservation_interruption(
@@ -121,21 +67,9 @@ def capacity_reservation_interruption(
     zone_id: str = "use1-az1",
     origin: Origin | None = None,
 ) -> Event:
-    """The owner of an interruptible capacity reservation takes it back.
-
-    ``terminates_at`` is two minutes after the event when it is not given.
-    """
-    origin = origin or Origin()
-    terminates_at = terminates_at or origin.time + dt.timedelta(minutes=2)
-    return _ec2_event(
-        "EC2 Capacity Reservation Instance Interruption Warning",
-        {
-            "instance-id": instance_id,
-            "instance-action": "terminate",
-            "instance-termination-time": _iso(terminates_at),
-            "azId": zone_id,
-        },
-        origin,
+    """The owner of an interruptible capacity reservation takes it back."""
+    return composing.capacity_reservation_interruption(
+        instance_id, terminates_at=terminates_at, zone_id=zone_id, origin=origin or Origin()
     )
 
 
@@ -158,55 +92,27 @@ def capacity_block_interruption(
 
 
 def autoscaling_termination(
-    instance_id: str, step: LifecycleStep, *, origin: Origin | None = None
+    instance_id: str, step: composing.LifecycleStep, *, origin: Origin | None = None
 ) -> Event:
     """A group waits at a lifecycle hook before it terminates an instance."""
-    return _lifecycle_event("terminate", "TERMINATING", instance_id, step, origin or Origin())
+    return composing.autoscaling_termination(instance_id, step, origin=origin or Origin())
 
 
 def autoscaling_launch(
-    instance_id: str, step: LifecycleStep, *, origin: Origin | None = None
+    instance_id: str, step: composing.LifecycleStep, *, origin: Origin | None = None
 ) -> Event:
     """A group waits at a lifecycle hook before it takes a new instance into service."""
-    return _lifecycle_event("launch", "LAUNCHING", instance_id, step, origin or Origin())
+    return composing.autoscaling_launch(instance_id, step, origin=origin or Origin())
 
 
 def scheduled_change(
-    instance_ids: Sequence[str], change: ScheduledChange, *, origin: Origin | None = None
+    instance_ids: Sequence[str],
+    change: composing.ScheduledChange,
+    *,
+    origin: Origin | None = None,
 ) -> Event:
     """AWS Health announces a change for instances; those of one page of the announcement."""
-    origin = origin or Origin()
-    entities = [origin.instance_arn(i) if change.names_arns else i for i in instance_ids]
-    detail: Event = {
-        "eventArn": change.arn,
-        "service": "EC2",
-        "eventTypeCode": change.code,
-        "eventTypeCategory": "scheduledChange",
-        "eventScopeCode": "ACCOUNT_SPECIFIC",
-        "communicationId": f"{uuid.uuid5(uuid.NAMESPACE_URL, change.arn).hex}-{change.page}",
-        "startTime": _rfc1123(change.starts_at),
-        "lastUpdatedTime": _rfc1123(origin.time),
-        "statusCode": change.status,
-        "eventRegion": origin.region,
-        "eventDescription": [
-            {"language": "en_US", "latestDescription": f"{change.code} for your instances."}
-        ],
-        "affectedEntities": [
-            {
-                "entityValue": entity,
-                "lastUpdatedTime": _rfc1123(origin.time),
-                "status": "PENDING",
-            }
-            for entity in entities
-        ],
-        "affectedAccount": origin.account,
-        "page": str(change.page),
-        "totalPages": str(change.total_pages),
-    }
-    if change.backup is not None:
-        detail["backupEvent"] = "true" if change.backup else "false"
-    detail["personas"] = ["OPERATIONS"]
-    return _event("aws.health", "AWS Health Event", entities, detail, origin)
+    return composing.scheduled_change(instance_ids, change, origin=origin or Origin())
 
 
 def lifecycle_notification(
@@ -238,7 +144,7 @@ def hook_test_notification(group: str, *, origin: Origin | None = None) -> Event
     return {
         "AccountId": origin.account,
         "RequestId": origin.event_id,
-        "AutoScalingGroupARN": _group_arn(group, origin),
+        "AutoScalingGroupARN": origin.group_arn(group),
         "AutoScalingGroupName": group,
         "Service": "AWS Auto Scaling",
         "Event": "autoscaling:TEST_NOTIFICATION",
@@ -246,69 +152,6 @@ def hook_test_notification(group: str, *, origin: Origin | None = None) -> Event
     }
 
 
-def _lifecycle_event(
-    verb: str, transition: str, instance_id: str, step: LifecycleStep, origin: Origin
-) -> Event:
-    fields = {
-        "LifecycleActionToken": step.token,
-        "AutoScalingGroupName": step.group,
-        "LifecycleHookName": step.hook,
-        "EC2InstanceId": instance_id,
-        "LifecycleTransition": f"autoscaling:EC2_INSTANCE_{transition}",
-        "NotificationMetadata": step.metadata,
-        "Origin": step.origin,
-        "Destination": step.destination,
-    }
-    return _event(
-        "aws.autoscaling",
-        f"EC2 Instance-{verb} Lifecycle Action",
-        [_group_arn(step.group, origin)],
-        {name: value for name, value in fields.items() if value is not None},
-        origin,
-    )
-
-
-def _ec2_event(detail_type: str, detail: Mapping[str, object], origin: Origin) -> Event:
-    resources = [origin.instance_arn(str(detail["instance-id"]))]
-    return _event("aws.ec2", detail_type, resources, detail, origin)
-
-
-def _event(
-    source: str,
-    detail_type: str,
-    resources: Sequence[str],
-    detail: Mapping[str, object],
-    origin: Origin,
-) -> Event:
-    return {
-        "version": "0",
-        "id": origin.event_id,
-        "detail-type": detail_type,
-        "source": source,
-        "account": origin.account,
-        "time": _iso(origin.time),
-        "region": origin.region,
-        "resources": list(resources),
-        "detail": dict(detail),
-    }
-
-
-def _group_arn(group: str, origin: Origin) -> str:
-    group_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{origin.account}/{origin.region}/{group}")
-    return (
-        f"arn:aws:autoscaling:{origin.region}:{origin.account}:autoScalingGroup:{group_id}"
-        f":autoScalingGroupName/{group}"
-    )
-
-
-def _iso(time: dt.datetime) -> str:
-    return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _iso_milliseconds(time: dt.datetime) -> str:
     milliseconds = time.astimezone(dt.UTC).isoformat(timespec="milliseconds")
     return milliseconds.replace("+00:00", "Z")
-
-
-def _rfc1123(time: dt.datetime) -> str:
-    return email_utils.format_datetime(time.astimezone(dt.UTC), usegmt=True)
