@@ -1,7 +1,8 @@
 """What people's commands ask of the cluster; they change nothing in it."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.ec2 import TaggedInstances
@@ -11,39 +12,53 @@ from queue_processor.adapters.kube import nodes
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.nodes import NodeReader
+from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.domain import errors, explanation, selectors
 from queue_processor.domain.explanation import Explanation, Obstacle, Sighting
-from queue_processor.domain.identifiers import InstanceId
+from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
 from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.pods import PodView
 from queue_processor.domain.selectors import LabelSelector
 from queue_processor.settings import ToolSettings
 
 OFFLINE = "; --offline does without the cluster"
 _EVERY_NODE = LabelSelector()
+_AT_A_TIME = 16
 
 
 class Cluster:
-    """Reads nodes."""
+    """Reads nodes and their pods."""
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
 
     async def nodes(
-        self, selector: LabelSelector
-    ) -> tuple[Mapping[InstanceId, NodeView], frozenset[InstanceId]]:
-        """All nodes on EC2, by instance, and the instances of those that a selector selects."""
-        anyone, chooser = NodeReader(_EVERY_NODE), NodeReader(selector)
+        self, *selectors: LabelSelector
+    ) -> tuple[Mapping[InstanceId, NodeView], Sequence[frozenset[InstanceId]]]:
+        """All nodes on EC2, by instance, and for each selector the instances of its nodes."""
+        anyone, choosers = NodeReader(_EVERY_NODE), [NodeReader(each) for each in selectors]
         every: dict[InstanceId, NodeView] = {}
-        selected: set[InstanceId] = set()
+        selected: Sequence[set[InstanceId]] = [set() for _ in selectors]
         async for node in nodes.listed(self._api):
             view = anyone.view_of(node)
             if view is None:
                 continue
             every[view.instance_id] = view
-            if chooser.view_of(node) is not None:
-                selected.add(view.instance_id)
-        return every, frozenset(selected)
+            for chooser, chosen in zip(choosers, selected, strict=True):
+                if chooser.view_of(node) is not None:
+                    chosen.add(view.instance_id)
+        return every, [frozenset(chosen) for chosen in selected]
+
+    async def pods(self, names: Sequence[NodeName]) -> Mapping[NodeName, tuple[PodView, ...]]:
+        """The pods of nodes, by node."""
+        reader = KubePods(self._api)
+        found: dict[NodeName, tuple[PodView, ...]] = {}
+        for start in range(0, len(names), _AT_A_TIME):
+            some = names[start : start + _AT_A_TIME]
+            lists = await asyncio.gather(*(reader.on_node(name) for name in some))
+            found |= {name: each.pods for name, each in zip(some, lists, strict=True)}
+        return found
 
     async def lease(self, namespace: str, name: str) -> Lease | None:
         """A Lease; None where there is none."""
@@ -107,13 +122,28 @@ async def locate(known: Explanation, settings: ToolSettings) -> Explanation:
         return known
     instance_ids = known.event.instance_ids
     async with opened(cure=OFFLINE) as cluster:
-        every, ours = await cluster.nodes(selectors.parse(settings.node_selector))
+        every, (ours,) = await cluster.nodes(selectors.parse(settings.node_selector))
+    seen = await sightings(instance_ids, every, ours=ours, settings=settings)
+    return explanation.located(known, seen, decisions=settings.policy())
+
+
+async def sightings(
+    instance_ids: Sequence[InstanceId],
+    every: Mapping[InstanceId, NodeView],
+    *,
+    ours: frozenset[InstanceId],
+    settings: ToolSettings,
+) -> Mapping[InstanceId, Sighting]:
+    """Which nodes run on some instances, and which of them are not the operator's to drain.
+
+    Raises:
+        ConfigurationFault: EC2, where a tag decides, does not answer.
+    """
     tagged = await _tagged(instance_ids, settings.managed_tag)
-    seen = {
+    return {
         instance_id: _sighting(instance_id, every, ours=ours, tagged=tagged)
         for instance_id in instance_ids
     }
-    return explanation.located(known, seen, decisions=settings.policy())
 
 
 def _sighting(

@@ -1,5 +1,6 @@
 """So many a second, and not faster."""
 
+import datetime as dt
 import math
 import re
 import time
@@ -9,7 +10,10 @@ from queue_processor.domain import errors
 from queue_processor.maintenance.stopping import Stop
 
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(?:/(s|min))?", re.ASCII)
+_SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|min|h|d)?", re.ASCII)
+_SECONDS_IN = {None: 1, "s": 1, "min": 60, "h": 3_600, "d": 86_400}
 _SECONDS_OF = {None: 1.0, "s": 1.0, "min": 60.0}
+_LONGEST_SECONDS = 366 * 86_400
 # A slow pace is kept one by one, a quick one in batches, this often a second.
 _TICKS = 10.0
 
@@ -25,6 +29,19 @@ def rate(text: str) -> float:
     if a_second <= 0:
         raise errors.WrongUsage(f"{text!r} is no rate such as 50/s or 90/min")
     return a_second
+
+
+def span(text: str) -> dt.timedelta:
+    """Read `30s`, `5min`, `2h`, `14d` or `30`: how long.
+
+    Raises:
+        WrongUsage: It is something else, or longer than a year.
+    """
+    found = _SPAN.fullmatch(text)
+    seconds = None if found is None else float(found[1]) * _SECONDS_IN[found[2]]
+    if seconds is None or seconds > _LONGEST_SECONDS:
+        raise errors.WrongUsage(f"{text!r} is no time such as 30s, 5min, 2h or 14d")
+    return dt.timedelta(seconds=seconds)
 
 
 class Pace:

@@ -15,6 +15,7 @@ from queue_processor.domain import errors
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
     from types_boto3_ec2 import EC2Client
+    from types_boto3_events import EventBridgeClient
     from types_boto3_sqs import SQSClient
 
 _CONNECT_SECONDS = 3
@@ -60,6 +61,16 @@ def create_sqs(*, wait_time_seconds: int) -> "SQSClient":
     """
     with _faults_told():
         return _session().client("sqs", config=_config(wait_time_seconds))
+
+
+def create_events() -> "EventBridgeClient":
+    """Build the client for EventBridge alone.
+
+    Raises:
+        ConfigurationFault: As `create` does.
+    """
+    with _faults_told():
+        return _session().client("events", config=_config(0))
 
 
 def _config(wait_time_seconds: int) -> botocore.config.Config:

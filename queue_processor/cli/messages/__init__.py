@@ -2,7 +2,7 @@
 
 import typer
 
-from queue_processor.cli.messages import explain, peek, record, redrive, replay
+from queue_processor.cli.messages import explain, peek, record, redrive, replay, send
 
 app = typer.Typer(
     help="Look into the queue and its dead-letter queue, and put messages back.",
@@ -14,3 +14,4 @@ app.command(name="peek")(peek.peek)
 app.command(name="record")(record.record)
 app.command(name="replay")(replay.replay)
 app.command(name="redrive")(redrive.redrive)
+app.command(name="send")(send.send)

@@ -1,0 +1,110 @@
+"""Sends the events of a drill, spread over a time."""
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from queue_processor.adapters.aws.mailbox import Mailbox
+from queue_processor.domain import errors
+from queue_processor.domain.identifiers import InstanceId
+from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.wording import Event
+from queue_processor.maintenance.drill import Script, Target
+from queue_processor.maintenance.pacing import Pace
+
+# Tells that no service of AWS sent the message, and when the drill began. The body says nothing of
+# it, so that it is handled like any other.
+SENT_ATTRIBUTE = "queue-processor.sent"
+
+
+class Outlet(Protocol):
+    """Where events go."""
+
+    def put(self, events: Sequence[Event]) -> Sequence[str | Exception]:
+        """Send up to ten; for each its id, or what went wrong with it."""
+
+
+class QueueOutlet:
+    """The queue itself, as if a rule of EventBridge had sent there."""
+
+    def __init__(self, mailbox: Mailbox, *, began_at: dt.datetime) -> None:
+        self._mailbox = mailbox
+        mark = Attribute(data_type="String", value=began_at.isoformat(timespec="seconds"))
+        self._attributes = {SENT_ATTRIBUTE: mark}
+
+    def put(self, events: Sequence[Event]) -> Sequence[str | Exception]:
+        """Send up to ten."""
+        ids = [str(event["id"]) for event in events]
+        messages = [
+            StoredMessage(message_id=event_id, body=json.dumps(event), attributes=self._attributes)
+            for event_id, event in zip(ids, events, strict=True)
+        ]
+        results = self._mailbox.send(messages)
+        return [fault or event_id for event_id, fault in zip(ids, results, strict=True)]
+
+
+@dataclasses.dataclass(slots=True)
+class Sent:
+    """What has become of the events.
+
+    Attributes:
+        event_ids: By instance, in the order in which they were sent.
+        refused: What was said about those that were not taken, by instance.
+        doubtful: The instances of events that were on their way when the command ended.
+    """
+
+    event_ids: dict[InstanceId, str] = dataclasses.field(default_factory=dict)
+    refused: dict[InstanceId, str] = dataclasses.field(default_factory=dict)
+    doubtful: tuple[InstanceId, ...] = ()
+
+
+class Sender:
+    """Sends batch by batch; a batch is not torn apart by Ctrl-C."""
+
+    def __init__(
+        self, outlet: Outlet, script: Script, *, pace: Pace, clock: Callable[[], dt.datetime]
+    ) -> None:
+        self._outlet = outlet
+        self._script = script
+        self._pace = pace
+        self._clock = clock
+        self.sent = Sent()
+
+    def run(self, targets: Sequence[Target], *, told: Callable[[int], None]) -> None:
+        """Send until all is sent or somebody asks for the end.
+
+        Args:
+            targets: Whom the events are about.
+            told: Is told how many have been dealt with, after each batch.
+
+        Raises:
+            PermanentFault: AWS refuses us.
+            TemporaryFault: AWS did not answer; it may have the events that were on their way.
+        """
+        left = list(targets)
+        while left and self._pace.wait():
+            batch = left[: self._pace.batch_size]
+            self._send(batch)
+            del left[: len(batch)]
+            self._pace.passed(len(batch))
+            told(len(targets) - len(left))
+
+    def _send(self, batch: Sequence[Target]) -> None:
+        ids = [target.instance_id for target in batch]
+        now = self._clock()
+        self.sent.doubtful = tuple(ids)
+        try:
+            results = self._outlet.put(
+                [self._script.event_about(instance_id, now=now) for instance_id in ids]
+            )
+        except (errors.PermanentFault, errors.WrongUsage):
+            self.sent.doubtful = ()
+            raise
+        self.sent.doubtful = ()
+        for instance_id, result in zip(ids, results, strict=True):
+            if isinstance(result, Exception):
+                self.sent.refused[instance_id] = str(result)
+            else:
+                self.sent.event_ids[instance_id] = result
