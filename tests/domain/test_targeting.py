@@ -1,5 +1,7 @@
 """Which instances are chosen: evenly, and never a protected one."""
 
+import itertools
+
 import hypothesis
 import pytest
 from hypothesis import strategies
@@ -47,7 +49,7 @@ def test_of_many_as_many_as_wanted_are_chosen_at_equal_distances(
     chosen = targeting.evenly(range(size), count)
 
     assert len(set(chosen)) == count
-    gaps = {after - before for before, after in zip(chosen, chosen[1:], strict=False)}
+    gaps = {after - before for before, after in itertools.pairwise(chosen)}
     assert gaps <= {size // count, size // count + 1}
 
 

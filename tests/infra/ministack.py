@@ -181,7 +181,10 @@ def of_application(template: Mapping[str, Any], name: str) -> dict[str, Any]:
     for resource in copy["Resources"].values():
         if resource["Type"] == "AWS::Events::Rule":
             pattern = resource["Properties"]["EventPattern"]
-            pattern["source"] = [f"{name}.{source}" for source in pattern["source"]]
+            pattern["source"] = [
+                f"{name}.{source}" if isinstance(source, str) else source
+                for source in pattern["source"]
+            ]
     return copy
 
 

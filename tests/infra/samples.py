@@ -1,10 +1,15 @@
 """Which rule each event matches: the samples as AWS prints them, variants of them, near misses."""
 
+import datetime as dt
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from queue_processor.domain import composing
+from queue_processor.domain.composing import Particulars
+from queue_processor.domain.events import EventKind, InstanceState, LifecycleHook
+from queue_processor.domain.wording import Origin
 from queue_processor.simulator.aws import events
 
 FOLDER = pathlib.Path(__file__).parents[1] / "data" / "events"
@@ -49,6 +54,37 @@ def changed(name: str, **detail: object) -> dict[str, Any]:
 def _printed() -> dict[str, tuple[dict[str, Any], str | None]]:
     names = sorted(path.stem for path in FOLDER.glob("*.json"))
     return {name: (load(name), _RULES.get(name)) for name in names}
+
+
+_ORIGIN = Origin(
+    time=dt.datetime(2026, 8, 27, 12, tzinfo=dt.UTC),
+    event_id="12345678-1234-1234-1234-123456789012",
+    region="us-east-1",
+    account="123456789012",
+)
+_COMPOSED: Mapping[EventKind, str] = {
+    EventKind.SPOT_INTERRUPTION: "SpotInterruptionRule",
+    EventKind.CAPACITY_RESERVATION_INTERRUPTION: "CapacityReservationInterruptionRule",
+    EventKind.REBALANCE_RECOMMENDATION: "RebalanceRecommendationRule",
+    EventKind.AUTOSCALING_TERMINATION: "AutoscalingTerminationRule",
+    EventKind.AUTOSCALING_LAUNCH: "AutoscalingLaunchRule",
+    EventKind.STATE_CHANGE: "StateChangeRule",
+    EventKind.SCHEDULED_CHANGE: "ScheduledChangeRule",
+}
+
+
+def _composed() -> dict[str, tuple[dict[str, Any], str | None]]:
+    """An event of each kind as a person's drill sends it."""
+    particulars = Particulars(
+        state=InstanceState.STOPPING, hook=LifecycleHook(group="workers", name="drain")
+    )
+    return {
+        f"a composed {kind}": (
+            composing.compose(kind, _INSTANCE, particulars, origin=_ORIGIN),
+            _COMPOSED[kind],
+        )
+        for kind in EventKind
+    }
 
 
 def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
@@ -120,6 +156,7 @@ def _near_misses() -> dict[str, tuple[dict[str, Any], str | None]]:
 
 EVENTS: Mapping[str, tuple[dict[str, Any], str | None]] = {
     **_printed(),
+    **_composed(),
     **_variants(),
     **_near_misses(),
 }

@@ -24,6 +24,7 @@ EVERYTHING = {
     "UseManagedTag": "true",
     "AutoScalingGroupPattern": "eks-*",
     "ReplayPrincipalArns": "arn:aws:iam::123456789012:role/a,arn:aws:iam::123456789012:user/b",
+    "DrillSource": "drill",
     "CreateNotificationTopic": "true",
     "QueueNamePrefix": "prod",
     "EncryptionKey": "new",

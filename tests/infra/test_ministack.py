@@ -151,6 +151,7 @@ def test_the_outputs_are_what_the_manifest_needs(stack: dict[str, str]) -> None:
         ({"AutoScalingGroupPattern": "a/b"}, "name of an Auto Scaling group"),
         ({"EncryptionKey": "old"}, "empty, new, or the ARN of a KMS key"),
         ({"QueueNamePrefix": "my queue"}, "letters, digits"),
+        ({"DrillSource": "aws.ec2"}, "do not begin with aws."),
         ({"OldestMessageSeconds": "5"}, "OldestMessageSeconds"),
     ],
     ids=str,
