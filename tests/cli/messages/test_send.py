@@ -420,6 +420,36 @@ class TestStorm:
         assert "1 spot_interruption events sent to " in screen.text
         assert ", 4 left" in screen.text
 
+    def test_a_queue_that_goes_away_leaves_no_doubt_about_what_was_sent(self, drill: Desk) -> None:
+        running = drill.start(
+            "send", SPOT, "-l", "pool", "--storm", "3", "--spread", "6s", "-y", "-o", "json"
+        )
+        running.until(lambda: len(drill.bodies()) == 1)
+        drill.sqs.delete_queue(QueueUrl=drill.url)
+        code, out, err = running.ended()
+
+        told = json.loads(out)
+        assert code == 2
+        assert "send: there is no queue " in err.splitlines()[-1]
+        assert [len(told[key]) for key in ("sent", "refused", "doubtful", "left")] == [1, 0, 0, 2]
+
+    def test_without_an_answer_it_says_what_may_have_been_sent(self, drill: Desk) -> None:
+        running = drill.start(
+            "send", SPOT, "-l", "pool", "--storm", "3", "--spread", "6s", "-y", "-o", "json"
+        )
+        running.until(lambda: len(drill.bodies()) == 1)
+        drill.aws.stop()
+        try:
+            code, out, err = running.ended()
+        finally:
+            drill.aws.start()
+
+        told = json.loads(out)
+        assert code == 1
+        assert f"no answer came, so these may have been sent: node-1 ({instance(1)})" in err
+        assert [each["node"] for each in told["doubtful"]] == ["node-1"]
+        assert [len(told[key]) for key in ("sent", "refused", "left")] == [1, 0, 1]
+
 
 class TestEventBridge:
     """moto takes what AWS keeps to itself; tests/infra sends to a bus that refuses it."""
