@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.ec2 import TaggedInstances
@@ -164,11 +164,12 @@ def _sighting(
     return Sighting(node=node, obstacle=obstacle)
 
 
-async def _tagged(instance_ids: Iterable[InstanceId], tag_key: str | None) -> frozenset[InstanceId]:
+async def _tagged(instance_ids: Sequence[InstanceId], tag_key: str | None) -> frozenset[InstanceId]:
     """Those of the instances that carry the tag; all of them where no tag is asked for."""
     if tag_key is None:
         return frozenset(instance_ids)
     client = clients.create(wait_time_seconds=0, with_ec2=True).ec2
     assert client is not None  # noqa: S101 - it was asked for
     managed = TaggedInstances(client, tag_key=tag_key, threads=DaemonExecutor(1, name="aws"))
-    return frozenset([each for each in instance_ids if await managed.is_managed(each)])
+    answers = await asyncio.gather(*(managed.is_managed(each) for each in instance_ids))
+    return frozenset(each for each, is_ours in zip(instance_ids, answers, strict=True) if is_ours)

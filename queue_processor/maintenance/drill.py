@@ -121,24 +121,27 @@ async def look(wanted: Wanted, script: Script, settings: ToolSettings, *, now: d
             targeting.PROTECTED,
             wanted.selector or _NONE,
         )
-        roll = Roll(nodes=every, selected=selected, protected=protected)
-        choice = targeting.choose(wanted, roll)
-        seen = await cluster.sightings(choice.instance_ids, every, ours=ours, settings=settings)
-        targets = [
-            _target(instance_id, seen, script=script, settings=settings, now=now)
-            for instance_id in choice.instance_ids
-        ]
-        names = [each.node.name for each in targets if each.node is not None and each.is_drained]
-        found = await kube.pods(names)
+    roll = Roll(nodes=every, selected=selected, protected=protected)
+    choice = targeting.choose(wanted, roll)
+    seen = await cluster.sightings(choice.instance_ids, every, ours=ours, settings=settings)
+    targets = [
+        _target(instance_id, seen, script=script, settings=settings, now=now)
+        for instance_id in choice.instance_ids
+    ]
     return Cast(
-        targets=[
-            each
-            if each.node is None
-            else dataclasses.replace(each, pods=found.get(each.node.name, ()))
-            for each in targets
-        ],
+        targets=await _with_pods(targets),
         left_out=[every[instance_id].name for instance_id in choice.left_out],
     )
+
+
+async def _with_pods(targets: Sequence[Target]) -> Sequence[Target]:
+    names = [each.node.name for each in targets if each.node is not None and each.is_drained]
+    async with cluster.opened() as kube:
+        found = await kube.pods(names)
+    return [
+        each if each.node is None else dataclasses.replace(each, pods=found.get(each.node.name, ()))
+        for each in targets
+    ]
 
 
 def _target(

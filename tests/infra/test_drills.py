@@ -1,22 +1,20 @@
 """Drills through EventBridge, in an AWS that keeps its own sources to itself."""
 
 import json
+import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from queue_processor.adapters.aws import eventbus
-from queue_processor.domain import errors
 from queue_processor.simulator.aws import simulator
 from tests import pyenvironments
+from tests.cli.messages.conftest import Terminal, ThreadedCluster, Told
 from tests.infra import ministack, pod, samples, templates
-
-if TYPE_CHECKING:
-    from types_boto3_events import EventBridgeClient
 
 pytestmark = pytest.mark.timeout(pyenvironments.INSTALL_SECONDS)
 
+INSTANCE = "i-0123456789abcdef0"
 SPOT = samples.EVENTS["a composed spot_interruption"][0]
 
 
@@ -34,6 +32,7 @@ def drill_statements(resources: dict[str, Any]) -> list[dict[str, Any]]:
 def drills(emulator: ministack.Ministack) -> pod.Cloud:
     """A stack that lets people of the replay role drill; ministack knows no `events:source`."""
     template = ministack.without_what_it_lacks(templates.read(templates.QUEUE))
+    template = ministack.with_batches(template)
     (policy,) = template["Resources"]["ReplayRole"]["Properties"]["Policies"]
     for statement in policy["PolicyDocument"]["Statement"]:
         if "Fn::If" in statement and statement["Fn::If"][0] == "AllowsDrills":
@@ -43,11 +42,33 @@ def drills(emulator: ministack.Ministack) -> pod.Cloud:
 
 
 @pytest.fixture
-def person(drills: pod.Cloud) -> "Iterator[EventBridgeClient]":
-    """EventBridge, for a person with the replay role."""
-    client = drills.assume_replay_role().client("events", **drills.reach)
-    yield client
-    client.close()
+def run(
+    drills: pod.Cloud,
+    emulator: ministack.Ministack,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Terminal]:
+    """A terminal of a person with the replay role, in a cluster with one node."""
+    role = drills.assume_replay_role()
+    given = role.get_credentials()
+    assert given is not None
+    cluster = ThreadedCluster(tmp_path)
+    cluster.start()
+    cluster.do(lambda made: made.add_node("node-0", instance_id=INSTANCE))
+    yield Terminal(
+        {
+            **cluster.environment(),
+            "AWS_ENDPOINT_URL": emulator.endpoint_url,
+            "AWS_CA_BUNDLE": str(emulator.authority),
+            "AWS_REGION": role.region_name,
+            "AWS_ACCESS_KEY_ID": given.access_key,
+            "AWS_SECRET_ACCESS_KEY": given.secret_key,
+            "AWS_SESSION_TOKEN": given.token or "",
+            "QUEUE_PROCESSOR_QUEUE_URL": drills.outputs["QueueUrl"],
+        },
+        monkeypatch=monkeypatch,
+    )
+    cluster.stop()
 
 
 def taken(drills: pod.Cloud) -> list[str]:
@@ -64,40 +85,53 @@ def taken(drills: pod.Cloud) -> list[str]:
     return found
 
 
-def test_an_event_of_a_drill_reaches_the_queue_as_aws_words_it(
-    person: "EventBridgeClient", drills: pod.Cloud
+def send(run: Terminal, *arguments: str) -> Told:
+    return run("send", "spot_interruption", "--node", "node-0", "--yes", *arguments)
+
+
+def test_with_the_replay_role_a_drill_goes_to_the_queue(run: Terminal, drills: pod.Cloud) -> None:
+    told = send(run)
+
+    assert told.code == 0
+    (body,) = taken(drills)
+    assert json.loads(body)["detail"]["instance-id"] == INSTANCE
+
+
+def test_through_a_bus_it_reaches_the_queue_as_aws_words_it(
+    run: Terminal, drills: pod.Cloud
 ) -> None:
-    bus = eventbus.EventBus(person, "default", source="drill")
-    composed = [event for name, (event, _) in samples.EVENTS.items() if "composed" in name]
+    told = send(run, "--event-bus", "default", "--source", "drill", "--output", "json")
 
-    ids = bus.put(composed)
+    (body,) = taken(drills)
+    event = json.loads(body)
+    assert event == {**SPOT, **{key: event[key] for key in ("id", "time", "resources", "detail")}}
+    assert event["detail"] == {**SPOT["detail"], "instance-id": INSTANCE}
+    assert told.data()["sent"] == [
+        {"instance": INSTANCE, "node": "node-0", "event_id": event["id"]}
+    ]
 
-    assert ids == [event["id"] for event in composed]
-    arrived = {event["detail-type"]: event for event in map(json.loads, taken(drills))}
-    assert arrived == {event["detail-type"]: event for event in composed}
 
+def test_a_source_of_aws_is_refused_with_the_cure(run: Terminal, drills: pod.Cloud) -> None:
+    told = send(run, "--event-bus", "default")
 
-def test_what_belongs_to_aws_is_refused_with_the_cure(drills: pod.Cloud) -> None:
-    with drills.client("events") as client:
-        bus = eventbus.EventBus(client, "default", source=None)
-
-        with pytest.raises(errors.PermanentFault) as refused:
-            bus.put([SPOT])
-
-    said = str(refused.value)
-    assert "refuses the source aws.ec2 (events:PutEvents: NotAuthorizedForSource" in said
-    assert "send to the queue instead" in said
+    assert told.code == 1
+    assert "AWS refuses events on a bus whose source begins with aws." in told.err
+    last = told.err.splitlines()[-1]
+    assert last.startswith("send: the event bus default refuses the source aws.ec2 (events:PutEve")
+    assert "NotAuthorizedForSourceException" in last
+    assert "send to the queue instead" in last
+    assert "0 spot_interruption events sent to the event bus default, 1 left" in told.out
     assert taken(drills) == []
 
 
-def test_the_replay_role_puts_nothing_on_another_bus(
-    person: "EventBridgeClient", drills: pod.Cloud
-) -> None:
+def test_the_replay_role_puts_nothing_on_another_bus(run: Terminal, drills: pod.Cloud) -> None:
     with drills.client("events") as client:
         client.create_event_bus(Name="other")
 
-    with pytest.raises(errors.PermanentFault, match="the permission events:PutEvents"):
-        eventbus.EventBus(person, "other", source="drill").put([SPOT])
+    told = send(run, "--event-bus", "other", "--source", "drill")
+
+    assert told.code == 1
+    assert "the permission events:PutEvents on the event bus other is missing" in told.err
 
 
 def test_the_replay_role_uses_no_other_source(aws: simulator.AwsSimulator) -> None:

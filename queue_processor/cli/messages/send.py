@@ -39,7 +39,10 @@ def send(  # noqa: PLR0913 - the options of a command
         list[str] | None, typer.Option(metavar="NAME", help="A node; may be given repeatedly.")
     ] = None,
     selector: Annotated[
-        str | None, typer.Option("--selector", "-l", help="A label selector of nodes: all of them.")
+        str | None,
+        typer.Option(
+            "--selector", "-l", metavar="LABELS", help="All nodes that a label selector selects."
+        ),
     ] = None,
     storm: Annotated[
         int | None,
@@ -57,9 +60,11 @@ def send(  # noqa: PLR0913 - the options of a command
         InstanceState | None, typer.Option(help="For state_change: what the instance is.")
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="For autoscaling_*: the Auto Scaling group.")
+        str | None, typer.Option(metavar="NAME", help="For autoscaling_*: the Auto Scaling group.")
     ] = None,
-    hook: Annotated[str | None, typer.Option(help="For autoscaling_*: its lifecycle hook.")] = None,
+    hook: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For autoscaling_*: its lifecycle hook.")
+    ] = None,
     starts_in: Annotated[
         str | None,
         typer.Option(
@@ -102,8 +107,9 @@ def send(  # noqa: PLR0913 - the options of a command
     leaves it out. Each message in the queue carries the attribute queue-processor.sent. It takes
     the permissions to list nodes and pods, sqs:GetQueueAttributes and sqs:SendMessage.
 
-    AWS refuses events on a bus whose source begins with aws.; emulators take them. With --source
-    the events pass, but only your own rule for that source brings them to the queue.
+    With --event-bus they go through EventBridge. AWS refuses events there whose source begins with
+    aws.; emulators take them. With --source the events pass, and a rule for that source brings them
+    to the queue: the parameter DrillSource of the CloudFormation template makes it.
 
     \b
     Examples:

@@ -497,6 +497,16 @@ class TestWrongUsage:
         assert told.code == 1
         assert "the permission events:PutEvents on the event bus default" in told.err
 
+    def test_a_tag_that_cannot_be_looked_up_is_no_fault_of_the_cluster(self, drill: Desk) -> None:
+        drill.become("sqs:GetQueueAttributes")
+
+        told = drill.run(
+            "send", SPOT, "--node", "node-0", "--yes", QUEUE_PROCESSOR_MANAGED_TAG="managed"
+        )
+
+        assert told.code == 1
+        assert told.line.startswith("send: describe instances: ")
+
     @pytest.mark.parametrize("denied", ["nodes", "pods"])
     def test_a_cluster_that_refuses_is_one_line_and_nothing_is_sent(
         self, drill: Desk, cluster: ThreadedCluster, denied: str
