@@ -89,7 +89,7 @@ def test_both_queues_take_only_what_the_rules_and_the_topic_send(
                 senders[statement["Principal"]["Service"]] = condition
         kind, arns = senders["events.amazonaws.com"]
         assert kind == "ArnEquals"
-        assert len(arns["aws:SourceArn"]) == len(rules) == 7
+        assert len(arns["aws:SourceArn"]) == len(rules) == 8
         for name in rules:
             assert any(f":rule/queue-processor-{name}-" in arn for arn in arns["aws:SourceArn"])
         kind, arns = senders["sns.amazonaws.com"]
