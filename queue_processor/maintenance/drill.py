@@ -20,7 +20,7 @@ from queue_processor.domain.wording import Event, Origin
 from queue_processor.maintenance import cluster
 from queue_processor.settings import ToolSettings
 
-_NONE = LabelSelector()
+_ANY = LabelSelector()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ async def look(wanted: Wanted, script: Script, settings: ToolSettings, *, now: d
         every, (ours, protected, selected) = await kube.nodes(
             selectors.parse(settings.node_selector),
             targeting.PROTECTED,
-            wanted.selector or _NONE,
+            wanted.selector or _ANY,
         )
     roll = Roll(nodes=every, selected=selected, protected=protected)
     choice = targeting.choose(wanted, roll)
