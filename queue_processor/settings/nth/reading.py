@@ -1,0 +1,140 @@
+"""Finds settings of NTH in what people have: values of its chart, a manifest, an env block."""
+
+import dataclasses
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import dotenv
+import yaml
+
+from queue_processor.domain import errors
+from queue_processor.settings.nth.rules import Elsewhere, InSecret
+
+SIZE_LIMIT = 1024 * 1024
+
+_CHART = "aws-node-termination-handler"
+_ASSIGNMENT = re.compile(r"(export\s+)?[A-Z][A-Z0-9_]*=.*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_QUOTED = 60
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """One setting, as it stands in the file.
+
+    Attributes:
+        name: Its name there.
+        value: What YAML makes of it; InSecret or Elsewhere for what lies outside of the file.
+    """
+
+    name: str
+    value: object
+
+
+def read(text: str) -> Sequence[Found]:
+    """Find the settings that are set; what is empty is not, as in NTH.
+
+    Args:
+        text: Values of NTH's chart (also below its name, as for a subchart), a Deployment, a list
+            of environment variables as it stands in one, a mapping of them, or KEY=VALUE lines.
+
+    Raises:
+        WrongUsage: It is none of these, or nothing is set in it.
+    """
+    if len(text) > SIZE_LIMIT:
+        raise errors.WrongUsage(f"larger than {SIZE_LIMIT // 1024} KiB: not a values file")
+    lines = [line for line in map(str.strip, text.splitlines()) if line and line[0] != "#"]
+    if lines and all(_ASSIGNMENT.fullmatch(line) for line in lines):
+        found = _of_lines(text)
+    else:
+        found = _of_yaml(_parsed(text))
+    kept = [each for each in found if each.value not in (None, "", {}, [])]
+    if not kept:
+        raise errors.WrongUsage("nothing is set in it")
+    return kept
+
+
+def variables(items: Sequence[object]) -> Iterator[Found]:
+    """The environment variables of a list of them.
+
+    https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#environment-variables
+
+    Raises:
+        WrongUsage: An item is no environment variable.
+    """
+    for item in items:
+        name = item.get("name") if isinstance(item, Mapping) else None
+        if not isinstance(item, Mapping) or not isinstance(name, str):
+            raise errors.WrongUsage(f"{str(item)[:_QUOTED]!r} is no environment variable")
+        if not _VARIABLE.fullmatch(name):
+            raise errors.WrongUsage(f"{name[:_QUOTED]!r} is no name of an environment variable")
+        yield Found(name, _value_of(item))
+
+
+def _value_of(item: Mapping[object, object]) -> object:
+    source = item.get("valueFrom")
+    if source is None:
+        return item.get("value")
+    reference = source.get("secretKeyRef") if isinstance(source, Mapping) else None
+    match reference:
+        case {"name": str(name), "key": str(key)}:
+            return InSecret(name, key)
+        case _:
+            return Elsewhere()
+
+
+def _of_lines(text: str) -> Iterator[Found]:
+    values = dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)
+    yield from (Found(name, value) for name, value in values.items())
+
+
+def _parsed(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as cause:
+        told = " ".join(str(cause).split())
+        raise errors.WrongUsage(f"neither YAML nor KEY=VALUE lines: {told[:300]}") from cause
+    except RecursionError:
+        raise errors.WrongUsage("nested too deeply") from None
+    except ValueError as cause:
+        # A number or a date that is none.
+        raise errors.WrongUsage(f"not YAML that can be read: {str(cause)[:300]}") from cause
+
+
+def _of_yaml(loaded: object) -> Iterator[Found]:
+    match loaded:
+        case list():
+            yield from variables(loaded)
+        case dict() if isinstance(loaded.get("kind"), str):
+            yield from variables(_env_of(loaded))
+        case {"env": list(items)}:
+            yield from variables(items)
+        case dict():
+            below = loaded.get(_CHART)
+            values = below if isinstance(below, dict) else loaded
+            yield from (Found(str(name), value) for name, value in values.items())
+        case _:
+            raise errors.WrongUsage(
+                "values of NTH's chart, a Deployment, or environment variables are needed"
+            )
+
+
+def _env_of(manifest: Mapping[object, object]) -> Sequence[object]:
+    """The variables of the first container of a workload that has any.
+
+    Raises:
+        WrongUsage: There is none.
+    """
+    match manifest:
+        case {"spec": {"template": {"spec": {"containers": list(containers)}}}}:
+            pass
+        case {"spec": {"containers": list(containers)}}:
+            pass
+        case _:
+            containers = []
+    for container in containers:
+        if isinstance(container, Mapping) and isinstance(container.get("env"), list):
+            items: Sequence[object] = container["env"]
+            return items
+    raise errors.WrongUsage("no container with environment variables is in it")
