@@ -60,9 +60,10 @@ migrate` uses, by `make docs`.
 
 ## Step by step
 
-1. Make a queue of its own with
-   [infra/cloudformation](../infra/cloudformation/queue-processor.yaml): two programs that read one
-   queue take each other's messages away.
+1. Make a queue of its own, as [install.md](install.md) says: two programs that read one queue take
+   each other's messages away. NTH drains only instances with a tag unless it is told otherwise, and
+   so does what is made of its settings: give the stack `UseManagedTag=true`, or take `managed_tag`
+   out in step 3.
 2. Turn the settings over. What is not taken over, and why, is said on stderr:
 
    ```console
@@ -70,8 +71,9 @@ migrate` uses, by `make docs`.
    $ queue-processor migrate nth-values.yaml --output helm > values.yaml
    ```
 
-   Without `--output helm` it makes a settings file for `--config`. It also takes NTH's Deployment,
-   a list of environment variables as it stands there, and `KEY=VALUE` lines; `-` reads stdin.
+   Without `--output helm` it makes a settings file for `--config`. It also takes the environment
+   variables alone: out of NTH's Deployment (`kubectl get`, `helm get manifest`, `helm template`),
+   as a list, or as `KEY=VALUE` lines. `-` reads stdin.
 3. In `values.yaml`, set `settings.queue_url` to the new queue and `serviceAccount.roleArn` to the
    new role: both are outputs of the stack.
 4. Nodes get other taints, `queue-processor/<kind>` and not `aws-node-termination-handler/…`: pods

@@ -28,8 +28,8 @@ def migrate(
         str,
         typer.Argument(
             metavar="FILE",
-            help="Values of NTH's chart, its Deployment, a list of environment variables as it"
-            " stands there, or KEY=VALUE lines. - reads stdin.",
+            help="Values of NTH's chart, manifests with its Deployment, a list of environment"
+            " variables as it stands there, or KEY=VALUE lines. - reads stdin.",
         ),
     ],
     output: Annotated[
@@ -53,6 +53,7 @@ def migrate(
       queue-processor migrate nth-values.yaml --output helm > values.yaml
       helm get values aws-node-termination-handler -o yaml | queue-processor migrate - -o helm
       kubectl get deployment aws-node-termination-handler -o yaml | queue-processor migrate -
+      helm get manifest aws-node-termination-handler | queue-processor migrate -
     """  # noqa: D301 - after a real backspace the lines stay as they are
     migration = _migrated(file)
     written = writing.settings_file if output is Output.CONFIG else writing.chart_values

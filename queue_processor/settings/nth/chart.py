@@ -120,7 +120,7 @@ _RULES: Mapping[str, Rule] = {
     "tolerations": ChartValue("tolerations"),
     "podLabels": ChartValue("podLabels"),
     "podAnnotations": ChartValue("podAnnotations"),
-    "image": different("the image is another one: `image.repository`"),
+    "image": different("the image is another one: `image.repository`, `imagePullSecrets`"),
     "resources": different("they are those of another program; the chart has its own"),
     "securityContext": different("the container always runs restricted, without any rights"),
     "podSecurityContext": different("the pod always runs restricted"),

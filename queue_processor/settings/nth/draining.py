@@ -45,8 +45,9 @@ class _Tag:
         """Take the tag that is set, or the one that NTH assumes."""
         del value
         why = (
-            "only instances with this tag are drained, as NTH does unless it is told otherwise;"
-            " without the setting all nodes of the cluster are, and no ec2: permission is needed"
+            "only instances with this tag are drained, as NTH does unless it is told otherwise; the"
+            " role needs ec2:DescribeInstances for it (UseManagedTag=true for the stack); without"
+            " the setting all nodes of the cluster are ours"
         )
         tag = text(given.get("MANAGED_TAG", _TAG))
         return Answer(fate=Fate.MAPPED, why=why, settings={("managed_tag",): tag})
@@ -122,8 +123,9 @@ ROWS: Sequence[Row] = (
         rule=Becomes(
             "drain.unknown_instance_policy",
             read=lambda value: "delete" if flag(value) else "release",
-            why="`true` is `delete`, `false` is `release`; `delete` waits for"
-            " `drain.unknown_instance_grace_seconds` first",
+            why="`true` is `delete`, which waits for `drain.unknown_instance_grace_seconds` first;"
+            " `false` is `release`, which only a queue that clusters share needs: in any other"
+            " such messages end up in the dead-letter queue",
         ),
     ),
     Row(

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import dotenv
@@ -17,6 +18,8 @@ _CHART = "aws-node-termination-handler"
 _ASSIGNMENT = re.compile(r"(export\s+)?[A-Z][A-Z0-9_]*=.*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUOTED = 60
+# Nothing reads a queue without it, so it tells NTH from what else is in a rendered chart.
+_QUEUE = "QUEUE_URL"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,8 +39,9 @@ def read(text: str) -> Sequence[Found]:
     """Find the settings that are set; what is empty is not, as in NTH.
 
     Args:
-        text: Values of NTH's chart (also below its name, as for a subchart), a Deployment, a list
-            of environment variables as it stands in one, a mapping of them, or KEY=VALUE lines.
+        text: Values of NTH's chart (also below its name, as for a subchart), manifests with its
+            Deployment among them, a list of environment variables as it stands in one, a mapping
+            of them, or KEY=VALUE lines.
 
     Raises:
         WrongUsage: It is none of these, or nothing is set in it.
@@ -66,7 +70,7 @@ def variables(items: Sequence[object]) -> Iterator[Found]:
     for item in items:
         name = item.get("name") if isinstance(item, Mapping) else None
         if not isinstance(item, Mapping) or not isinstance(name, str):
-            raise errors.WrongUsage(f"{str(item)[:_QUOTED]!r} is no environment variable")
+            raise errors.WrongUsage(f"{reprlib.repr(item)} is no environment variable")
         if not _VARIABLE.fullmatch(name):
             raise errors.WrongUsage(f"{name[:_QUOTED]!r} is no name of an environment variable")
         yield Found(name, _value_of(item))
@@ -89,9 +93,10 @@ def _of_lines(text: str) -> Iterator[Found]:
     yield from (Found(name, value) for name, value in values.items())
 
 
-def _parsed(text: str) -> object:
+def _parsed(text: str) -> Sequence[object]:
+    """The documents in it that are not empty."""
     try:
-        return yaml.safe_load(text)
+        return [document for document in yaml.safe_load_all(text) if document is not None]
     except yaml.YAMLError as cause:
         told = " ".join(str(cause).split())
         raise errors.WrongUsage(f"neither YAML nor KEY=VALUE lines: {told[:300]}") from cause
@@ -102,15 +107,13 @@ def _parsed(text: str) -> object:
         raise errors.WrongUsage(f"not YAML that can be read: {str(cause)[:300]}") from cause
 
 
-def _of_yaml(loaded: object) -> Iterator[Found]:
-    match loaded:
-        case list():
-            yield from variables(loaded)
-        case dict() if isinstance(loaded.get("kind"), str):
-            yield from variables(_env_of(loaded))
-        case {"env": list(items)}:
+def _of_yaml(documents: Sequence[object]) -> Iterator[Found]:
+    match documents:
+        case [list(items)] | [{"env": list(items)}]:
             yield from variables(items)
-        case dict():
+        case [{"kind": str()}, *_]:
+            yield from variables(_env_of(documents))
+        case [dict(loaded)]:
             below = loaded.get(_CHART)
             values = below if isinstance(below, dict) else loaded
             yield from (Found(str(name), value) for name, value in values.items())
@@ -120,21 +123,33 @@ def _of_yaml(loaded: object) -> Iterator[Found]:
             )
 
 
-def _env_of(manifest: Mapping[object, object]) -> Sequence[object]:
-    """The variables of the first container of a workload that has any.
+def _env_of(manifests: Sequence[object]) -> Sequence[object]:
+    """The variables of the container that reads a queue, else of the first that has any.
 
     Raises:
         WrongUsage: There is none.
     """
+    found = [
+        container["env"]
+        for manifest in manifests
+        for container in _containers(manifest)
+        if isinstance(container, Mapping) and isinstance(container.get("env"), list)
+    ]
+    if not found:
+        raise errors.WrongUsage("no container with environment variables is in it")
+    return max(found, key=_names_a_queue)
+
+
+def _containers(manifest: object) -> Iterator[object]:
     match manifest:
+        case {"kind": "List", "items": list(items)}:
+            for item in items:
+                yield from _containers(item)
         case {"spec": {"template": {"spec": {"containers": list(containers)}}}}:
-            pass
+            yield from containers
         case {"spec": {"containers": list(containers)}}:
-            pass
-        case _:
-            containers = []
-    for container in containers:
-        if isinstance(container, Mapping) and isinstance(container.get("env"), list):
-            items: Sequence[object] = container["env"]
-            return items
-    raise errors.WrongUsage("no container with environment variables is in it")
+            yield from containers
+
+
+def _names_a_queue(variables: Sequence[object]) -> bool:
+    return any(isinstance(each, Mapping) and each.get("name") == _QUEUE for each in variables)

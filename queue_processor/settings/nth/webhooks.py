@@ -89,10 +89,11 @@ class Headers:
             named = {str(name).lower(): content for name, content in headers.items()}
             if named == _DEFAULT_HEADERS:
                 return Answer(fate=Fate.NEEDLESS, why="what is posted is always JSON")
-        return Answer(fate=Fate.UNSUPPORTED, why=self.described())
+        return Answer(fate=Fate.DIFFERENT, why=self.described())
 
     def described(self) -> str:
         """What to do about them."""
         return (
-            "put them into a file, `Name: value` a line, and name it in `webhooks[].headers_file`"
+            "not taken over, for they may hold secrets: put them into a file, `Name: value` a line,"
+            " and name it in `webhooks[].headers_file`"
         )

@@ -40,4 +40,12 @@ def _comments(puts: Mapping[Place, Put]) -> Iterator[str]:
     for (origin, why), names in sources.items():
         subject = f"{', '.join(names)}: from {origin}" if names else f"From {origin}"
         said = f"{subject}; {why}." if why else f"{subject}."
-        yield textwrap.fill(said, _WIDTH, initial_indent="# ", subsequent_indent="#   ")
+        yield textwrap.fill(
+            said,
+            _WIDTH,
+            initial_indent="# ",
+            subsequent_indent="#   ",
+            # Else paths are broken, which people copy.
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
