@@ -11,8 +11,7 @@ import itertools
 import os
 import pathlib
 import re
-import subprocess
-import sys
+import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
@@ -20,7 +19,7 @@ from markdown_it import MarkdownIt
 from moto.cloudformation import models, parsing
 
 from queue_processor.simulator.aws import patches, simulator
-from tests import gobinaries, operators
+from tests import gobinaries, operators, pyenvironments
 from tests.cluster import assets, manifests, plane, world
 from tests.deploy import chart, programs
 from tests.infra import templates
@@ -36,12 +35,12 @@ WAYS = {
     ),
     "with IRSA and kubectl": ("With EKS Pod Identity", "With Helm"),
 }
-AWS_CLI = "awscli==1.46.3"
+AWS_CLI = ROOT / "tests" / "infra" / "awscli.lock"
 CLUSTER = "my-cluster"
 SETTINGS = "/api/v1/namespaces/queue-processor/configmaps/queue-processor"
 DEPLOYMENT = "/apis/apps/v1/namespaces/queue-processor/deployments/queue-processor"
 ACCOUNT = "/api/v1/namespaces/queue-processor/serviceaccounts/queue-processor"
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 # Helm may have to be built first.
 pytestmark = pytest.mark.timeout(gobinaries.BUILD_SECONDS)
@@ -114,11 +113,11 @@ def shell(
     tools.mkdir()
     (tools / "helm").symlink_to(programs.built_or_skip() / "helm")
     (tools / "kubectl").symlink_to(assets.find() / "kubectl")
-    uv = pathlib.Path(sys.executable).with_name("uv")
+    aws = pyenvironments.python_of(AWS_CLI).with_name("aws")
     # CloudFormation prints the host of AWS in the simulator too, and version 1 of the CLI, which is
     # the one that PyPI has, asks the host of SQS in spite of AWS_ENDPOINT_URL.
     here = account.endpoint_url
-    cli = f'{uv} tool run --quiet --from {AWS_CLI} aws --endpoint-url {here} "$@"'
+    cli = f'{aws} --endpoint-url {here} "$@"'
     # moto deletes policies before what they are attached to, and so refuses.
     skipped = '[ "$2" = delete-stack ] && exit 0'
     script(tools / "aws", f"{skipped}\n{cli} | sed s,https://sqs.us-east-1.amazonaws.com,{here},")
@@ -165,26 +164,26 @@ class Pod(operators.Operators):
         }
 
     async def run(self) -> None:
-        """Start as soon as everything is installed."""
+        """Start as soon as everything is installed; that it ends is a failure."""
         await self._cluster.until(lambda: self._cluster.get(DEPLOYMENT), limit=PATIENCE_SECONDS)
         found = await self._cluster.get(SETTINGS)
         assert found is not None
         self._settings.write_text(found["data"][self._settings.name], encoding="utf-8")
         access = await self._cluster.operator_access()
         access.write_kubeconfig(self._kubeconfig)
-        await self.start()
+        operator = await self.start()
+        raise AssertionError(f"it ended with {await operator.ended(PATIENCE_SECONDS)}")
 
 
 @contextlib.asynccontextmanager
 async def running(pod: Pod) -> AsyncIterator[None]:
     """Let the operator run as soon as it is installed, until the block ends."""
-    starting = asyncio.create_task(pod.run())
     try:
-        yield
-        await starting
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(pod.run())
+            yield
+            task.cancel()
     finally:
-        starting.cancel()
-        await asyncio.wait((starting,))
         await pod.close()
 
 
@@ -206,7 +205,7 @@ async def test_the_document_leads_from_nothing_to_a_drained_node(
     without = {*WAYS[way], REMOVAL}
     text = "".join(command for heading, command in blocks() if heading not in without)
     async with running(Pod(cluster, shell, tmp_path)):
-        said = await asyncio.to_thread(typed, text, shell)
+        said = await typed(text, shell)
 
     assert 'deployment "queue-processor" successfully rolled out' in said
     assert "node/node-a condition met" in said
@@ -225,25 +224,32 @@ async def test_the_document_leads_from_nothing_to_a_drained_node(
 async def test_the_document_leads_back(cluster: world.World, shell: dict[str, str]) -> None:
     without = {*WAYS["with EKS Pod Identity and Helm"], "4. Drain a node"}
     text = "".join(command for heading, command in blocks() if heading not in without)
-    await asyncio.to_thread(typed, text, shell)
+    await typed(text, shell)
 
     assert await cluster.get(f"/api/v1/namespaces/{chart.NAMESPACE}") is None
     roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
     assert await cluster.items(roles, labelSelector="app.kubernetes.io/name=queue-processor") == []
 
 
-def typed(text: str, environment: Mapping[str, str]) -> str:
+async def typed(text: str, environment: Mapping[str, str]) -> str:
     """What a shell says that is told this, and stops at the first fault."""
-    finished = subprocess.run(  # noqa: S603 - what our own document says
-        ["/bin/bash", "-euxo", "pipefail", "-c", text],
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/bash", "-euxo", "pipefail", "-c", text),
         cwd=ROOT,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
     )
-    assert finished.returncode == 0, finished.stdout
-    return finished.stdout
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            # Its commands, too: they may wait for what does not come any more.
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    said = output.decode()
+    assert process.returncode == 0, said
+    return said
