@@ -64,7 +64,7 @@ migrate` uses, by `make docs`.
    each other's messages away. NTH drains only instances with a tag unless it is told otherwise, and
    so does what is made of its settings: give the stack `UseManagedTag=true`, or take `managed_tag`
    out in step 3.
-2. Turn the settings over. What is not taken over, and why, is said on stderr:
+2. Convert the settings. What is not taken over, and why, is said on stderr:
 
    ```console
    $ helm get values aws-node-termination-handler -o yaml > nth-values.yaml
