@@ -86,6 +86,7 @@ def test_the_settings_of_whoever_migrates_do_not_matter(file: pathlib.Path) -> N
         (b"\xff\xfe\x00", "no text in UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
         (b"# large\n" * 200_000, "larger than 1024 KiB"),
+        (b"queueURL: 0x" + b"f" * 5000, "not YAML that can be read"),
     ],
 )
 def test_what_cannot_be_used_is_one_line_and_exit_code_2(

@@ -70,7 +70,7 @@ def variables(items: Sequence[object]) -> Iterator[Found]:
     for item in items:
         name = item.get("name") if isinstance(item, Mapping) else None
         if not isinstance(item, Mapping) or not isinstance(name, str):
-            raise errors.WrongUsage(f"{reprlib.repr(item)} is no environment variable")
+            raise errors.WrongUsage(f"{reprlib.repr(item)[:_QUOTED]} is no environment variable")
         if not _VARIABLE.fullmatch(name):
             raise errors.WrongUsage(f"{name[:_QUOTED]!r} is no name of an environment variable")
         yield Found(name, _value_of(item))
@@ -96,7 +96,9 @@ def _of_lines(text: str) -> Iterator[Found]:
 def _parsed(text: str) -> Sequence[object]:
     """The documents in it that are not empty."""
     try:
-        return [document for document in yaml.safe_load_all(text) if document is not None]
+        documents = [found for found in yaml.safe_load_all(text) if found is not None]
+        # What can be read but not written, such as a hexadecimal number of any length, ends here.
+        yaml.safe_dump_all(documents)
     except yaml.YAMLError as cause:
         told = " ".join(str(cause).split())
         raise errors.WrongUsage(f"neither YAML nor KEY=VALUE lines: {told[:300]}") from cause
@@ -105,6 +107,7 @@ def _parsed(text: str) -> Sequence[object]:
     except ValueError as cause:
         # A number or a date that is none.
         raise errors.WrongUsage(f"not YAML that can be read: {str(cause)[:300]}") from cause
+    return documents
 
 
 def _of_yaml(documents: Sequence[object]) -> Iterator[Found]:
