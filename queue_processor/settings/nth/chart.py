@@ -117,7 +117,10 @@ _RULES: Mapping[str, Rule] = {
     "priorityClassName": ChartValue("priorityClassName", read=text),
     "nodeSelector": ChartValue("nodeSelector"),
     "affinity": ChartValue("affinity"),
-    "tolerations": ChartValue("tolerations"),
+    "tolerations": ChartValue(
+        "tolerations",
+        why="one for any taint keeps the pod on nodes that it drains: name what it has to bear",
+    ),
     "podLabels": ChartValue("podLabels"),
     "podAnnotations": ChartValue("podAnnotations"),
     "image": different("the image is another one: `image.repository`, `imagePullSecrets`"),

@@ -229,15 +229,17 @@ class ChartValue:
 
     place: str
     read: Callable[[object], object] = lambda value: value
+    why: str = ""
 
     def answer(self, value: object, given: Given) -> Answer:
         """Take the value over."""
         del given
-        return Answer(fate=Fate.MAPPED, chart={tuple(self.place.split(".")): self.read(value)})
+        put = {tuple(self.place.split(".")): self.read(value)}
+        return Answer(fate=Fate.MAPPED, why=self.why, chart=put)
 
     def described(self) -> str:
         """The name of our value."""
-        return f"`{self.place}` of the chart"
+        return f"`{self.place}` of the chart{f'; {self.why}' if self.why else ''}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
