@@ -190,7 +190,7 @@ def test_with_the_replay_role_a_dead_letter_is_found_sent_again_and_deleted(
 
     (held,) = dead_letters.receive(10, hidden=dt.timedelta(minutes=1), wait=dt.timedelta())
     (failed,) = person.send([held.message])
-    dead_letters.delete(held.receipt_handle)
+    dead_letters.delete([held.receipt_handle])
 
     assert failed is None
     assert before.redrive is not None
@@ -206,7 +206,7 @@ def test_with_the_replay_role_messages_can_be_looked_at_but_not_taken(
     handles = [each.receipt_handle for each in held]
 
     with pytest.raises(errors.PermanentFault, match="sqs:DeleteMessage"):
-        person.delete(handles[0])
+        person.delete(handles[:1])
     person.give_back(handles)
 
     assert person.state().visible == len(handles) == 2
