@@ -16,10 +16,15 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/queue-processor \
     # and times that a registry rewrites do not make it look old.
     PYC_INVALIDATION_MODE=UNCHECKED_HASH
 
-# The installer, in the version that the project names.
+# The installer, too, is what uv.lock names, by its hash.
 COPY pyproject.toml uv.lock ./
-RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
-    "$(sed -n 's/^ *"\(uv==.*\)",$/\1/p' pyproject.toml)"
+RUN python -c 'import tomllib; \
+        packages = tomllib.load(open("uv.lock", "rb"))["package"]; \
+        (uv,) = (each for each in packages if each["name"] == "uv"); \
+        print("uv==" + uv["version"], *("--hash=" + each["hash"] for each in uv["wheels"]))' \
+        > /tmp/uv.txt \
+    && pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
+        --require-hashes --only-binary :all: --requirement /tmp/uv.txt
 
 # What changes seldom first. `--locked`: exactly what uv.lock names, each file by its hash, and an
 # error where the lock is out of date. Wheels only: there is no compiler here.

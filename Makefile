@@ -54,7 +54,7 @@ docs: .venv/.test-installed  ## Write the references that are made from the code
 
 lock: .venv/bin/uv  ## Lock the dependencies anew
 	$(UV) lock
-	@for program in checkov ministack; do \
+	@for program in awscli checkov ministack; do \
 		$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-header --output-file tests/infra/$$program.lock tests/infra/$$program.in; done
 

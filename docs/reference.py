@@ -1,4 +1,4 @@
-"""Writes the references: every metric and every setting, out of the code that makes them.
+"""Writes the references: metrics, settings, settings of NTH, out of the code that makes them.
 
 `make docs` runs it; a test fails when a file is not what it would write.
 """
@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from queue_processor.observability import metrics
 from queue_processor.observability.catalogue import Entry, Label
 from queue_processor.settings import Settings
+from queue_processor.settings.nth import chart, conversion
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -48,6 +49,46 @@ drain:
 An unknown name or a value that is not allowed stops the program before it touches anything, with a
 line for each. AWS and Kubernetes are configured their own way: `AWS_REGION`, profiles, web
 identity; the pod's account or `KUBECONFIG`.
+"""
+
+_MIGRATION_HEAD = """\
+# Migrate from aws-node-termination-handler
+
+For clusters that run aws-node-termination-handler (NTH) in Queue Processor mode. The tables are
+those of NTH v1.25, made from [the code](../queue_processor/settings/nth) that `queue-processor
+migrate` uses, by `make docs`.
+
+## Step by step
+
+1. Make a queue of its own, as [install.md](install.md) says: two programs that read one queue take
+   each other's messages away. NTH drains only instances with a tag unless it is told otherwise, and
+   so does what is made of its settings: give the stack `UseManagedTag=true`, or take `managed_tag`
+   out in step 3.
+2. Convert the settings. What is not taken over, and why, is said on stderr:
+
+   ```console
+   $ helm get values aws-node-termination-handler -o yaml > nth-values.yaml
+   $ queue-processor migrate nth-values.yaml --output helm > values.yaml
+   ```
+
+   Without `--output helm` it makes a settings file for `--config`. It also takes the environment
+   variables alone: out of NTH's Deployment (`kubectl get`, `helm get manifest`, `helm template`),
+   as a list, or as `KEY=VALUE` lines. `-` reads stdin.
+3. In `values.yaml`, set `settings.queue_url` to the new queue and `serviceAccount.roleArn` to the
+   new role: both are outputs of the stack.
+4. Nodes get other taints, `queue-processor/<kind>` and not `aws-node-termination-handler/…`: pods
+   that tolerate the one may have to tolerate the other.
+5. Remove NTH, and install the chart ([install.md](install.md)) with these values.
+
+## Settings
+
+Where NTH has had another name for a setting, that is taken, too.
+"""
+
+_MIGRATION_CHART = """
+## Values of NTH's chart
+
+Those that are none of the settings above; `--output helm` takes them over.
 """
 
 _WORDS = {
@@ -166,8 +207,21 @@ def _allowed(setting: Schema, schema: Schema) -> str:
     return _WORDS[setting.get("format", setting["type"])]
 
 
+def migration_reference() -> str:
+    """docs/migrate-from-nth.md, as the table of the command has it."""
+    settings = ["| NTH | in its chart | queue-processor |", "|---|---|---|"]
+    for row in conversion.SETTINGS:
+        old = "".join(f", once `{name}`" for name in row.old_names)
+        key = f"`{row.key}`" if row.key else ""
+        settings.append(f"| `{row.name}`{old} | {key} | {row.rule.described()} |")
+    values = ["| NTH's chart | queue-processor |", "|---|---|"]
+    values += [f"| `{row.name}` | {row.rule.described()} |" for row in chart.ROWS]
+    return "\n".join([_MIGRATION_HEAD, *settings, _MIGRATION_CHART, *values, ""])
+
+
 REFERENCES: Mapping[str, Callable[[], str]] = {
     "metrics.md": metrics_reference,
+    "migrate-from-nth.md": migration_reference,
     "settings.md": settings_reference,
 }
 

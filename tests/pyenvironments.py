@@ -1,8 +1,8 @@
 """Python programs that cannot live beside the project: each in an environment of its own.
 
-checkov and ministack pin the AWS SDK in versions that are not the program's. A lock file with a
-hash for every package says what is installed; `make lock` writes it. The environments lie where
-`gobinaries` keeps its programs, in a folder named after the lock and the Python.
+The AWS CLI, checkov and ministack pin the AWS SDK in versions that are not the program's. A lock
+file with a hash for every package says what is installed; `make lock` writes it. The environments
+lie where `gobinaries` keeps its programs, in a folder named after the lock and the Python.
 """
 
 import hashlib

@@ -79,6 +79,16 @@ def test_another_source_or_flag_makes_another_program(module: pathlib.Path) -> N
 
 
 @pytest.mark.usefixtures("go")
+def test_a_tag_chooses_what_is_built(module: pathlib.Path) -> None:
+    tagged = '//go:build loud\n\npackage main\n\nfunc init() { word = "HELLO" }\n'
+    (module / "loud.go").write_text(tagged, encoding="utf-8")
+    quiet = gobinaries.built(module, PROGRAMS)
+    loud = gobinaries.built(module, PROGRAMS, tags=["loud"])
+
+    assert [said(folder / "greet") for folder in (quiet, loud)] == ["hello", "HELLO"]
+
+
+@pytest.mark.usefixtures("go")
 def test_a_build_that_fails_says_why_and_leaves_no_program(
     module: pathlib.Path, cache: pathlib.Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 import typer
 
-from queue_processor.cli import demo, messages, run
+from queue_processor.cli import demo, messages, migrate, run
 
 app = typer.Typer(
     name="queue-processor",
@@ -14,6 +14,7 @@ app = typer.Typer(
 )
 app.command(name="run")(run.run)
 app.command(name="demo")(demo.demo)
+app.command(name="migrate")(migrate.migrate)
 app.add_typer(messages.app, name="messages")
 
 

@@ -1,57 +1,36 @@
 """Holds PromQL against the metrics catalogue."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
-import prometheus_client
-import prometheus_client.metrics
 import promql_parser
 
-from queue_processor.domain import events, plan
 from queue_processor.observability import metrics
+from queue_processor.observability.catalogue import Entry
 
 # What Prometheus knows of a target, from the operator's ServiceMonitor.
 _TARGET_LABELS = {"namespace", "service", "pod"}
-_VALUES: Mapping[str, set[str]] = {
-    "kind": {*events.EventKind, "none"},
-    "outcome": set(plan.OutcomeKind),
-    "ending": set(plan.Ending),
-}
+
+Labels: TypeAlias = Mapping[str, set[str]]
+"""What the labels of a series can be, by the name of the label."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Series:
-    """What Prometheus stores of a metric under one name.
-
-    Attributes:
-        values: What its labels can be, by the name of the label; nothing where no selector may
-            ask for one value.
-    """
-
-    values: Mapping[str, set[str]]
+def catalogue() -> dict[str, Labels]:
+    """The series of every metric in the catalogue, by the name under which they are stored."""
+    return {
+        name: labels
+        for entry in metrics.CATALOGUE.entries
+        for name, labels in _series_of(entry).items()
+    }
 
 
-def catalogue() -> dict[str, Series]:
-    """The series of every metric in the catalogue, by name."""
-    found: dict[str, Series] = {}
-    for metric in vars(metrics).values():
-        if isinstance(metric, prometheus_client.metrics.MetricWrapperBase):
-            found |= _series_of(metric)
-    return found
-
-
-def _series_of(metric: prometheus_client.metrics.MetricWrapperBase) -> dict[str, Series]:
-    own = Series({label: _VALUES.get(label, set()) for label in metric._labelnames})
-    name = metric._name
-    match metric:
-        case prometheus_client.Counter():
-            return {f"{name}_total": own}
-        case prometheus_client.Histogram():
-            bounds = {str(float(bound)) for bound in metric._kwargs["buckets"]}
-            bucket = Series({**own.values, "le": {*bounds, "+Inf"}})
-            return {f"{name}_bucket": bucket, f"{name}_count": own, f"{name}_sum": own}
-        case _:
-            return {name: own}
+def _series_of(entry: Entry) -> dict[str, Labels]:
+    own = {label.name: set(label.values) for label in entry.labels}
+    if not entry.buckets:
+        return {entry.name: own}
+    bounds = {*(str(float(bound)) for bound in entry.buckets), "+Inf"}
+    bucket = {**own, "le": bounds}
+    return {f"{entry.name}_bucket": bucket, f"{entry.name}_count": own, f"{entry.name}_sum": own}
 
 
 def faults_of(expression: str) -> list[str]:
@@ -77,13 +56,13 @@ def faults_of(expression: str) -> list[str]:
 
 
 def _faults_of(selector: promql_parser.VectorSelector, grouped: set[str]) -> Iterator[str]:
-    series = catalogue().get(selector.name or "")
-    if series is None:
+    labels = catalogue().get(selector.name or "")
+    if labels is None:
         yield f"no metric {selector.name}"
         return
-    for label in sorted(grouped - series.values.keys()):
+    for label in sorted(grouped - labels.keys()):
         yield f"{selector.name} has no label {label}"
     for matcher in selector.matchers.matchers:
         is_of_target = matcher.name in _TARGET_LABELS
-        if not is_of_target and matcher.value not in series.values.get(matcher.name, set()):
+        if not is_of_target and matcher.value not in labels.get(matcher.name, set()):
             yield f"no {selector.name}{{{matcher.name}={matcher.value!r}}}"

@@ -282,6 +282,26 @@ def reaches(policy: JsonObject, address: str, port: int, protocol: str = "TCP") 
 
 
 @pytest.mark.parametrize(
+    ("values", "port", "peers"),
+    [
+        (NEEDED, 8080, None),
+        (with_settings(http={"bind": "[::]:9090"}), 9090, None),
+        (
+            {**NEEDED, "networkPolicy": {"metricsFrom": [{"namespaceSelector": {}}]}},
+            8080,
+            [{"namespaceSelector": {}}],
+        ),
+    ],
+)
+def test_the_pod_is_reached_at_the_port_of_its_metrics_only(
+    helm: Helm, values: Mapping[str, Any], port: int, peers: list[JsonObject] | None
+) -> None:
+    (rule,) = rendered(helm, values)["NetworkPolicy"]["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": port}]
+    assert rule.get("from") == peers
+
+
+@pytest.mark.parametrize(
     ("address", "port", "protocol", "is_reached"),
     [
         ("10.100.0.10", 53, "UDP", True),

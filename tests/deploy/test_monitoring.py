@@ -8,9 +8,12 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from docs import reference
 from tests import gobinaries
 from tests.deploy import chart, promql
 from tests.deploy.choices import CHOICES, NEEDED
+from tests.docs import headings
+from tests.infra import templates
 
 # Helm may have to be built first.
 pytestmark = pytest.mark.timeout(gobinaries.BUILD_SECONDS)
@@ -113,13 +116,26 @@ def test_the_alerts_ask_for_what_there_is(rules: chart.JsonObject) -> None:
     assert faults == {}
 
 
-def test_alerts_link_to_the_runbook_when_there_is_one(helm: chart.Helm) -> None:
+def test_every_alert_is_in_the_runbook_and_links_to_its_section(helm: chart.Helm) -> None:
     objects = chart.documents(helm.template(CHOICES["everything on"]))
     (rule,) = (found for found in objects if found["kind"] == "PrometheusRule")
-    for group in rule["spec"]["groups"]:
-        for alert in group["rules"]:
-            link = f"https://example.com/runbook.md#{alert['alert'].lower()}"
-            assert alert["annotations"]["runbook_url"] == link
+    links = {
+        alert["alert"]: alert["annotations"]["runbook_url"]
+        for group in rule["spec"]["groups"]
+        for alert in group["rules"]
+    }
+
+    address = CHOICES["everything on"]["prometheusRule"]["runbookUrl"]
+    sections = headings.below(reference.DOCS / pathlib.PurePath(address).name, "Alerts")
+    assert links == {name: f"{address}#{headings.anchor(name)}" for name in sections}
+
+
+def test_the_alarms_of_the_stack_are_in_the_runbook() -> None:
+    resources = templates.read(templates.QUEUE)["Resources"]
+    alarms = {name for name, made in resources.items() if made["Type"] == "AWS::CloudWatch::Alarm"}
+    told = (reference.DOCS / "runbook.md").read_text(encoding="utf-8")
+
+    assert {name for name in alarms if f"`{name}`" in told} == alarms
 
 
 def test_alerts_can_be_about_metrics_with_labels_of_your_own(helm: chart.Helm) -> None:

@@ -13,11 +13,12 @@ from queue_processor.domain.plan import Ending, OutcomeKind
 from queue_processor.observability import metrics
 from queue_processor.settings import Settings, WebhookSettings
 from queue_processor.settings.groups import Group
+from tests.docs import headings
 
 SOURCES = pathlib.Path(queue_processor.__file__).parent
 RUNBOOK = (reference.DOCS / "runbook.md").read_text(encoding="utf-8")
 ASKS_FOR_A_PERSON = {"warning", "error", "exception", "critical", "fatal", "warn"}
-WRITTEN = ["logs.md", "runbook.md", "webhooks.md"]
+WRITTEN = ["install.md", "logs.md", "runbook.md", "webhooks.md"]
 
 
 def _sources() -> list[pathlib.Path]:
@@ -68,9 +69,9 @@ def test_no_logger_has_another_name() -> None:
 
 
 def test_every_outcome_is_in_the_runbook_and_no_other() -> None:
-    told = re.findall(r"^### `(\w+)`$", _section("Outcomes"), flags=re.MULTILINE)
+    told = headings.below(reference.DOCS / "runbook.md", "Outcomes")
 
-    assert told == [kind.value for kind in OutcomeKind]
+    assert told == [f"`{kind.value}`" for kind in OutcomeKind]
 
 
 def test_every_ending_is_in_the_runbook_and_no_other() -> None:
@@ -112,9 +113,4 @@ def test_links_lead_somewhere(name: str) -> None:
         linked = reference.DOCS / path if path else reference.DOCS / name
         assert linked.exists(), target
         if anchor:
-            assert anchor in _anchors(linked), target
-
-
-def _anchors(path: pathlib.Path) -> set[str]:
-    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in headings.anchors(linked), target

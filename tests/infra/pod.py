@@ -10,9 +10,15 @@ from typing import Any
 
 import boto3
 import botocore.config
+import pytest
+from moto.autoscaling import models as autoscaling_models
+from moto.autoscaling import responses as autoscaling_responses
+from moto.core import authorization
+from moto.iam import access_control
 
 from queue_processor.adapters.aws import autoscaling, ec2, sqs, threads
 from queue_processor.domain import errors, events, parsing
+from queue_processor.simulator.aws import simulator, stacks
 from tests.infra import samples, templates
 
 GROUP = "eks-workers"
@@ -128,6 +134,44 @@ def actions_of(statement: Mapping[str, Any]) -> list[str]:
     """The actions of a statement."""
     actions: str | list[str] = statement["Action"]
     return [actions] if isinstance(actions, str) else actions
+
+
+def in_simulator(aws: simulator.AwsSimulator, stack: stacks.Stack) -> Cloud:
+    """What a stack is to the pod in the simulator, which then can apply its policies."""
+    client = aws.session.client("cloudformation", endpoint_url=aws.endpoint_url)
+    with contextlib.closing(client):
+        (described,) = client.describe_stacks(StackName=stack.name)["Stacks"]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Outputs"]}
+    outputs["QueueUrl"] = stack.queue_url
+    return Cloud(aws.session, {"endpoint_url": aws.endpoint_url}, outputs, enforced_by_moto)
+
+
+@contextlib.contextmanager
+def enforced_by_moto() -> Iterator[None]:
+    """Let moto apply policies, also to the resources of Auto Scaling and to the batches of SQS.
+
+    A batch is allowed by the permission for the single call.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+    """
+
+    def group_of(request: autoscaling_responses.AutoScalingResponse) -> str:
+        if request._get_action().startswith("Describe"):
+            return "*"
+        groups = autoscaling_models.autoscaling_backends[request.current_account][request.region]
+        return groups.autoscaling_groups[request._get_param("AutoScalingGroupName")].arn
+
+    check = access_control.IAMRequestBase.check_action_permitted
+
+    def check_single_call(request: access_control.IAMRequestBase, resource: str) -> None:
+        request._action = request._action.removesuffix("Batch")
+        check(request, resource)
+
+    with pytest.MonkeyPatch.context() as patch, authorization.enable_iam_authentication():
+        responses = autoscaling_responses.AutoScalingResponse
+        patch.setattr(responses, "_determine_resource", group_of, raising=False)
+        requests = access_control.IAMRequestBase
+        patch.setattr(requests, "check_action_permitted", check_single_call)
+        yield
 
 
 class Job:

@@ -12,10 +12,6 @@ from collections.abc import Iterator
 
 import botocore.exceptions
 import pytest
-from moto.autoscaling import models as autoscaling_models
-from moto.autoscaling import responses as autoscaling_responses
-from moto.core import authorization
-from moto.iam import access_control
 
 from queue_processor.adapters.aws import mailbox
 from queue_processor.domain import errors
@@ -47,40 +43,7 @@ def in_moto(aws: simulator.AwsSimulator) -> pod.Cloud:
     aws.create_auto_scaling_group(pod.GROUP, [instance_id], [hook])
     aws.terminate_in_group(instance_id)
     aws.send_raw("{}", queue_url=stack.queue_url)
-    cloud = pod.Cloud(aws.session, {"endpoint_url": aws.endpoint_url}, {}, enforced_by_moto)
-    with cloud.client("cloudformation") as client:
-        (described,) = client.describe_stacks(StackName=stack.name)["Stacks"]
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Outputs"]}
-    outputs["QueueUrl"] = stack.queue_url
-    return pod.Cloud(cloud.root, cloud.reach, outputs, enforced_by_moto)
-
-
-@contextlib.contextmanager
-def enforced_by_moto() -> Iterator[None]:
-    """Let moto apply policies, also to the resources of Auto Scaling and to the batches of SQS.
-
-    A batch is allowed by the permission for the single call.
-    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
-    """
-
-    def group_of(request: autoscaling_responses.AutoScalingResponse) -> str:
-        if request._get_action().startswith("Describe"):
-            return "*"
-        groups = autoscaling_models.autoscaling_backends[request.current_account][request.region]
-        return groups.autoscaling_groups[request._get_param("AutoScalingGroupName")].arn
-
-    check = access_control.IAMRequestBase.check_action_permitted
-
-    def check_single_call(request: access_control.IAMRequestBase, resource: str) -> None:
-        request._action = request._action.removesuffix("Batch")
-        check(request, resource)
-
-    with pytest.MonkeyPatch.context() as patch, authorization.enable_iam_authentication():
-        responses = autoscaling_responses.AutoScalingResponse
-        patch.setattr(responses, "_determine_resource", group_of, raising=False)
-        requests = access_control.IAMRequestBase
-        patch.setattr(requests, "check_action_permitted", check_single_call)
-        yield
+    return pod.in_simulator(aws, stack)
 
 
 @pytest.fixture
@@ -227,7 +190,7 @@ def test_with_the_replay_role_a_dead_letter_is_found_sent_again_and_deleted(
 
     (held,) = dead_letters.receive(10, hidden=dt.timedelta(minutes=1), wait=dt.timedelta())
     (failed,) = person.send([held.message])
-    dead_letters.delete(held.receipt_handle)
+    dead_letters.delete([held.receipt_handle])
 
     assert failed is None
     assert before.redrive is not None
@@ -243,7 +206,7 @@ def test_with_the_replay_role_messages_can_be_looked_at_but_not_taken(
     handles = [each.receipt_handle for each in held]
 
     with pytest.raises(errors.PermanentFault, match="sqs:DeleteMessage"):
-        person.delete(handles[0])
+        person.delete(handles[:1])
     person.give_back(handles)
 
     assert person.state().visible == len(handles) == 2

@@ -1,10 +1,13 @@
 """Who may do what: what the linters leave unsaid, of every statement that the template makes."""
 
+import ast
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from queue_processor.adapters import aws as aws_adapters
 from queue_processor.simulator.aws import simulator
 from tests.infra import templates
 
@@ -154,6 +157,31 @@ def test_the_replay_role_is_for_whom_the_parameter_names(everything: dict[str, A
     trust = trust_of(everything, "ReplayRole")
 
     assert trust["Principal"]["AWS"] == templates.EVERYTHING["ReplayPrincipalArns"].split(",")
+
+
+def asked_by_people() -> set[str]:
+    """The actions that the commands for people need; `grants.asked` names each."""
+    found = set()
+    for path in pathlib.Path(aws_adapters.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="asked"), args=[action, *_]):
+                    found.add(ast.literal_eval(action))
+    return found
+
+
+def test_the_replay_role_may_do_what_the_commands_for_people_ask_and_no_more(
+    everything: dict[str, Any],
+) -> None:
+    allowed = {
+        action
+        for name, statement in allowing(everything)
+        if name == "ReplayRole" and "Resource" in statement
+        for action in listed(statement["Action"])
+    }
+
+    # The queue asks for the key in the name of whoever reads or sends.
+    assert allowed - {"kms:Decrypt", "kms:GenerateDataKey"} == asked_by_people()
 
 
 def test_lifecycle_actions_may_be_completed_only_for_the_groups_of_the_pattern(

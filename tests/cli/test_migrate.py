@@ -1,0 +1,113 @@
+"""`queue-processor migrate`, as a process."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+VALUES = """
+queueURL: https://sqs.eu-west-1.amazonaws.com/123456789012/nth
+workers: 20
+webhookTemplate: '{"text": "hi"}'
+replicas: 2
+"""
+
+
+def migrate(
+    *arguments: str, stdin: bytes = b"", **variables: str
+) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(  # noqa: S603 our own program
+        [sys.executable, "-m", "queue_processor", "migrate", *arguments],
+        input=stdin,
+        capture_output=True,
+        env={"PATH": os.environ["PATH"], **variables},
+        check=False,
+    )
+
+
+@pytest.fixture
+def file(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "nth-values.yaml"
+    path.write_text(VALUES, encoding="utf-8")
+    return path
+
+
+def test_settings_go_to_stdout_and_the_rest_to_stderr(file: pathlib.Path) -> None:
+    finished = migrate(str(file))
+
+    assert finished.returncode == 0
+    made = finished.stdout.decode()
+    assert "# From queueURL." in made
+    assert yaml.safe_load(made)["queue_url"].endswith("/nth")
+    lines = finished.stderr.decode().splitlines()
+    assert lines[0].startswith("not supported: webhookTemplate: templates are Jinja2")
+    assert lines[1].startswith("needless: workers: every node has a worker of its own")
+    assert lines[2:] == ["only with --output helm: replicas"]
+
+
+def test_values_of_the_chart_hold_the_settings_and_what_belongs_beside_them(
+    file: pathlib.Path,
+) -> None:
+    finished = migrate("-", "--output", "helm", stdin=file.read_bytes())
+
+    made = yaml.safe_load(finished.stdout)
+    assert finished.returncode == 0
+    assert made["settings"]["queue_url"].endswith("/nth")
+    assert made["replicas"] == 2
+    assert b"only with" not in finished.stderr
+
+
+def test_a_queue_that_is_missing_is_said() -> None:
+    finished = migrate("-", stdin=b"TAINT_EFFECT=NoExecute\n")
+
+    assert finished.returncode == 0
+    assert finished.stderr.decode().splitlines() == [
+        "missing: queue_url: the program needs one, and none is in it"
+    ]
+
+
+def test_the_settings_of_whoever_migrates_do_not_matter(file: pathlib.Path) -> None:
+    finished = migrate(
+        str(file), QUEUE_PROCESSOR_QUEUE_URL="nonsense", QUEUE_PROCESSOR_DRAIN__TAINT_EFFECT="no"
+    )
+
+    assert finished.returncode == 0
+    assert yaml.safe_load(finished.stdout)["queue_url"].endswith("/nth")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"replicaCount: 2\n", "no setting of aws-node-termination-handler in it"),
+        (b"a: [\n", "neither YAML nor KEY=VALUE lines"),
+        (b"\xff\xfe\x00", "no text in UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"# large\n" * 200_000, "larger than 1024 KiB"),
+        (b"queueURL: 0x" + b"f" * 5000, "not YAML that can be read"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_exit_code_2(
+    tmp_path: pathlib.Path, content: bytes, fault: str
+) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(content)
+
+    finished = migrate(str(path))
+
+    assert finished.returncode == 2
+    assert not finished.stdout
+    (line,) = finished.stderr.decode().splitlines()
+    assert line.startswith(f"migrate: {path}: ")
+    assert fault in line
+
+
+def test_a_file_that_is_not_there_is_one_line_and_exit_code_2() -> None:
+    finished = migrate("/nonexistent/values.yaml")
+
+    assert finished.returncode == 2
+    assert finished.stderr.decode() == (
+        "migrate: /nonexistent/values.yaml: cannot be read: No such file or directory\n"
+    )

@@ -1,0 +1,255 @@
+"""docs/install.md, line by line: its commands in a shell, against a real API server.
+
+AWS is simulated, and asked by its own command line. Not to be had are a container runtime, so that
+`docker` does nothing; kubelets that run containers, so that the operator is a process beside its
+pod, with the pod's settings and its account; and the deletion of the stack.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import pathlib
+import re
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+import pytest
+from markdown_it import MarkdownIt
+from moto.cloudformation import models, parsing
+
+from queue_processor.simulator.aws import patches, simulator
+from tests import gobinaries, operators, pyenvironments
+from tests.cluster import assets, manifests, plane, world
+from tests.deploy import chart, programs
+from tests.infra import templates
+
+ROOT = pathlib.Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "install.md"
+REMOVAL = "Remove it"
+# Either way leaves out what the document offers instead.
+WAYS = {
+    "with EKS Pod Identity and Helm": (
+        "With IAM roles for service accounts (IRSA)",
+        "With kubectl alone",
+    ),
+    "with IRSA and kubectl": ("With EKS Pod Identity", "With Helm"),
+}
+AWS_CLI = ROOT / "tests" / "infra" / "awscli.lock"
+CLUSTER = "my-cluster"
+SETTINGS = "/api/v1/namespaces/queue-processor/configmaps/queue-processor"
+DEPLOYMENT = "/apis/apps/v1/namespaces/queue-processor/deployments/queue-processor"
+ACCOUNT = "/api/v1/namespaces/queue-processor/serviceaccounts/queue-processor"
+PATIENCE_SECONDS = 300
+
+# Helm may have to be built first.
+pytestmark = pytest.mark.timeout(gobinaries.BUILD_SECONDS)
+
+
+def blocks() -> list[tuple[str, str]]:
+    """What the document tells to type, and the headings that it stands under."""
+    heading, found = "", []
+    tokens = MarkdownIt().parse(DOCUMENT.read_text(encoding="utf-8"))
+    for token, following in itertools.pairwise(tokens):
+        if token.type == "heading_open":
+            heading = following.content
+        if token.type == "fence" and token.info == "sh":
+            found.append((heading, token.content))
+    return found
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[simulator.AwsSimulator]:
+    """AWS, where a stack has its outputs also when it was made through a change set."""
+    apply = models.ChangeSet.apply
+
+    def apply_whole(change_set: models.ChangeSet) -> None:
+        apply(change_set)
+        stack = change_set.stack
+        stack.output_map = parsing.OutputMap(
+            stack.resource_map, change_set.template_dict, stack.stack_id
+        )
+
+    parameters = ("self",)
+    mended = patches.replaced(models.ChangeSet, "apply", apply_whole, parameters=parameters)
+    with mended, simulator.AwsSimulator() as running:
+        yield running
+
+
+@pytest.fixture
+def account(aws: simulator.AwsSimulator) -> simulator.AwsSimulator:
+    """An account in which there is nothing but the cluster."""
+    aws.reset()
+    with contextlib.closing(aws.session.client("eks", endpoint_url=aws.endpoint_url)) as eks:
+        eks.create_cluster(
+            name=CLUSTER,
+            roleArn="arn:aws:iam::123456789012:role/cluster",
+            resourcesVpcConfig={"subnetIds": ["subnet-1", "subnet-2"]},
+        )
+    return aws
+
+
+@pytest.fixture
+async def cluster(control_plane: plane.ControlPlane) -> AsyncIterator[world.World]:
+    """A cluster without the operator, with two nodes and some pods."""
+    ours = ("delete", f"--filename={chart.MANIFEST}", "--ignore-not-found")
+    await asyncio.to_thread(control_plane.kubectl, *ours)
+    async with world.opened(control_plane) as opened:
+        await opened.make_namespace()
+        instances = [("node-a", "i-0aaaaaaaaaaaaaaaa"), ("node-b", "i-0bbbbbbbbbbbbbbbb")]
+        await opened.make_nodes(instances, **{"kubernetes.io/os": "linux"})
+        await opened.create(manifests.owned("Deployment", "web", manifests.PodShape(), replicas=4))
+        yield opened
+        await asyncio.to_thread(control_plane.kubectl, *ours)
+        await opened.clear()
+
+
+@pytest.fixture
+def shell(
+    account: simulator.AwsSimulator, control_plane: plane.ControlPlane, tmp_path: pathlib.Path
+) -> dict[str, str]:
+    """The environment of somebody with the tools, the account and the cluster."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "helm").symlink_to(programs.built_or_skip() / "helm")
+    (tools / "kubectl").symlink_to(assets.find() / "kubectl")
+    aws = pyenvironments.python_of(AWS_CLI).with_name("aws")
+    # CloudFormation prints the host of AWS in the simulator too, and version 1 of the CLI, which is
+    # the one that PyPI has, asks the host of SQS in spite of AWS_ENDPOINT_URL.
+    here = account.endpoint_url
+    cli = f'{aws} --endpoint-url {here} "$@"'
+    # moto deletes policies before what they are attached to, and so refuses.
+    skipped = '[ "$2" = delete-stack ] && exit 0'
+    script(tools / "aws", f"{skipped}\n{cli} | sed s,https://sqs.us-east-1.amazonaws.com,{here},")
+    script(tools / "docker", "exit 0")
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("AWS_", "KUBECONFIG", "QUEUE_PROCESSOR_"))
+    }
+    return {
+        **kept,
+        **account.environment(),
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+        "KUBECONFIG": str(control_plane.admin.write_kubeconfig(tmp_path / "admin")),
+        "PATH": f"{tools}:/usr/bin:/bin",
+    }
+
+
+def script(path: pathlib.Path, body: str) -> None:
+    path.write_text(f"#!/bin/bash\nset -eo pipefail\n{body}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+class Pod(operators.Operators):
+    """The operator with what its pod gets: its settings, its account."""
+
+    def __init__(
+        self, cluster: world.World, shell: Mapping[str, str], folder: pathlib.Path
+    ) -> None:
+        super().__init__(folder)
+        self._cluster = cluster
+        self._shell = shell
+        self._settings = folder / "settings.yaml"
+        self._kubeconfig = folder / "operator.kubeconfig"
+
+    def environment(self) -> Mapping[str, str]:
+        """What the shell knows of AWS, and the files of the pod."""
+        return {
+            **self._shell,
+            "KUBECONFIG": str(self._kubeconfig),
+            "QUEUE_PROCESSOR_CONFIG": str(self._settings),
+            "QUEUE_PROCESSOR_LEADER_ELECTION__NAMESPACE": chart.NAMESPACE,
+        }
+
+    async def run(self) -> None:
+        """Start as soon as everything is installed; that it ends is a failure."""
+        await self._cluster.until(lambda: self._cluster.get(DEPLOYMENT), limit=PATIENCE_SECONDS)
+        found = await self._cluster.get(SETTINGS)
+        assert found is not None
+        self._settings.write_text(found["data"][self._settings.name], encoding="utf-8")
+        access = await self._cluster.operator_access()
+        access.write_kubeconfig(self._kubeconfig)
+        operator = await self.start()
+        raise AssertionError(f"it ended with {await operator.ended(PATIENCE_SECONDS)}")
+
+
+@contextlib.asynccontextmanager
+async def running(pod: Pod) -> AsyncIterator[None]:
+    """Let the operator run as soon as it is installed, until the block ends."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(pod.run())
+            yield
+            task.cancel()
+    finally:
+        await pod.close()
+
+
+def test_the_document_names_parameters_that_the_stack_has() -> None:
+    text = "".join(command for _, command in blocks())
+    named = {
+        name
+        for overrides in re.findall(r"--parameter-overrides((?:\\\n|.)+)", text)
+        for name in re.findall(r"\b([A-Z]\w+)=", overrides)
+    }
+    assert {"WorkloadIdentity", "ClusterName", "OidcProviderArn"} <= named
+    assert named <= templates.read(templates.QUEUE)["Parameters"].keys()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_document_leads_from_nothing_to_a_drained_node(
+    cluster: world.World, shell: dict[str, str], tmp_path: pathlib.Path, way: str
+) -> None:
+    without = {*WAYS[way], REMOVAL}
+    text = "".join(command for heading, command in blocks() if heading not in without)
+    async with running(Pod(cluster, shell, tmp_path)):
+        said = await typed(text, shell)
+
+    assert 'deployment "queue-processor" successfully rolled out' in said
+    assert "node/node-a condition met" in said
+    assert "node/node-a uncordoned" in said
+    account = await cluster.get(ACCOUNT)
+    assert account is not None
+    role = account["metadata"].get("annotations", {}).get("eks.amazonaws.com/role-arn", "")
+    assert role.startswith("arn:aws:iam::") is ("IRSA" in way)
+    node = await cluster.node("node-a")
+    assert node is not None
+    assert not node["spec"].get("taints")
+    assert len(await cluster.running(app="web")) == 4
+    assert {pod["spec"]["nodeName"] for pod in await cluster.running(app="web")} == {"node-b"}
+
+
+async def test_the_document_leads_back(cluster: world.World, shell: dict[str, str]) -> None:
+    without = {*WAYS["with EKS Pod Identity and Helm"], "4. Drain a node"}
+    text = "".join(command for heading, command in blocks() if heading not in without)
+    await typed(text, shell)
+
+    assert await cluster.get(f"/api/v1/namespaces/{chart.NAMESPACE}") is None
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    assert await cluster.items(roles, labelSelector="app.kubernetes.io/name=queue-processor") == []
+
+
+async def typed(text: str, environment: Mapping[str, str]) -> str:
+    """What a shell says that is told this, and stops at the first fault."""
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/bash", "-euxo", "pipefail", "-c", text),
+        cwd=ROOT,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            # Its commands, too: they may wait for what does not come any more.
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    said = output.decode()
+    assert process.returncode == 0, said
+    return said

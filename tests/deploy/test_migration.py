@@ -1,0 +1,112 @@
+"""Settings of aws-node-termination-handler, migrated, and given to the program and to Helm."""
+
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from queue_processor import settings
+from tests import gobinaries
+from tests.deploy import chart
+from tests.deploy.chart import Helm
+from tests.deploy.choices import NEEDED
+
+DATA = pathlib.Path(__file__).parents[1] / "data" / "nth"
+# As they are, but for the queue.
+VARIABLES = {
+    "queue_url": "https://sqs.us-west-2.amazonaws.com/123456789012/nth",
+    "managed_tag": "aws-node-termination-handler/managed",
+    "drain": {"unknown_instance_policy": "release"},
+    "log": {"format": "text", "level": "info"},
+}
+WEBHOOK = {"url_file": "/etc/queue-processor/webhooks/webhookurl", "template": "slack"}
+MADE: dict[str, dict[str, Any]] = {
+    "values.yaml": {
+        "queue_url": "https://sqs.eu-west-1.amazonaws.com/123456789012/nth-queue",
+        "managed_tag": "aws-node-termination-handler/managed",
+        "drain": {
+            "unknown_instance_policy": "delete",
+            "lifecycle_drain_timeout_seconds": 900,
+            "taint_effect": "NoExecute",
+            "out_of_service_taint": True,
+        },
+        "http": {"bind": "0.0.0.0:9092"},
+        "log": {"format": "json", "level": "debug"},
+        "webhooks": [WEBHOOK],
+    },
+    "manifest.yaml": {
+        **VARIABLES,
+        "drain": {"unknown_instance_policy": "release", "taint_effect": "NoExecute"},
+        "webhooks": [WEBHOOK],
+    },
+    "variables.env": VARIABLES,
+}
+
+# Helm may have to be built first.
+pytestmark = pytest.mark.timeout(gobinaries.BUILD_SECONDS)
+
+
+def migrated(name: str, output: str) -> str:
+    finished = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "queue_processor", "migrate", str(DATA / name), "--output", output],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    return finished.stdout
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting comes from the environment."""
+    for variable in [each for each in os.environ if each.startswith("QUEUE_PROCESSOR_")]:
+        monkeypatch.delenv(variable)
+
+
+def loaded(text: str, folder: pathlib.Path) -> settings.Settings:
+    file = folder / "settings.yaml"
+    file.write_text(text, encoding="utf-8")
+    return settings.load(file)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_the_program_takes_the_settings_file(name: str, tmp_path: pathlib.Path) -> None:
+    chosen = loaded(migrated(name, "config"), tmp_path)
+
+    assert chosen.model_dump(mode="json", exclude_unset=True) == MADE[name]
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_the_chart_gives_the_program_the_same_settings(
+    name: str, helm: Helm, tmp_path: pathlib.Path
+) -> None:
+    values = {**yaml.safe_load(migrated(name, "helm")), "image": NEEDED["image"]}
+
+    documents = chart.documents(helm.template(values))
+
+    (found,) = (each["data"] for each in documents if each["kind"] == "ConfigMap")
+    chosen = loaded(found["settings.yaml"], tmp_path)
+    assert chosen == loaded(migrated(name, "config"), tmp_path)
+
+
+def test_what_stands_beside_the_settings_reaches_the_pod(helm: Helm) -> None:
+    values = {**yaml.safe_load(migrated("values.yaml", "helm")), "image": NEEDED["image"]}
+
+    objects = {each["kind"]: each for each in chart.documents(helm.template(values))}
+
+    pod = objects["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert objects["Deployment"]["spec"]["replicas"] == 2
+    assert pod["nodeSelector"]["karpenter.sh/capacity-type"] == "on-demand"
+    assert {"name": "webhooks", "secret": {"secretName": "nth-webhook"}} in pod["volumes"]
+    assert pathlib.PurePath(WEBHOOK["url_file"]).parent in {
+        pathlib.PurePath(mount["mountPath"]) for mount in container["volumeMounts"]
+    }
+    role = objects["ServiceAccount"]["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+    assert role == "arn:aws:iam::123456789012:role/nth"
+    assert objects["ServiceMonitor"]["metadata"]["labels"]["release"] == "kps"

@@ -1,0 +1,408 @@
+"""Settings of aws-node-termination-handler, turned into ours."""
+
+import json
+from typing import Any
+
+import hypothesis
+import pytest
+import yaml
+from hypothesis import strategies
+
+from queue_processor import settings
+from queue_processor.domain import errors
+from queue_processor.settings.nth import conversion, reading, writing
+from queue_processor.settings.nth.conversion import Migration
+from queue_processor.settings.nth.rules import Fate
+
+QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/nth"
+TAG = "aws-node-termination-handler/managed"
+HOOK = "https://hooks.slack.com/services/T/B/secret"
+
+# All that NTH v1.25 reads from its environment.
+# https://github.com/aws/aws-node-termination-handler/blob/main/pkg/config/config.go
+VARIABLES = (
+    "AWS_ENDPOINT",
+    "AWS_REGION",
+    "CHECK_ASG_TAG_BEFORE_DRAINING",
+    "CHECK_TAG_BEFORE_DRAINING",
+    "COMPLETE_LIFECYCLE_ACTION_DELAY_SECONDS",
+    "CORDON_ONLY",
+    "DELETE_LOCAL_DATA",
+    "DELETE_SQS_MSG_IF_NODE_NOT_FOUND",
+    "DRY_RUN",
+    "EMIT_KUBERNETES_EVENTS",
+    "ENABLE_ASG_LIFECYCLE_DRAINING",
+    "ENABLE_OUT_OF_SERVICE_TAINT",
+    "ENABLE_PROBES_SERVER",
+    "ENABLE_PROMETHEUS_SERVER",
+    "ENABLE_REBALANCE_DRAINING",
+    "ENABLE_REBALANCE_MONITORING",
+    "ENABLE_SCHEDULED_EVENT_DRAINING",
+    "ENABLE_SPOT_INTERRUPTION_DRAINING",
+    "ENABLE_SQS_TERMINATION_DRAINING",
+    "EXCLUDE_FROM_LOAD_BALANCERS",
+    "GRACE_PERIOD",
+    "HEARTBEAT_INTERVAL",
+    "HEARTBEAT_UNTIL",
+    "IGNORE_DAEMON_SETS",
+    "INSTANCE_METADATA_URL",
+    "JSON_LOGGING",
+    "KUBERNETES_EVENTS_EXTRA_ANNOTATIONS",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+    "LOG_FORMAT_VERSION",
+    "LOG_LEVEL",
+    "MANAGED_ASG_TAG",
+    "MANAGED_TAG",
+    "METADATA_TRIES",
+    "NAMESPACE",
+    "NODE_NAME",
+    "NODE_TERMINATION_GRACE_PERIOD",
+    "POD_NAME",
+    "POD_TERMINATION_GRACE_PERIOD",
+    "PROBES_SERVER_ENDPOINT",
+    "PROBES_SERVER_PORT",
+    "PROMETHEUS_SERVER_PORT",
+    "QUEUE_URL",
+    "TAINT_EFFECT",
+    "TAINT_NODE",
+    "UPTIME_FROM_FILE",
+    "USE_APISERVER_CACHE",
+    "USE_PROVIDER_ID",
+    "WEBHOOK_HEADERS",
+    "WEBHOOK_PROXY",
+    "WEBHOOK_TEMPLATE",
+    "WEBHOOK_TEMPLATE_FILE",
+    "WEBHOOK_URL",
+    "WORKERS",
+)
+
+
+def migrated(text: str) -> Migration:
+    return conversion.convert(reading.read(text))
+
+
+def of_values(**values: object) -> Migration:
+    """The migration of values of the chart, with a queue."""
+    return migrated(yaml.safe_dump({"queueURL": QUEUE, **values}))
+
+
+def ours(migration: Migration) -> dict[str, Any]:
+    """The settings that are made, without what every migration makes."""
+    made = conversion.tree(migration.settings)
+    return {name: value for name, value in made.items() if name not in {"queue_url", "managed_tag"}}
+
+
+def told(migration: Migration) -> dict[str, Fate]:
+    return {each.name: each.fate for each in migration.told}
+
+
+def test_every_setting_of_nth_has_its_row() -> None:
+    rows = {name for row in conversion.SETTINGS for name in (row.name, *row.old_names)}
+
+    # The keys of AWS are read by its SDK.
+    assert rows == {*VARIABLES, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "made"),
+    [
+        ("deleteSqsMsgIfNodeNotFound", True, {"drain": {"unknown_instance_policy": "delete"}}),
+        ("deleteSqsMsgIfNodeNotFound", False, {"drain": {"unknown_instance_policy": "release"}}),
+        ("nodeTerminationGracePeriod", 600, {"drain": {"lifecycle_drain_timeout_seconds": 600}}),
+        ("nodeTerminationGracePeriod", 120, {}),
+        ("taintEffect", "NoExecute", {"drain": {"taint_effect": "NoExecute"}}),
+        ("enableOutOfServiceTaint", False, {"drain": {"out_of_service_taint": False}}),
+        ("jsonLogging", True, {"log": {"format": "json"}}),
+        ("jsonLogging", "F", {"log": {"format": "text"}}),
+        ("logLevel", "DEBUG", {"log": {"level": "debug"}}),
+        ("prometheusServerPort", 9092, {}),
+        ("webhookURL", HOOK, {"webhooks": [{"url": HOOK, "template": "slack"}]}),
+        ("cordonOnly", False, {}),
+        ("dryRun", False, {}),
+    ],
+)
+def test_a_value_of_the_chart_becomes_a_setting(
+    key: str, value: object, made: dict[str, Any]
+) -> None:
+    assert ours(of_values(**{key: value})) == made
+
+
+@pytest.mark.parametrize(("key", "action"), [("cordonOnly", "cordon"), ("dryRun", "ignore")])
+def test_what_holds_for_all_events_is_said_of_each_kind_but_launches(key: str, action: str) -> None:
+    actions = ours(of_values(**{key: True}))["actions"]
+
+    assert set(actions.values()) == {action}
+    assert set(actions) == set(settings.ActionSettings.model_fields) - {"autoscaling_launch"}
+
+
+def test_a_rehearsal_stays_one_when_nodes_are_to_be_cordoned() -> None:
+    actions = ours(of_values(dryRun=True, cordonOnly=True))["actions"]
+
+    assert set(actions.values()) == {"ignore"}
+
+
+@pytest.mark.parametrize(
+    ("values", "tag"),
+    [
+        ({}, TAG),
+        ({"managedTag": "team/managed"}, "team/managed"),
+        ({"managedAsgTag": "old", "checkASGTagBeforeDraining": True}, "old"),
+        ({"managedAsgTag": "old", "managedTag": "new"}, "new"),
+        ({"managedTag": "new", "managedAsgTag": "old"}, "new"),
+        ({"checkTagBeforeDraining": False}, None),
+        ({"checkTagBeforeDraining": False, "managedTag": "team/managed"}, None),
+        ({"checkASGTagBeforeDraining": False, "checkTagBeforeDraining": True}, TAG),
+    ],
+    ids=str,
+)
+def test_only_instances_with_the_tag_are_drained_unless_nth_was_told_otherwise(
+    values: dict[str, object], tag: str | None
+) -> None:
+    made = conversion.tree(of_values(**values).settings)
+
+    assert made.get("managed_tag") == tag
+
+
+def test_the_port_of_the_metrics_counts_where_they_are_served() -> None:
+    made = ours(of_values(enablePrometheusServer=True, prometheusServerPort=9092))
+
+    assert made == {"http": {"bind": "0.0.0.0:9092"}}
+
+
+def test_a_url_in_a_secret_stays_there() -> None:
+    by_chart = of_values(webhookURLSecretName="slack")
+    by_variable = migrated(
+        yaml.safe_dump(
+            [
+                {"name": "QUEUE_URL", "value": QUEUE},
+                {
+                    "name": "WEBHOOK_URL",
+                    "valueFrom": {"secretKeyRef": {"name": "slack", "key": "webhookurl"}},
+                },
+            ]
+        )
+    )
+
+    file = "/etc/queue-processor/webhooks/webhookurl"
+    for migration in (by_chart, by_variable):
+        assert ours(migration) == {"webhooks": [{"url_file": file, "template": "slack"}]}
+        made = conversion.tree(migration.chart)
+        assert made["volumes"] == [{"name": "webhooks", "secret": {"secretName": "slack"}}]
+        assert made["volumeMounts"][0]["mountPath"] == "/etc/queue-processor/webhooks"
+
+
+def test_values_of_the_chart_become_values_of_ours() -> None:
+    migration = of_values(
+        replicas=2,
+        awsRegion="eu-west-1",
+        serviceAccount={
+            "create": True,
+            "annotations": {
+                "eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/nth",
+                "team": "platform",
+            },
+        },
+        tolerations=[{"operator": "Exists"}],
+        serviceMonitor={"create": True, "interval": "15s", "labels": {"release": "prometheus"}},
+        extraEnv=[
+            {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+            {"name": "LOG_LEVEL", "value": "debug"},
+        ],
+    )
+
+    assert conversion.tree(migration.chart) == {
+        "env": {"AWS_REGION": "eu-west-1", "HTTPS_PROXY": "http://proxy:3128"},
+        "replicas": 2,
+        "serviceAccount": {
+            "roleArn": "arn:aws:iam::123456789012:role/nth",
+            "annotations": {"team": "platform"},
+        },
+        "serviceMonitor": {
+            "enabled": True,
+            "interval": "15s",
+            "labels": {"release": "prometheus"},
+        },
+        "tolerations": [{"operator": "Exists"}],
+    }
+    assert ours(migration) == {"log": {"level": "debug"}}
+
+
+def test_what_is_not_taken_over_is_told_the_gravest_first() -> None:
+    migration = of_values(
+        workers=10,
+        taintNode=False,
+        webhookTemplate="{}",
+        linuxTolerations=[{"operator": "Exists"}],
+        madeUp=1,
+    )
+
+    assert list(told(migration).items()) == [
+        ("madeUp", Fate.UNSUPPORTED),
+        ("webhookTemplate", Fate.UNSUPPORTED),
+        ("taintNode", Fate.DIFFERENT),
+        ("workers", Fate.NEEDLESS),
+        ("linuxTolerations", Fate.NEEDLESS),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"cordonOnly": "perhaps"}, "cordonOnly"),
+        ({"nodeTerminationGracePeriod": "long"}, "nodeTerminationGracePeriod"),
+        ({"nodeTerminationGracePeriod": 10**9}, "nodeTerminationGracePeriod"),
+        ({"taintEffect": "NoWay"}, "taintEffect"),
+        ({"logLevel": "loud"}, "logLevel"),
+        ({"webhookURL": "ftp://somewhere"}, "webhookURL"),
+        ({"webhookURLSecretName": "../etc"}, "webhookURLSecretName"),
+        ({"queueURL": "nth-queue"}, "queueURL"),
+        ({"queueURL": ["a", "b"]}, "queueURL"),
+        ({"enablePrometheusServer": True, "prometheusServerPort": 0}, "prometheusServerPort"),
+        ({"serviceAccount": "nth"}, "serviceAccount"),
+        ({"extraEnv": {"\x1f": "value"}}, "extraEnv"),
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_be_right_is_told_and_left_out(
+    values: dict[str, object], name: str
+) -> None:
+    migration = of_values(**values)
+
+    assert told(migration)[name] is Fate.UNSUPPORTED
+    made = (*migration.settings.values(), *migration.chart.values())
+    assert all(put.origin != name for put in made)
+
+
+def test_headers_are_not_printed() -> None:
+    headers = {"Content-type": "application/json", "Authorization": "Bearer secret"}
+    migration = of_values(webhookURL=HOOK, webhookHeaders=json.dumps(headers))
+
+    assert told(migration)["webhookHeaders"] is Fate.DIFFERENT
+    for text in (writing.settings_file(migration), str(migration.told)):
+        assert "Bearer" not in text
+
+
+ENV_LIST = [
+    {"name": "QUEUE_URL", "value": QUEUE},
+    {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    {"name": "CHECK_TAG_BEFORE_DRAINING", "value": "false"},
+    {"name": "TAINT_EFFECT", "value": "NoExecute"},
+]
+DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "spec": {
+        "template": {
+            "spec": {"containers": [{"name": "sidecar"}, {"name": "nth", "env": ENV_LIST}]}
+        }
+    },
+}
+OTHER = {
+    "kind": "Deployment",
+    "spec": {"template": {"spec": {"containers": [{"env": [{"name": "WORKERS", "value": "1"}]}]}}},
+}
+LINES = f"""
+# NTH
+QUEUE_URL={QUEUE}
+export CHECK_TAG_BEFORE_DRAINING=false
+TAINT_EFFECT='NoExecute'
+"""
+VALUES = {"queueURL": QUEUE, "checkTagBeforeDraining": False, "taintEffect": "NoExecute"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        yaml.safe_dump(VALUES),
+        yaml.safe_dump({"aws-node-termination-handler": VALUES, "other": {}}),
+        yaml.safe_dump(ENV_LIST),
+        yaml.safe_dump({"env": ENV_LIST}),
+        yaml.safe_dump(DEPLOYMENT),
+        yaml.safe_dump_all([{"kind": "ServiceAccount"}, OTHER, DEPLOYMENT, None]),
+        yaml.safe_dump({"kind": "List", "items": [OTHER, DEPLOYMENT]}),
+        json.dumps(DEPLOYMENT),
+        LINES,
+        f"QUEUE_URL: {QUEUE}\nCHECK_TAG_BEFORE_DRAINING: 'false'\nTAINT_EFFECT: NoExecute\n",
+    ],
+    ids=[
+        *("values", "subchart", "list", "env", "manifest", "manifests", "items", "json"),
+        *("lines", "mapping"),
+    ],
+)
+def test_settings_are_found_in_what_people_have(text: str) -> None:
+    assert conversion.tree(migrated(text).settings) == {
+        "queue_url": QUEUE,
+        "drain": {"taint_effect": "NoExecute"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "environment variables are needed"),
+        ("queueURL: ''", "nothing is set"),
+        ("just text", "environment variables are needed"),
+        ("a: [", "neither YAML nor KEY=VALUE"),
+        ("a: 1\n---\nb: 2", "environment variables are needed"),
+        ("[" * 5000, "nested too deeply"),
+        ("when: 2026-99-99", "not YAML that can be read"),
+        ("replicaCount: 2\n", "no setting of aws-node-termination-handler"),
+        ("- 1\n", "no environment variable"),
+        ("- {name: 'a b', value: c}\n", "no name of an environment variable"),
+        ("kind: Deployment\n", "no container with environment variables"),
+        ("x" * 2_000_000, "larger than"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_is_one_line(text: str, fault: str) -> None:
+    with pytest.raises(errors.WrongUsage, match=fault) as raised:
+        migrated(text)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_names_out_of_the_file_cannot_leave_their_comment() -> None:
+    migration = migrated(yaml.safe_dump({"queueURL": QUEUE, "linux\nqueue_url: evil": 1}))
+
+    assert [each.name for each in migration.told] == ["linux?queue_url: evil"]
+
+
+VALUE = strategies.one_of(
+    strategies.text(max_size=20),
+    strategies.integers(),
+    strategies.booleans(),
+    strategies.none(),
+    strategies.lists(strategies.text(max_size=5), max_size=2),
+    strategies.dictionaries(strategies.text(max_size=5), strategies.text(max_size=5), max_size=2),
+    strategies.sampled_from(["true", "false", "0", "600", QUEUE, HOOK, "NoExecute", "debug"]),
+)
+NAME = strategies.sampled_from(
+    [name for row in conversion.SETTINGS for name in (row.name, row.key or row.name)]
+    + ["serviceAccount", "serviceMonitor", "extraEnv", "replicas", "madeUp"]
+)
+
+
+@hypothesis.given(strategies.dictionaries(NAME, VALUE, min_size=1, max_size=8))
+def test_whatever_stands_in_the_values_what_is_made_can_be_loaded(
+    values: dict[str, object],
+) -> None:
+    text = yaml.safe_dump(values)
+    try:
+        migration = migrated(text)
+    except errors.WrongUsage as fault:
+        assert "\n" not in str(fault)  # noqa: PT017 the other outcome is tested below
+        return
+
+    written = yaml.safe_load(writing.settings_file(migration)) or {}
+    below = yaml.safe_load(writing.chart_values(migration))["settings"]
+    assert written == below == conversion.tree(migration.settings)
+    conversion._AsWritten(**written)
+
+
+@hypothesis.given(strategies.text(max_size=200))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        migrated(text)
+    except errors.WrongUsage as fault:
+        assert "\n" not in str(fault)  # noqa: PT017 every other exception fails the test
