@@ -24,7 +24,7 @@ _ANY = LabelSelector()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
+class EventDraft:
     """The events of a drill, but for the instance of each.
 
     Attributes:
@@ -97,8 +97,8 @@ class Target:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Cast:
-    """Whom a drill is about.
+class Selection:
+    """The instances that a drill is about.
 
     Attributes:
         left_out: Nodes that a selector selects and their label protects.
@@ -108,7 +108,9 @@ class Cast:
     left_out: Sequence[NodeName] = ()
 
 
-async def look(wanted: Wanted, script: Script, settings: ToolSettings, *, now: dt.datetime) -> Cast:
+async def look(
+    wanted: Wanted, draft: EventDraft, settings: ToolSettings, *, now: dt.datetime
+) -> Selection:
     """Find the instances, and what would become of their nodes and pods.
 
     Raises:
@@ -125,10 +127,10 @@ async def look(wanted: Wanted, script: Script, settings: ToolSettings, *, now: d
     choice = targeting.choose(wanted, roll)
     seen = await cluster.sightings(choice.instance_ids, every, ours=ours, settings=settings)
     targets = [
-        _target(instance_id, seen, script=script, settings=settings, now=now)
+        _target(instance_id, seen, draft=draft, settings=settings, now=now)
         for instance_id in choice.instance_ids
     ]
-    return Cast(
+    return Selection(
         targets=await _with_pods(targets),
         left_out=[every[instance_id].name for instance_id in choice.left_out],
     )
@@ -148,11 +150,11 @@ def _target(
     instance_id: InstanceId,
     seen: Mapping[InstanceId, explanation.Sighting],
     *,
-    script: Script,
+    draft: EventDraft,
     settings: ToolSettings,
     now: dt.datetime,
 ) -> Target:
-    body = json.dumps(script.event_about(instance_id, now=now))
+    body = json.dumps(draft.event_about(instance_id, now=now))
     decisions = settings.policy()
     known = explanation.explain(body, message_id=None, sent_at=now, now=now, decisions=decisions)
     return Target(

@@ -11,7 +11,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.recording import Attribute, StoredMessage
 from queue_processor.domain.wording import Event
-from queue_processor.maintenance.drill import Script, Target
+from queue_processor.maintenance.drill import EventDraft, Target
 from queue_processor.maintenance.pacing import Pace
 
 # Tells that no service of AWS sent the message, and when the drill began. The body says nothing of
@@ -64,10 +64,10 @@ class Sender:
     """Sends batch by batch; a batch is not torn apart by Ctrl-C."""
 
     def __init__(
-        self, outlet: Outlet, script: Script, *, pace: Pace, clock: Callable[[], dt.datetime]
+        self, outlet: Outlet, draft: EventDraft, *, pace: Pace, clock: Callable[[], dt.datetime]
     ) -> None:
         self._outlet = outlet
-        self._script = script
+        self._draft = draft
         self._pace = pace
         self._clock = clock
         self.sent = Sent()
@@ -97,7 +97,7 @@ class Sender:
         self.sent.doubtful = tuple(ids)
         try:
             results = self._outlet.put(
-                [self._script.event_about(instance_id, now=now) for instance_id in ids]
+                [self._draft.event_about(instance_id, now=now) for instance_id in ids]
             )
         except (errors.PermanentFault, errors.WrongUsage):
             self.sent.doubtful = ()

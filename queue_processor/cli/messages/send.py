@@ -13,13 +13,13 @@ from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.eventbus import EventBus
 from queue_processor.adapters.aws.mailbox import Mailbox
 from queue_processor.cli import exits
-from queue_processor.cli.messages import asking, casting, options, printing, progress, staging
+from queue_processor.cli.messages import asking, options, preview, printing, progress, sendoptions
 from queue_processor.domain import errors
 from queue_processor.domain.composing import ChangeStatus
 from queue_processor.domain.events import EventKind, InstanceState
 from queue_processor.domain.targeting import Wanted
 from queue_processor.maintenance import drill, mail, pacing, stopping
-from queue_processor.maintenance.drill import Cast, Script, Target
+from queue_processor.maintenance.drill import EventDraft, Selection, Target
 from queue_processor.maintenance.sender import Outlet, QueueOutlet, Sender, Sent
 
 _HEADINGS = ("instance", "node", "event id")
@@ -119,38 +119,38 @@ def send(  # noqa: PLR0913 - the options of a command
       queue-processor messages send autoscaling_termination --group web --hook drain --node NAME
       queue-processor messages send scheduled_change --starts-in 2h --node NAME --dry-run
     """  # noqa: D301 - after a real backspace the lines stay as they are
-    wanted = staging.wanted(instance, node, selector, storm)
-    particulars = staging.particulars(
+    wanted = sendoptions.wanted(instance, node, selector, storm)
+    particulars = sendoptions.particulars(
         kind,
-        staging.Given(state=state, group=group, hook=hook, starts_in=starts_in, status=status),
+        sendoptions.Given(state=state, group=group, hook=hook, starts_in=starts_in, status=status),
     )
-    lasting = staging.lasting(spread, is_storm=storm is not None)
-    staging.check_source(source, event_bus)
+    lasting = sendoptions.lasting(spread, is_storm=storm is not None)
+    sendoptions.check_source(source, event_bus)
     chosen = settings.load_for_tool(config)
     mailbox = mail.opened(mail.Address(queue=queue), chosen)
-    script = Script(kind=kind, particulars=particulars, queue_arn=mailbox.state().arn)
+    draft = EventDraft(kind=kind, particulars=particulars, queue_arn=mailbox.state().arn)
     order = _Order(
-        script=script,
+        draft=draft,
         mailbox=mailbox,
         bus=_bus(event_bus, source),
         lasting=lasting,
         output=output,
     )
-    cast = asyncio.run(drill.look(wanted, script, chosen, now=dt.datetime.now(dt.UTC)))
-    casting.tell(cast, chosen)
+    selection = asyncio.run(drill.look(wanted, draft, chosen, now=dt.datetime.now(dt.UTC)))
+    preview.tell(selection, chosen)
     if dry_run:
-        _show(cast, order)
+        _show(selection, order)
         return
     if not yes:
-        cast = _asked(cast, wanted, order)
-    _send(cast.targets, order)
+        selection = _asked(selection, wanted, order)
+    _send(selection.targets, order)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
     """What is sent where, and how fast."""
 
-    script: Script
+    draft: EventDraft
     mailbox: Mailbox
     bus: EventBus | None
     lasting: dt.timedelta
@@ -182,31 +182,31 @@ def _bus(name: str | None, source: str | None) -> EventBus | None:
     return EventBus(clients.create_events(), name, source=source)
 
 
-def _show(cast: Cast, order: _Order) -> None:
+def _show(selection: Selection, order: _Order) -> None:
     if order.output is printing.Output.TEXT:
-        for target in cast.targets:
+        for target in selection.targets:
             typer.echo(target.body)
     else:
-        printing.data([casting.fields(target) for target in cast.targets], order.output)
-    printing.note(f"{len(cast.targets)} would be sent to {order.destination}")
+        printing.data([preview.fields(target) for target in selection.targets], order.output)
+    printing.note(f"{len(selection.targets)} would be sent to {order.destination}")
 
 
-def _asked(cast: Cast, wanted: Wanted, order: _Order) -> Cast:
+def _asked(selection: Selection, wanted: Wanted, order: _Order) -> Selection:
     """Go on when a person agrees, without the nodes that have been protected meanwhile."""
-    strangers = casting.strangers(cast)
+    strangers = preview.strangers(selection)
     unknown = f"{' '.join(strangers)}: no node of this cluster. " if strangers else ""
     asking.confirm(
-        f"{unknown}{casting.moving(cast)} pods move. Send {len(cast.targets)}"
-        f" {order.script.kind} events to {order.destination}?"
+        f"{unknown}{preview.moving(selection)} pods move. Send {len(selection.targets)}"
+        f" {order.draft.kind} events to {order.destination}?"
     )
     protected = asyncio.run(drill.protected())
-    late = [target.name for target in cast.targets if target.instance_id in protected]
+    late = [target.name for target in selection.targets if target.instance_id in protected]
     if late and wanted.selector is None:
         raise errors.WrongUsage(f"{' '.join(late)}: protected meanwhile, so nothing is sent")
     if late:
         printing.note(f"left out, protected meanwhile: {' '.join(late)}")
     return dataclasses.replace(
-        cast, targets=[each for each in cast.targets if each.instance_id not in protected]
+        selection, targets=[each for each in selection.targets if each.instance_id not in protected]
     )
 
 
@@ -214,7 +214,7 @@ def _send(targets: Sequence[Target], order: _Order) -> None:
     with stopping.on_signals() as stop:
         work = Sender(
             order.outlet(),
-            order.script,
+            order.draft,
             pace=pacing.Pace(order.rate(len(targets)), stop=stop),
             clock=lambda: dt.datetime.now(dt.UTC),
         )
@@ -243,7 +243,7 @@ def _report(sent: Sent, targets: Sequence[Target], order: _Order) -> None:
         told = {
             "queue": order.mailbox.url if order.bus is None else None,
             "event_bus": None if order.bus is None else order.bus.name,
-            "kind": order.script.kind.value,
+            "kind": order.draft.kind.value,
             "sent": [{**_identity(target), "event_id": event_id} for target, event_id in rows],
             "refused": [_identity(by_instance[each]) for each in sent.refused],
             "doubtful": [_identity(by_instance[each]) for each in sent.doubtful],
@@ -257,7 +257,7 @@ def _report(sent: Sent, targets: Sequence[Target], order: _Order) -> None:
             [(*_identity(target).values(), event_id) for target, event_id in rows],
         )
     typer.echo(
-        f"{len(rows)} {order.script.kind} events sent to {order.destination}, {len(left)} left"
+        f"{len(rows)} {order.draft.kind} events sent to {order.destination}, {len(left)} left"
     )
 
 

@@ -7,7 +7,7 @@ from queue_processor.cli.messages import printing
 from queue_processor.domain import pods, targeting
 from queue_processor.domain.plan import OutcomeKind
 from queue_processor.domain.pods import PodView
-from queue_processor.maintenance.drill import Cast, Target
+from queue_processor.maintenance.drill import Selection, Target
 from queue_processor.settings import ToolSettings
 
 # More pods than this are counted instead of named; more nodes are summed up.
@@ -15,15 +15,15 @@ _NAMED_PODS = 100
 _NAMED_NODES = 40
 
 
-def tell(cast: Cast, settings: ToolSettings) -> None:
+def tell(selection: Selection, settings: ToolSettings) -> None:
     """Say on stderr what would happen, node by node."""
-    for line in (*_nodes(cast.targets), *_cautions(cast, settings)):
+    for line in (*_nodes(selection.targets), *_cautions(selection, settings)):
         printing.note(line)
 
 
-def moving(cast: Cast) -> int:
+def moving(selection: Selection) -> int:
     """How many pods would move."""
-    return sum(len(target.moving) for target in cast.targets)
+    return sum(len(target.moving) for target in selection.targets)
 
 
 def fields(target: Target) -> dict[str, object]:
@@ -80,14 +80,14 @@ def _by_namespace(found: Sequence[PodView]) -> str:
     return ", ".join(f"{count} in {namespace}" for namespace, count in counts.most_common())
 
 
-def _cautions(cast: Cast, settings: ToolSettings) -> Iterator[str]:
-    if cast.left_out:
-        yield f"left out, by the label {targeting.PROTECTED_LABEL}: {' '.join(cast.left_out)}"
-    obstacles = list(dict.fromkeys(_obstacles(cast.targets)))
+def _cautions(selection: Selection, settings: ToolSettings) -> Iterator[str]:
+    if selection.left_out:
+        yield f"left out, by the label {targeting.PROTECTED_LABEL}: {' '.join(selection.left_out)}"
+    obstacles = list(dict.fromkeys(_obstacles(selection.targets)))
     yield from obstacles[:_NAMED_NODES]
     if len(obstacles) > _NAMED_NODES:
         yield f"and the same about {len(obstacles) - _NAMED_NODES} more"
-    event = cast.targets[0].known.event
+    event = selection.targets[0].known.event
     if event is None:
         return
     if event.lifecycle_action is not None:
@@ -121,6 +121,6 @@ def _obstacles(targets: Sequence[Target]) -> Iterator[str]:
                 yield reason
 
 
-def strangers(cast: Cast) -> Sequence[str]:
+def strangers(selection: Selection) -> Sequence[str]:
     """The instances that run no node of the cluster."""
-    return [target.instance_id for target in cast.targets if target.node is None]
+    return [target.instance_id for target in selection.targets if target.node is None]
