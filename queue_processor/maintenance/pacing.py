@@ -4,15 +4,18 @@ import datetime as dt
 import math
 import re
 import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from queue_processor.adapters.aws.batches import BATCH_SIZE
 from queue_processor.domain import errors
 from queue_processor.maintenance.stopping import Stop
 
+_Item = TypeVar("_Item")
+
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(?:/(s|min))?", re.ASCII)
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|min|h|d)?", re.ASCII)
 _SECONDS_IN = {None: 1, "s": 1, "min": 60, "h": 3_600, "d": 86_400}
-_SECONDS_OF = {None: 1.0, "s": 1.0, "min": 60.0}
 _LONGEST_SECONDS = 366 * 86_400
 # A slow pace is kept one by one, a quick one in batches, this often a second.
 _TICKS = 10.0
@@ -25,7 +28,7 @@ def rate(text: str) -> float:
         WrongUsage: It is something else, or zero.
     """
     found = _RATE.fullmatch(text)
-    a_second = 0.0 if found is None else float(found[1]) / _SECONDS_OF[found[2]]
+    a_second = 0.0 if found is None else float(found[1]) / _SECONDS_IN[found[2]]
     if a_second <= 0:
         raise errors.WrongUsage(f"{text!r} is no rate such as 50/s or 90/min")
     return a_second
@@ -52,6 +55,15 @@ class Pace:
         self._stop = stop
         self._next_at = time.monotonic()
         self.batch_size = min(max(math.ceil(a_second / _TICKS), 1), BATCH_SIZE)
+
+    def batches(self, items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+        """The items, each batch in its turn, until somebody asks for the end."""
+        for start in range(0, len(items), self.batch_size):
+            if not self.wait():
+                return
+            batch = items[start : start + self.batch_size]
+            yield batch
+            self.passed(len(batch))
 
     def wait(self) -> bool:
         """Wait for the next turn; false when somebody asked for the end instead."""

@@ -156,10 +156,7 @@ class Redriver:
     def _move(self, held: Sequence[HeldMessage]) -> None:
         # What is not moved, for whatever reason, is given back at the end.
         self._aside |= {each.message.message_id: each for each in held}
-        left = list(held)
-        while left:
-            batch = left[: len(batches.fitting(each.message for each in left))]
-            del left[: len(batch)]
+        for batch in batches.filled(held, size_of=lambda each: each.message.size):
             self._delete(self._send(batch))
 
     def _send(self, batch: Sequence[HeldMessage]) -> Sequence[HeldMessage]:

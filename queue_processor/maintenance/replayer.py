@@ -61,16 +61,14 @@ class Replayer:
             PermanentFault: AWS refuses us.
             TemporaryFault: AWS did not answer; it may have the messages that were on their way.
         """
-        left = list(messages)
-        while left and self._pace.wait():
-            batch = batches.fitting(
-                _marked(self._edits.made_to(message, now=self._clock()))
-                for message in left[: self._pace.batch_size]
-            )
-            self._send(batch)
-            del left[: len(batch)]
-            self._pace.passed(len(batch))
-            told(len(messages) - len(left))
+        handled = 0
+        for batch in self._pace.batches(messages):
+            now = self._clock()
+            edited = [_marked(self._edits.made_to(message, now=now)) for message in batch]
+            for part in batches.filled(edited, size_of=lambda message: message.size):
+                self._send(part)
+            handled += len(batch)
+            told(handled)
 
     def _send(self, batch: Sequence[StoredMessage]) -> None:
         ids = [message.message_id for message in batch]

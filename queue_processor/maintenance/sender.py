@@ -83,13 +83,11 @@ class Sender:
             PermanentFault: AWS refuses us.
             TemporaryFault: AWS did not answer; it may have the events that were on their way.
         """
-        left = list(targets)
-        while left and self._pace.wait():
-            batch = left[: self._pace.batch_size]
+        handled = 0
+        for batch in self._pace.batches(targets):
             self._send(batch)
-            del left[: len(batch)]
-            self._pace.passed(len(batch))
-            told(len(targets) - len(left))
+            handled += len(batch)
+            told(handled)
 
     def _send(self, batch: Sequence[Target]) -> None:
         ids = [target.instance_id for target in batch]

@@ -2,11 +2,10 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from queue_processor.adapters.aws.faults import Results
-from queue_processor.domain.recording import StoredMessage
 
 _Entry = TypeVar("_Entry")
 
@@ -17,16 +16,20 @@ BATCH_SIZE = 10
 SIZE_LIMIT = 1024 * 1024
 
 
-def fitting(messages: Iterable[StoredMessage]) -> Sequence[StoredMessage]:
-    """The first messages, as many as one batch holds; at least one, which may be too large."""
-    fitting: list[StoredMessage] = []
+def filled(
+    items: Iterable[_Entry], *, size_of: Callable[[_Entry], int]
+) -> Iterator[Sequence[_Entry]]:
+    """The items in as few batches as SQS takes; what is too large for any is alone in its own."""
+    batch: list[_Entry] = []
     size = 0
-    for message in messages:
-        size += message.size
-        if fitting and (size > SIZE_LIMIT or len(fitting) == BATCH_SIZE):
-            break
-        fitting.append(message)
-    return fitting
+    for item in items:
+        size += size_of(item)
+        if batch and (size > SIZE_LIMIT or len(batch) == BATCH_SIZE):
+            yield batch
+            batch, size = [], size_of(item)
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 class Batcher(Generic[_Entry]):
