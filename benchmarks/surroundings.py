@@ -96,12 +96,7 @@ class Surroundings:
             for node in nodes
             for number in range(pods)
         )
-        expected = count * pods
-
-        async def all_run() -> bool:
-            return len(await self.world.running(app="load")) == expected
-
-        await self.world.until(all_run, limit=600)
+        await self._until_no_pod(fieldSelector="status.phase!=Running")
         return nodes
 
     async def interrupt(self, nodes: Sequence[Node]) -> float:
@@ -122,11 +117,15 @@ class Surroundings:
             return MailFigures(**await answer.json())
 
     async def until_no_pod_runs(self) -> None:
-        """Wait until no pod of ours is left, looking at one of them at a time."""
+        """Wait until no pod of ours is left."""
+        await self._until_no_pod()
+
+    async def _until_no_pod(self, **query: str) -> None:
+        """Wait until a list has no pod, asking for one: all of them would keep the server busy."""
         path = f"/api/v1/namespaces/{manifests.NAMESPACE}/pods"
 
         async def none() -> bool:
-            return not (await self.world.api.list(path, query={"limit": "1"}))["items"]
+            return not (await self.world.api.list(path, query={**query, "limit": "1"}))["items"]
 
         await self.world.until(none, limit=300)
 
