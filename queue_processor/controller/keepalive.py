@@ -141,7 +141,9 @@ class Keepalive:
         try:
             await self._queue.hide(handle, dt.timedelta(seconds=min(self._timeout, int(left))))
         except errors.MessageNotOurs as lost:
-            if handle == holding.message.receipt_handle:
+            # A message that has been settled meanwhile is nobody's any more.
+            is_held = self._held.get(message_id) is holding
+            if is_held and handle == holding.message.receipt_handle:
                 holding.is_lost = True
                 _count_extension(metrics.Extension.LOST)
                 _log.warning("message_lost", message_id=message_id, fault=str(lost))

@@ -30,6 +30,28 @@ async def test_a_message_that_is_handed_back_says_which_node_it_was_about(
     assert [each["ending"] for each in outcome["instances"]] == [None]
 
 
+async def test_a_message_that_is_deleted_while_it_is_extended_is_not_told_as_lost(
+    world: stage.World,
+) -> None:
+    world.add_nodes(21)
+    for number in range(20):
+        # All of them are extended after 10 s.
+        shape = manifests.PodSpec(exit_seconds=8 + number / 10)
+        world.cluster.add_pod(f"slow-{number}", node=f"node-{number}", spec=shape)
+    world.queue.delay = 0.3
+    await world.start()
+
+    with structlog.testing.capture_logs() as lines:
+        for number in range(20):
+            world.send_spot(number)
+        await world.until_settled()
+        await asyncio.sleep(1)
+
+    assert len(world.queue.deleted) == 20
+    assert [call for call, _ in world.queue.calls].count("hide") > 0
+    assert not [line for line in lines if line["event"] == "message_lost"]
+
+
 async def test_what_is_done_about_one_instance_is_told_though_another_failed(
     world: stage.World,
 ) -> None:

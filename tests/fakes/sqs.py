@@ -34,6 +34,7 @@ class FakeQueue:
     Attributes:
         dead_letters: Bodies and reasons on the dead-letter queue.
         deleted: Ids of deleted messages, in order.
+        delay: How long deletions and changes of visibility are on their way, in seconds.
     """
 
     def __init__(self, *, clock: ports.Clock, visibility_timeout: float = 30.0) -> None:
@@ -46,6 +47,7 @@ class FakeQueue:
         self.has_dead_letter_queue = True
         self.dead_letters: list[tuple[str, str]] = []
         self.deleted: list[str] = []
+        self.delay = 0.0
         self.failures: dict[str, list[Exception]] = {}
         self.calls: list[tuple[str, float]] = []
 
@@ -189,10 +191,12 @@ class FakeQueueClient:
 
     async def hide(self, receipt_handle: str, duration: dt.timedelta) -> None:
         await self._reach()
+        await asyncio.sleep(self._queue.delay)
         self._queue.hide(receipt_handle, duration)
 
     async def delete(self, receipt_handle: str) -> None:
         await self._reach()
+        await asyncio.sleep(self._queue.delay)
         self._queue.delete(receipt_handle)
 
     async def dead_letter(self, message: ReceivedMessage, reason: str) -> bool:
