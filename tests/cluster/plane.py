@@ -265,6 +265,9 @@ class ControlPlane:
             "--secure-port=0",
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
+            # kwok.yaml lets nodes write their Leases every five minutes: whoever does not wait for
+            # longer takes them for dead in between, again and again.
+            "--node-monitor-grace-period=20m",
         )
 
     def _scheduler_flags(self) -> Sequence[str]:
