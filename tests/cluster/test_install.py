@@ -2,31 +2,26 @@
 
 AWS is simulated, and asked by its own command line. Not to be had are a container runtime, so that
 `docker` does nothing; kubelets that run containers, so that the operator is a process beside its
-pod, with the pod's settings and its account; and the deletion of the stack.
+pod, with the pod's settings and its account. What moto cannot do, the hooks and the deletion of the
+stacks, is tried in tests/infra/test_ministack.py.
 """
 
 import asyncio
 import contextlib
-import itertools
 import os
 import pathlib
 import re
-import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
-from markdown_it import MarkdownIt
 from moto.cloudformation import models, parsing
 
 from queue_processor.simulator.aws import patches, simulator
-from tests import gobinaries, operators, pyenvironments
+from tests import gobinaries, guide, operators
 from tests.cluster import assets, manifests, plane, world
 from tests.deploy import chart, programs
 from tests.infra import templates
 
-ROOT = pathlib.Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "install.md"
-REMOVAL = "Remove it"
 # Either way leaves out what the document offers instead.
 WAYS = {
     "with EKS Pod Identity and Helm": (
@@ -35,27 +30,13 @@ WAYS = {
     ),
     "with IRSA and kubectl": ("With EKS Pod Identity", "With Helm"),
 }
-AWS_CLI = ROOT / "tests" / "infra" / "awscli.lock"
 CLUSTER = "my-cluster"
 SETTINGS = "/api/v1/namespaces/queue-processor/configmaps/queue-processor"
 DEPLOYMENT = "/apis/apps/v1/namespaces/queue-processor/deployments/queue-processor"
 ACCOUNT = "/api/v1/namespaces/queue-processor/serviceaccounts/queue-processor"
-PATIENCE_SECONDS = 300
 
 # Helm may have to be built first.
 pytestmark = pytest.mark.timeout(gobinaries.BUILD_SECONDS)
-
-
-def blocks() -> list[tuple[str, str]]:
-    """What the document tells to type, and the headings that it stands under."""
-    heading, found = "", []
-    tokens = MarkdownIt().parse(DOCUMENT.read_text(encoding="utf-8"))
-    for token, following in itertools.pairwise(tokens):
-        if token.type == "heading_open":
-            heading = following.content
-        if token.type == "fence" and token.info == "sh":
-            found.append((heading, token.content))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +94,16 @@ def shell(
     tools.mkdir()
     (tools / "helm").symlink_to(programs.built_or_skip() / "helm")
     (tools / "kubectl").symlink_to(assets.find() / "kubectl")
-    aws = pyenvironments.python_of(AWS_CLI).with_name("aws")
     # CloudFormation prints the host of AWS in the simulator too, and version 1 of the CLI, which is
     # the one that PyPI has, asks the host of SQS in spite of AWS_ENDPOINT_URL.
     here = account.endpoint_url
-    cli = f'{aws} --endpoint-url {here} "$@"'
+    cli = f'{guide.aws_cli()} --endpoint-url {here} "$@"'
     # moto deletes policies before what they are attached to, and so refuses.
-    skipped = '[ "$2" = delete-stack ] && exit 0'
-    script(tools / "aws", f"{skipped}\n{cli} | sed s,https://sqs.us-east-1.amazonaws.com,{here},")
-    script(tools / "docker", "exit 0")
+    skipped = '[[ "$*" =~ delete-stack|stack-delete-complete ]] && exit 0'
+    guide.script(
+        tools / "aws", f"{skipped}\n{cli} | sed s,https://sqs.us-east-1.amazonaws.com,{here},"
+    )
+    guide.script(tools / "docker", "exit 0")
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -135,11 +117,6 @@ def shell(
         "KUBECONFIG": str(control_plane.admin.write_kubeconfig(tmp_path / "admin")),
         "PATH": f"{tools}:/usr/bin:/bin",
     }
-
-
-def script(path: pathlib.Path, body: str) -> None:
-    path.write_text(f"#!/bin/bash\nset -eo pipefail\n{body}\n", encoding="utf-8")
-    path.chmod(0o755)
 
 
 class Pod(operators.Operators):
@@ -165,14 +142,16 @@ class Pod(operators.Operators):
 
     async def run(self) -> None:
         """Start as soon as everything is installed; that it ends is a failure."""
-        await self._cluster.until(lambda: self._cluster.get(DEPLOYMENT), limit=PATIENCE_SECONDS)
+        await self._cluster.until(
+            lambda: self._cluster.get(DEPLOYMENT), limit=guide.PATIENCE_SECONDS
+        )
         found = await self._cluster.get(SETTINGS)
         assert found is not None
         self._settings.write_text(found["data"][self._settings.name], encoding="utf-8")
         access = await self._cluster.operator_access()
         access.write_kubeconfig(self._kubeconfig)
         operator = await self.start()
-        raise AssertionError(f"it ended with {await operator.ended(PATIENCE_SECONDS)}")
+        raise AssertionError(f"it ended with {await operator.ended(guide.PATIENCE_SECONDS)}")
 
 
 @contextlib.asynccontextmanager
@@ -188,24 +167,25 @@ async def running(pod: Pod) -> AsyncIterator[None]:
 
 
 def test_the_document_names_parameters_that_the_stack_has() -> None:
-    text = "".join(command for _, command in blocks())
+    text = "".join(command for _, command in guide.blocks())
     named = {
         name
         for overrides in re.findall(r"--parameter-overrides((?:\\\n|.)+)", text)
         for name in re.findall(r"\b([A-Z]\w+)=", overrides)
     }
     assert {"WorkloadIdentity", "ClusterName", "OidcProviderArn"} <= named
-    assert named <= templates.read(templates.QUEUE)["Parameters"].keys()
+    known = [templates.read(each)["Parameters"] for each in (templates.QUEUE, templates.HOOKS)]
+    assert named <= {name for parameters in known for name in parameters}
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_document_leads_from_nothing_to_a_drained_node(
     cluster: world.World, shell: dict[str, str], tmp_path: pathlib.Path, way: str
 ) -> None:
-    without = {*WAYS[way], REMOVAL}
-    text = "".join(command for heading, command in blocks() if heading not in without)
+    without = {*WAYS[way], guide.HOOKS, guide.REMOVAL}
+    text = "".join(command for heading, command in guide.blocks() if heading not in without)
     async with running(Pod(cluster, shell, tmp_path)):
-        said = await typed(text, shell)
+        said = await guide.typed(text, shell)
 
     assert 'deployment "queue-processor" successfully rolled out' in said
     assert "node/node-a condition met" in said
@@ -222,34 +202,10 @@ async def test_the_document_leads_from_nothing_to_a_drained_node(
 
 
 async def test_the_document_leads_back(cluster: world.World, shell: dict[str, str]) -> None:
-    without = {*WAYS["with EKS Pod Identity and Helm"], "4. Drain a node"}
-    text = "".join(command for heading, command in blocks() if heading not in without)
-    await typed(text, shell)
+    without = {*WAYS["with EKS Pod Identity and Helm"], guide.HOOKS, "4. Drain a node"}
+    text = "".join(command for heading, command in guide.blocks() if heading not in without)
+    await guide.typed(text, shell)
 
     assert await cluster.get(f"/api/v1/namespaces/{chart.NAMESPACE}") is None
     roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
     assert await cluster.items(roles, labelSelector="app.kubernetes.io/name=queue-processor") == []
-
-
-async def typed(text: str, environment: Mapping[str, str]) -> str:
-    """What a shell says that is told this, and stops at the first fault."""
-    process = await asyncio.create_subprocess_exec(
-        *("/bin/bash", "-euxo", "pipefail", "-c", text),
-        cwd=ROOT,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            # Its commands, too: they may wait for what does not come any more.
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    said = output.decode()
-    assert process.returncode == 0, said
-    return said

@@ -1,13 +1,14 @@
 """The templates in a second AWS: deployed, refused when they have to be, and flowing."""
 
 import json
+import pathlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import botocore.exceptions
 import pytest
 
-from tests import pyenvironments
+from tests import guide, pyenvironments
 from tests.infra import ministack, samples, templates
 
 if TYPE_CHECKING:
@@ -247,3 +248,46 @@ def test_a_topic_without_its_role_is_refused(emulator: ministack.Ministack) -> N
                 "NotificationTopicArn": "arn:aws:sns:us-east-1:123456789012:topic",
             },
         )
+
+
+async def test_the_guide_adds_hooks_and_takes_both_stacks_away(
+    emulator: ministack.Ministack,
+    template: dict[str, Any],
+    autoscaling: "AutoScalingClient",
+    sqs: "SQSClient",
+    tmp_path: pathlib.Path,
+) -> None:
+    """docs/install.md, as far as it is about hooks and the removal of what is in AWS."""
+    typed = {
+        heading: [command for under, command in guide.blocks() if under == heading]
+        for heading in ("Install it", guide.HOOKS, guide.REMOVAL)
+    }
+    guide.script(tmp_path / "aws", f'{guide.aws_cli()} --endpoint-url {emulator.plain_url} "$@"')
+    shell = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "AWS_ACCESS_KEY_ID": "123456789012",
+        "AWS_SECRET_ACCESS_KEY": "123456789012",
+        # Version 1 of the CLI, the one that PyPI has, does not look at AWS_REGION.
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for group in ("group-1", "group-2"):
+        emulator.create_group(group)
+    outputs = emulator.deploy("queue-processor", json.dumps(template))
+
+    await guide.typed("".join([*typed["Install it"], *typed[guide.HOOKS]]), shell)
+    added = hooks(autoscaling, "group-1")
+    removal = "".join(command for command in typed[guide.REMOVAL] if command.startswith("aws "))
+    await guide.typed("".join([*typed["Install it"], removal]), shell)
+
+    assert added == [("TERMINATING", 300, "CONTINUE")]
+    assert hooks(autoscaling, "group-1") == hooks(autoscaling, "group-2") == []
+    with emulator.cloudformation() as client:
+        left = [
+            stack["StackName"]
+            for stack in client.list_stacks()["StackSummaries"]
+            if stack["StackStatus"] != "DELETE_COMPLETE"
+        ]
+    assert not {"queue-processor-hooks", "queue-processor"}.intersection(left)
+    with pytest.raises(botocore.exceptions.ClientError, match="NonExistentQueue"):
+        sqs.get_queue_attributes(QueueUrl=outputs["QueueUrl"])

@@ -1,0 +1,66 @@
+"""docs/install.md, as somebody types it."""
+
+import asyncio
+import os
+import pathlib
+import signal
+from collections.abc import Mapping
+
+from markdown_it import MarkdownIt
+
+from tests import pyenvironments
+
+PATIENCE_SECONDS = 300
+REMOVAL = "Remove it"
+HOOKS = "Hooks for Auto Scaling groups"
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_DOCUMENT = _ROOT / "docs" / "install.md"
+_AWS_CLI = _ROOT / "tests" / "infra" / "awscli.lock"
+
+
+def blocks() -> list[tuple[str, str]]:
+    """What the document tells to type, and the headings that it stands under."""
+    heading, found = "", []
+    tokens = MarkdownIt().parse(_DOCUMENT.read_text(encoding="utf-8"))
+    for number, token in enumerate(tokens):
+        if token.type == "heading_open":
+            heading = tokens[number + 1].content
+        if token.type == "fence" and token.info == "sh":
+            found.append((heading, token.content))
+    return found
+
+
+def aws_cli() -> pathlib.Path:
+    """The command line of AWS."""
+    return pyenvironments.python_of(_AWS_CLI).with_name("aws")
+
+
+def script(path: pathlib.Path, body: str) -> None:
+    """Write a program of the shell."""
+    path.write_text(f"#!/bin/bash\nset -eo pipefail\n{body}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+async def typed(text: str, environment: Mapping[str, str]) -> str:
+    """What a shell says that is told this, and stops at the first fault."""
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/bash", "-euxo", "pipefail", "-c", text),
+        cwd=_ROOT,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            # Its commands, too: they may wait for what does not come any more.
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    said = output.decode()
+    assert process.returncode == 0, said
+    return said
