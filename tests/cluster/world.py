@@ -170,7 +170,7 @@ class World(Observer):
             manifests.pod(f"{name}-{number}", labelled, node_name=node)
             for number, node in enumerate(places)
         )
-        await self.until_running(name, len(places))
+        await self._until_controllers_count(name, len(places))
         made = await self.create(manifests.owned("ReplicaSet", name, shape, replicas=len(places)))
         path = f"{path_of(made)}/{name}"
 
@@ -179,6 +179,23 @@ class World(Observer):
             return found is not None and found["status"].get("readyReplicas") == len(places)
 
         await self.until(complete)
+
+    async def _until_controllers_count(self, app: str, count: int) -> None:
+        """Wait until the controllers know so many healthy pods of an app, and not the server alone.
+
+        All of them look at the same cache: where it lags behind, a ReplicaSet that misses a pod
+        makes another, and then takes any of them away. What counts for budgets is in the cache.
+        """
+        made = await self.create(manifests.budget(f"{app}-count", {"app": app}, minAvailable=0))
+        path = f"{path_of(made)}/{app}-count"
+
+        async def counted() -> bool:
+            found = await self.get(path)
+            status = {} if found is None else found.get("status", {})
+            return status.get("currentHealthy") == status.get("expectedPods") == count
+
+        await self.until(counted)
+        await self.delete(path)
 
     async def make_budget(self, app: str, **limits: int) -> None:
         """Put a budget over an app, and wait until the control plane has counted its pods."""
