@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 
 from queue_processor.domain import deadlines, errors, parsing, policy, recording
-from queue_processor.domain.events import BodyShape, Ignored, InterruptionEvent
+from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import Action, Ending, Outcome, Report
@@ -78,14 +78,27 @@ class Explanation:
     drained_by: deadlines.Deadline | None = None
     sightings: Mapping[InstanceId, Sighting] | None = None
 
-    def fields(self) -> dict[str, object]:
-        """The same for programs: plain values, None where something does not apply."""
+    @property
+    def kind(self) -> EventKind | None:
+        """The kind of its event."""
+        return None if self.event is None else self.event.kind
+
+    def fields(self, *names: str) -> dict[str, object]:
+        """The same for programs: plain values, None where something does not apply.
+
+        Args:
+            names: Which of them, in this order; all where none is named.
+        """
+        every = self._every_field()
+        return {name: every[name] for name in names} if names else every
+
+    def _every_field(self) -> dict[str, object]:
         event = self.event
         hook = None if event is None else event.lifecycle_action and event.lifecycle_action.hook
         return {
             "verdict": self.verdict.value,
             "shape": self.shape and self.shape.value,
-            "kind": event and event.kind.value,
+            "kind": self.kind and self.kind.value,
             "event_id": self.event_id,
             "instances": event and [str(instance_id) for instance_id in event.instance_ids],
             "occurred_at": event and _iso(event.occurred_at),

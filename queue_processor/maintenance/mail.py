@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.mailbox import HeldMessage, Mailbox
-from queue_processor.domain import errors
+from queue_processor.domain import errors, explanation
+from queue_processor.domain.explanation import Explanation
 from queue_processor.domain.recording import StoredMessage
 from queue_processor.settings import ToolSettings
 
@@ -126,6 +127,16 @@ def glances(mailbox: Mailbox, *, limit: int | None = None) -> Iterator[Sequence[
         yield fresh
         if not fresh or len(found) < wanted:
             return
+
+
+def explained(
+    mailbox: Mailbox, settings: ToolSettings, *, now: dt.datetime, limit: int | None = None
+) -> Iterator[tuple[StoredMessage, Explanation]]:
+    """Look at the messages of a queue, each with what the operator would do with it."""
+    decisions = settings.policy()
+    for found in glances(mailbox, limit=limit):
+        for message in found:
+            yield message, explanation.explain_message(message, now=now, decisions=decisions)
 
 
 def glance(mailbox: Mailbox, limit: int) -> Sequence[StoredMessage]:

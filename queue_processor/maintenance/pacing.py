@@ -4,7 +4,7 @@ import datetime as dt
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from queue_processor.adapters.aws.batches import BATCH_SIZE
@@ -56,14 +56,22 @@ class Pace:
         self._next_at = time.monotonic()
         self.batch_size = min(max(math.ceil(a_second / _TICKS), 1), BATCH_SIZE)
 
-    def batches(self, items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-        """The items, each batch in its turn, until somebody asks for the end."""
+    def batches(
+        self, items: Sequence[_Item], *, told: Callable[[int], None]
+    ) -> Iterator[Sequence[_Item]]:
+        """The items, each batch in its turn, until somebody asks for the end.
+
+        Args:
+            items: What is dealt with, batch by batch.
+            told: Is told how many have been dealt with, after each batch.
+        """
         for start in range(0, len(items), self.batch_size):
             if not self.wait():
                 return
             batch = items[start : start + self.batch_size]
             yield batch
             self.passed(len(batch))
+            told(start + len(batch))
 
     def wait(self) -> bool:
         """Wait for the next turn; false when somebody asked for the end instead."""

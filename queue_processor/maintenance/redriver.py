@@ -36,7 +36,7 @@ class Choice:
         """Whether a message goes back: what would only be dead-lettered again does not."""
         if known.verdict is Verdict.MALFORMED:
             return False
-        return not self.kinds or (known.event is not None and known.event.kind in self.kinds)
+        return not self.kinds or known.kind in self.kinds
 
 
 def choice(filters: Collection[str]) -> Choice:

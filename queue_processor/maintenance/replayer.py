@@ -61,14 +61,11 @@ class Replayer:
             PermanentFault: AWS refuses us.
             TemporaryFault: AWS did not answer; it may have the messages that were on their way.
         """
-        handled = 0
-        for batch in self._pace.batches(messages):
+        for batch in self._pace.batches(messages, told=told):
             now = self._clock()
             edited = [_marked(self._edits.made_to(message, now=now)) for message in batch]
             for part in batches.filled(edited, size_of=lambda message: message.size):
                 self._send(part)
-            handled += len(batch)
-            told(handled)
 
     def _send(self, batch: Sequence[StoredMessage]) -> None:
         ids = [message.message_id for message in batch]

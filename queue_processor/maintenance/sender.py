@@ -83,11 +83,8 @@ class Sender:
             PermanentFault: AWS refuses us.
             TemporaryFault: AWS did not answer; it may have the events that were on their way.
         """
-        handled = 0
-        for batch in self._pace.batches(targets):
+        for batch in self._pace.batches(targets, told=told):
             self._send(batch)
-            handled += len(batch)
-            told(handled)
 
     def _send(self, batch: Sequence[Target]) -> None:
         ids = [target.instance_id for target in batch]

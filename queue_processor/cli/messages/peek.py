@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime as dt
-import itertools
 from typing import Annotated
 
 import typer
@@ -10,7 +9,6 @@ import typer
 from queue_processor import settings
 from queue_processor.cli import exits
 from queue_processor.cli.messages import options, printing
-from queue_processor.domain import explanation
 from queue_processor.domain.explanation import Explanation
 from queue_processor.domain.recording import StoredMessage
 from queue_processor.maintenance import mail
@@ -46,8 +44,7 @@ def peek(
     now = dt.datetime.now(dt.UTC)
     seen = [
         _Seen(message=message, age=now - (message.sent_at or now), known=known)
-        for message in itertools.chain.from_iterable(mail.glances(mailbox, limit=most))
-        for known in [explanation.explain_message(message, now=now, decisions=chosen.policy())]
+        for message, known in mail.explained(mailbox, chosen, now=now, limit=most)
     ]
     if output is not printing.Output.TEXT:
         printing.data([each.fields() for each in seen], output)
@@ -67,12 +64,11 @@ class _Seen:
     known: Explanation
 
     def fields(self) -> dict[str, object]:
-        told = self.known.fields()
         return {
             "message_id": self.message.message_id,
             "age_seconds": round(self.age.total_seconds(), 3),
             "receive_count": self.message.receive_count,
-            **{key: told[key] for key in ("kind", "instances", "verdict", "reason")},
+            **self.known.fields("kind", "instances", "verdict", "reason"),
         }
 
     def cells(self) -> tuple[str | None, ...]:
@@ -81,7 +77,7 @@ class _Seen:
             self.message.message_id,
             printing.span(self.age.total_seconds()),
             str(self.message.receive_count),
-            None if event is None else event.kind.value,
+            self.known.kind,
             None if event is None else " ".join(event.instance_ids),
             self.known.verdict.value,
             self.known.reason,

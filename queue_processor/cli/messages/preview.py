@@ -28,11 +28,10 @@ def moving(selection: Selection) -> int:
 
 def fields(target: Target) -> dict[str, object]:
     """The same about one instance, for programs."""
-    told = target.known.fields()
     return {
         "instance": target.instance_id,
         "node": None if target.node is None else target.node.name,
-        **{key: told[key] for key in ("event_id", "kind", "action", "deadline", "reason")},
+        **target.known.fields("event_id", "kind", "action", "deadline", "reason"),
         "pods": [
             {
                 "namespace": pod.ref.namespace,

@@ -14,6 +14,8 @@ import yaml
 
 # Where nobody sees a line's end, no line is folded.
 _WIDE = 1000
+# Of many faults the first are enough to know what is wrong.
+SHOWN_FAULTS = 5
 _NOTHING = "-"
 
 
@@ -36,6 +38,12 @@ def data(found: object, output: Output) -> None:
 def note(text: str) -> None:
     """Tell a person something that is no part of the result."""
     typer.echo(safe(text), err=True)
+
+
+def refusals(faults: Mapping[str, str]) -> None:
+    """Tell a person the first messages that a queue did not take, and why, by message id."""
+    for message_id, fault in list(faults.items())[:SHOWN_FAULTS]:
+        note(f"{message_id} was not taken: {fault}")
 
 
 def pairs(rows: Mapping[str, str | None]) -> None:

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import datetime as dt
-import itertools
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -13,7 +12,6 @@ from queue_processor import settings
 from queue_processor.adapters.aws.movetasks import FASTEST_A_SECOND, MoveStatus, MoveTasks
 from queue_processor.cli import exits
 from queue_processor.cli.messages import asking, options, printing, progress
-from queue_processor.domain import explanation
 from queue_processor.domain.explanation import Explanation
 from queue_processor.domain.recording import StoredMessage
 from queue_processor.maintenance import audience, mail, pacing, redriver, stopping
@@ -21,7 +19,6 @@ from queue_processor.maintenance.redriver import Choice, Moved, Redriver
 from queue_processor.settings import ToolSettings
 
 _HEADINGS = ("messages", "kind", "verdict", "reason", "what is done")
-_SHOWN_FAULTS = 5
 # A person who wants it quicker names a rate.
 _OWN_RATE = 100.0
 
@@ -124,15 +121,10 @@ class _Letter:
     known: Explanation
     goes: bool
 
-    @property
-    def kind(self) -> str | None:
-        return None if self.known.event is None else self.known.event.kind.value
-
     def fields(self) -> dict[str, object]:
-        told = self.known.fields()
         return {
             "message_id": self.message.message_id,
-            **{key: told[key] for key in ("kind", "instances", "verdict", "reason")},
+            **self.known.fields("kind", "instances", "verdict", "reason"),
             "moves": self.goes,
         }
 
@@ -141,8 +133,7 @@ def _look(route: mail.Route, choice: Choice, chosen: ToolSettings) -> Sequence[_
     now = dt.datetime.now(dt.UTC)
     return [
         _Letter(message=message, known=known, goes=choice.takes(known))
-        for message in itertools.chain.from_iterable(mail.glances(route.dead_letters))
-        for known in [explanation.explain_message(message, now=now, decisions=chosen.policy())]
+        for message, known in mail.explained(route.dead_letters, chosen, now=now)
     ]
 
 
@@ -154,7 +145,7 @@ def _show(
         printing.data([letter.fields() for letter in letters], output)
     elif letters and output is printing.Output.TEXT:
         alike = collections.Counter(
-            (letter.kind, letter.known.verdict.value, letter.known.reason, letter.goes)
+            (letter.known.kind, letter.known.verdict.value, letter.known.reason, letter.goes)
             for letter in letters
         )
         printing.table(
@@ -214,9 +205,8 @@ def _move(chosen: Sequence[str], route: mail.Route, order: _Order, output: print
 
 
 def _note_faults(moved: Moved) -> None:
-    for message_id, fault in list(moved.refused.items())[:_SHOWN_FAULTS]:
-        printing.note(f"{message_id} was not taken: {fault}")
-    for message_id in moved.doubled[:_SHOWN_FAULTS]:
+    printing.refusals(moved.refused)
+    for message_id in moved.doubled[: printing.SHOWN_FAULTS]:
         printing.note(f"{message_id} was moved, and could not be deleted: it lies in both queues")
 
 

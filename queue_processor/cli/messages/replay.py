@@ -22,7 +22,6 @@ from queue_processor.maintenance import audience, mail, pacing, replayer, stoppi
 from queue_processor.maintenance.replayer import Replayed, Replayer
 from queue_processor.settings import ToolSettings
 
-_SHOWN_REFUSALS = 5
 _HEADINGS = ("message id", "kind", "instances", "occurred at", "verdict", "reason")
 
 
@@ -136,10 +135,9 @@ class _Preview:
     known: Explanation
 
     def fields(self) -> dict[str, object]:
-        told = self.known.fields()
         return {
             "message_id": self.message.message_id,
-            **{key: told[key] for key in ("kind", "instances", "occurred_at", "verdict", "reason")},
+            **self.known.fields("kind", "instances", "occurred_at", "verdict", "reason"),
             "body": self.message.body,
         }
 
@@ -147,7 +145,7 @@ class _Preview:
         event = self.known.event
         return (
             self.message.message_id,
-            None if event is None else event.kind.value,
+            self.known.kind,
             None if event is None else " ".join(event.instance_ids),
             None if event is None else f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC",
             self.known.verdict.value,
@@ -222,8 +220,7 @@ def _report(
     replayed: Replayed, total: int, mailbox: Mailbox, order: _Order, output: printing.Output
 ) -> None:
     left = total - replayed.sent - len(replayed.refused)
-    for message_id, fault in list(replayed.refused.items())[:_SHOWN_REFUSALS]:
-        printing.note(f"{message_id} was not taken: {fault}")
+    printing.refusals(replayed.refused)
     if replayed.unmarked:
         printing.note(f"{replayed.unmarked} had no room for {replayer.REPLAYED_ATTRIBUTE}")
     if left or replayed.refused:
