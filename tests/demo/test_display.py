@@ -9,6 +9,14 @@ from queue_processor.simulator.demo import checks, display, evidence, score, sum
 from tests.demo import told
 
 
+def terminal(out: io.StringIO) -> rich.console.Console:
+    """A terminal that can do everything, whichever the tests run on."""
+    capable = {"TERM": "xterm"}
+    return rich.console.Console(
+        file=out, force_terminal=True, width=100, height=40, _environ=capable
+    )
+
+
 def shown(*parts: rich.console.RenderableType) -> str:
     console = rich.console.Console(file=io.StringIO(), width=120)
     for part in parts:
@@ -105,7 +113,7 @@ def test_the_summary_names_every_check_that_failed() -> None:
 def test_on_a_terminal_the_table_lives_and_the_summary_stands_below_it() -> None:
     right = told.of_success()
     out = io.StringIO()
-    console = rich.console.Console(file=out, force_terminal=True, width=100, height=40)
+    console = terminal(out)
     board = display.Board(console, lambda: told.at(8))
     with board.on_screen():
         board.progress(evidence.stories(evidence.Evidence(scenario=told.PLAN)))
@@ -119,7 +127,7 @@ def test_on_a_terminal_the_table_lives_and_the_summary_stands_below_it() -> None
 
 def test_the_terminal_is_given_back_when_a_rehearsal_breaks_off() -> None:
     out = io.StringIO()
-    console = rich.console.Console(file=out, force_terminal=True, width=100, height=40)
+    console = terminal(out)
     board = display.Board(console, lambda: told.at(8))
     with contextlib.suppress(KeyboardInterrupt), board.on_screen():
         board.progress(evidence.stories(told.of_success()))
