@@ -35,7 +35,7 @@ from queue_processor.controller.directory import NodeDirectory
 from queue_processor.domain import errors, selectors
 from queue_processor.observability import metrics, server
 from queue_processor.observability.health import Vitals
-from queue_processor.settings import OnDeadline, Settings, SettingsFault
+from queue_processor.settings import OnDeadline, Settings, SettingsError
 
 _log = structlog.get_logger(__name__)
 
@@ -73,19 +73,19 @@ def check(settings: Settings) -> None:
     """See that what the settings name can be used, before anything starts.
 
     Raises:
-        SettingsFault: Some of it cannot; one line for each, which starts with the setting.
+        SettingsError: Some of it cannot; one line for each, which starts with the setting.
     """
     try:
         delivery.from_settings(settings.webhooks)
-    except errors.ConfigurationFault as fault:
-        raise SettingsFault(str(fault)) from fault
+    except errors.ConfigurationError as error:
+        raise SettingsError(str(error)) from error
 
 
 async def run(settings: Settings) -> None:
     """Run the operator until it is told to stop.
 
     Raises:
-        ConfigurationFault: It cannot start like this: no Region or credentials, no API
+        ConfigurationError: It cannot start like this: no Region or credentials, no API
             server, a queue that does not exist or refuses us, a port that is taken.
     """
     vitals = Vitals()
@@ -122,7 +122,7 @@ async def _within(seconds: float, whom: str) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as cause:
-        raise errors.ConfigurationFault(
+        raise errors.ConfigurationError(
             f"{whom} did not answer within {seconds:.0f} s; check endpoints and the network"
         ) from cause
 
@@ -183,24 +183,24 @@ async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     )
     try:
         missing = await permissions.missing(cluster.api, needed, lease_name=chosen.lease_name)
-    except errors.PermanentFault as fault:
-        _log.warning("permissions_not_checked", fault=str(fault))
+    except errors.PermanentError as error:
+        _log.warning("permissions_not_checked", error=str(error))
         return
-    except errors.TemporaryFault as fault:
-        raise _unreachable(fault) from fault
+    except errors.TemporaryError as error:
+        raise _unreachable(error) from error
     for permission in missing:
         _log.warning("permission_missing", permission=str(permission))
     fatal = [str(permission) for permission in missing if permission.is_needed]
     if fatal:
-        raise errors.ConfigurationFault(
+        raise errors.ConfigurationError(
             f"Kubernetes: the account may not {', '.join(fatal)}; see the roles in"
             " deploy/queue-processor.yaml"
         )
 
 
-def _unreachable(fault: errors.QueueProcessorError) -> errors.ConfigurationFault:
-    return errors.ConfigurationFault(
-        f"Kubernetes: {fault}; check that KUBECONFIG names a cluster that can be reached, and"
+def _unreachable(error: errors.QueueProcessorError) -> errors.ConfigurationError:
+    return errors.ConfigurationError(
+        f"Kubernetes: {error}; check that KUBECONFIG names a cluster that can be reached, and"
         " that the account may list nodes"
     )
 
@@ -210,8 +210,8 @@ async def _fill(directory: NodeDirectory, nodes: KubeNodes) -> None:
     try:
         async for node in nodes.all():
             directory.put(node)
-    except errors.QueueProcessorError as fault:
-        raise _unreachable(fault) from fault
+    except errors.QueueProcessorError as error:
+        raise _unreachable(error) from error
     metrics.NODES_INDEXED.set(len(directory))
     _log.info("nodes_indexed", nodes=len(directory))
 

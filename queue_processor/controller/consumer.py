@@ -78,11 +78,11 @@ class Consumer:
             began_at = loop.time()
             try:
                 received = await self._queue.receive()
-            except (errors.TemporaryFault, errors.PermanentFault) as fault:
+            except (errors.TemporaryError, errors.PermanentError) as error:
                 failures += 1
                 metrics.RECEIVES.labels(outcome=metrics.Receive.FAILED).inc()
-                _log.warning("receive_failed", failures=failures, fault=str(fault))
-                await asyncio.sleep(backoff.after(failures, fault).total_seconds())
+                _log.warning("receive_failed", failures=failures, error=str(error))
+                await asyncio.sleep(backoff.after(failures, error).total_seconds())
                 continue
             failures = 0
             if not received and loop.time() - began_at < _SHORTEST_POLL_SECONDS:
@@ -95,12 +95,12 @@ class Consumer:
                 self._dispatch(message)
 
     async def _measure_for_ever(self) -> None:
-        """Show how much waits in the queue: that nothing is received is no fault by itself."""
+        """Show how much waits in the queue: that nothing is received is no error by itself."""
         while True:
             try:
                 metrics.MESSAGES_WAITING.set(await self._queue.count_waiting())
-            except (errors.TemporaryFault, errors.PermanentFault) as fault:
-                _log.info("queue_not_measured", fault=str(fault))
+            except (errors.TemporaryError, errors.PermanentError) as error:
+                _log.info("queue_not_measured", error=str(error))
             await asyncio.sleep(_MEASURING_INTERVAL_SECONDS)
 
     def _dispatch(self, message: ReceivedMessage) -> None:
@@ -144,16 +144,16 @@ class Consumer:
         receive_count = holding.message.receive_count
         if processing.cancelled():
             return policy.hand_back("the process stops, or leads no more")
-        fault = processing.exception()
-        match fault:
+        error = processing.exception()
+        match error:
             case None:
                 return processing.result()
-            case errors.TemporaryFault() | errors.PermanentFault():
-                return policy.retry(str(fault), receive_count=receive_count)
+            case errors.TemporaryError() | errors.PermanentError():
+                return policy.retry(str(error), receive_count=receive_count)
             case _:
                 # A defect of ours must cost this one message some time, not all the others.
-                _log.error("message_failed", exc_info=fault)
-                return policy.retry(f"a defect: {fault!r}", receive_count=receive_count)
+                _log.error("message_failed", exc_info=error)
+                return policy.retry(f"a defect: {error!r}", receive_count=receive_count)
 
     async def _stop(self) -> None:
         """Stop all work at once and give its messages back to the queue."""

@@ -112,7 +112,7 @@ class Drain:
         """Drain the node, or stop at its deadline.
 
         Raises:
-            TemporaryFault: The pods of the node could never be listed.
+            TemporaryError: The pods of the node could never be listed.
         """
         loop = asyncio.get_running_loop()
         started_at = loop.time()
@@ -187,7 +187,7 @@ class Drain:
 
     async def _at_deadline(self) -> Ending:
         if not self._pods.is_listed:
-            raise errors.TemporaryFault(f"the pods of {self._node.name} could not be listed")
+            raise errors.TemporaryError(f"the pods of {self._node.name} could not be listed")
         if not self._countdown.deadline.is_hard:
             return Ending.GAVE_UP
         if self._options.declares_out_of_service:
@@ -225,8 +225,8 @@ class Drain:
 
         try:
             await fencing.write(nodes, await fencing.read_again(nodes, self._node), declare)
-        except (errors.NotFound, errors.TemporaryFault, errors.PermanentFault) as fault:
-            _log.warning("node_not_declared", node=self._node.name, fault=str(fault))
+        except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
+            _log.warning("node_not_declared", node=self._node.name, error=str(error))
 
     async def _until_detached(self) -> None:
         await self._show_in_progress("no pods left, volumes still attached")
@@ -241,8 +241,8 @@ class Drain:
                 await self._cluster.volumes.await_detached(self._node.name, staying=staying)
         except TimeoutError:
             _log.warning("volumes_still_attached", node=self._node.name)
-        except (errors.TemporaryFault, errors.PermanentFault) as fault:
-            _log.warning("volumes_not_watched", node=self._node.name, fault=str(fault))
+        except (errors.TemporaryError, errors.PermanentError) as error:
+            _log.warning("volumes_not_watched", node=self._node.name, error=str(error))
 
     # Tell.
 
@@ -307,7 +307,7 @@ class Drain:
         except (
             TimeoutError,
             errors.NotFound,
-            errors.TemporaryFault,
-            errors.PermanentFault,
-        ) as fault:
-            _log.info("node_not_updated", node=self._node.name, fault=str(fault) or "timed out")
+            errors.TemporaryError,
+            errors.PermanentError,
+        ) as error:
+            _log.info("node_not_updated", node=self._node.name, error=str(error) or "timed out")

@@ -108,13 +108,13 @@ class Evictor:
         try:
             async with self._requests.turn(gate.Rank.DRAIN, self._countdown.ends_at):
                 eviction = await self._pods.evict(pod.ref)
-        except errors.TemporaryFault as fault:
+        except errors.TemporaryError as error:
             eviction = Eviction(
-                answer=EvictionAnswer.BUSY, message=str(fault), retry_after=fault.retry_after
+                answer=EvictionAnswer.BUSY, message=str(error), retry_after=error.retry_after
             )
-        except errors.PermanentFault as fault:
+        except errors.PermanentError as error:
             # Refused today is not refused for ever: permissions get mended in mid-drain.
-            eviction = Eviction(answer=EvictionAnswer.BUSY, message=str(fault))
+            eviction = Eviction(answer=EvictionAnswer.BUSY, message=str(error))
         metrics.EVICTIONS.labels(answer=eviction.answer.name.lower()).inc()
         return eviction
 
@@ -165,8 +165,8 @@ class Evictor:
                     grace = deadlines.grace_that_fits(self._countdown.left, grace=pod.grace)
                     async with self._requests.turn(gate.Rank.DRAIN, self._countdown.ends_at):
                         await self._pods.delete(pod.ref, grace)
-        except (errors.TemporaryFault, errors.PermanentFault) as fault:
-            _log.error("pod_not_deleted", pod=str(pod.ref), fault=str(fault))
+        except (errors.TemporaryError, errors.PermanentError) as error:
+            _log.error("pod_not_deleted", pod=str(pod.ref), error=str(error))
             return
         self.tally.overridden.append(str(pod.ref))
         metrics.PODS_OVERRIDDEN.labels(kind=self._rule.kind).inc()

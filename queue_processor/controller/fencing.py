@@ -24,14 +24,14 @@ async def write(
 
     Raises:
         NotFound: The node is gone, or its name is another instance's now.
-        TemporaryFault: The node changes faster than it can be written.
+        TemporaryError: The node changes faster than it can be written.
     """
     for _ in range(_CONFLICTS_IN_A_ROW):
         try:
             return await decide(node)
         except errors.Conflict:
             node = await read_again(nodes, node)
-    raise errors.TemporaryFault(f"{node.name} changes faster than it can be written")
+    raise errors.TemporaryError(f"{node.name} changes faster than it can be written")
 
 
 async def read_again(nodes: ports.Nodes, node: NodeView) -> NodeView:

@@ -58,12 +58,12 @@ class RequestGate:
                 that of nodes with one deadline some are done early, and not all of them late.
 
         Raises:
-            TemporaryFault: This process does not lead any more.
+            TemporaryError: This process does not lead any more.
         """
         await self._enter(_Urgency(rank, ends_at, opens))
         try:
             if not self._may_write():
-                raise errors.TemporaryFault("leadership is lost: nothing is written")
+                raise errors.TemporaryError("leadership is lost: nothing is written")
             yield
         finally:
             self._leave()

@@ -140,17 +140,17 @@ class Keepalive:
         handle = holding.message.receipt_handle
         try:
             await self._queue.hide(handle, dt.timedelta(seconds=min(self._timeout, int(left))))
-        except errors.MessageNotOurs as lost:
+        except errors.StaleReceiptHandle as lost:
             # A message that has been settled meanwhile is nobody's any more.
             is_held = self._held.get(message_id) is holding
             if is_held and handle == holding.message.receipt_handle:
                 holding.is_lost = True
                 _count_extension(metrics.Extension.LOST)
-                _log.warning("message_lost", message_id=message_id, fault=str(lost))
+                _log.warning("message_lost", message_id=message_id, error=str(lost))
             return
-        except (errors.TemporaryFault, errors.PermanentFault) as fault:
+        except (errors.TemporaryError, errors.PermanentError) as error:
             _count_extension(metrics.Extension.FAILED)
-            _log.warning("visibility_not_extended", message_id=message_id, fault=str(fault))
+            _log.warning("visibility_not_extended", message_id=message_id, error=str(error))
             holding.due_at = min(holding.due_at, loop.time() + _RETRY_SECONDS)
         else:
             _count_extension(metrics.Extension.EXTENDED)
@@ -177,10 +177,10 @@ class Keepalive:
         except (
             TimeoutError,
             errors.NotFound,
-            errors.TemporaryFault,
-            errors.PermanentFault,
-        ) as fault:
-            _log.warning("hook_not_read", group=hook.group, hook=hook.name, fault=str(fault))
+            errors.TemporaryError,
+            errors.PermanentError,
+        ) as error:
+            _log.warning("hook_not_read", group=hook.group, hook=hook.name, error=str(error))
             return SHORTEST_HEARTBEAT_TIMEOUT
 
     async def _beat(self, action: LifecycleAction, since: dt.datetime) -> None:
@@ -202,9 +202,9 @@ class Keepalive:
             _count_heartbeat(metrics.Heartbeat.OVER)
             _log.info("lifecycle_action_over", instance_id=action.instance_id, said=str(over))
             return math.inf
-        except (errors.TemporaryFault, errors.PermanentFault) as fault:
+        except (errors.TemporaryError, errors.PermanentError) as error:
             _count_heartbeat(metrics.Heartbeat.FAILED)
-            _log.warning("heartbeat_failed", instance_id=action.instance_id, fault=str(fault))
+            _log.warning("heartbeat_failed", instance_id=action.instance_id, error=str(error))
             return min(interval.total_seconds() / 3, _LONGEST_HEARTBEAT_RETRY_SECONDS)
         _count_heartbeat(metrics.Heartbeat.RECORDED)
         return interval.total_seconds()

@@ -19,7 +19,7 @@ from queue_processor.observability import health, metrics
 _log = structlog.get_logger(__name__)
 
 _BEAT = "leadership"
-_FAILED = (TimeoutError, errors.TemporaryFault, errors.PermanentFault)
+_FAILED = (TimeoutError, errors.TemporaryError, errors.PermanentError)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +116,8 @@ class Leadership:
                         return
             except errors.Conflict:
                 _log.debug("lease_taken_by_another")
-            except _FAILED as fault:
-                _log.warning("lease_not_read", fault=str(fault) or "timed out")
+            except _FAILED as error:
+                _log.warning("lease_not_read", error=str(error) or "timed out")
             await asyncio.sleep(self._times.retry_period.total_seconds())
 
     async def _try_to_acquire(self, started_at: float) -> bool:
@@ -169,8 +169,8 @@ class Leadership:
                 async with asyncio.timeout(max(self._held_until - started_at, 0.0)):
                     if not await self._renew(started_at):
                         return
-            except _FAILED as fault:
-                _log.warning("lease_not_renewed", fault=str(fault) or "timed out")
+            except _FAILED as error:
+                _log.warning("lease_not_renewed", error=str(error) or "timed out")
 
     async def _renew(self, started_at: float) -> bool:
         """Renew; False when another process holds the Lease."""
@@ -197,8 +197,8 @@ class Leadership:
                 await self._leases.write(released)
             _count(metrics.LeadershipChange.RELEASED)
             _log.info("leadership_released", identity=self._identity)
-        except (errors.Conflict, *_FAILED) as fault:
-            _log.warning("lease_not_released", fault=str(fault) or "timed out")
+        except (errors.Conflict, *_FAILED) as error:
+            _log.warning("lease_not_released", error=str(error) or "timed out")
 
 
 def _count(change: metrics.LeadershipChange) -> None:

@@ -65,7 +65,7 @@ class PodFeed:
         """List the pods of a node; who follows it misses nothing that happens afterwards.
 
         Raises:
-            TemporaryFault: The list cannot be had now.
+            TemporaryError: The list cannot be had now.
         """
         async with self._starting:
             if not self._started.is_set():
@@ -90,10 +90,10 @@ class PodFeed:
                         self._tell(change)
             except errors.WatchExpired:
                 self._lose()
-            except (errors.TemporaryFault, errors.PermanentFault) as fault:
+            except (errors.TemporaryError, errors.PermanentError) as error:
                 # Refused now is not refused for ever: permissions get mended in mid-drain.
-                ended = fault
-                _log.info("pods_lost_sight_of", fault=str(fault))
+                ended = error
+                _log.info("pods_lost_sight_of", error=str(error))
             if attempt:
                 # A watch that brings nothing, for whatever reason, is not begun again at once.
                 await asyncio.sleep(backoff.after(attempt, ended).total_seconds())

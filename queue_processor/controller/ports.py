@@ -1,6 +1,6 @@
 """What this layer needs of the world, as small roles; the adapters fill them structurally.
 
-Every method may raise TemporaryFault (try again) or PermanentFault (it will be refused
+Every method may raise TemporaryError (try again) or PermanentError (it will be refused
 again) besides the errors that its docstring names.
 """
 
@@ -32,14 +32,14 @@ class MessageQueue(Protocol):
         """Keep a message invisible for this long from now; zero gives it back at once.
 
         Raises:
-            MessageNotOurs: The handle is stale, or the message was invisible for 12 hours.
+            StaleReceiptHandle: The handle is stale, or the message was invisible for 12 hours.
         """
 
     async def delete(self, receipt_handle: str) -> None:
         """Delete a message.
 
         Raises:
-            MessageNotOurs: The handle is stale.
+            StaleReceiptHandle: The handle is stale.
         """
 
     async def dead_letter(self, message: ReceivedMessage, reason: str) -> bool:

@@ -54,16 +54,16 @@ class Processor:
         """Carry one message from receipt to its outcome.
 
         Raises:
-            TemporaryFault: An API failed for longer than was worth waiting.
-            PermanentFault: An API refuses us.
+            TemporaryError: An API failed for longer than was worth waiting.
+            PermanentError: An API refuses us.
         """
         message = holding.message
         try:
             event = parsing.parse(
                 message.body, message_id=message.message_id, sent_at=message.sent_at
             )
-        except errors.MalformedMessage as fault:
-            return policy.dead_letter(fault)
+        except errors.MalformedMessage as error:
+            return policy.dead_letter(error)
         holding.event_id = event.event_id
         if isinstance(event, events.Ignored):
             return policy.ignored(event.reason)

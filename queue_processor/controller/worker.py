@@ -150,8 +150,8 @@ class NodeWork:
             await self._cluster.nodes.report(
                 self._node, DrainProgress.STOPPED, message, since=self._clock()
             )
-        except (errors.NotFound, errors.TemporaryFault, errors.PermanentFault) as fault:
-            _log.info("node_not_updated", node=self._node.name, fault=str(fault))
+        except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
+            _log.info("node_not_updated", node=self._node.name, error=str(error))
 
     async def stop(self) -> None:
         """End the drain in hand, if there is one, and wait until it has stopped."""
@@ -185,8 +185,8 @@ class NodeWorkers:
         When everybody who joined has been cancelled, the drain stops.
 
         Raises:
-            TemporaryFault: The API server could not be reached in time.
-            PermanentFault: The API server refuses us.
+            TemporaryError: The API server could not be reached in time.
+            PermanentError: The API server refuses us.
         """
         work = self._in_hand.get(plan.instance_id)
         if work is None:

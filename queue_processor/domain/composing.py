@@ -45,7 +45,7 @@ def compose(
     """Make an event of any kind, about one instance.
 
     Raises:
-        WrongUsage: The particulars lack what events of this kind say.
+        UsageError: The particulars lack what events of this kind say.
     """
     match kind:
         case EventKind.SPOT_INTERRUPTION:
@@ -62,7 +62,7 @@ def compose(
             event = wording.autoscaling_launch(instance_id, step, origin=origin)
         case EventKind.STATE_CHANGE:
             if particulars.state is None:
-                raise errors.WrongUsage(f"{kind} needs a state: {', '.join(InstanceState)}")
+                raise errors.UsageError(f"{kind} needs a state: {', '.join(InstanceState)}")
             event = wording.state_change(instance_id, particulars.state, origin=origin)
         case EventKind.SCHEDULED_CHANGE:
             event = wording.scheduled_change(
@@ -78,7 +78,7 @@ def _step(
 ) -> wording.LifecycleStep:
     hook = particulars.hook
     if hook is None:
-        raise errors.WrongUsage(f"{kind} needs a group and a hook: it is about a lifecycle action")
+        raise errors.UsageError(f"{kind} needs a group and a hook: it is about a lifecycle action")
     return wording.LifecycleStep(
         group=hook.group,
         hook=hook.name,

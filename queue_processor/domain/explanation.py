@@ -143,8 +143,8 @@ def explain(
     """
     try:
         found = parsing.parse(body, message_id=message_id or "", sent_at=sent_at)
-    except errors.MalformedMessage as fault:
-        return _malformed(fault)
+    except errors.MalformedMessage as error:
+        return _malformed(error)
     if isinstance(found, Ignored):
         return Explanation(
             verdict=Verdict.IGNORED,
@@ -171,22 +171,22 @@ def explain_file(raw: bytes, *, now: dt.datetime, decisions: Policy) -> Explanat
     """The same for a file: a body, which may be no text at all, or one recorded message.
 
     Raises:
-        WrongUsage: It is a recording of several messages.
+        UsageError: It is a recording of several messages.
     """
     try:
         text = raw.decode()
     except UnicodeDecodeError as cause:
-        fault = errors.MalformedMessage(f"body: not UTF-8: {cause.reason}, byte {cause.start}")
-        return _malformed(fault)
+        error = errors.MalformedMessage(f"body: not UTF-8: {cause.reason}, byte {cause.start}")
+        return _malformed(error)
     message = recording.read_only(text)
     if message is not None:
         return explain_message(message, now=now, decisions=decisions)
     return explain(text, message_id=None, sent_at=now, now=now, decisions=decisions)
 
 
-def _malformed(fault: errors.MalformedMessage) -> Explanation:
+def _malformed(error: errors.MalformedMessage) -> Explanation:
     return Explanation(
-        verdict=Verdict.MALFORMED, reason=str(fault), outcome=policy.dead_letter(fault)
+        verdict=Verdict.MALFORMED, reason=str(error), outcome=policy.dead_letter(error)
     )
 
 

@@ -143,9 +143,9 @@ def ignored(reason: str) -> Outcome:
     return Outcome(kind=OutcomeKind.IGNORED, reason=reason)
 
 
-def dead_letter(fault: errors.MalformedMessage) -> Outcome:
+def dead_letter(error: errors.MalformedMessage) -> Outcome:
     """The outcome of a body that cannot be understood."""
-    return Outcome(kind=OutcomeKind.DEAD_LETTER, reason=str(fault))
+    return Outcome(kind=OutcomeKind.DEAD_LETTER, reason=str(error))
 
 
 def retry(reason: str, *, receive_count: int) -> Outcome:

@@ -39,7 +39,7 @@ class EventDraft:
         """An event that happens now, with an id of its own.
 
         Raises:
-            WrongUsage: The particulars lack what events of this kind say.
+            UsageError: The particulars lack what events of this kind say.
         """
         _, partition, _, region, account, _ = self.queue_arn.split(":", 5)
         origin = Origin(
@@ -114,8 +114,8 @@ async def look(
     """Find the instances, and what would become of their nodes and pods.
 
     Raises:
-        ConfigurationFault: The cluster, or EC2 where a tag decides, does not answer.
-        WrongUsage: A named node is protected, or what is wanted is not there.
+        ConfigurationError: The cluster, or EC2 where a tag decides, does not answer.
+        UsageError: A named node is protected, or what is wanted is not there.
     """
     async with cluster.opened() as kube:
         every, (ours, protected, selected) = await kube.nodes(
@@ -169,7 +169,7 @@ async def protected() -> frozenset[InstanceId]:
     """The instances whose nodes are protected now.
 
     Raises:
-        ConfigurationFault: The cluster does not answer.
+        ConfigurationError: The cluster does not answer.
     """
     async with cluster.opened() as kube:
         _, (found,) = await kube.nodes(targeting.PROTECTED)

@@ -37,14 +37,14 @@ def opened(address: Address, settings: ToolSettings) -> Mailbox:
     """Find a queue.
 
     Raises:
-        WrongUsage: None is named, it does not exist, or it has no dead-letter queue.
-        ConfigurationFault: There is no Region, or there are no credentials.
-        PermanentFault: AWS refuses us.
-        TemporaryFault: AWS does not answer.
+        UsageError: None is named, it does not exist, or it has no dead-letter queue.
+        ConfigurationError: There is no Region, or there are no credentials.
+        PermanentError: AWS refuses us.
+        TemporaryError: AWS does not answer.
     """
     name = address.queue or settings.queue_url
     if name is None:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             "no queue: name one with --queue, by URL or name, or set QUEUE_PROCESSOR_QUEUE_URL"
         )
     client = clients.create_sqs(wait_time_seconds=int(PATIENCE.total_seconds()))
@@ -56,11 +56,11 @@ def dead_letters_of(mailbox: Mailbox) -> Mailbox:
     """The dead-letter queue of a queue.
 
     Raises:
-        WrongUsage: It has none.
+        UsageError: It has none.
     """
     redrive = mailbox.state().redrive
     if redrive is None:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"{mailbox.name} has no dead-letter queue: it has no redrive policy, or is one itself"
         )
     return mailbox.beside(redrive.target_arn)
@@ -84,7 +84,7 @@ def way_back(queue: str | None, *, to: str | None, settings: ToolSettings) -> Ro
         settings: The operator's settings.
 
     Raises:
-        WrongUsage: There is no dead-letter queue, or it has not exactly one source.
+        UsageError: There is no dead-letter queue, or it has not exactly one source.
     """
     place = opened(Address(queue=queue), settings)
     redrive = place.state().redrive
@@ -93,12 +93,12 @@ def way_back(queue: str | None, *, to: str | None, settings: ToolSettings) -> Ro
         return Route(dead_letters=dead_letters, target=place.named(to) if to else place)
     sources = place.sources()
     if not sources:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"{place.name} neither has a dead-letter queue nor is one: no redrive policy names it"
         )
     if to is None and len(sources) > 1:
         names = ", ".join(sorted(source.name for source in sources))
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"{place.name} has the dead letters of {names}: name one of them with --to"
         )
     return Route(dead_letters=place, target=place.named(to) if to else sources[0])

@@ -42,7 +42,7 @@ class QueueOutlet:
             for event_id, event in zip(ids, events, strict=True)
         ]
         results = self._mailbox.send(messages)
-        return [fault or event_id for event_id, fault in zip(ids, results, strict=True)]
+        return [error or event_id for event_id, error in zip(ids, results, strict=True)]
 
 
 @dataclasses.dataclass(slots=True)
@@ -80,8 +80,8 @@ class Sender:
             told: Is told how many have been dealt with, after each batch.
 
         Raises:
-            PermanentFault: AWS refuses us.
-            TemporaryFault: AWS did not answer; it may have the events that were on their way.
+            PermanentError: AWS refuses us.
+            TemporaryError: AWS did not answer; it may have the events that were on their way.
         """
         for batch in self._pace.batches(targets, told=told):
             self._send(batch)
@@ -94,7 +94,7 @@ class Sender:
             results = self._outlet.put(
                 [self._draft.event_about(instance_id, now=now) for instance_id in ids]
             )
-        except (errors.PermanentFault, errors.WrongUsage):
+        except (errors.PermanentError, errors.UsageError):
             self.sent.doubtful = ()
             raise
         self.sent.doubtful = ()

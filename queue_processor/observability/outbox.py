@@ -1,4 +1,4 @@
-"""What is told in the background: dropped rather than waited for, and never the caller's fault."""
+"""What is told in the background: dropped rather than waited for, and never the caller's error."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -20,7 +20,7 @@ async def serving(host: str, port: int, *, vitals: Vitals) -> AsyncIterator[int]
     """Answer probes and scrapes while the block runs; the value is the port.
 
     Raises:
-        ConfigurationFault: The address is taken, or is not ours.
+        ConfigurationError: The address is taken, or is not ours.
     """
     app = web.Application()
     app[_VITALS] = vitals
@@ -38,7 +38,7 @@ async def serving(host: str, port: int, *, vitals: Vitals) -> AsyncIterator[int]
         try:
             await site.start()
         except OSError as cause:
-            raise errors.ConfigurationFault(
+            raise errors.ConfigurationError(
                 f"http.bind: cannot listen on {host}:{port}: {cause.strerror or cause}"
             ) from cause
         bound = int(runner.addresses[0][1])

@@ -140,7 +140,7 @@ def test_a_template_of_ones_own_says_what_it_likes(tmp_path: pathlib.Path) -> No
 
 def faults(**chosen: object) -> list[str]:
     """What is wrong with a webhook, told before anything starts."""
-    with pytest.raises(errors.ConfigurationFault) as caught:
+    with pytest.raises(errors.ConfigurationError) as caught:
         delivery.from_settings([settings.WebhookSettings.model_validate(chosen)])
     assert "s3cr3t" not in str(caught.value)
     return str(caught.value).splitlines()
@@ -228,7 +228,7 @@ def test_every_webhook_that_cannot_be_used_is_named() -> None:
         settings.WebhookSettings.model_validate({"url": ADDRESS, "template": missing}),
     ]
 
-    with pytest.raises(errors.ConfigurationFault) as caught:
+    with pytest.raises(errors.ConfigurationError) as caught:
         delivery.from_settings(chosen)
 
     starts = [line.split(":")[0] for line in str(caught.value).splitlines()]

@@ -95,7 +95,7 @@ class Process:
     async def _feed(self) -> None:
         """Watch nodes as kopf does: from the beginning, and again after each interruption."""
         while True:
-            with contextlib.suppress(errors.TemporaryFault, errors.WatchExpired):
+            with contextlib.suppress(errors.TemporaryError, errors.WatchExpired):
                 async with self._api.watch("/api/v1/nodes", query={}) as changes:
                     async for event in changes:
                         if event["type"] != "BOOKMARK":

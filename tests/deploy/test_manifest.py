@@ -163,7 +163,7 @@ def test_the_program_takes_its_settings_when_the_url_is_filled_in(
 
 @pytest.mark.usefixtures("settings_file")
 def test_a_queue_that_was_not_filled_in_stops_the_program_at_once() -> None:
-    with pytest.raises(settings.SettingsFault, match=r"^queue_url: 'REPLACE-"):
+    with pytest.raises(settings.SettingsError, match=r"^queue_url: 'REPLACE-"):
         settings.load()
 
 

@@ -125,5 +125,5 @@ def test_a_reservation_ends_two_minutes_after_the_event() -> None:
     ],
 )
 def test_what_cannot_be_said_for_want_of_particulars_is_refused(kind: EventKind, said: str) -> None:
-    with pytest.raises(errors.WrongUsage, match=said):
+    with pytest.raises(errors.UsageError, match=said):
         made(kind, Particulars())

@@ -205,7 +205,7 @@ def test_with_the_replay_role_messages_can_be_looked_at_but_not_taken(
     held = person.receive(10, hidden=dt.timedelta(minutes=1), wait=dt.timedelta())
     handles = [each.receipt_handle for each in held]
 
-    with pytest.raises(errors.PermanentFault, match="sqs:DeleteMessage"):
+    with pytest.raises(errors.PermanentError, match="sqs:DeleteMessage"):
         person.delete(handles[:1])
     person.give_back(handles)
 

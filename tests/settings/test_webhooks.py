@@ -24,7 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def _faults() -> list[str]:
-    with pytest.raises(settings.SettingsFault) as caught:
+    with pytest.raises(settings.SettingsError) as caught:
         settings.load()
     assert "s3cr3t" not in str(caught.value)
     return str(caught.value).splitlines()

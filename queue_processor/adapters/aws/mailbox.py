@@ -49,8 +49,8 @@ class QueueState:
 class Mailbox:
     """One queue.
 
-    Every method raises WrongUsage where there is no such queue, PermanentFault with the
-    permission that is missing, or TemporaryFault.
+    Every method raises UsageError where there is no such queue, PermanentError with the
+    permission that is missing, or TemporaryError.
     """
 
     def __init__(self, client: "SQSClient", url: str) -> None:

@@ -88,6 +88,6 @@ class KubeNarrator:
         namespace = event["metadata"]["namespace"]
         try:
             await self._api.post(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event)
-        except errors.QueueProcessorError as fault:
+        except errors.QueueProcessorError as error:
             metrics.EVENTS_DROPPED.inc()
-            _log.info("event_not_written", reason=event["reason"], fault=str(fault))
+            _log.info("event_not_written", reason=event["reason"], error=str(error))

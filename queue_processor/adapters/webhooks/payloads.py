@@ -44,27 +44,27 @@ class Payload:
             cluster: How notices call the cluster.
 
         Raises:
-            ConfigurationFault: The file cannot be read, is no template, or does not make JSON.
+            ConfigurationError: The file cannot be read, is no template, or does not make JSON.
         """
         self._cluster = cluster
         self._template = _compiled(template)
         for notice in _samples():
             try:
                 self.of(notice)
-            except errors.PermanentFault as fault:
-                raise errors.ConfigurationFault(f"{template}: {fault}") from fault
+            except errors.PermanentError as error:
+                raise errors.ConfigurationError(f"{template}: {error}") from error
 
     def of(self, notice: DrainNotice) -> bytes:
         """What is posted about a notice.
 
         Raises:
-            PermanentFault: The template fails, or makes something else than JSON, or too much.
+            PermanentError: The template fails, or makes something else than JSON, or too much.
         """
         text = self._rendered(fields_of(notice, cluster=self._cluster))
         try:
             json.loads(text)
         except ValueError as cause:
-            raise errors.PermanentFault(
+            raise errors.PermanentError(
                 f"what it makes is not JSON ({cause}); values need the filter `tojson`"
             ) from cause
         return text.encode()
@@ -72,11 +72,11 @@ class Payload:
     def _rendered(self, fields: Fields) -> str:
         try:
             return _bounded(self._template.generate({**fields, "notice": fields}))
-        except errors.PermanentFault:
+        except errors.PermanentError:
             raise
         except Exception as cause:
             # A template is a program of somebody else's: anything can go wrong in it.
-            raise errors.PermanentFault(f"{type(cause).__name__}: {cause}") from cause
+            raise errors.PermanentError(f"{type(cause).__name__}: {cause}") from cause
 
 
 def _bounded(chunks: Iterable[str]) -> str:
@@ -85,7 +85,7 @@ def _bounded(chunks: Iterable[str]) -> str:
     for chunk in chunks:
         size += len(chunk.encode())
         if size > _PAYLOAD_BYTES:
-            raise errors.PermanentFault(f"it makes more than {_PAYLOAD_BYTES} bytes")
+            raise errors.PermanentError(f"it makes more than {_PAYLOAD_BYTES} bytes")
         kept.append(chunk)
     return "".join(kept)
 
@@ -104,12 +104,12 @@ def _compiled(template: BuiltInTemplate | pathlib.Path) -> jinja2.Template:
     try:
         return environment.from_string(_source(template))
     except jinja2.TemplateSyntaxError as cause:
-        raise errors.ConfigurationFault(
+        raise errors.ConfigurationError(
             f"{template}: line {cause.lineno}: {cause.message}"
         ) from cause
     except (OSError, UnicodeDecodeError) as cause:
         what = cause.strerror if isinstance(cause, OSError) else "not UTF-8"
-        raise errors.ConfigurationFault(f"{template}: cannot be read: {what}") from cause
+        raise errors.ConfigurationError(f"{template}: cannot be read: {what}") from cause
 
 
 def _source(template: BuiltInTemplate | pathlib.Path) -> str:

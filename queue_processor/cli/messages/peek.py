@@ -16,7 +16,7 @@ from queue_processor.maintenance import mail
 _HEADINGS = ("message id", "age", "received", "kind", "instances", "verdict", "reason")
 
 
-@exits.faults_told("peek")
+@exits.errors_reported("peek")
 def peek(
     *,
     most: Annotated[

@@ -12,7 +12,7 @@ from queue_processor.cli.messages import options, printing
 from queue_processor.maintenance import mail, recorder, stopping
 
 
-@exits.faults_told("record")
+@exits.errors_reported("record")
 def record(
     *,
     to: Annotated[

@@ -25,7 +25,7 @@ from queue_processor.settings import ToolSettings
 _HEADINGS = ("message id", "kind", "instances", "occurred at", "verdict", "reason")
 
 
-@exits.faults_told("replay")
+@exits.errors_reported("replay")
 def replay(  # noqa: PLR0913 - the options of a command
     source: Annotated[
         pathlib.Path, typer.Argument(metavar="FILE|DIR", help="What `messages record` wrote.")

@@ -27,7 +27,7 @@ _HEADINGS = ("instance", "node", "event id")
 _AT_ONCE = 100.0
 
 
-@exits.faults_told("send")
+@exits.errors_reported("send")
 def send(  # noqa: PLR0913 - the options of a command
     kind: Annotated[EventKind, typer.Argument(metavar="KIND", help="What the events tell.")],
     *,
@@ -202,7 +202,7 @@ def _asked(selection: Selection, wanted: Wanted, order: _Order) -> Selection:
     protected = asyncio.run(drill.protected())
     late = [target.name for target in selection.targets if target.instance_id in protected]
     if late and wanted.selector is None:
-        raise errors.WrongUsage(f"{' '.join(late)}: protected meanwhile, so nothing is sent")
+        raise errors.UsageError(f"{' '.join(late)}: protected meanwhile, so nothing is sent")
     if late:
         printing.note(f"left out, protected meanwhile: {' '.join(late)}")
     return dataclasses.replace(
@@ -233,8 +233,8 @@ def _report(sent: Sent, targets: Sequence[Target], order: _Order) -> None:
     by_instance = {target.instance_id: target for target in targets}
     dealt_with = {*sent.event_ids, *sent.refused, *sent.doubtful}
     left = [target for target in targets if target.instance_id not in dealt_with]
-    for instance_id, fault in sent.refused.items():
-        printing.note(f"{by_instance[instance_id].name} was not taken: {fault}")
+    for instance_id, error in sent.refused.items():
+        printing.note(f"{by_instance[instance_id].name} was not taken: {error}")
     if sent.doubtful:
         names = " ".join(by_instance[each].name for each in sent.doubtful)
         printing.note(f"no answer came, so these may have been sent: {names}")

@@ -37,7 +37,7 @@ async def test_an_eviction_whose_answer_is_lost_can_be_repeated(
     pod = await simulation.admin.add_pod(await node_of(simulation))
     cut = faults.Fault(faults.Cut(after_effect=is_late), method="POST", times=1)
     simulation.server.faults.add(cut)
-    with pytest.raises(errors.TemporaryFault):
+    with pytest.raises(errors.TemporaryError):
         await pods.evict(pod)
     assert await simulation.admin.is_told_to_stop(pod) == is_late
 
@@ -54,12 +54,12 @@ async def test_requests_that_are_cut_off_in_an_outage_are_faults(
     await asyncio.sleep(0.1)
     await simulation.way.cut()
     await asyncio.wait((asking,), timeout=1)
-    assert isinstance(asking.exception(), errors.TemporaryFault)
-    with pytest.raises(errors.TemporaryFault):
+    assert isinstance(asking.exception(), errors.TemporaryError)
+    with pytest.raises(errors.TemporaryError):
         await pods.on_node(node)
     await simulation.way.restore()
 
-    with contextlib.suppress(errors.TemporaryFault):
+    with contextlib.suppress(errors.TemporaryError):
         # A connection that the server closed may be found out only by its use.
         await pods.on_node(node)
     assert (await pods.on_node(node)).pods == ()
@@ -114,9 +114,9 @@ async def test_a_watch_whose_connection_is_cut_is_a_fault_and_can_be_opened_agai
     version = (await pods.on_node(node)).version
     async with pods.watch(version) as changes:
         await simulation.way.cut()
-        with pytest.raises(errors.TemporaryFault):
+        with pytest.raises(errors.TemporaryError):
             await asyncio.wait_for(anext(changes), 5)
-    with pytest.raises(errors.TemporaryFault):
+    with pytest.raises(errors.TemporaryError):
         async with pods.watch(version):
             pass
     await simulation.way.restore()
@@ -133,7 +133,7 @@ async def test_a_watch_that_is_cut_at_its_beginning_is_a_fault(
     simulation: SimulatedCluster, pods: ports.Pods, *, is_late: bool
 ) -> None:
     simulation.server.faults.add(faults.Fault(faults.Cut(after_effect=is_late)))
-    with pytest.raises(errors.TemporaryFault):
+    with pytest.raises(errors.TemporaryError):
         async with pods.watch("1"):
             pass
 
@@ -209,5 +209,5 @@ async def test_who_may_not_see_volumes_is_told_so(simulation: SimulatedCluster) 
     simulation.server.faults.add(faults.Fault(refused, path=".*/volumeattachments"))
 
     for _ in range(2):
-        with pytest.raises(errors.PermanentFault):
+        with pytest.raises(errors.PermanentError):
             await port.await_detached(node, staying=())

@@ -53,12 +53,12 @@ async def running_pod(simulation: SimulatedCluster) -> PodRef:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        (400, errors.PermanentFault),
-        (401, errors.TemporaryFault),
-        (403, errors.PermanentFault),
-        (422, errors.PermanentFault),
-        (500, errors.TemporaryFault),
-        (503, errors.TemporaryFault),
+        (400, errors.PermanentError),
+        (401, errors.TemporaryError),
+        (403, errors.PermanentError),
+        (422, errors.PermanentError),
+        (500, errors.TemporaryError),
+        (503, errors.TemporaryError),
     ],
 )
 async def test_any_other_refusal_of_an_eviction_is_a_fault(
@@ -91,7 +91,7 @@ async def test_a_right_that_is_missing_is_a_permanent_fault(
     pod = await running_pod(simulation)
     simulation.server.denials.append(api.Denial(verb="create", resource="pods/eviction"))
 
-    with pytest.raises(errors.PermanentFault, match="cannot create"):
+    with pytest.raises(errors.PermanentError, match="cannot create"):
         await pods.evict(pod)
 
 
@@ -102,10 +102,10 @@ async def test_a_right_that_is_missing_is_a_permanent_fault(
     ("code", "expected"),
     [
         (410, errors.WatchExpired),
-        (403, errors.PermanentFault),
-        (401, errors.TemporaryFault),
-        (429, errors.TemporaryFault),
-        (500, errors.TemporaryFault),
+        (403, errors.PermanentError),
+        (401, errors.TemporaryError),
+        (429, errors.TemporaryError),
+        (500, errors.TemporaryError),
     ],
 )
 async def test_a_watch_that_is_refused_says_why(
@@ -153,9 +153,9 @@ async def test_a_server_that_fails_is_a_temporary_fault(
     simulation: SimulatedCluster, leases: ports.Leases
 ) -> None:
     simulation.server.faults.add(faults.Fault(faults.Answer(503, retry_after=2)))
-    with pytest.raises(errors.TemporaryFault) as reading:
+    with pytest.raises(errors.TemporaryError) as reading:
         await leases.read()
-    with pytest.raises(errors.TemporaryFault):
+    with pytest.raises(errors.TemporaryError):
         await leases.write(dataclasses.replace(LEASE, holder="two"))
 
     assert reading.value.retry_after == dt.timedelta(seconds=2)
