@@ -143,7 +143,7 @@ class Consumer:
     def _outcome_of(self, processing: "asyncio.Task[Outcome]", holding: Holding) -> Outcome:
         receive_count = holding.message.receive_count
         if processing.cancelled():
-            return policy.hand_back("the process stops, or leads no more")
+            return policy.release("the process stops, or leads no more")
         error = processing.exception()
         match error:
             case None:

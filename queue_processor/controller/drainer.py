@@ -87,7 +87,7 @@ class Drain:
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
         self._has_volumes = False
-        self._is_withdrawn = False
+        self._is_cancelled = False
         self._pods = PodSet(
             node.name,
             feed=cluster.feed,
@@ -134,9 +134,9 @@ class Drain:
         await self._tell_ending(report)
         return report
 
-    def withdraw(self) -> None:
+    def cancel_drain(self) -> None:
         """Stop, because the event that asked for the drain has been taken back."""
-        self._is_withdrawn = True
+        self._is_cancelled = True
         self._countdown.changed.fire()
 
     def _start(self, work: Coroutine[None, None, None], verb: str) -> None:
@@ -175,8 +175,8 @@ class Drain:
 
     async def _until_over(self) -> Ending:
         while True:
-            if self._is_withdrawn:
-                return Ending.WITHDRAWN
+            if self._is_cancelled:
+                return Ending.CANCELLED
             if self._cluster.directory.find(self._node.instance_id) is None:
                 return Ending.NODE_GONE
             if self._pods.is_listed and not self._pods.left:

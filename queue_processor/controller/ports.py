@@ -15,7 +15,7 @@ from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
 from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.domain.nodes import Mark, NodeView
-from queue_processor.domain.notices import DrainNotice
+from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.pods import Eviction, PodChange, PodList, PodRef
 
 Clock: TypeAlias = Callable[[], dt.datetime]
@@ -184,7 +184,7 @@ class Leases(Protocol):
 class Announcer(Protocol):
     """Tells the world outside of the cluster about drains; never fails and never waits."""
 
-    def announce(self, notice: DrainNotice) -> None:
+    def announce(self, notice: DrainNotification) -> None:
         """Tell that a drain begins, or how it ended."""
 
 

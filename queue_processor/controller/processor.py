@@ -71,7 +71,7 @@ class Processor:
         structlog.contextvars.bind_contextvars(event_id=event.event_id, kind=event.kind.value)
         age = (self._clock() - event.occurred_at).total_seconds()
         metrics.EVENT_AGE.labels(kind=event.kind).observe(max(age, 0.0))
-        if (reason := self._policy.dismissal(event)) is not None:
+        if (reason := self._policy.ignore_reason(event)) is not None:
             return policy.ignored(reason)
         if event.lifecycle_action is not None:
             self._keepalive.beat(holding, event.lifecycle_action, since=event.occurred_at)
@@ -131,7 +131,7 @@ class Processor:
         self, event: InterruptionEvent, instance_id: InstanceId
     ) -> NodeView | None:
         """The instance's node; one that is not in the index may be joining right now."""
-        grace = self._policy.joining_grace(event)
+        grace = self._policy.join_timeout(event)
         if grace and self._directory.find(instance_id) is None:
             _log.info("node_awaited", instance_id=instance_id, seconds=grace.total_seconds())
         return await self._directory.until(

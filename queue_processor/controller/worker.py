@@ -15,7 +15,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import Mark, NodeView
-from queue_processor.domain.notices import DrainNotice
+from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.plan import Action, Ending, Plan, Report
 from queue_processor.observability import metrics
 
@@ -104,11 +104,11 @@ class NodeWork:
         """Run a drain, and have its beginning and its end told outside of the cluster."""
         loop = asyncio.get_running_loop()
         announcer, began_at = self._cluster.announcer, loop.time()
-        announcer.announce(DrainNotice(at=self._clock(), plan=self._ruling))
+        announcer.announce(DrainNotification(at=self._clock(), plan=self._ruling))
         report = await drain.run()
         took = dt.timedelta(seconds=loop.time() - began_at)
         announcer.announce(
-            DrainNotice(at=self._clock(), plan=self._ruling, report=report, took=took)
+            DrainNotification(at=self._clock(), plan=self._ruling, report=report, took=took)
         )
         return report
 
@@ -138,7 +138,7 @@ class NodeWork:
                     if not await fencing.write(nodes, node, uncordon):
                         return False
         if self._drain is not None:
-            self._drain.withdraw()
+            self._drain.cancel_drain()
         await self._tell_unmarked()
         return True
 

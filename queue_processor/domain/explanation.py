@@ -60,7 +60,7 @@ class Explanation:
         event_id: None where neither the body nor a message gives one.
         event: None for a body that is malformed, or an event of somebody else.
         action: What is done to each node of the event.
-        taken_at: When the instances go by what the event says, which may have passed; None
+        terminates_at: When the instances go by what the event says, which may have passed; None
             where it sets no moment, or nothing is done.
         drained_by: When a drain that begins now ends, finished or not.
         sightings: The nodes, by instance; None where nobody looked.
@@ -74,7 +74,7 @@ class Explanation:
     event_id: str | None = None
     event: InterruptionEvent | None = None
     action: Action | None = None
-    taken_at: dt.datetime | None = None
+    terminates_at: dt.datetime | None = None
     drained_by: deadlines.Deadline | None = None
     sightings: Mapping[InstanceId, Sighting] | None = None
 
@@ -102,7 +102,7 @@ class Explanation:
             "event_id": self.event_id,
             "instances": event and [str(instance_id) for instance_id in event.instance_ids],
             "occurred_at": event and _iso(event.occurred_at),
-            "deadline": self.taken_at and _iso(self.taken_at),
+            "deadline": self.terminates_at and _iso(self.terminates_at),
             "action": self.action and self.action.value,
             "lifecycle_hook": hook and {"group": hook.group, "name": hook.name},
             "nodes": self.node_names(),
@@ -191,11 +191,13 @@ def _malformed(error: errors.MalformedMessage) -> Explanation:
 
 
 def _of_event(event: InterruptionEvent, *, now: dt.datetime, decisions: Policy) -> Explanation:
-    action, dismissal = decisions.action_for(event), decisions.dismissal(event)
+    action, ignore_reason = decisions.action_for(event), decisions.ignore_reason(event)
     known = Explanation(
-        verdict=Verdict.INTERRUPTION if dismissal is None else Verdict.IGNORED,
-        outcome=_outcome(event, {}, decisions) if dismissal is None else policy.ignored(dismissal),
-        reason=dismissal,
+        verdict=Verdict.INTERRUPTION if ignore_reason is None else Verdict.IGNORED,
+        outcome=_outcome(event, {}, decisions)
+        if ignore_reason is None
+        else policy.ignored(ignore_reason),
+        reason=ignore_reason,
         shape=event.shape,
         event_id=event.event_id or None,
         event=event,
@@ -206,7 +208,7 @@ def _of_event(event: InterruptionEvent, *, now: dt.datetime, decisions: Policy) 
     timeouts = decisions.timeouts
     return dataclasses.replace(
         known,
-        taken_at=deadlines.taken_at(event, now=now, timeouts=timeouts),
+        terminates_at=deadlines.terminates_at(event, now=now, timeouts=timeouts),
         drained_by=deadlines.deadline_for(event, now=now, timeouts=timeouts),
     )
 
@@ -244,7 +246,7 @@ def _patience(event: InterruptionEvent, obstacle: Obstacle, decisions: Policy) -
         return ""
     if decisions.action_for(event) is Action.AWAIT_READY:
         return ", and it is waited for"
-    grace = decisions.joining_grace(event).total_seconds()
+    grace = decisions.join_timeout(event).total_seconds()
     return f", and it is waited for, {grace:.0f} s at most" if grace else ""
 
 

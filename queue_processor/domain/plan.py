@@ -50,7 +50,7 @@ class Ending(enum.StrEnum):
     NODE_GONE = "node_gone"
     PAST_DEADLINE = "past_deadline"
     GAVE_UP = "gave_up"
-    WITHDRAWN = "withdrawn"
+    CANCELLED = "cancelled"
     NEVER_READY = "never_ready"
     UNKNOWN_INSTANCE = "unknown_instance"
     NOT_MANAGED = "not_managed"

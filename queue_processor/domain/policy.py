@@ -42,7 +42,7 @@ class Policy:
     unknown_instance_grace: dt.timedelta
     completes_never_joined: bool = True
 
-    def joining_grace(self, event: InterruptionEvent) -> dt.timedelta:
+    def join_timeout(self, event: InterruptionEvent) -> dt.timedelta:
         """How long the event's instance, if it is no node, may take to become one.
 
         An instance that is on its way out joins no more; and where other clusters read the
@@ -58,11 +58,11 @@ class Policy:
     def action_for(self, event: InterruptionEvent) -> Action:
         """What to do about an event, whichever node it names."""
         action = self.actions[event.kind]
-        if event.is_withdrawn and action is not Action.IGNORE:
+        if event.is_cancelled and action is not Action.IGNORE:
             return Action.UNCORDON
         return action
 
-    def dismissal(self, event: InterruptionEvent) -> str | None:
+    def ignore_reason(self, event: InterruptionEvent) -> str | None:
         """Why there is nothing to do about an event, whichever node it names; else None."""
         if self.action_for(event) is Action.IGNORE:
             return f"actions.{event.kind} is ignore"
@@ -158,6 +158,6 @@ def retry(reason: str, *, receive_count: int) -> Outcome:
     )
 
 
-def hand_back(reason: str) -> Outcome:
+def release(reason: str) -> Outcome:
     """The outcome of work that another process takes over at once."""
     return Outcome(kind=OutcomeKind.RETRY, reason=reason)

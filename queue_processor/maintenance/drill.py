@@ -6,8 +6,9 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 
-from queue_processor.domain import composing, explanation, pods, selectors, targeting
-from queue_processor.domain.composing import Particulars
+from queue_processor.domain import event_builder, explanation, pods, selectors, targeting
+from queue_processor.domain.aws_events import Event, Origin
+from queue_processor.domain.event_builder import EventOptions
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.explanation import Explanation, Verdict
 from queue_processor.domain.identifiers import InstanceId, NodeName
@@ -16,7 +17,6 @@ from queue_processor.domain.plan import Action
 from queue_processor.domain.pods import PodView
 from queue_processor.domain.selectors import LabelSelector
 from queue_processor.domain.targeting import Roll, Wanted
-from queue_processor.domain.wording import Event, Origin
 from queue_processor.maintenance import cluster
 from queue_processor.settings import ToolSettings
 
@@ -32,7 +32,7 @@ class EventDraft:
     """
 
     kind: EventKind
-    particulars: Particulars
+    particulars: EventOptions
     queue_arn: str
 
     def event_about(self, instance_id: InstanceId, *, now: dt.datetime) -> Event:
@@ -50,7 +50,7 @@ class EventDraft:
             account=account,
             partition=partition,
         )
-        return composing.compose(self.kind, instance_id, self.particulars, origin=origin)
+        return event_builder.build_event(self.kind, instance_id, self.particulars, origin=origin)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

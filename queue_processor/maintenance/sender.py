@@ -8,9 +8,9 @@ from typing import Protocol
 
 from queue_processor.adapters.aws.mailbox import Mailbox
 from queue_processor.domain import errors
+from queue_processor.domain.aws_events import Event
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.recording import Attribute, StoredMessage
-from queue_processor.domain.wording import Event
 from queue_processor.maintenance.drill import EventDraft, Target
 from queue_processor.maintenance.pacing import Pace
 

@@ -10,7 +10,7 @@ import importlib.metadata
 import platform
 
 from queue_processor.domain.events import EventKind
-from queue_processor.domain.notices import Moment
+from queue_processor.domain.notifications import DrainPhase
 from queue_processor.domain.plan import Ending, OutcomeKind
 from queue_processor.domain.pods import EvictionAnswer
 from queue_processor.observability.catalogue import Catalogue, Label
@@ -101,7 +101,7 @@ _DRAIN_ENDING = Label(
         Ending.NODE_GONE,
         Ending.PAST_DEADLINE,
         Ending.GAVE_UP,
-        Ending.WITHDRAWN,
+        Ending.CANCELLED,
     ),
 )
 _ANSWER = Label(name="answer", values=tuple(answer.name.lower() for answer in EvictionAnswer))
@@ -264,7 +264,7 @@ WEBHOOK_NOTICES = CATALOGUE.counter(
     "webhook_notices",
     "Notices to webhooks about the start and the end of drains, by what became of them: `failed`"
     " was refused or not answered as often as it is tried, `dropped` found no room to wait in.",
-    Label(name="moment", values=tuple(Moment)),
+    Label(name="moment", values=tuple(DrainPhase)),
     Label(name="outcome", values=tuple(Delivery)),
 )
 BUILD = CATALOGUE.info(

@@ -18,7 +18,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
-from queue_processor.domain.notices import DrainNotice
+from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.plan import Action, Ending, Plan, Report
 
 NOON = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
@@ -29,7 +29,7 @@ HOSTILE = st.text(max_size=400) | st.sampled_from(
 
 
 @st.composite
-def notices(draw: st.DrawFn) -> DrainNotice:
+def notices(draw: st.DrawFn) -> DrainNotification:
     plan = Plan(
         event_id=draw(HOSTILE),
         kind=draw(st.sampled_from(EventKind)),
@@ -40,7 +40,7 @@ def notices(draw: st.DrawFn) -> DrainNotice:
         deadline=Deadline(at=NOON + dt.timedelta(minutes=2), is_hard=draw(st.booleans())),
     )
     if draw(st.booleans()):
-        return DrainNotice(at=NOON, plan=plan)
+        return DrainNotification(at=NOON, plan=plan)
     report = Report(
         instance_id=plan.instance_id,
         ending=draw(st.sampled_from(Ending)),
@@ -49,11 +49,14 @@ def notices(draw: st.DrawFn) -> DrainNotice:
         left=tuple(draw(st.lists(HOSTILE, max_size=12))),
         margin=draw(st.none() | st.just(dt.timedelta(seconds=1.25))),
     )
-    return DrainNotice(at=NOON, plan=plan, report=report, took=dt.timedelta(seconds=90))
+    return DrainNotification(at=NOON, plan=plan, report=report, took=dt.timedelta(seconds=90))
 
 
 def posted(
-    notice: DrainNotice, template: settings.BuiltInTemplate | pathlib.Path, *, cluster: str = ""
+    notice: DrainNotification,
+    template: settings.BuiltInTemplate | pathlib.Path,
+    *,
+    cluster: str = "",
 ) -> Any:  # noqa: ANN401 each template has its own shape
     return json.loads(payloads.Payload(template, cluster=cluster).of(notice))
 
@@ -74,7 +77,7 @@ def texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 @given(notices(), HOSTILE)
-def test_plain_json_says_everything_word_for_word(notice: DrainNotice, cluster: str) -> None:
+def test_plain_json_says_everything_word_for_word(notice: DrainNotification, cluster: str) -> None:
     told = posted(notice, settings.BuiltInTemplate.JSON, cluster=cluster)
 
     assert told == payloads.fields_of(notice, cluster=cluster)
@@ -83,7 +86,7 @@ def test_plain_json_says_everything_word_for_word(notice: DrainNotice, cluster: 
 
 
 @given(notices())
-def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(notice: DrainNotice) -> None:
+def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(notice: DrainNotification) -> None:
     told = posted(notice, settings.BuiltInTemplate.SLACK)
 
     assert not any("<" in text or ">" in text for _, text in texts(told))
@@ -96,7 +99,7 @@ def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(notice: DrainNoti
 
 
 @given(notices())
-def test_teams_is_sent_a_card_that_reads_no_markdown(notice: DrainNotice) -> None:
+def test_teams_is_sent_a_card_that_reads_no_markdown(notice: DrainNotification) -> None:
     told = posted(notice, settings.BuiltInTemplate.TEAMS)
 
     assert told["type"] == "message"
@@ -118,7 +121,9 @@ def test_many_pods_are_counted_and_the_first_are_named() -> None:
         ending=Ending.GAVE_UP,
         left=tuple(f"default/web-{number}" for number in range(500)),
     )
-    notice = DrainNotice(at=NOON, plan=last.plan, report=report, took=dt.timedelta(minutes=30))
+    notice = DrainNotification(
+        at=NOON, plan=last.plan, report=report, took=dt.timedelta(minutes=30)
+    )
 
     told = posted(notice, settings.BuiltInTemplate.JSON)
 

@@ -31,7 +31,7 @@ SPOT = InterruptionEvent(
 def event(
     kind: EventKind, *, end: dt.datetime | None = None, state: InstanceState | None = None
 ) -> InterruptionEvent:
-    return dataclasses.replace(SPOT, kind=kind, announced_end=end, instance_state=state)
+    return dataclasses.replace(SPOT, kind=kind, scheduled_at=end, instance_state=state)
 
 
 def deadline(

@@ -135,7 +135,7 @@ def check(event: InterruptionEvent) -> None:
     assert all(INSTANCE_ID.fullmatch(instance_id) for instance_id in event.instance_ids)
     assert event.occurred_at.utcoffset() == dt.timedelta()
     assert event.occurred_at <= SENT
-    assert event.announced_end is None or event.announced_end.utcoffset() == dt.timedelta()
+    assert event.scheduled_at is None or event.scheduled_at.utcoffset() == dt.timedelta()
     if event.lifecycle_action is not None:
         assert event.lifecycle_action.hook.group.encode()
         assert event.lifecycle_action.hook.name.encode()

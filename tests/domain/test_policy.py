@@ -59,7 +59,7 @@ LAUNCH = dataclasses.replace(SPOT, kind=EventKind.AUTOSCALING_LAUNCH, lifecycle_
 SCHEDULED = dataclasses.replace(
     SPOT, kind=EventKind.SCHEDULED_CHANGE, instance_ids=(FIRST, SECOND_ONE, THIRD)
 )
-WITHDRAWN = dataclasses.replace(SCHEDULED, is_withdrawn=True)
+CANCELLED = dataclasses.replace(SCHEDULED, is_cancelled=True)
 NODE = NodeView(
     name=NodeName("node-1"),
     uid="uid-1",
@@ -131,7 +131,7 @@ def test_the_owner_decides_what_is_done_about_each_kind(kind: EventKind, action:
 
 
 def test_a_withdrawn_change_is_undone() -> None:
-    assert plan(WITHDRAWN).action is Action.UNCORDON
+    assert plan(CANCELLED).action is Action.UNCORDON
 
 
 def test_a_withdrawn_change_of_a_kind_that_is_ignored_is_ignored() -> None:
@@ -139,7 +139,7 @@ def test_a_withdrawn_change_of_a_kind_that_is_ignored_is_ignored() -> None:
         POLICY, actions=ACTIONS | {EventKind.SCHEDULED_CHANGE: Action.IGNORE}
     )
 
-    assert plan(WITHDRAWN, decisions=ignoring).action is Action.IGNORE
+    assert plan(CANCELLED, decisions=ignoring).action is Action.IGNORE
 
 
 @pytest.mark.parametrize(
@@ -206,19 +206,19 @@ def test_no_other_deadline_on_the_node_moves_the_plans(node: NodeView) -> None:
 
 
 def test_an_instance_that_is_no_node_may_be_joining() -> None:
-    assert POLICY.joining_grace(SPOT) == MINUTE
-    assert POLICY.joining_grace(TERMINATION) == MINUTE
+    assert POLICY.join_timeout(SPOT) == MINUTE
+    assert POLICY.join_timeout(TERMINATION) == MINUTE
 
 
 @pytest.mark.parametrize("state", list(InstanceState))
 def test_an_instance_on_its_way_out_joins_no_more(state: InstanceState) -> None:
     changed = dataclasses.replace(SPOT, kind=EventKind.STATE_CHANGE, instance_state=state)
 
-    assert POLICY.joining_grace(changed) == dt.timedelta()
+    assert POLICY.join_timeout(changed) == dt.timedelta()
 
 
 def test_a_message_that_may_be_anothers_is_not_held_back() -> None:
-    assert RELEASING.joining_grace(SPOT) == dt.timedelta()
+    assert RELEASING.join_timeout(SPOT) == dt.timedelta()
 
 
 # The outcome, for every ending.
@@ -231,7 +231,7 @@ WORKED = [
     Ending.NODE_GONE,
     Ending.PAST_DEADLINE,
     Ending.GAVE_UP,
-    Ending.WITHDRAWN,
+    Ending.CANCELLED,
     Ending.HELD_BY_ANOTHER,
 ]
 NOT_FOR_US = [Ending.UNKNOWN_INSTANCE, Ending.NOT_MANAGED]
@@ -382,7 +382,7 @@ def test_a_retry_waits_between_two_seconds_and_five_minutes(count: int) -> None:
 
 
 def test_a_message_that_is_handed_back_is_there_for_the_next_process_at_once() -> None:
-    handed_back = policy.hand_back("stopping")
+    handed_back = policy.release("stopping")
 
     assert handed_back.kind is OutcomeKind.RETRY
     assert handed_back.visible_after == dt.timedelta()

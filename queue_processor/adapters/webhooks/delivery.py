@@ -13,7 +13,7 @@ import tenacity
 
 from queue_processor.adapters.webhooks.payloads import Payload
 from queue_processor.domain import errors
-from queue_processor.domain.notices import DrainNotice
+from queue_processor.domain.notifications import DrainNotification
 from queue_processor.observability import metrics
 from queue_processor.observability.outbox import Outbox
 from queue_processor.settings import WebhookSettings
@@ -37,7 +37,7 @@ class Webhooks:
     def __init__(self, receivers: Sequence["Receiver"]) -> None:
         self._receivers = receivers
 
-    def announce(self, notice: DrainNotice) -> None:
+    def announce(self, notice: DrainNotification) -> None:
         """Tell that a drain begins, or how it ended; never fails and never waits."""
         for receiver in self._receivers:
             receiver.take(notice)
@@ -95,11 +95,11 @@ class Receiver:
         self._session: aiohttp.ClientSession | None = None
         self._is_full = False
         # One at a time: the end of a drain is not told before its beginning.
-        self._outbox: Outbox[DrainNotice] = Outbox(
+        self._outbox: Outbox[DrainNotification] = Outbox(
             self._deliver, name=name, limit=_WAITING_LIMIT, senders=1
         )
 
-    def take(self, notice: DrainNotice) -> None:
+    def take(self, notice: DrainNotification) -> None:
         """Have a notice posted, if it is about a moment that the receiver wants to know of."""
         if notice.moment not in self._settings.moments:
             return
@@ -131,7 +131,7 @@ class Receiver:
         """Return when everything taken so far is posted or given up."""
         await self._outbox.flush()
 
-    async def _deliver(self, notice: DrainNotice) -> None:
+    async def _deliver(self, notice: DrainNotification) -> None:
         try:
             payload = self._payload.of(notice)
             async for attempt in _patiently():
@@ -265,5 +265,5 @@ def _read(path: pathlib.Path, key: str) -> str:
         raise errors.PermanentError(f"{key}: {path}: it is not UTF-8") from cause
 
 
-def _count(notice: DrainNotice, outcome: metrics.Delivery) -> None:
+def _count(notice: DrainNotification, outcome: metrics.Delivery) -> None:
     metrics.WEBHOOK_NOTICES.labels(moment=notice.moment, outcome=outcome).inc()

@@ -19,7 +19,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
-from queue_processor.domain.notices import DrainNotice
+from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.plan import Action, Ending, Plan, Report
 from queue_processor.settings import BuiltInTemplate
 
@@ -54,7 +54,7 @@ class Payload:
             except errors.PermanentError as error:
                 raise errors.ConfigurationError(f"{template}: {error}") from error
 
-    def of(self, notice: DrainNotice) -> bytes:
+    def of(self, notice: DrainNotification) -> bytes:
         """What is posted about a notice.
 
         Raises:
@@ -127,7 +127,7 @@ def mrkdwn(text: object) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def fields_of(notice: DrainNotice, *, cluster: str) -> Fields:
+def fields_of(notice: DrainNotification, *, cluster: str) -> Fields:
     """What a template can say, in plain values; all fields are there at both moments."""
     plan, report, took = notice.plan, notice.report, notice.took
     margin = None if report is None else report.margin
@@ -155,7 +155,7 @@ def fields_of(notice: DrainNotice, *, cluster: str) -> Fields:
     }
 
 
-def _summary(notice: DrainNotice, cluster: str) -> str:
+def _summary(notice: DrainNotification, cluster: str) -> str:
     plan, report = notice.plan, notice.report
     where = f"{cluster}: " if cluster else ""
     node = _cut(plan.node_name or "")
@@ -179,7 +179,7 @@ def _first(pods: Iterable[str]) -> list[str]:
     return [_cut(pod) for pod in tuple(pods)[:_NAMED_PODS]]
 
 
-def _samples() -> Iterator[DrainNotice]:
+def _samples() -> Iterator[DrainNotification]:
     """Notices as strange as they can be, for both moments, with and without what may be missing."""
     noon = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
     strange = '"quotes" \\ {{ 7 * 7 }} {% x %} <!channel> [a](http://b) \u2028 \x00\n}]'
@@ -193,7 +193,7 @@ def _samples() -> Iterator[DrainNotice]:
             node_name=NodeName(strange),
             deadline=Deadline(at=noon + dt.timedelta(minutes=2), is_hard=is_hard),
         )
-        yield DrainNotice(at=noon, plan=plan)
+        yield DrainNotification(at=noon, plan=plan)
         report = Report(
             instance_id=plan.instance_id,
             ending=Ending.PAST_DEADLINE if is_hard else Ending.DRAINED,
@@ -203,4 +203,4 @@ def _samples() -> Iterator[DrainNotice]:
             left=(strange,) * 12 if is_hard else (),
             margin=dt.timedelta() if is_hard else None,
         )
-        yield DrainNotice(at=noon, plan=plan, report=report, took=dt.timedelta(seconds=90))
+        yield DrainNotification(at=noon, plan=plan, report=report, took=dt.timedelta(seconds=90))

@@ -141,10 +141,10 @@ def _deadline(known: Explanation, now: dt.datetime) -> str | None:
     ends = known.drained_by
     if ends is None:
         return None
-    if known.taken_at is None:
+    if known.terminates_at is None:
         return f"none; a drain that begins now gives up {printing.moment(ends.at, now=now)}"
-    told = printing.moment(known.taken_at, now=now)
-    if ends.at == known.taken_at:
+    told = printing.moment(known.terminates_at, now=now)
+    if ends.at == known.terminates_at:
         return told
     return f"{told}; a node that still stands is drained until {printing.moment(ends.at, now=now)}"
 

@@ -15,7 +15,7 @@ from queue_processor.adapters.aws.mailbox import Mailbox
 from queue_processor.cli import exits
 from queue_processor.cli.messages import asking, options, preview, printing, progress, sendoptions
 from queue_processor.domain import errors
-from queue_processor.domain.composing import ChangeStatus
+from queue_processor.domain.event_builder import ChangeStatus
 from queue_processor.domain.events import EventKind, InstanceState
 from queue_processor.domain.targeting import Wanted
 from queue_processor.maintenance import drill, mail, pacing, stopping

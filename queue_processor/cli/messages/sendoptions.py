@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from queue_processor.adapters.aws import eventbus
 from queue_processor.domain import errors, identifiers, selectors
-from queue_processor.domain.composing import ChangeStatus, Particulars
+from queue_processor.domain.event_builder import ChangeStatus, EventOptions
 from queue_processor.domain.events import EventKind, InstanceState, LifecycleHook
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.targeting import Wanted
@@ -75,7 +75,7 @@ def _instance_id(text: str) -> InstanceId:
     return found
 
 
-def particulars(kind: EventKind, given: Given) -> Particulars:
+def particulars(kind: EventKind, given: Given) -> EventOptions:
     """What the events say beside their instances.
 
     Raises:
@@ -87,7 +87,7 @@ def particulars(kind: EventKind, given: Given) -> Particulars:
             raise errors.UsageError(f"{kind} needs {option}; --help says what it is")
         if value is not None and field.name not in _POSSIBLE.get(kind, ()):
             raise errors.UsageError(f"{option} says nothing about {kind}; leave it out")
-    plain = Particulars(state=given.state)
+    plain = EventOptions(state=given.state)
     if given.group and given.hook:
         plain = dataclasses.replace(plain, hook=LifecycleHook(group=given.group, name=given.hook))
     if given.starts_in is not None:

@@ -7,7 +7,7 @@ import enum
 from queue_processor.domain.plan import Plan, Report
 
 
-class Moment(enum.StrEnum):
+class DrainPhase(enum.StrEnum):
     """When something is told; the value is the one in settings and metrics."""
 
     DRAIN_START = "drain_start"
@@ -15,7 +15,7 @@ class Moment(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DrainNotice:
+class DrainNotification:
     """That a drain begins, or how it ended.
 
     Attributes:
@@ -31,6 +31,6 @@ class DrainNotice:
     took: dt.timedelta | None = None
 
     @property
-    def moment(self) -> Moment:
+    def moment(self) -> DrainPhase:
         """Whether it is about the beginning or the end."""
-        return Moment.DRAIN_START if self.report is None else Moment.DRAIN_END
+        return DrainPhase.DRAIN_START if self.report is None else DrainPhase.DRAIN_END
