@@ -17,7 +17,7 @@ from queue_processor.controller.podset import PodSet
 from queue_processor.controller.ports import DrainProgress
 from queue_processor.domain import errors, pods
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import Ending, Plan, Report
+from queue_processor.domain.plan import InstanceReport, InstanceResult, Plan
 from queue_processor.domain.pods import EvictionGroup, PodView
 from queue_processor.observability import metrics
 
@@ -108,7 +108,7 @@ class Drain:
             ),
         )
 
-    async def run(self) -> Report:
+    async def run(self) -> InstanceReport:
         """Drain the node, or stop at its deadline.
 
         Raises:
@@ -122,15 +122,15 @@ class Drain:
             self._start(self._show_progress(), "show")
             if self._plan.is_instance_gone and self._options.declares_out_of_service:
                 self._start(self._free_dead_node(), "free")
-            ending = await self._until_over()
+            result = await self._until_over()
             for task in self._tasks:
                 task.cancel()
-        if ending is Ending.DRAINED and self._has_volumes:
+        if result is InstanceResult.DRAINED and self._has_volumes:
             await self._until_detached()
-        report = self._report(ending)
+        report = self._report(result)
         took = loop.time() - started_at
-        metrics.DRAIN_DURATION.labels(kind=self._plan.kind, ending=ending).observe(took)
-        metrics.PODS_LEFT.labels(kind=self._plan.kind, ending=ending).inc(len(report.left))
+        metrics.DRAIN_DURATION.labels(kind=self._plan.kind, result=result).observe(took)
+        metrics.PODS_LEFT.labels(kind=self._plan.kind, result=result).inc(len(report.left))
         await self._tell_ending(report)
         return report
 
@@ -173,26 +173,26 @@ class Drain:
 
     # Wait.
 
-    async def _until_over(self) -> Ending:
+    async def _until_over(self) -> InstanceResult:
         while True:
             if self._is_cancelled:
-                return Ending.CANCELLED
+                return InstanceResult.CANCELLED
             if self._cluster.directory.find(self._node.instance_id) is None:
-                return Ending.NODE_GONE
+                return InstanceResult.NODE_GONE
             if self._pods.is_listed and not self._pods.left:
-                return Ending.DRAINED
+                return InstanceResult.DRAINED
             if self._countdown.is_over:
                 return await self._at_deadline()
             await self._countdown.changed.wait(self._countdown.left)
 
-    async def _at_deadline(self) -> Ending:
+    async def _at_deadline(self) -> InstanceResult:
         if not self._pods.is_listed:
             raise errors.TemporaryError(f"the pods of {self._node.name} could not be listed")
         if not self._countdown.deadline.is_hard:
-            return Ending.GAVE_UP
+            return InstanceResult.GAVE_UP
         if self._options.declares_out_of_service:
             await self._declare_out_of_service()
-        return Ending.PAST_DEADLINE
+        return InstanceResult.PAST_DEADLINE
 
     async def _watch_node(self) -> None:
         await self._cluster.directory.until(self._node.instance_id, lambda found: found is None)
@@ -246,13 +246,13 @@ class Drain:
 
     # Tell.
 
-    def _report(self, ending: Ending) -> Report:
-        return Report(
+    def _report(self, result: InstanceResult) -> InstanceReport:
+        return InstanceReport(
             instance_id=self._node.instance_id,
             node_name=self._node.name,
-            ending=ending,
+            result=result,
             evicted=self._evictor.tally.evicted,
-            overridden=tuple(self._evictor.tally.overridden),
+            force_deleted=tuple(self._evictor.tally.force_deleted),
             left=tuple(sorted(str(pod.ref) for pod in self._pods.left.values())),
             margin=max(self._countdown.left, dt.timedelta())
             if self._countdown.deadline.is_hard
@@ -271,10 +271,10 @@ class Drain:
                 shown = message
             await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
 
-    async def _tell_ending(self, report: Report) -> None:
-        if report.ending is Ending.NODE_GONE:
+    async def _tell_ending(self, report: InstanceReport) -> None:
+        if report.result is InstanceResult.NODE_GONE:
             return
-        is_drained = report.ending is Ending.DRAINED
+        is_drained = report.result is InstanceResult.DRAINED
         message = report.summary(seen=self._pods.seen)
         await self._show(
             DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED,

@@ -24,12 +24,12 @@ class EvictionTally:
 
     Attributes:
         evicted: How many evictions were accepted.
-        overridden: The pods that were deleted at the deadline against their budget.
+        force_deleted: The pods that were deleted at the deadline against their budget.
         blocked: Why a pod is still there, by uid, in the API server's words.
     """
 
     evicted: int = 0
-    overridden: list[str] = dataclasses.field(default_factory=list)
+    force_deleted: list[str] = dataclasses.field(default_factory=list)
     blocked: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -139,7 +139,7 @@ class Evictor:
         return self._rule.overrides and self._countdown.deadline.is_hard
 
     def _until_due(self, pod: PodView) -> dt.timedelta:
-        return deadlines.override_after(
+        return deadlines.force_delete_after(
             self._countdown.left, grace=pod.grace, force_margin=self._rule.force_margin
         )
 
@@ -168,7 +168,7 @@ class Evictor:
         except (errors.TemporaryError, errors.PermanentError) as error:
             _log.error("pod_not_deleted", pod=str(pod.ref), error=str(error))
             return
-        self.tally.overridden.append(str(pod.ref))
+        self.tally.force_deleted.append(str(pod.ref))
         metrics.PODS_OVERRIDDEN.labels(kind=self._rule.kind).inc()
         blocked = self.tally.blocked.get(pod.ref.uid, "")
         _log.warning(

@@ -12,7 +12,7 @@ from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import InterruptionEvent, LifecycleAction, LifecycleHook
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.messages import ReceivedMessage
-from queue_processor.domain.plan import Plan, Report
+from queue_processor.domain.plan import InstanceReport, Plan
 from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class Holding:
         self.event_id: str | None = None
         self.event: InterruptionEvent | None = None
         self.plans: dict[InstanceId, Plan] = {}
-        self.reports: dict[InstanceId, Report] = {}
+        self.reports: dict[InstanceId, InstanceReport] = {}
         self.heartbeats: asyncio.Task[None] | None = None
         self._interval = interval
         self.received_again(message, now=now)

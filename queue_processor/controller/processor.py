@@ -13,7 +13,7 @@ from queue_processor.domain import deadlines, errors, events, parsing, policy
 from queue_processor.domain.events import InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import Action, Ending, Outcome, Plan, Report
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Outcome, Plan
 from queue_processor.domain.policy import Policy
 from queue_processor.observability import metrics
 
@@ -80,7 +80,9 @@ class Processor:
             event, reports, policy=self._policy, receive_count=message.receive_count
         )
 
-    async def _handle_instances(self, holding: Holding, event: InterruptionEvent) -> list[Report]:
+    async def _handle_instances(
+        self, holding: Holding, event: InterruptionEvent
+    ) -> list[InstanceReport]:
         """Handle every instance; one that fails does not stop the others."""
         results = await asyncio.gather(
             *(self._handle(holding, event, instance_id) for instance_id in event.instance_ids),
@@ -93,7 +95,7 @@ class Processor:
 
     async def _handle(
         self, holding: Holding, event: InterruptionEvent, instance_id: InstanceId
-    ) -> Report:
+    ) -> InstanceReport:
         heartbeat_timeout = deadlines.DEFAULT_HEARTBEAT_TIMEOUT
         if event.lifecycle_action is not None:
             hook = event.lifecycle_action.hook
@@ -101,7 +103,7 @@ class Processor:
         is_awaited = self._policy.action_for(event) is Action.AWAIT_READY
         act = self._await_ready if is_awaited else self._act_on_node
         report = await act(holding, event, instance_id, heartbeat_timeout)
-        metrics.INSTANCES.labels(kind=event.kind, ending=report.ending).inc()
+        metrics.INSTANCES.labels(kind=event.kind, result=report.result).inc()
         holding.reports[instance_id] = report
         return report
 
@@ -111,12 +113,14 @@ class Processor:
         event: InterruptionEvent,
         instance_id: InstanceId,
         heartbeat_timeout: dt.timedelta,
-    ) -> Report:
+    ) -> InstanceReport:
         node = await self._until_joined(event, instance_id)
         if node is None:
-            return Report(instance_id=instance_id, ending=Ending.UNKNOWN_INSTANCE)
+            return InstanceReport(instance_id=instance_id, result=InstanceResult.UNKNOWN_INSTANCE)
         if not await self._is_managed(instance_id):
-            return Report(instance_id=instance_id, ending=Ending.NOT_MANAGED, node_name=node.name)
+            return InstanceReport(
+                instance_id=instance_id, result=InstanceResult.NOT_MANAGED, node_name=node.name
+            )
         plan = policy.plan_for(
             event,
             node,
@@ -147,9 +151,9 @@ class Processor:
         event: InterruptionEvent,
         instance_id: InstanceId,
         heartbeat_timeout: dt.timedelta,
-    ) -> Report:
+    ) -> InstanceReport:
         if not await self._is_managed(instance_id):
-            return Report(instance_id=instance_id, ending=Ending.NOT_MANAGED)
+            return InstanceReport(instance_id=instance_id, result=InstanceResult.NOT_MANAGED)
         plan = policy.plan_without_node(
             event,
             instance_id,
@@ -164,10 +168,10 @@ class Processor:
             limit=plan.deadline.at - self._clock(),
         )
         is_ready = node is not None and node.is_ready
-        return Report(
+        return InstanceReport(
             instance_id=instance_id,
             node_name=None if node is None else node.name,
-            ending=Ending.READY if is_ready else Ending.NEVER_READY,
+            result=InstanceResult.READY if is_ready else InstanceResult.NEVER_READY,
         )
 
 

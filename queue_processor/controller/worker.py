@@ -16,7 +16,7 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import Mark, NodeView
 from queue_processor.domain.notifications import DrainNotification
-from queue_processor.domain.plan import Action, Ending, Plan, Report
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
 from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class NodeWork:
         self._countdown = Countdown(plan.deadline, clock=clock)
         self._marking = asyncio.Lock()
         self._drain: Drain | None = None
-        self._draining: asyncio.Task[Report] | None = None
+        self._draining: asyncio.Task[InstanceReport] | None = None
 
     async def mark(self, plan: Plan) -> None:
         """Cordon the node and write the event on it, if that adds anything.
@@ -84,7 +84,7 @@ class NodeWork:
 
         return await fencing.write(self._cluster.nodes, self._node, cordon)
 
-    async def drain(self) -> Report:
+    async def drain(self) -> InstanceReport:
         """Drain the node, or join the drain in hand."""
         if self._draining is None or self._draining.done():
             self._drain = Drain(
@@ -100,7 +100,7 @@ class NodeWork:
             )
         return await asyncio.shield(self._draining)
 
-    async def _announced(self, drain: Drain) -> Report:
+    async def _announced(self, drain: Drain) -> InstanceReport:
         """Run a drain, and have its beginning and its end told outside of the cluster."""
         loop = asyncio.get_running_loop()
         announcer, began_at = self._cluster.announcer, loop.time()
@@ -179,7 +179,7 @@ class NodeWorkers:
         self._clock = clock
         self._in_hand: dict[InstanceId, NodeWork] = {}
 
-    async def carry_out(self, plan: Plan, node: NodeView) -> Report:
+    async def carry_out(self, plan: Plan, node: NodeView) -> InstanceReport:
         """Do what the plan says, joining the work in hand for the same node.
 
         When everybody who joined has been cancelled, the drain stops.
@@ -204,7 +204,7 @@ class NodeWorkers:
             return await self._act(plan, work)
         except errors.NotFound:
             self._cluster.directory.forget(node)
-            return self._without_drain(plan, Ending.NODE_GONE)
+            return self._without_drain(plan, InstanceResult.NODE_GONE)
         finally:
             work.holders -= 1
             if not work.holders:
@@ -212,12 +212,12 @@ class NodeWorkers:
                 metrics.NODES_IN_HAND.set(len(self._in_hand))
                 await work.stop()
 
-    async def _act(self, plan: Plan, work: NodeWork) -> Report:
+    async def _act(self, plan: Plan, work: NodeWork) -> InstanceReport:
         match plan.action:
             case Action.CORDON:
                 await work.mark(plan)
                 self._observe_cordon(plan)
-                return self._without_drain(plan, Ending.CORDONED)
+                return self._without_drain(plan, InstanceResult.CORDONED)
             case Action.CORDON_AND_DRAIN:
                 await work.mark(plan)
                 self._observe_cordon(plan)
@@ -225,13 +225,13 @@ class NodeWorkers:
                 if report.margin is not None:
                     margin = report.margin.total_seconds()
                     metrics.DEADLINE_MARGIN.labels(kind=plan.kind).observe(margin)
-                if report.ending is Ending.GAVE_UP and self._uncordons_on_soft_timeout:
+                if report.result is InstanceResult.GAVE_UP and self._uncordons_on_soft_timeout:
                     await work.unmark(frozenset({plan.kind}))
                 return report
             case Action.UNCORDON:
                 done = await work.unmark(frozenset({plan.kind}))
                 return self._without_drain(
-                    plan, Ending.UNCORDONED if done else Ending.HELD_BY_ANOTHER
+                    plan, InstanceResult.UNCORDONED if done else InstanceResult.HELD_BY_ANOTHER
                 )
             case Action.AWAIT_READY | Action.IGNORE:
                 raise AssertionError(f"{plan.action} changes no node")
@@ -242,8 +242,8 @@ class NodeWorkers:
         since_event = (self._clock() - plan.occurred_at).total_seconds()
         metrics.EVENT_TO_CORDON.labels(kind=plan.kind).observe(since_event)
 
-    def _without_drain(self, plan: Plan, ending: Ending) -> Report:
-        return Report(instance_id=plan.instance_id, node_name=plan.node_name, ending=ending)
+    def _without_drain(self, plan: Plan, result: InstanceResult) -> InstanceReport:
+        return InstanceReport(instance_id=plan.instance_id, node_name=plan.node_name, result=result)
 
 
 def _until(plan: Plan) -> str:

@@ -129,7 +129,7 @@ def is_instance_gone(event: InterruptionEvent) -> bool:
     return event.instance_state is not None and event.instance_state.is_final
 
 
-def override_after(
+def force_delete_after(
     time_left: dt.timedelta, *, grace: dt.timedelta, force_margin: dt.timedelta
 ) -> dt.timedelta:
     """How long a hard deadline lets a budget block a pod (zero: no longer).

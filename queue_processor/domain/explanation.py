@@ -9,15 +9,15 @@ from queue_processor.domain import deadlines, errors, parsing, policy, recording
 from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import Action, Ending, Outcome, Report
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Outcome
 from queue_processor.domain.policy import Policy
 from queue_processor.domain.recording import StoredMessage
 
 _ENDING_OF = {
-    Action.CORDON_AND_DRAIN: Ending.DRAINED,
-    Action.CORDON: Ending.CORDONED,
-    Action.UNCORDON: Ending.UNCORDONED,
-    Action.AWAIT_READY: Ending.READY,
+    Action.CORDON_AND_DRAIN: InstanceResult.DRAINED,
+    Action.CORDON: InstanceResult.CORDONED,
+    Action.UNCORDON: InstanceResult.UNCORDONED,
+    Action.AWAIT_READY: InstanceResult.READY,
 }
 
 
@@ -254,20 +254,20 @@ def _outcome(
     event: InterruptionEvent, sightings: Mapping[InstanceId, Sighting], decisions: Policy
 ) -> Outcome:
     """What becomes of the message when everything that can be done succeeds."""
-    ending = _ENDING_OF[decisions.action_for(event)]
+    result = _ENDING_OF[decisions.action_for(event)]
     reports = [
-        Report(instance_id=instance_id, ending=_ending(ending, sightings.get(instance_id)))
+        InstanceReport(instance_id=instance_id, result=_ending(result, sightings.get(instance_id)))
         for instance_id in event.instance_ids
     ]
     return policy.outcome_of(event, reports, policy=decisions, receive_count=1)
 
 
-def _ending(hoped: Ending, sighting: Sighting | None) -> Ending:
+def _ending(hoped: InstanceResult, sighting: Sighting | None) -> InstanceResult:
     match sighting and sighting.obstacle:
         case None:
             return hoped
         case Obstacle.NOT_TAGGED:
-            return Ending.NOT_MANAGED
+            return InstanceResult.NOT_MANAGED
         case _:
             # A node that is waited for may still come.
-            return hoped if hoped is Ending.READY else Ending.UNKNOWN_INSTANCE
+            return hoped if hoped is InstanceResult.READY else InstanceResult.UNKNOWN_INSTANCE

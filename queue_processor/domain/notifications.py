@@ -4,7 +4,7 @@ import dataclasses
 import datetime as dt
 import enum
 
-from queue_processor.domain.plan import Plan, Report
+from queue_processor.domain.plan import InstanceReport, Plan
 
 
 class DrainPhase(enum.StrEnum):
@@ -27,7 +27,7 @@ class DrainNotification:
 
     at: dt.datetime
     plan: Plan
-    report: Report | None = None
+    report: InstanceReport | None = None
     took: dt.timedelta | None = None
 
     @property

@@ -11,7 +11,7 @@ import platform
 
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.notifications import DrainPhase
-from queue_processor.domain.plan import Ending, OutcomeKind
+from queue_processor.domain.plan import InstanceResult, OutcomeKind
 from queue_processor.domain.pods import EvictionAnswer
 from queue_processor.observability.catalogue import Catalogue, Label
 
@@ -93,15 +93,15 @@ CATALOGUE = Catalogue("queue_processor")
 _KIND = Label(name="kind", values=tuple(EventKind))
 _KIND_OR_NONE = Label(name="kind", values=(*EventKind, NO_KIND))
 _OUTCOME = Label(name="outcome", values=tuple(OutcomeKind))
-_ENDING = Label(name="ending", values=tuple(Ending))
+_ENDING = Label(name="result", values=tuple(InstanceResult))
 _DRAIN_ENDING = Label(
-    name="ending",
+    name="result",
     values=(
-        Ending.DRAINED,
-        Ending.NODE_GONE,
-        Ending.PAST_DEADLINE,
-        Ending.GAVE_UP,
-        Ending.CANCELLED,
+        InstanceResult.DRAINED,
+        InstanceResult.NODE_GONE,
+        InstanceResult.PAST_DEADLINE,
+        InstanceResult.GAVE_UP,
+        InstanceResult.CANCELLED,
     ),
 )
 _ANSWER = Label(name="answer", values=tuple(answer.name.lower() for answer in EvictionAnswer))

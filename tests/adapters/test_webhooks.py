@@ -19,7 +19,7 @@ from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.notifications import DrainNotification
-from queue_processor.domain.plan import Action, Ending, Plan, Report
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
 
 NOON = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 ADDRESS = "https://hooks.invalid/services/s3cr3t"
@@ -41,11 +41,11 @@ def notices(draw: st.DrawFn) -> DrainNotification:
     )
     if draw(st.booleans()):
         return DrainNotification(at=NOON, plan=plan)
-    report = Report(
+    report = InstanceReport(
         instance_id=plan.instance_id,
-        ending=draw(st.sampled_from(Ending)),
+        result=draw(st.sampled_from(InstanceResult)),
         evicted=draw(st.integers(0, 500)),
-        overridden=tuple(draw(st.lists(HOSTILE, max_size=12))),
+        force_deleted=tuple(draw(st.lists(HOSTILE, max_size=12))),
         left=tuple(draw(st.lists(HOSTILE, max_size=12))),
         margin=draw(st.none() | st.just(dt.timedelta(seconds=1.25))),
     )
@@ -82,7 +82,7 @@ def test_plain_json_says_everything_word_for_word(notice: DrainNotification, clu
 
     assert told == payloads.fields_of(notice, cluster=cluster)
     assert told["event_id"] == notice.plan.event_id[:320]
-    assert (told["ending"] is None) == (notice.report is None)
+    assert (told["result"] is None) == (notice.report is None)
 
 
 @given(notices())
@@ -116,9 +116,9 @@ def test_teams_is_sent_a_card_that_reads_no_markdown(notice: DrainNotification) 
 
 def test_many_pods_are_counted_and_the_first_are_named() -> None:
     (*_, last) = [notice for notice in payloads._samples() if notice.report is not None]
-    report = Report(
+    report = InstanceReport(
         instance_id=last.plan.instance_id,
-        ending=Ending.GAVE_UP,
+        result=InstanceResult.GAVE_UP,
         left=tuple(f"default/web-{number}" for number in range(500)),
     )
     notice = DrainNotification(

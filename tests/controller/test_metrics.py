@@ -348,21 +348,21 @@ ROWS = [
     _row(_joined, 3, "nodes_indexed"),
     _row(_slow, 1, "nodes_in_hand"),
     _row(_drained, 1, "event_to_cordon_seconds_count", kind="spot_interruption"),
-    _row(_drained, 1, "drain_duration_seconds_count", kind="spot_interruption", ending="drained"),
+    _row(_drained, 1, "drain_duration_seconds_count", kind="spot_interruption", result="drained"),
     _row(_slow, 1, "deadline_margin_seconds_bucket", kind="spot_interruption", le="120.0"),
     _row(_slow, 0, "deadline_margin_seconds_bucket", kind="spot_interruption", le="90.0"),
     _row(_left, 1, "deadline_margin_seconds_bucket", kind="spot_interruption", le="0.0"),
     _row(_left, 1, "deadline_margin_seconds_count", kind="spot_interruption"),
-    _row(_drained, 1, "instances_total", kind="spot_interruption", ending="drained"),
-    _row(_left, 1, "instances_total", kind="spot_interruption", ending="past_deadline"),
+    _row(_drained, 1, "instances_total", kind="spot_interruption", result="drained"),
+    _row(_left, 1, "instances_total", kind="spot_interruption", result="past_deadline"),
     _row(
-        _unknown, 1, "instances_total", kind="rebalance_recommendation", ending="unknown_instance"
+        _unknown, 1, "instances_total", kind="rebalance_recommendation", result="unknown_instance"
     ),
     _row(_drained, 3, "evictions_total", answer="accepted"),
     _row(_blocked, None, "evictions_total", answer="blocked"),
     _row(_blocked, 1, "pods_deleted_at_deadline_total", kind="spot_interruption"),
     _row(_left, 0, "pods_deleted_at_deadline_total", kind="spot_interruption"),
-    _row(_left, 1, "pods_left_total", kind="spot_interruption", ending="past_deadline"),
+    _row(_left, 1, "pods_left_total", kind="spot_interruption", result="past_deadline"),
     _row(_dead_node, 1, "nodes_declared_out_of_service_total"),
     _row(
         _terminated_by_its_group,

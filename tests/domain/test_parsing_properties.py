@@ -14,7 +14,7 @@ from queue_processor.domain import deadlines, errors, parsing, policy
 from queue_processor.domain.events import EventKind, Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import Action, Ending, OutcomeKind, Report
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, OutcomeKind
 
 SENT = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
 INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
@@ -156,7 +156,8 @@ def check(event: InterruptionEvent) -> None:
         assert plan.deadline.at > now
         assert plan.deadline.at.utcoffset() == dt.timedelta()
     reports = [
-        Report(instance_id=instance_id, ending=Ending.DRAINED) for instance_id in event.instance_ids
+        InstanceReport(instance_id=instance_id, result=InstanceResult.DRAINED)
+        for instance_id in event.instance_ids
     ]
     outcome = policy.outcome_of(event, reports, policy=POLICY, receive_count=1)
     assert outcome.kind is OutcomeKind.DONE

@@ -20,7 +20,7 @@ from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.notifications import DrainNotification
-from queue_processor.domain.plan import Action, Ending, Plan, Report
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
 from queue_processor.settings import BuiltInTemplate
 
 Fields: TypeAlias = Mapping[str, object]
@@ -144,12 +144,12 @@ def fields_of(notice: DrainNotification, *, cluster: str) -> Fields:
         "occurred_at": plan.occurred_at.isoformat(timespec="seconds"),
         "deadline": plan.deadline.at.isoformat(timespec="seconds"),
         "deadline_is_hard": plan.deadline.is_hard,
-        "ending": None if report is None else report.ending.value,
+        "result": None if report is None else report.result.value,
         "seconds": None if took is None else round(took.total_seconds(), 1),
         "margin_seconds": None if margin is None else round(margin.total_seconds(), 1),
         "evicted": None if report is None else report.evicted,
-        "deleted_at_deadline_count": None if report is None else len(report.overridden),
-        "deleted_at_deadline": [] if report is None else _first(report.overridden),
+        "deleted_at_deadline_count": None if report is None else len(report.force_deleted),
+        "deleted_at_deadline": [] if report is None else _first(report.force_deleted),
         "left_count": None if report is None else len(report.left),
         "left": [] if report is None else _first(report.left),
     }
@@ -163,9 +163,9 @@ def _summary(notice: DrainNotification, cluster: str) -> str:
         end = f"{plan.deadline.at:%H:%M:%S} UTC"
         until = f"the instance goes at {end}" if plan.deadline.is_hard else f"until {end} at most"
         return f"{where}draining {node} ({plan.kind}), {until}"
-    text = f"{where}{node} {report.ending.replace('_', ' ')}: {report.evicted} pods evicted"
-    if report.overridden:
-        text += f", {len(report.overridden)} deleted at the deadline"
+    text = f"{where}{node} {report.result.replace('_', ' ')}: {report.evicted} pods evicted"
+    if report.force_deleted:
+        text += f", {len(report.force_deleted)} deleted at the deadline"
     if report.left:
         text += f", {len(report.left)} left"
     return text
@@ -194,12 +194,12 @@ def _samples() -> Iterator[DrainNotification]:
             deadline=Deadline(at=noon + dt.timedelta(minutes=2), is_hard=is_hard),
         )
         yield DrainNotification(at=noon, plan=plan)
-        report = Report(
+        report = InstanceReport(
             instance_id=plan.instance_id,
-            ending=Ending.PAST_DEADLINE if is_hard else Ending.DRAINED,
+            result=InstanceResult.PAST_DEADLINE if is_hard else InstanceResult.DRAINED,
             node_name=plan.node_name,
             evicted=12,
-            overridden=(strange,) * 12 if is_hard else (),
+            force_deleted=(strange,) * 12 if is_hard else (),
             left=(strange,) * 12 if is_hard else (),
             margin=dt.timedelta() if is_hard else None,
         )
