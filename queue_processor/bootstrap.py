@@ -22,19 +22,19 @@ from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube import permissions
 from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
 from queue_processor.adapters.kube.leases import KubeLeases
-from queue_processor.adapters.kube.narrator import KubeNarrator
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.adapters.webhooks import delivery
 from queue_processor.adapters.webhooks.delivery import Webhooks
 from queue_processor.controller import assembly
-from queue_processor.controller.assembly import Parts
-from queue_processor.controller.directory import NodeDirectory
+from queue_processor.controller.assembly import Dependencies
+from queue_processor.controller.node_index import NodeIndex
 from queue_processor.domain import errors, selectors
 from queue_processor.observability import metrics, server
-from queue_processor.observability.health import Vitals
+from queue_processor.observability.health import Liveness
 from queue_processor.settings import OnDeadline, Settings, SettingsError
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ class _Kube:
     reader: NodeReader
     nodes: KubeNodes
     pods: KubePods
-    narrator: KubeNarrator
+    event_recorder: KubeEventRecorder
     identity: str
     own_namespace: str | None
 
@@ -88,32 +88,32 @@ async def run(settings: Settings) -> None:
         ConfigurationError: It cannot start like this: no Region or credentials, no API
             server, a queue that does not exist or refuses us, a port that is taken.
     """
-    vitals = Vitals()
+    liveness = Liveness()
     webhooks = delivery.from_settings(settings.webhooks)
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(contextlib.AsyncExitStack())
         await http.enter_async_context(
-            server.serving(settings.http.host, settings.http.port, vitals=vitals)
+            server.serving(settings.http.host, settings.http.port, liveness=liveness)
         )
-        directory = NodeDirectory()
+        node_index = NodeIndex()
         async with _within(_AWS_START_SECONDS, "AWS"):
             aws = await _open_aws(settings)
         async with _within(_KUBE_START_SECONDS, "the Kubernetes API server"):
             cluster = await stack.enter_async_context(_open_kube(settings))
             await _check_permissions(settings, cluster)
-            await _fill(directory, cluster.nodes)
-        vitals.is_ready = True
-        lead = assembly.assemble(
+            await _fill(node_index, cluster.nodes)
+        liveness.is_ready = True
+        lead = assembly.build_controller(
             settings,
             _parts(settings, aws, cluster, webhooks),
-            directory=directory,
-            vitals=vitals,
+            node_index=node_index,
+            liveness=liveness,
             clock=utc_now,
         )
         operator = Operator(
             lead=lead, cluster=cluster, queue=aws.queue, webhooks=webhooks, http=http
         )
-        await _run_beside_kopf(operator, cluster, directory)
+        await _run_beside_kopf(operator, cluster, node_index)
 
 
 @contextlib.asynccontextmanager
@@ -166,7 +166,7 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
             reader=reader,
             nodes=KubeNodes(api, reader=reader, clock=utc_now),
             pods=KubePods(api),
-            narrator=KubeNarrator(api, identity=identity, clock=utc_now),
+            event_recorder=KubeEventRecorder(api, identity=identity, clock=utc_now),
             identity=identity,
             own_namespace=kube.own_namespace(),
         )
@@ -205,15 +205,15 @@ def _unreachable(error: errors.QueueProcessorError) -> errors.ConfigurationError
     )
 
 
-async def _fill(directory: NodeDirectory, nodes: KubeNodes) -> None:
+async def _fill(node_index: NodeIndex, nodes: KubeNodes) -> None:
     """List every node, so that the index is complete before the first message."""
     try:
         async for node in nodes.all():
-            directory.put(node)
+            node_index.put(node)
     except errors.QueueProcessorError as error:
         raise _unreachable(error) from error
-    metrics.NODES_INDEXED.set(len(directory))
-    _log.info("nodes_indexed", nodes=len(directory))
+    metrics.NODES_INDEXED.set(len(node_index))
+    _log.info("nodes_indexed", nodes=len(node_index))
 
 
 class Operator:
@@ -247,7 +247,7 @@ class Operator:
         """Work until asked to stop; raise what ended the work before that."""
         async with asyncio.TaskGroup() as group:
             helpers = [
-                group.create_task(self._cluster.narrator.run(), name="narrator"),
+                group.create_task(self._cluster.event_recorder.run(), name="event_recorder"),
                 group.create_task(self._webhooks.run(), name="webhooks"),
                 group.create_task(
                     self._cluster.connection.keep_token_fresh(), name="token refresh"
@@ -269,13 +269,13 @@ class Operator:
         """Tell what has not been told, as far as there is time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_LIMIT_SECONDS):
-                await asyncio.gather(self._cluster.narrator.flush(), self._webhooks.flush())
+                await asyncio.gather(self._cluster.event_recorder.flush(), self._webhooks.flush())
 
 
-def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Parts:
+def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Dependencies:
     election = settings.leader_election
     namespace, name = election.lies_in(cluster.own_namespace), election.lease_name
-    return Parts(
+    return Dependencies(
         queue=aws.queue,
         lifecycle=aws.lifecycle,
         managed=aws.managed,
@@ -283,14 +283,14 @@ def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) ->
         pods=cluster.pods,
         volumes=KubeVolumes(cluster.api),
         leases=KubeLeases(cluster.api, namespace=namespace, name=name),
-        narrator=cluster.narrator,
-        announcer=webhooks,
+        event_recorder=cluster.event_recorder,
+        notifier=webhooks,
         identity=cluster.identity,
         own_namespace=cluster.own_namespace,
     )
 
 
-async def _run_beside_kopf(operator: Operator, cluster: _Kube, directory: NodeDirectory) -> None:
+async def _run_beside_kopf(operator: Operator, cluster: _Kube, node_index: NodeIndex) -> None:
     """Run the operator, and kopf for as long as it runs.
 
     The operator stops first: kopf cancels tasks that it does not know a few seconds
@@ -300,7 +300,7 @@ async def _run_beside_kopf(operator: Operator, cluster: _Kube, directory: NodeDi
     watching = asyncio.create_task(
         kopf.operator(
             registry=handlers.registry(
-                cluster.connection, reader=cluster.reader, directory=directory
+                cluster.connection, reader=cluster.reader, node_index=node_index
             ),
             settings=handlers.settings(),
             memo=handlers.Shared(),

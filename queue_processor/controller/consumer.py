@@ -5,7 +5,7 @@ import datetime as dt
 
 import structlog
 
-from queue_processor.controller import loglines, ports
+from queue_processor.controller import log_fields, ports
 from queue_processor.controller.keepalive import Holding, Keepalive
 from queue_processor.controller.processor import Processor
 from queue_processor.controller.retrying import Backoff
@@ -35,7 +35,7 @@ class Consumer:
         processor: Processor,
         keepalive: Keepalive,
         max_in_flight: int,
-        vitals: health.Vitals,
+        liveness: health.Liveness,
     ) -> None:
         self._queue = queue
         self._processor = processor
@@ -44,7 +44,7 @@ class Consumer:
             queue=queue, lifecycle=lifecycle, is_stopping=lambda: self._is_stopping
         )
         self._max_in_flight = max_in_flight
-        self._vitals = vitals
+        self._liveness = liveness
         self._is_stopping = False
         self._has_room = asyncio.Event()
         self._processing: set[asyncio.Task[Outcome]] = set()
@@ -62,7 +62,7 @@ class Consumer:
                 group.create_task(self._measure_for_ever(), name="measure queue")
         finally:
             metrics.MESSAGES_WAITING.set(0)
-            self._vitals.rest(_BEAT)
+            self._liveness.pause(_BEAT)
             await self._stop()
 
     async def _receive_for_ever(self) -> None:
@@ -72,9 +72,9 @@ class Consumer:
         while True:
             if not self._has_room.is_set():
                 # A full house may take hours to empty, and is no reason for a restart.
-                self._vitals.rest(_BEAT)
+                self._liveness.pause(_BEAT)
                 await self._has_room.wait()
-            self._vitals.beat(_BEAT)
+            self._liveness.heartbeat(_BEAT)
             began_at = loop.time()
             try:
                 received = await self._queue.receive()
@@ -138,7 +138,7 @@ class Consumer:
         kind = metrics.NO_KIND if holding.event is None else holding.event.kind
         metrics.MESSAGES.labels(kind=kind, outcome=outcome.kind).inc()
         took = asyncio.get_running_loop().time() - started_at
-        _log.info("outcome", **loglines.of_outcome(holding, outcome), seconds=round(took, 3))
+        _log.info("outcome", **log_fields.of_outcome(holding, outcome), seconds=round(took, 3))
 
     def _outcome_of(self, processing: "asyncio.Task[Outcome]", holding: Holding) -> Outcome:
         receive_count = holding.message.receive_count

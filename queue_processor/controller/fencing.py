@@ -12,7 +12,7 @@ _CONFLICTS_IN_A_ROW = 20
 _Result = TypeVar("_Result")
 
 
-async def write(
+async def retry_on_conflict(
     nodes: ports.Nodes, node: NodeView, decide: Callable[[NodeView], Awaitable[_Result]]
 ) -> _Result:
     """Decide and write; when somebody else wrote first, read, decide and write again at once.
@@ -30,11 +30,11 @@ async def write(
         try:
             return await decide(node)
         except errors.Conflict:
-            node = await read_again(nodes, node)
+            node = await refresh(nodes, node)
     raise errors.TemporaryError(f"{node.name} changes faster than it can be written")
 
 
-async def read_again(nodes: ports.Nodes, node: NodeView) -> NodeView:
+async def refresh(nodes: ports.Nodes, node: NodeView) -> NodeView:
     """Read a node as it is now.
 
     Raises:

@@ -7,7 +7,7 @@ import math
 import structlog
 
 from queue_processor.controller import ports
-from queue_processor.controller.countdown import Pulse
+from queue_processor.controller.deadline_timer import Pulse
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import InterruptionEvent, LifecycleAction, LifecycleHook
 from queue_processor.domain.identifiers import InstanceId

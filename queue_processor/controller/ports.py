@@ -181,18 +181,18 @@ class Leases(Protocol):
         """
 
 
-class Announcer(Protocol):
+class Notifier(Protocol):
     """Tells the world outside of the cluster about drains; never fails and never waits."""
 
-    def announce(self, notice: DrainNotification) -> None:
+    def notify(self, notice: DrainNotification) -> None:
         """Tell that a drain begins, or how it ended."""
 
 
-class Narrator(Protocol):
+class EventRecorder(Protocol):
     """Tells people what happened, as Events; never fails and never waits."""
 
-    def about_node(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
+    def node_event(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
         """Tell something about a node."""
 
-    def about_pod(self, pod: PodRef, reason: str, message: str) -> None:
+    def pod_event(self, pod: PodRef, reason: str, message: str) -> None:
         """Warn about a pod."""

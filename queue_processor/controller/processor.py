@@ -5,10 +5,10 @@ import datetime as dt
 
 import structlog
 
-from queue_processor.controller import loglines, ports
-from queue_processor.controller.directory import NodeDirectory
+from queue_processor.controller import log_fields, ports
 from queue_processor.controller.keepalive import Holding, Keepalive
-from queue_processor.controller.worker import NodeWorkers
+from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.worker import DrainCoordinator
 from queue_processor.domain import deadlines, errors, events, parsing, policy
 from queue_processor.domain.events import InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
@@ -26,8 +26,8 @@ class Processor:
     def __init__(
         self,
         *,
-        directory: NodeDirectory,
-        workers: NodeWorkers,
+        node_index: NodeIndex,
+        workers: DrainCoordinator,
         keepalive: Keepalive,
         managed: ports.ManagedInstances | None,
         decisions: Policy,
@@ -36,14 +36,14 @@ class Processor:
         """Build the processor.
 
         Args:
-            directory: Finds nodes.
+            node_index: Finds nodes.
             workers: Do the work on them.
             keepalive: Keeps lifecycle actions alive.
             managed: Narrows down which instances are ours; None: all nodes are.
             decisions: What the operator's owner decided.
             clock: The present.
         """
-        self._directory = directory
+        self._node_index = node_index
         self._workers = workers
         self._keepalive = keepalive
         self._managed = managed
@@ -136,9 +136,9 @@ class Processor:
     ) -> NodeView | None:
         """The instance's node; one that is not in the index may be joining right now."""
         grace = self._policy.join_timeout(event)
-        if grace and self._directory.find(instance_id) is None:
+        if grace and self._node_index.find(instance_id) is None:
             _log.info("node_awaited", instance_id=instance_id, seconds=grace.total_seconds())
-        return await self._directory.until(
+        return await self._node_index.until(
             instance_id, lambda found: found is not None, limit=grace
         )
 
@@ -162,7 +162,7 @@ class Processor:
             heartbeat_timeout=heartbeat_timeout,
         )
         _tell_plan(holding, plan)
-        node = await self._directory.until(
+        node = await self._node_index.until(
             instance_id,
             lambda found: found is not None and found.is_ready,
             limit=plan.deadline.at - self._clock(),
@@ -177,4 +177,4 @@ class Processor:
 
 def _tell_plan(holding: Holding, plan: Plan) -> None:
     holding.plans[plan.instance_id] = plan
-    _log.info("plan", **loglines.of_plan(plan))
+    _log.info("plan", **log_fields.of_plan(plan))

@@ -16,10 +16,10 @@ LONGEST_DELAY = dt.timedelta(seconds=5)
 _log = structlog.get_logger(__name__)
 
 
-def patiently(
+def retrying(
     call: metrics.Call,
     *,
-    gives_up: Callable[[], bool] = lambda: False,
+    stop_when: Callable[[], bool] = lambda: False,
     longest_delay: dt.timedelta = LONGEST_DELAY,
     on: tuple[type[Exception], ...] = (errors.TemporaryError,),
 ) -> tenacity.AsyncRetrying:
@@ -27,7 +27,7 @@ def patiently(
 
     Args:
         call: Names the call in the log and in the metrics.
-        gives_up: Asked after each failure.
+        stop_when: Asked after each failure.
         longest_delay: The cap of the backoff; a longer `Retry-After` is honoured.
         on: The errors that are worth another try.
     """
@@ -45,7 +45,7 @@ def patiently(
     return tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(on),
         wait=pause,
-        stop=lambda _: gives_up(),
+        stop=lambda _: stop_when(),
         before_sleep=tell,
         reraise=True,
     )

@@ -9,7 +9,7 @@ import tenacity
 
 from queue_processor.controller import ports
 from queue_processor.controller.keepalive import Holding
-from queue_processor.controller.retrying import patiently
+from queue_processor.controller.retrying import retrying
 from queue_processor.domain import errors, policy
 from queue_processor.domain.events import LifecycleAction
 from queue_processor.domain.plan import Outcome, OutcomeKind
@@ -79,9 +79,9 @@ class Settler:
         on: tuple[type[Exception], ...] = _REFUSED_OR_FAILED,
     ) -> tenacity.AsyncRetrying:
         """Repeat a call for as long as the message is ours and the process goes on."""
-        return patiently(
+        return retrying(
             call,
-            gives_up=lambda: self._is_stopping() or holding.is_lost,
+            stop_when=lambda: self._is_stopping() or holding.is_lost,
             longest_delay=_LONGEST_DELAY,
             on=on,
         )

@@ -6,11 +6,11 @@ from typing import assert_never
 
 import structlog
 
-from queue_processor.controller import fencing, gate, ports
-from queue_processor.controller.countdown import Countdown
+from queue_processor.controller import fencing, limiter, ports
+from queue_processor.controller.deadline_timer import DeadlineTimer
 from queue_processor.controller.drainer import Cluster, Drain, DrainOptions
 from queue_processor.controller.ports import DrainProgress
-from queue_processor.controller.retrying import patiently
+from queue_processor.controller.retrying import retrying
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId
@@ -22,7 +22,7 @@ from queue_processor.observability import metrics
 _log = structlog.get_logger(__name__)
 
 
-class NodeWork:
+class NodeDrain:
     """What is in hand for one node: its mark, its deadline and, perhaps, its drain."""
 
     def __init__(
@@ -42,7 +42,7 @@ class NodeWork:
         self._options = options
         self._taint_effect = taint_effect
         self._clock = clock
-        self._countdown = Countdown(plan.deadline, clock=clock)
+        self._timer = DeadlineTimer(plan.deadline, clock=clock)
         self._marking = asyncio.Lock()
         self._drain: Drain | None = None
         self._draining: asyncio.Task[InstanceReport] | None = None
@@ -53,7 +53,7 @@ class NodeWork:
         Raises:
             NotFound: The node is gone.
         """
-        is_tighter = self._countdown.tighten(plan.deadline)
+        is_tighter = self._timer.tighten(plan.deadline)
         if is_tighter:
             self._ruling = plan
         async with self._marking:
@@ -65,12 +65,12 @@ class NodeWork:
                 effect=self._taint_effect,
             )
             if mark.adds_to(self._node):
-                async for attempt in patiently(
-                    metrics.Call.CORDON, gives_up=lambda: self._countdown.is_over
+                async for attempt in retrying(
+                    metrics.Call.CORDON, stop_when=lambda: self._timer.is_over
                 ):
                     with attempt:
                         self._node = await self._write(mark)
-                self._cluster.narrator.about_node(
+                self._cluster.event_recorder.node_event(
                     self._node,
                     plan.kind.reason,
                     f"{plan.action}, {_until(plan)} (event {plan.event_id})",
@@ -79,10 +79,10 @@ class NodeWork:
 
     async def _write(self, mark: Mark) -> NodeView:
         async def cordon(node: NodeView) -> NodeView:
-            async with self._cluster.requests.turn(gate.Rank.CORDON, self._countdown.ends_at):
+            async with self._cluster.requests.slot(limiter.Priority.CORDON, self._timer.ends_at):
                 return await self._cluster.nodes.mark(node, mark)
 
-        return await fencing.write(self._cluster.nodes, self._node, cordon)
+        return await fencing.retry_on_conflict(self._cluster.nodes, self._node, cordon)
 
     async def drain(self) -> InstanceReport:
         """Drain the node, or join the drain in hand."""
@@ -90,7 +90,7 @@ class NodeWork:
             self._drain = Drain(
                 self._ruling,
                 self._node,
-                countdown=self._countdown,
+                timer=self._timer,
                 cluster=self._cluster,
                 options=self._options,
                 clock=self._clock,
@@ -103,11 +103,11 @@ class NodeWork:
     async def _announced(self, drain: Drain) -> InstanceReport:
         """Run a drain, and have its beginning and its end told outside of the cluster."""
         loop = asyncio.get_running_loop()
-        announcer, began_at = self._cluster.announcer, loop.time()
-        announcer.announce(DrainNotification(at=self._clock(), plan=self._ruling))
+        notifier, began_at = self._cluster.notifier, loop.time()
+        notifier.notify(DrainNotification(at=self._clock(), plan=self._ruling))
         report = await drain.run()
         took = dt.timedelta(seconds=loop.time() - began_at)
-        announcer.announce(
+        notifier.notify(
             DrainNotification(at=self._clock(), plan=self._ruling, report=report, took=took)
         )
         return report
@@ -130,12 +130,12 @@ class NodeWork:
 
         nodes = self._cluster.nodes
         async with self._marking:
-            async for attempt in patiently(
-                metrics.Call.UNCORDON, gives_up=lambda: self._countdown.is_over
+            async for attempt in retrying(
+                metrics.Call.UNCORDON, stop_when=lambda: self._timer.is_over
             ):
                 with attempt:
-                    node = await fencing.read_again(nodes, self._node)
-                    if not await fencing.write(nodes, node, uncordon):
+                    node = await fencing.refresh(nodes, self._node)
+                    if not await fencing.retry_on_conflict(nodes, node, uncordon):
                         return False
         if self._drain is not None:
             self._drain.cancel_drain()
@@ -145,7 +145,7 @@ class NodeWork:
     async def _tell_unmarked(self) -> None:
         """Take back what the conditions said; the node is as good as any other again."""
         message = "no event holds the node any more"
-        self._cluster.narrator.about_node(self._node, "Uncordoned", message, is_warning=False)
+        self._cluster.event_recorder.node_event(self._node, "Uncordoned", message, is_warning=False)
         try:
             await self._cluster.nodes.report(
                 self._node, DrainProgress.STOPPED, message, since=self._clock()
@@ -160,7 +160,7 @@ class NodeWork:
             await asyncio.wait((self._draining,))
 
 
-class NodeWorkers:
+class DrainCoordinator:
     """The work in hand, by instance."""
 
     def __init__(
@@ -177,7 +177,7 @@ class NodeWorkers:
         self._taint_effect = taint_effect
         self._uncordons_on_soft_timeout = uncordons_on_soft_timeout
         self._clock = clock
-        self._in_hand: dict[InstanceId, NodeWork] = {}
+        self._in_hand: dict[InstanceId, NodeDrain] = {}
 
     async def carry_out(self, plan: Plan, node: NodeView) -> InstanceReport:
         """Do what the plan says, joining the work in hand for the same node.
@@ -190,7 +190,7 @@ class NodeWorkers:
         """
         work = self._in_hand.get(plan.instance_id)
         if work is None:
-            work = self._in_hand[plan.instance_id] = NodeWork(
+            work = self._in_hand[plan.instance_id] = NodeDrain(
                 plan,
                 node,
                 cluster=self._cluster,
@@ -203,7 +203,7 @@ class NodeWorkers:
         try:
             return await self._act(plan, work)
         except errors.NotFound:
-            self._cluster.directory.forget(node)
+            self._cluster.node_index.forget(node)
             return self._without_drain(plan, InstanceResult.NODE_GONE)
         finally:
             work.holders -= 1
@@ -212,7 +212,7 @@ class NodeWorkers:
                 metrics.NODES_IN_HAND.set(len(self._in_hand))
                 await work.stop()
 
-    async def _act(self, plan: Plan, work: NodeWork) -> InstanceReport:
+    async def _act(self, plan: Plan, work: NodeDrain) -> InstanceReport:
         match plan.action:
             case Action.CORDON:
                 await work.mark(plan)

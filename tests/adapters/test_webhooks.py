@@ -255,7 +255,7 @@ def test_notices_that_find_no_room_are_dropped_counted_and_told_once() -> None:
     before = dropped()
     with structlog.testing.capture_logs() as lines:
         for _ in range(1005):
-            webhooks.announce(notice)
+            webhooks.notify(notice)
 
     assert dropped() == before + 5
     assert [line["event"] for line in lines] == ["webhook_notices_dropped"]

@@ -184,10 +184,10 @@ def test_service_links_add_no_variables_of_their_own(pod: Object) -> None:
 
 
 async def test_every_probe_hits_a_route_that_is_served(container: Object) -> None:
-    vitals = health.Vitals()
-    vitals.is_ready = True
+    liveness = health.Liveness()
+    liveness.is_ready = True
     async with (
-        server.serving("127.0.0.1", 0, vitals=vitals) as port,
+        server.serving("127.0.0.1", 0, liveness=liveness) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         for probe in PROBES:
@@ -197,7 +197,7 @@ async def test_every_probe_hits_a_route_that_is_served(container: Object) -> Non
 
 async def test_only_readiness_waits_for_the_index(container: Object) -> None:
     async with (
-        server.serving("127.0.0.1", 0, vitals=health.Vitals()) as port,
+        server.serving("127.0.0.1", 0, liveness=health.Liveness()) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         answers = {}

@@ -37,7 +37,7 @@ class Webhooks:
     def __init__(self, receivers: Sequence["Receiver"]) -> None:
         self._receivers = receivers
 
-    def announce(self, notice: DrainNotification) -> None:
+    def notify(self, notice: DrainNotification) -> None:
         """Tell that a drain begins, or how it ended; never fails and never waits."""
         for receiver in self._receivers:
             receiver.take(notice)

@@ -10,7 +10,7 @@ from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import ports
-from queue_processor.controller.podfeed import Follower, PodFeed
+from queue_processor.controller.pod_watcher import PodWatcher, Subscription
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import Eviction, EvictionAnswer
@@ -175,9 +175,9 @@ async def test_a_server_that_ends_watches_at_once_is_not_asked_on_and_on(
     simulation: SimulatedCluster,
 ) -> None:
     node = await node_of(simulation)
-    feed = PodFeed(KubePods(KubeApi(simulation.wire)))
+    feed = PodWatcher(KubePods(KubeApi(simulation.wire)))
     watching = asyncio.create_task(feed.run())
-    with feed.following(Follower(node, take=lambda _: None, lose=lambda: None)):
+    with feed.following(Subscription(node, take=lambda _: None, lose=lambda: None)):
         await feed.pods_on(node)
         for _ in range(100):
             simulation.cluster.drop_watches()

@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Follower:
+class Subscription:
     """Who wants to know about the pods of one node.
 
     Attributes:
@@ -32,7 +32,7 @@ class Follower:
     lose: Callable[[], None]
 
 
-class PodFeed:
+class PodWatcher:
     """Lists the pods of nodes, and tells of every change after the list.
 
     A watch for each node costs a connection, with its buffers and its TLS handshake, and a
@@ -45,13 +45,13 @@ class PodFeed:
 
     def __init__(self, source: ports.Pods) -> None:
         self._source = source
-        self._followers: defaultdict[NodeName, set[Follower]] = defaultdict(set)
+        self._followers: defaultdict[NodeName, set[Subscription]] = defaultdict(set)
         self._version: str | None = None
         self._starting = asyncio.Lock()
         self._started = asyncio.Event()
 
     @contextlib.contextmanager
-    def following(self, follower: Follower) -> Iterator[None]:
+    def following(self, follower: Subscription) -> Iterator[None]:
         """Tell the follower about its node for as long as this lasts."""
         self._followers[follower.node_name].add(follower)
         try:

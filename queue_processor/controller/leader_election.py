@@ -37,7 +37,7 @@ class LeaseTimes:
     retry_period: dt.timedelta = dt.timedelta(seconds=2)
 
 
-class Leadership:
+class LeaderElector:
     """Acquires the Lease, works while it holds it, and hands it on."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Leadership:
         leases: ports.Leases,
         identity: str,
         times: LeaseTimes,
-        vitals: health.Vitals,
+        liveness: health.Liveness,
         clock: ports.Clock,
     ) -> None:
         """Build the elector.
@@ -55,13 +55,13 @@ class Leadership:
             leases: Where the Lease lies.
             identity: Who we are; no other process may have the same.
             times: How patient the election is.
-            vitals: Told that the loop makes progress.
+            liveness: Told that the loop makes progress.
             clock: For the times that people read in the Lease; decides nothing.
         """
         self._leases = leases
         self._identity = identity
         self._times = times
-        self._vitals = vitals
+        self._liveness = liveness
         self._clock = clock
         self._seen: Lease | None = None
         self._seen_at = 0.0
@@ -108,7 +108,7 @@ class Leadership:
     async def _acquire(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self._vitals.beat(_BEAT)
+            self._liveness.heartbeat(_BEAT)
             started_at = loop.time()
             try:
                 async with asyncio.timeout(self._times.renew_deadline.total_seconds()):
@@ -160,7 +160,7 @@ class Leadership:
     async def _renew_until_lost(self) -> None:
         loop = asyncio.get_running_loop()
         while self.is_held():
-            self._vitals.beat(_BEAT)
+            self._liveness.heartbeat(_BEAT)
             await asyncio.sleep(
                 min(self._times.retry_period.total_seconds(), self._held_until - loop.time())
             )
