@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 
-from queue_processor.adapters.aws.mailbox import QueueState
+from queue_processor.adapters.aws.queue import QueueState
 from queue_processor.domain import errors
 from queue_processor.domain.leases import Lease
 from queue_processor.maintenance import cluster

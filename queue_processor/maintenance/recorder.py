@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from queue_processor.adapters.aws.mailbox import Mailbox
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.adapters.files.recordings import Recording
 from queue_processor.domain import errors
 from queue_processor.domain.recording import StoredMessage
@@ -31,13 +31,13 @@ class Recorder:
 
     def __init__(
         self,
-        mailbox: Mailbox,
+        queue_client: QueueClient,
         recording: Recording,
         *,
         stop: Stop,
         told: Callable[[Copied], None],
     ) -> None:
-        self._mailbox = mailbox
+        self._mailbox = queue_client
         self._recording = recording
         self._stop = stop
         self._told = told

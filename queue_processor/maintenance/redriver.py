@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 import tenacity
 
 from queue_processor.adapters.aws import batches
-from queue_processor.adapters.aws.mailbox import HeldMessage
 from queue_processor.adapters.aws.movetasks import MoveTask, MoveTasks
+from queue_processor.adapters.aws.queue import HeldMessage
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.explanation import Explanation, Verdict

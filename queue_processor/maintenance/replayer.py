@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 
 from queue_processor.adapters.aws import batches
-from queue_processor.adapters.aws.mailbox import ATTRIBUTE_LIMIT, Mailbox
+from queue_processor.adapters.aws.queue import ATTRIBUTE_LIMIT, QueueClient
 from queue_processor.adapters.files.journal import Journal
 from queue_processor.domain import errors
 from queue_processor.domain.editing import Edits
@@ -36,14 +36,14 @@ class Replayer:
 
     def __init__(
         self,
-        mailbox: Mailbox,
+        queue_client: QueueClient,
         journal: Journal,
         *,
         edits: Edits,
         pace: Pace,
         clock: Callable[[], dt.datetime],
     ) -> None:
-        self._mailbox = mailbox
+        self._mailbox = queue_client
         self._journal = journal
         self._edits = edits
         self._pace = pace

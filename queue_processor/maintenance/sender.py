@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from queue_processor.adapters.aws.mailbox import Mailbox
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.domain import errors
 from queue_processor.domain.aws_events import Event
 from queue_processor.domain.identifiers import InstanceId
@@ -29,8 +29,8 @@ class Outlet(Protocol):
 class QueueOutlet:
     """The queue itself, as if a rule of EventBridge had sent there."""
 
-    def __init__(self, mailbox: Mailbox, *, began_at: dt.datetime) -> None:
-        self._mailbox = mailbox
+    def __init__(self, queue_client: QueueClient, *, began_at: dt.datetime) -> None:
+        self._mailbox = queue_client
         mark = Attribute(data_type="String", value=began_at.isoformat(timespec="seconds"))
         self._attributes = {SENT_ATTRIBUTE: mark}
 

@@ -11,7 +11,7 @@ import typer
 from queue_processor import settings
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.eventbus import EventBus
-from queue_processor.adapters.aws.mailbox import Mailbox
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.cli import exits
 from queue_processor.cli.messages import asking, options, preview, printing, progress, sendoptions
 from queue_processor.domain import errors
@@ -127,11 +127,11 @@ def send(  # noqa: PLR0913 - the options of a command
     lasting = sendoptions.lasting(spread, is_storm=storm is not None)
     sendoptions.check_source(source, event_bus)
     chosen = settings.load_for_tool(config)
-    mailbox = mail.opened(mail.Address(queue=queue), chosen)
-    draft = EventDraft(kind=kind, particulars=particulars, queue_arn=mailbox.state().arn)
+    queue_client = mail.opened(mail.Address(queue=queue), chosen)
+    draft = EventDraft(kind=kind, particulars=particulars, queue_arn=queue_client.state().arn)
     order = _Order(
         draft=draft,
-        mailbox=mailbox,
+        queue_client=queue_client,
         bus=_bus(event_bus, source),
         lasting=lasting,
         output=output,
@@ -151,19 +151,19 @@ class _Order:
     """What is sent where, and how fast."""
 
     draft: EventDraft
-    mailbox: Mailbox
+    queue_client: QueueClient
     bus: EventBus | None
     lasting: dt.timedelta
     output: printing.Output
 
     @property
     def destination(self) -> str:
-        return self.mailbox.name if self.bus is None else f"the event bus {self.bus.name}"
+        return self.queue_client.name if self.bus is None else f"the event bus {self.bus.name}"
 
     def outlet(self) -> Outlet:
         if self.bus is not None:
             return self.bus
-        return QueueOutlet(self.mailbox, began_at=dt.datetime.now(dt.UTC))
+        return QueueOutlet(self.queue_client, began_at=dt.datetime.now(dt.UTC))
 
     def rate(self, count: int) -> float:
         """How many a second."""
@@ -241,7 +241,7 @@ def _report(sent: Sent, targets: Sequence[Target], order: _Order) -> None:
     rows = [(by_instance[each], event_id) for each, event_id in sent.event_ids.items()]
     if order.output is not printing.Output.TEXT:
         told = {
-            "queue": order.mailbox.url if order.bus is None else None,
+            "queue": order.queue_client.url if order.bus is None else None,
             "event_bus": None if order.bus is None else order.bus.name,
             "kind": order.draft.kind.value,
             "sent": [{**_identity(target), "event_id": event_id} for target, event_id in rows],
