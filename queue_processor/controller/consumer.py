@@ -80,7 +80,7 @@ class Consumer:
                 received = await self._queue.receive()
             except (errors.TemporaryError, errors.PermanentError) as error:
                 failures += 1
-                metrics.RECEIVES.labels(outcome=metrics.Receive.FAILED).inc()
+                metrics.RECEIVE_CALLS.labels(outcome=metrics.Receive.FAILED).inc()
                 _log.warning("receive_failed", failures=failures, error=str(error))
                 await asyncio.sleep(backoff.after(failures, error).total_seconds())
                 continue
@@ -89,7 +89,7 @@ class Consumer:
                 # A queue that answers "nothing" at once is not asked again at once.
                 await asyncio.sleep(_SHORTEST_POLL_SECONDS)
             got = metrics.Receive.MESSAGES if received else metrics.Receive.EMPTY
-            metrics.RECEIVES.labels(outcome=got).inc()
+            metrics.RECEIVE_CALLS.labels(outcome=got).inc()
             metrics.MESSAGES_RECEIVED.inc(len(received))
             for message in received:
                 self._dispatch(message)
@@ -100,7 +100,7 @@ class Consumer:
             try:
                 metrics.MESSAGES_WAITING.set(await self._queue.count_waiting())
             except (errors.TemporaryError, errors.PermanentError) as error:
-                _log.info("queue_not_measured", error=str(error))
+                _log.info("queue_depth_unavailable", error=str(error))
             await asyncio.sleep(_MEASURING_INTERVAL_SECONDS)
 
     def _dispatch(self, message: ReceivedMessage) -> None:
@@ -166,5 +166,5 @@ class Consumer:
         for carrying in late:
             carrying.cancel()
         if late:
-            _log.warning("messages_not_handed_back", count=len(late))
+            _log.warning("messages_not_released", count=len(late))
             await asyncio.wait(late)

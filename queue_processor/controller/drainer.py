@@ -230,7 +230,7 @@ class Drain:
                 nodes, await fencing.refresh(nodes, self._node), declare
             )
         except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
-            _log.warning("node_not_declared", node=self._node.name, error=str(error))
+            _log.warning("out_of_service_taint_failed", node=self._node.name, error=str(error))
 
     async def _until_detached(self) -> None:
         await self._show_in_progress("no pods left, volumes still attached")
@@ -320,4 +320,8 @@ class Drain:
             errors.TemporaryError,
             errors.PermanentError,
         ) as error:
-            _log.info("node_not_updated", node=self._node.name, error=str(error) or "timed out")
+            _log.info(
+                "node_conditions_update_failed",
+                node=self._node.name,
+                error=str(error) or "timed out",
+            )

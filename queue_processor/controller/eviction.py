@@ -126,7 +126,7 @@ class Evictor:
             "eviction_blocked",
             pod=str(pod.ref),
             answer=eviction.answer.name.lower(),
-            said=eviction.message,
+            response=eviction.message,
         )
         if eviction.answer is EvictionAnswer.AMBIGUOUS:
             self._event_recorder.pod_event(pod.ref, "EvictionBlocked", eviction.message)

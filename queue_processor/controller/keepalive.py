@@ -135,7 +135,7 @@ class Keepalive:
         if left < 1.0:
             holding.is_lost = True
             _count_extension(metrics.Extension.LOST)
-            _log.warning("message_held_too_long", message_id=message_id)
+            _log.warning("message_visibility_limit_reached", message_id=message_id)
             return
         handle = holding.message.receipt_handle
         try:
@@ -180,7 +180,9 @@ class Keepalive:
             errors.TemporaryError,
             errors.PermanentError,
         ) as error:
-            _log.warning("hook_not_read", group=hook.group, hook=hook.name, error=str(error))
+            _log.warning(
+                "lifecycle_hook_lookup_failed", group=hook.group, hook=hook.name, error=str(error)
+            )
             return SHORTEST_HEARTBEAT_TIMEOUT
 
     async def _beat(self, action: LifecycleAction, since: dt.datetime) -> None:
@@ -200,7 +202,9 @@ class Keepalive:
             await self._lifecycle.heartbeat(action)
         except errors.NotFound as over:
             _count_heartbeat(metrics.Heartbeat.OVER)
-            _log.info("lifecycle_action_over", instance_id=action.instance_id, said=str(over))
+            _log.info(
+                "lifecycle_action_already_ended", instance_id=action.instance_id, response=str(over)
+            )
             return math.inf
         except (errors.TemporaryError, errors.PermanentError) as error:
             _count_heartbeat(metrics.Heartbeat.FAILED)

@@ -117,7 +117,7 @@ class LeaderElector:
             except errors.Conflict:
                 _log.debug("lease_taken_by_another")
             except _FAILED as error:
-                _log.warning("lease_not_read", error=str(error) or "timed out")
+                _log.warning("lease_acquire_failed", error=str(error) or "timed out")
             await asyncio.sleep(self._times.retry_period.total_seconds())
 
     async def _try_to_acquire(self, started_at: float) -> bool:

@@ -93,7 +93,7 @@ class PodWatcher:
             except (errors.TemporaryError, errors.PermanentError) as error:
                 # Refused now is not refused for ever: permissions get mended in mid-drain.
                 ended = error
-                _log.info("pods_lost_sight_of", error=str(error))
+                _log.info("pod_watch_interrupted", error=str(error))
             if attempt:
                 # A watch that brings nothing, for whatever reason, is not begun again at once.
                 await asyncio.sleep(backoff.after(attempt, ended).total_seconds())

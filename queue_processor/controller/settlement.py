@@ -128,7 +128,7 @@ class Settler:
         except (errors.StaleReceiptHandle, *_REFUSED_OR_FAILED) as second_fault:
             # The visibility timeout gives the message back, a little later.
             _log.info(
-                "message_not_handed_back",
+                "message_not_released",
                 message_id=holding.message.message_id,
                 error=str(second_fault),
             )

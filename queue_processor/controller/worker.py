@@ -151,7 +151,7 @@ class NodeDrain:
                 self._node, DrainProgress.STOPPED, message, since=self._clock()
             )
         except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
-            _log.info("node_not_updated", node=self._node.name, error=str(error))
+            _log.info("node_conditions_update_failed", node=self._node.name, error=str(error))
 
     async def stop(self) -> None:
         """End the drain in hand, if there is one, and wait until it has stopped."""
@@ -198,7 +198,7 @@ class DrainCoordinator:
                 taint_effect=self._taint_effect,
                 clock=self._clock,
             )
-            metrics.NODES_IN_HAND.set(len(self._in_hand))
+            metrics.NODES_DRAINING.set(len(self._in_hand))
         work.holders += 1
         try:
             return await self._act(plan, work)
@@ -209,7 +209,7 @@ class DrainCoordinator:
             work.holders -= 1
             if not work.holders:
                 self._in_hand.pop(plan.instance_id, None)
-                metrics.NODES_IN_HAND.set(len(self._in_hand))
+                metrics.NODES_DRAINING.set(len(self._in_hand))
                 await work.stop()
 
     async def _act(self, plan: Plan, work: NodeDrain) -> InstanceReport:

@@ -249,7 +249,7 @@ def test_notices_that_find_no_room_are_dropped_counted_and_told_once() -> None:
     labels = {"moment": "drain_start", "outcome": "dropped"}
 
     def dropped() -> float:
-        series = "queue_processor_webhook_notices_total"
+        series = "queue_processor_webhook_notifications_total"
         return prometheus_client.REGISTRY.get_sample_value(series, labels) or 0.0
 
     before = dropped()

@@ -439,7 +439,7 @@ async def test_without_an_election_the_only_process_leads(world: stage.World) ->
     metrics.IS_LEADER.set(0)
     await world.start(leader_election={"enabled": False})
 
-    assert prometheus_client.REGISTRY.get_sample_value("queue_processor_leader") == 1
+    assert prometheus_client.REGISTRY.get_sample_value("queue_processor_is_leader") == 1
 
 
 def test_the_first_dead_letter_is_a_step_that_an_alert_sees() -> None:

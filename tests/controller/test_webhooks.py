@@ -25,7 +25,7 @@ def _told(outcome: str) -> tuple[float, float]:
 
     def read(moment: str) -> float:
         labels = {"moment": moment, "outcome": outcome}
-        series = "queue_processor_webhook_notices_total"
+        series = "queue_processor_webhook_notifications_total"
         return prometheus_client.REGISTRY.get_sample_value(series, labels) or 0.0
 
     return read("drain_start"), read("drain_end")

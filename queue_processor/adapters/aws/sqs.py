@@ -163,7 +163,7 @@ class SqsQueue:
             return
         late = [(message.receipt_handle, 0) for message in poll.result()]
         if late:
-            _log.info("late_messages_handed_back", count=len(late))
+            _log.info("late_messages_released", count=len(late))
             try:
                 self._change_visibility(late)
             except errors.QueueProcessorError as error:

@@ -266,4 +266,4 @@ def _read(path: pathlib.Path, key: str) -> str:
 
 
 def _count(notice: DrainNotification, outcome: metrics.Delivery) -> None:
-    metrics.WEBHOOK_NOTICES.labels(moment=notice.moment, outcome=outcome).inc()
+    metrics.WEBHOOK_NOTIFICATIONS.labels(moment=notice.moment, outcome=outcome).inc()
