@@ -9,8 +9,8 @@ import pytest
 
 from queue_processor.simulator.aws import simulator
 from tests import pyenvironments
-from tests.cli.messages.conftest import Terminal, ThreadedCluster, Told
 from tests.infra import ministack, pod, samples, templates
+from tests.messages.conftest import Terminal, ThreadedCluster, Told
 
 pytestmark = pytest.mark.timeout(pyenvironments.INSTALL_SECONDS)
 

@@ -1,0 +1,1 @@
+"""`queue-processor messages send`: the events of a drill."""
