@@ -3,8 +3,7 @@
 import typer
 
 from queue_processor.cli import exits
-from queue_processor.messages import explain, peek, record, redrive, replay
-from queue_processor.messages.send import command as send
+from queue_processor.messages import explain, peek, record, redrive, replay, send
 
 app = typer.Typer(
     help="Look into the queue and its dead-letter queue, and put messages back.",

@@ -1,4 +1,4 @@
-"""What people's commands ask of the cluster; they change nothing in it."""
+"""Reads nodes, pods and the operator's Lease for the queue tools. Nothing is changed there."""
 
 import asyncio
 import contextlib
@@ -20,15 +20,20 @@ from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.pods import PodView
 from queue_processor.domain.selectors import LabelSelector
 from queue_processor.messages import explanation
-from queue_processor.messages.explanation import Explanation, Obstacle, Sighting
+from queue_processor.messages.explanation import (
+    ExclusionReason,
+    Explanation,
+    MessageVerdict,
+    NodeMatch,
+)
 from queue_processor.settings import ToolSettings
 
-OFFLINE = "; --offline does without the cluster"
+_OFFLINE_HINT = "; --offline does without the cluster"
 _EVERY_NODE = LabelSelector()
-_AT_A_TIME = 16
+_LISTS_AT_ONCE = 16
 
 
-class Cluster:
+class ClusterReader:
     """Reads nodes and their pods."""
 
     def __init__(self, api: KubeApi) -> None:
@@ -37,59 +42,59 @@ class Cluster:
     async def nodes(
         self, *selectors: LabelSelector
     ) -> tuple[Mapping[InstanceId, NodeView], Sequence[frozenset[InstanceId]]]:
-        """All nodes on EC2, by instance, and for each selector the instances of its nodes."""
-        anyone, choosers = NodeReader(_EVERY_NODE), [NodeReader(each) for each in selectors]
+        """Return all nodes on EC2 by instance, and for each selector the instances it selects."""
+        reader, matchers = NodeReader(_EVERY_NODE), [NodeReader(each) for each in selectors]
         every: dict[InstanceId, NodeView] = {}
         selected: Sequence[set[InstanceId]] = [set() for _ in selectors]
         async for node in nodes.listed(self._api):
-            view = anyone.view_of(node)
+            view = reader.view_of(node)
             if view is None:
                 continue
             every[view.instance_id] = view
-            for chooser, chosen in zip(choosers, selected, strict=True):
-                if chooser.view_of(node) is not None:
-                    chosen.add(view.instance_id)
-        return every, [frozenset(chosen) for chosen in selected]
+            for matcher, instance_ids in zip(matchers, selected, strict=True):
+                if matcher.view_of(node) is not None:
+                    instance_ids.add(view.instance_id)
+        return every, [frozenset(instance_ids) for instance_ids in selected]
 
     async def pods(self, names: Sequence[NodeName]) -> Mapping[NodeName, tuple[PodView, ...]]:
-        """The pods of nodes, by node."""
+        """Return the pods of nodes, by node."""
         reader = KubePods(self._api)
-        found: dict[NodeName, tuple[PodView, ...]] = {}
-        for start in range(0, len(names), _AT_A_TIME):
-            some = names[start : start + _AT_A_TIME]
+        pods: dict[NodeName, tuple[PodView, ...]] = {}
+        for start in range(0, len(names), _LISTS_AT_ONCE):
+            some = names[start : start + _LISTS_AT_ONCE]
             lists = await asyncio.gather(*(reader.on_node(name) for name in some))
-            found |= {name: each.pods for name, each in zip(some, lists, strict=True)}
-        return found
+            pods |= {name: each.pods for name, each in zip(some, lists, strict=True)}
+        return pods
 
     async def lease(self, namespace: str, name: str) -> Lease | None:
-        """A Lease; None where there is none."""
+        """Return a Lease; None if it does not exist."""
         return await KubeLeases(self._api, namespace=namespace, name=name).read()
 
 
 @contextlib.asynccontextmanager
-async def opened(*, cure: str = "") -> AsyncIterator[Cluster]:
-    """Reach the cluster that the environment names.
+async def connect(*, hint: str = "") -> AsyncIterator[ClusterReader]:
+    """Connect to the cluster that the environment names.
 
     Args:
-        cure: What can be done without a cluster, to be told when there is none.
+        hint: Added to each error: how to do without a cluster.
 
     Raises:
-        ConfigurationError: There is none, it cannot be reached, or it refuses us.
+        ConfigurationError: There is no cluster, it cannot be reached, or it refuses a request.
     """
-    with _told_with(cure):
+    with _translated(hint):
         connection = await kube.connect()
         try:
-            yield Cluster(KubeApi(connection.transport))
+            yield ClusterReader(KubeApi(connection.transport))
         finally:
             await connection.close()
 
 
 @contextlib.contextmanager
-def _told_with(cure: str) -> Iterator[None]:
+def _translated(hint: str) -> Iterator[None]:
     try:
         yield
     except errors.ConfigurationError as error:
-        raise errors.ConfigurationError(f"{error}{cure}") from error
+        raise errors.ConfigurationError(f"{error}{hint}") from error
     except (
         errors.TemporaryError,
         errors.PermanentError,
@@ -98,79 +103,74 @@ def _told_with(cure: str) -> Iterator[None]:
     ) as error:
         raise errors.ConfigurationError(
             f"Kubernetes: {error}; check that KUBECONFIG names a cluster that can be reached, and"
-            f" what the account may do there{cure}"
+            f" what you are allowed to do there{hint}"
         ) from error
 
 
-async def lease(settings: ToolSettings) -> Lease | None:
-    """The Lease that decides which operator works; None where there is none.
+async def read_lease(settings: ToolSettings) -> Lease | None:
+    """Return the Lease of the operator's leader election; None if it does not exist.
 
     Raises:
         ConfigurationError: The cluster does not answer.
     """
-    chosen = settings.leader_election
-    async with opened() as cluster:
-        return await cluster.lease(chosen.lies_in(kube.own_namespace()), chosen.lease_name)
+    election = settings.leader_election
+    async with connect() as reader:
+        return await reader.lease(election.lies_in(kube.own_namespace()), election.lease_name)
 
 
-async def locate(known: Explanation, settings: ToolSettings) -> Explanation:
+async def locate(explained: Explanation, settings: ToolSettings) -> Explanation:
     """Add to an explanation on which nodes its instances run.
 
     Raises:
-        ConfigurationError: The cluster, or EC2 where a tag decides, does not answer.
+        ConfigurationError: The cluster, or EC2 if there is a managed tag, does not answer.
     """
-    if known.event is None or known.verdict is not explanation.Verdict.INTERRUPTION:
-        return known
-    instance_ids = known.event.instance_ids
-    async with opened(cure=OFFLINE) as cluster:
-        every, (ours,) = await cluster.nodes(selectors.parse(settings.node_selector))
-    seen = await sightings(instance_ids, every, ours=ours, settings=settings)
-    return explanation.located(known, seen, decisions=settings.policy())
+    event = explained.event
+    if event is None or explained.verdict is not MessageVerdict.INTERRUPTION:
+        return explained
+    async with connect(hint=_OFFLINE_HINT) as reader:
+        every, (managed,) = await reader.nodes(selectors.parse(settings.node_selector))
+    matches = await match_nodes(event.instance_ids, every, managed=managed, settings=settings)
+    return explanation.with_nodes(explained, matches, decisions=settings.policy())
 
 
-async def sightings(
+async def match_nodes(
     instance_ids: Sequence[InstanceId],
     every: Mapping[InstanceId, NodeView],
     *,
-    ours: frozenset[InstanceId],
+    managed: frozenset[InstanceId],
     settings: ToolSettings,
-) -> Mapping[InstanceId, Sighting]:
-    """Which nodes run on some instances, and which of them are not the operator's to drain.
+) -> Mapping[InstanceId, NodeMatch]:
+    """Return the node of each instance, and why the operator would not drain it.
+
+    Args:
+        instance_ids: The instances.
+        every: The nodes of the cluster.
+        managed: The instances whose nodes the setting node_selector selects.
+        settings: The operator's settings.
 
     Raises:
-        ConfigurationError: EC2, where a tag decides, does not answer.
+        ConfigurationError: EC2 does not answer, and there is a managed tag.
     """
     tagged = await _tagged(instance_ids, settings.managed_tag)
-    return {
-        instance_id: _sighting(instance_id, every, ours=ours, tagged=tagged)
-        for instance_id in instance_ids
-    }
-
-
-def _sighting(
-    instance_id: InstanceId,
-    every: Mapping[InstanceId, NodeView],
-    *,
-    ours: frozenset[InstanceId],
-    tagged: frozenset[InstanceId],
-) -> Sighting:
-    node = every.get(instance_id)
-    obstacle = None
-    if node is None:
-        obstacle = Obstacle.NO_NODE
-    elif instance_id not in ours:
-        obstacle = Obstacle.NOT_SELECTED
-    elif instance_id not in tagged:
-        obstacle = Obstacle.NOT_TAGGED
-    return Sighting(node=node, obstacle=obstacle)
+    matches = {}
+    for instance_id in instance_ids:
+        excluded = None
+        if instance_id not in every:
+            excluded = ExclusionReason.NO_NODE
+        elif instance_id not in managed:
+            excluded = ExclusionReason.NOT_SELECTED
+        elif instance_id not in tagged:
+            excluded = ExclusionReason.NOT_TAGGED
+        matches[instance_id] = NodeMatch(node=every.get(instance_id), excluded=excluded)
+    return matches
 
 
 async def _tagged(instance_ids: Sequence[InstanceId], tag_key: str | None) -> frozenset[InstanceId]:
-    """Those of the instances that carry the tag; all of them where no tag is asked for."""
+    """Return the instances that carry the tag; all of them without a tag."""
     if tag_key is None:
         return frozenset(instance_ids)
     client = clients.create(wait_time_seconds=0, with_ec2=True).ec2
-    assert client is not None  # noqa: S101 - it was asked for
-    managed = TaggedInstances(client, tag_key=tag_key, threads=DaemonExecutor(1, name="aws"))
-    answers = await asyncio.gather(*(managed.is_managed(each) for each in instance_ids))
+    assert client is not None  # noqa: S101 - with_ec2
+    tags = TaggedInstances(client, tag_key=tag_key, threads=DaemonExecutor(1, name="aws"))
+    answers = await asyncio.gather(*(tags.is_managed(each) for each in instance_ids))
     return frozenset(each for each, is_ours in zip(instance_ids, answers, strict=True) if is_ours)

@@ -1,11 +1,11 @@
-"""What the operator would do with a message, and why, without doing it."""
+"""Works out what the operator would do with a message, and why, without doing it."""
 
 import dataclasses
 import datetime as dt
 import enum
 from collections.abc import Mapping
 
-from queue_processor.domain import deadlines, errors, parsing, policy, recording
+from queue_processor.domain import deadlines, errors, parsing, policy
 from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
@@ -13,7 +13,7 @@ from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, 
 from queue_processor.domain.policy import Policy
 from queue_processor.domain.recording import StoredMessage
 
-_ENDING_OF = {
+_RESULT_OF = {
     Action.CORDON_AND_DRAIN: InstanceResult.DRAINED,
     Action.CORDON: InstanceResult.CORDONED,
     Action.UNCORDON: InstanceResult.UNCORDONED,
@@ -21,7 +21,7 @@ _ENDING_OF = {
 }
 
 
-class Verdict(enum.StrEnum):
+class MessageVerdict(enum.StrEnum):
     """The three things that a message can be to the operator."""
 
     INTERRUPTION = "interruption"
@@ -29,8 +29,8 @@ class Verdict(enum.StrEnum):
     MALFORMED = "malformed"
 
 
-class Obstacle(enum.StrEnum):
-    """Why an instance has no node of ours."""
+class ExclusionReason(enum.StrEnum):
+    """Why the operator does not act on the node of an instance."""
 
     NO_NODE = "no node of this cluster runs on it"
     NOT_SELECTED = "node_selector does not select its node"
@@ -38,16 +38,16 @@ class Obstacle(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
-    """What is known about the node of an instance.
+class NodeMatch:
+    """The node of an instance.
 
     Attributes:
-        node: The node that runs on the instance; None when no node does.
-        obstacle: Why there is none of ours; None when there is.
+        node: None if no node of the cluster runs on the instance.
+        excluded: None if the operator acts on the node.
     """
 
     node: NodeView | None = None
-    obstacle: Obstacle | None = None
+    excluded: ExclusionReason | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +55,19 @@ class Explanation:
     """A message as the operator sees it.
 
     Attributes:
-        reason: Why nothing is done, or not to every instance; None where all goes its way.
-        shape: None for a body that is malformed.
-        event_id: None where neither the body nor a message gives one.
-        event: None for a body that is malformed, or an event of somebody else.
+        reason: Why nothing is done, or not to every instance. None if all of it is done.
+        shape: None for a malformed body.
+        event_id: None if neither the body nor the message has one.
+        event: None for a malformed body, or an event that the operator does not know.
         action: What is done to each node of the event.
-        terminates_at: When the instances go by what the event says, which may have passed; None
-            where it sets no moment, or nothing is done.
+        terminates_at: When the instances terminate by the event, which may have passed. None if it
+            sets no time, or nothing is done.
         drained_by: When a drain that begins now ends, finished or not.
-        sightings: The nodes, by instance; None where nobody looked.
-        outcome: What becomes of the message when everything goes its way.
+        matches: The nodes, by instance. None if nothing looked for them.
+        outcome: The outcome of the message if everything succeeds.
     """
 
-    verdict: Verdict
+    verdict: MessageVerdict
     outcome: Outcome
     reason: str | None = None
     shape: BodyShape | None = None
@@ -76,26 +76,23 @@ class Explanation:
     action: Action | None = None
     terminates_at: dt.datetime | None = None
     drained_by: deadlines.Deadline | None = None
-    sightings: Mapping[InstanceId, Sighting] | None = None
+    matches: Mapping[InstanceId, NodeMatch] | None = None
 
     @property
     def kind(self) -> EventKind | None:
-        """The kind of its event."""
+        """Return the kind of the event."""
         return None if self.event is None else self.event.kind
 
+    @property
+    def instances(self) -> str | None:
+        """Return the instances of the event, for people."""
+        return None if self.event is None else " ".join(self.event.instance_ids)
+
     def fields(self, *names: str) -> dict[str, object]:
-        """The same for programs: plain values, None where something does not apply.
-
-        Args:
-            names: Which of them, in this order; all where none is named.
-        """
-        every = self._every_field()
-        return {name: every[name] for name in names} if names else every
-
-    def _every_field(self) -> dict[str, object]:
+        """Return the named fields in their order, or all of them, as values that JSON can hold."""
         event = self.event
         hook = None if event is None else event.lifecycle_action and event.lifecycle_action.hook
-        return {
+        every: dict[str, object] = {
             "verdict": self.verdict.value,
             "shape": self.shape and self.shape.value,
             "kind": self.kind and self.kind.value,
@@ -108,15 +105,16 @@ class Explanation:
             "nodes": self.node_names(),
             "reason": self.reason,
         }
+        return {name: every[name] for name in names or every}
 
     def node_names(self) -> list[str] | None:
-        """The nodes of ours on which its instances run; None where nobody looked."""
-        if self.sightings is None:
+        """Return the nodes that the operator acts on; None if nothing looked for them."""
+        if self.matches is None:
             return None
         return [
-            str(sighting.node.name)
-            for sighting in self.sightings.values()
-            if sighting.node is not None and sighting.obstacle is None
+            str(match.node.name)
+            for match in self.matches.values()
+            if match.node is not None and match.excluded is None
         ]
 
 
@@ -132,32 +130,32 @@ def explain(
     now: dt.datetime,
     decisions: Policy,
 ) -> Explanation:
-    """Tell what the operator would do with a body, as far as the body says.
+    """Explain a body, without looking at the cluster.
 
     Args:
         body: The body of a message.
-        message_id: Of the message; None for a body that is no message yet.
+        message_id: None for a body that is not in a message yet.
         sent_at: When the queue took the message (UTC).
         now: The present (UTC).
-        decisions: What the operator's owner decided.
+        decisions: The operator's settings, as decisions.
     """
     try:
-        found = parsing.parse(body, message_id=message_id or "", sent_at=sent_at)
+        content = parsing.parse(body, message_id=message_id or "", sent_at=sent_at)
     except errors.MalformedMessage as error:
-        return _malformed(error)
-    if isinstance(found, Ignored):
+        return malformed(error)
+    if isinstance(content, Ignored):
         return Explanation(
-            verdict=Verdict.IGNORED,
-            outcome=policy.ignored(found.reason),
-            reason=found.reason,
-            shape=found.shape,
-            event_id=found.event_id or None,
+            verdict=MessageVerdict.IGNORED,
+            outcome=policy.ignored(content.reason),
+            reason=content.reason,
+            shape=content.shape,
+            event_id=content.event_id or None,
         )
-    return _of_event(found, now=now, decisions=decisions)
+    return _explain_event(content, now=now, decisions=decisions)
 
 
 def explain_message(message: StoredMessage, *, now: dt.datetime, decisions: Policy) -> Explanation:
-    """The same for a message that lies in a queue, or was recorded."""
+    """Explain a message of a queue or a recording, without looking at the cluster."""
     return explain(
         message.body,
         message_id=message.message_id,
@@ -167,33 +165,17 @@ def explain_message(message: StoredMessage, *, now: dt.datetime, decisions: Poli
     )
 
 
-def explain_file(raw: bytes, *, now: dt.datetime, decisions: Policy) -> Explanation:
-    """The same for a file: a body, which may be no text at all, or one recorded message.
-
-    Raises:
-        UsageError: It is a recording of several messages.
-    """
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as cause:
-        error = errors.MalformedMessage(f"body: not UTF-8: {cause.reason}, byte {cause.start}")
-        return _malformed(error)
-    message = recording.read_only(text)
-    if message is not None:
-        return explain_message(message, now=now, decisions=decisions)
-    return explain(text, message_id=None, sent_at=now, now=now, decisions=decisions)
-
-
-def _malformed(error: errors.MalformedMessage) -> Explanation:
+def malformed(error: errors.MalformedMessage) -> Explanation:
+    """Explain a body that is not an event."""
     return Explanation(
-        verdict=Verdict.MALFORMED, reason=str(error), outcome=policy.dead_letter(error)
+        verdict=MessageVerdict.MALFORMED, reason=str(error), outcome=policy.dead_letter(error)
     )
 
 
-def _of_event(event: InterruptionEvent, *, now: dt.datetime, decisions: Policy) -> Explanation:
+def _explain_event(event: InterruptionEvent, *, now: dt.datetime, decisions: Policy) -> Explanation:
     action, ignore_reason = decisions.action_for(event), decisions.ignore_reason(event)
-    known = Explanation(
-        verdict=Verdict.INTERRUPTION if ignore_reason is None else Verdict.IGNORED,
+    explained = Explanation(
+        verdict=MessageVerdict.INTERRUPTION if ignore_reason is None else MessageVerdict.IGNORED,
         outcome=_outcome(event, {}, decisions)
         if ignore_reason is None
         else policy.ignored(ignore_reason),
@@ -204,70 +186,69 @@ def _of_event(event: InterruptionEvent, *, now: dt.datetime, decisions: Policy) 
         action=action,
     )
     if action in {Action.IGNORE, Action.UNCORDON}:
-        return known
+        return explained
     timeouts = decisions.timeouts
     return dataclasses.replace(
-        known,
+        explained,
         terminates_at=deadlines.terminates_at(event, now=now, timeouts=timeouts),
         drained_by=deadlines.deadline_for(event, now=now, timeouts=timeouts),
     )
 
 
-def located(
-    known: Explanation, sightings: Mapping[InstanceId, Sighting], *, decisions: Policy
+def with_nodes(
+    explained: Explanation, matches: Mapping[InstanceId, NodeMatch], *, decisions: Policy
 ) -> Explanation:
-    """The same explanation, when it is known on which nodes the instances run.
+    """Return the explanation with the nodes of its instances.
 
     Args:
-        known: What the body says; for anything but an interruption nothing is added.
-        sightings: By instance; one that is not in it runs no node.
-        decisions: What the operator's owner decided.
+        explained: What the body states. Anything but an interruption is returned as it is.
+        matches: By instance. An instance that is missing has no node.
+        decisions: The operator's settings, as decisions.
     """
-    event = known.event
-    if event is None or known.verdict is not Verdict.INTERRUPTION:
-        return known
-    nowhere = Sighting(obstacle=Obstacle.NO_NODE)
-    seen = {instance_id: sightings.get(instance_id, nowhere) for instance_id in event.instance_ids}
-    obstacles = [
-        f"{instance_id}: {sighting.obstacle}{_patience(event, sighting.obstacle, decisions)}"
-        for instance_id, sighting in seen.items()
-        if sighting.obstacle is not None
+    event = explained.event
+    if event is None or explained.verdict is not MessageVerdict.INTERRUPTION:
+        return explained
+    no_node = NodeMatch(excluded=ExclusionReason.NO_NODE)
+    of_event = {each: matches.get(each, no_node) for each in event.instance_ids}
+    reasons = [
+        f"{instance_id}: {match.excluded}{_wait_for_node(event, match.excluded, decisions)}"
+        for instance_id, match in of_event.items()
+        if match.excluded is not None
     ]
     return dataclasses.replace(
-        known,
-        sightings=seen,
-        outcome=_outcome(event, seen, decisions),
-        reason="; ".join(obstacles) or None,
+        explained,
+        matches=of_event,
+        outcome=_outcome(event, of_event, decisions),
+        reason="; ".join(reasons) or None,
     )
 
 
-def _patience(event: InterruptionEvent, obstacle: Obstacle, decisions: Policy) -> str:
-    if obstacle is Obstacle.NOT_TAGGED:
+def _wait_for_node(event: InterruptionEvent, excluded: ExclusionReason, decisions: Policy) -> str:
+    if excluded is ExclusionReason.NOT_TAGGED:
         return ""
     if decisions.action_for(event) is Action.AWAIT_READY:
-        return ", and it is waited for"
-    grace = decisions.join_timeout(event).total_seconds()
-    return f", and it is waited for, {grace:.0f} s at most" if grace else ""
+        return ", so the operator waits for one"
+    timeout = decisions.join_timeout(event).total_seconds()
+    return f", so the operator waits for one, {timeout:.0f} s at most" if timeout else ""
 
 
 def _outcome(
-    event: InterruptionEvent, sightings: Mapping[InstanceId, Sighting], decisions: Policy
+    event: InterruptionEvent, matches: Mapping[InstanceId, NodeMatch], decisions: Policy
 ) -> Outcome:
-    """What becomes of the message when everything that can be done succeeds."""
-    result = _ENDING_OF[decisions.action_for(event)]
+    result = _RESULT_OF[decisions.action_for(event)]
     reports = [
-        InstanceReport(instance_id=instance_id, result=_ending(result, sightings.get(instance_id)))
+        InstanceReport(instance_id=instance_id, result=_expected(result, matches.get(instance_id)))
         for instance_id in event.instance_ids
     ]
     return policy.outcome_of(event, reports, policy=decisions, receive_count=1)
 
 
-def _ending(hoped: InstanceResult, sighting: Sighting | None) -> InstanceResult:
-    match sighting and sighting.obstacle:
+def _expected(success: InstanceResult, node: NodeMatch | None) -> InstanceResult:
+    match node and node.excluded:
         case None:
-            return hoped
-        case Obstacle.NOT_TAGGED:
+            return success
+        case ExclusionReason.NOT_TAGGED:
             return InstanceResult.NOT_MANAGED
         case _:
-            # A node that is waited for may still come.
-            return hoped if hoped is InstanceResult.READY else InstanceResult.UNKNOWN_INSTANCE
+            # A node that the operator waits for may still join.
+            return success if success is InstanceResult.READY else InstanceResult.UNKNOWN_INSTANCE

@@ -1,155 +1,135 @@
-"""What has been sent of a recording, on the disk before anything else happens."""
+"""The journal of a replay: what was sent to which queue, on the disk before anything else happens.
+
+A batch is noted before it is sent, and again when the queue has answered. After a kill the same
+command can so continue: it skips what was sent, and sends again what may have been sent.
+"""
 
 import contextlib
 import dataclasses
 import datetime as dt
+import enum
 import json
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import BinaryIO
+from collections.abc import Collection, Iterator
 
 from queue_processor.domain import errors
 from queue_processor.messages import recordings
+from queue_processor.messages.recordings import AppendedFile
 
-_SUFFIX = ".journal"
+SUFFIX = ".journal"
+
+
+class JournalStep(enum.StrEnum):
+    """What happened to messages.
+
+    Attributes:
+        SENDING: They are about to be sent.
+        SENT: The queue has taken them.
+        FAILED: The queue has certainly not taken them.
+        AGAIN: Everything is to be sent once more.
+    """
+
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    AGAIN = "again"
 
 
 @dataclasses.dataclass(slots=True)
-class Progress:
-    """How far a replay to one queue has come.
+class ReplayProgress:
+    """The progress of replays to one queue.
 
     Attributes:
         sent: The ids of the messages that the queue has taken.
-        doubtful: The ids of those that were on their way when a replay ended: the queue may
-            have them.
+        unconfirmed: The ids of those that may have been taken: a replay ended before the answer.
     """
 
     sent: set[str] = dataclasses.field(default_factory=set)
-    doubtful: set[str] = dataclasses.field(default_factory=set)
+    unconfirmed: set[str] = dataclasses.field(default_factory=set)
 
-    def take_in(self, step: str, ids: Collection[str]) -> None:
-        """Learn of one more step."""
+    def apply(self, step: JournalStep, ids: Collection[str]) -> None:
+        """Apply one more step."""
         match step:
-            case "sending":
-                self.doubtful.update(ids)
-            case "sent":
+            case JournalStep.SENDING:
+                self.unconfirmed.update(ids)
+            case JournalStep.SENT:
                 self.sent.update(ids)
-                self.doubtful.difference_update(ids)
-            case "failed":
-                self.doubtful.difference_update(ids)
-            case "again":
+                self.unconfirmed.difference_update(ids)
+            case JournalStep.FAILED:
+                self.unconfirmed.difference_update(ids)
+            case JournalStep.AGAIN:
                 self.sent.clear()
-                self.doubtful.clear()
-            case _:
-                raise ValueError(step)
+                self.unconfirmed.clear()
+
+    def apply_line(self, line: bytes, queue_arn: str) -> None:
+        """Apply a line of a journal if it is about this queue.
+
+        Raises:
+            UsageError: It is not a line of a journal.
+        """
+        try:
+            fields = json.loads(line)
+            if fields["queue"] == queue_arn:
+                self.apply(JournalStep(fields["step"]), fields["ids"])
+        except (ValueError, LookupError, TypeError) as cause:
+            raise errors.UsageError("not a journal of a replay") from cause
 
 
 class Journal:
-    """Written while a recording is replayed."""
+    """The journal, and the progress that it shows."""
 
-    def __init__(
-        self,
-        file: BinaryIO,
-        path: pathlib.Path,
-        *,
-        queue: str,
-        progress: Progress,
-        clock: Callable[[], dt.datetime],
-    ) -> None:
+    def __init__(self, file: AppendedFile, queue_arn: str, progress: ReplayProgress) -> None:
         self._file = file
-        self._path = path
-        self._queue = queue
-        self._clock = clock
+        self._queue_arn = queue_arn
         self.progress = progress
 
-    def sending(self, ids: Collection[str]) -> None:
-        """Messages are about to be sent."""
-        self._write("sending", ids)
+    def write(self, step: JournalStep, ids: Collection[str] = ()) -> None:
+        """Write a step, and return when it is on the disk.
 
-    def sent(self, ids: Collection[str]) -> None:
-        """The queue has taken messages."""
-        self._write("sent", ids)
-
-    def failed(self, ids: Collection[str]) -> None:
-        """The queue has not taken messages, for certain."""
-        self._write("failed", ids)
-
-    def again(self) -> None:
-        """Everything is to be sent once more."""
-        self._write("again", ())
-
-    def _write(self, step: str, ids: Collection[str]) -> None:
+        Raises:
+            PermanentError: It cannot be written, for example because the disk is full.
+        """
         line = {
-            "at": self._clock().isoformat(),
-            "queue": self._queue,
+            "at": dt.datetime.now(dt.UTC).isoformat(),
+            "queue": self._queue_arn,
             "step": step,
             "ids": list(ids),
         }
-        with recordings.written(self._path):
-            self._file.write(json.dumps(line).encode("ascii") + b"\n")
-            recordings.sync(self._file)
-        self.progress.take_in(step, ids)
+        self._file.append([json.dumps(line)])
+        self.progress.apply(step, ids)
 
 
-def path_for(recording: pathlib.Path) -> pathlib.Path:
-    """Where the journal of a recording lies: beside a file, inside a directory."""
-    if recording.is_dir():
-        return recording / f"replay{_SUFFIX}"
-    return recording.with_name(recording.name + _SUFFIX)
-
-
-def read(path: pathlib.Path, *, queue: str) -> Progress:
-    """Read how far a replay has come; nothing where there is no journal.
-
-    Args:
-        path: The journal.
-        queue: The ARN of the queue that counts.
+def read(path: pathlib.Path, *, queue_arn: str) -> ReplayProgress:
+    """Read the progress of a replay to a queue, while another process may write it.
 
     Raises:
-        UsageError: The file cannot be read, or is no journal.
+        UsageError: The file cannot be read, or is not a journal.
     """
+    progress = ReplayProgress()
     try:
-        with path.open("rb") as file:
-            return _progress((line for line in file if line.endswith(b"\n")), path, queue)
+        raw = path.read_bytes()
     except FileNotFoundError:
-        return Progress()
+        return progress
     except OSError as error:
         raise errors.UsageError(f"{path}: {error.strerror}") from error
+    for number, line in enumerate(raw.splitlines(keepends=True), start=1):
+        if line.endswith(b"\n"):
+            with recordings.located(f"{path}, line {number}"):
+                progress.apply_line(line, queue_arn)
+    return progress
 
 
 @contextlib.contextmanager
-def opened(
-    path: pathlib.Path, *, queue: str, clock: Callable[[], dt.datetime]
-) -> Iterator[Journal]:
-    """Begin a journal, or go on with one.
-
-    Args:
-        path: The journal.
-        queue: The ARN of the queue to which messages are sent.
-        clock: The present.
+def open_journal(path: pathlib.Path, *, queue_arn: str) -> Iterator[Journal]:
+    """Begin a journal, or continue one.
 
     Raises:
-        UsageError: It cannot be written, is no journal, or another replay is writing it.
+        UsageError: It cannot be written, is not a journal, or another replay writes it.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(path.open("a+b"))
-        except OSError as error:
-            raise errors.UsageError(
-                f"{path}: {error.strerror}; --journal names another place"
-            ) from error
-        recordings.lock(file, path)
-        progress = _progress(recordings.whole_lines(file), path, queue)
-        yield Journal(file, path, queue=queue, progress=progress, clock=clock)
-
-
-def _progress(lines: Iterable[bytes], path: pathlib.Path, queue: str) -> Progress:
-    progress = Progress()
-    for number, line in enumerate(lines, start=1):
-        try:
-            fields = json.loads(line)
-            if fields["queue"] == queue:
-                progress.take_in(fields["step"], fields["ids"])
-        except (ValueError, LookupError, TypeError) as cause:
-            raise errors.UsageError(f"{path}, line {number}: no journal of a replay") from cause
-    return progress
+    progress = ReplayProgress()
+    with recordings.open_appended(
+        path,
+        on_line=lambda line: progress.apply_line(line, queue_arn),
+        hint="; --journal names another place",
+    ) as file:
+        yield Journal(file, queue_arn, progress)

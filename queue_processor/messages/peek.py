@@ -1,34 +1,38 @@
-"""`queue-processor messages peek`: what lies in a queue."""
+"""`queue-processor messages peek`: the messages of a queue."""
 
 import dataclasses
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
+import humanize
 import typer
 
 from queue_processor import settings
 from queue_processor.domain.recording import StoredMessage
-from queue_processor.messages import mail, options, printing
+from queue_processor.messages import options, output, queues
 from queue_processor.messages.explanation import Explanation
+from queue_processor.messages.options import OutputFormat
+from queue_processor.messages.queues import QueueRef
 
 _HEADINGS = ("message id", "age", "received", "kind", "instances", "verdict", "reason")
 
 
 def peek(
     *,
-    most: Annotated[
+    limit: Annotated[
         int, typer.Option("--max", min=1, help="How many messages to look at, at most.")
     ] = 10,
     queue: options.Queue = None,
     dead_letters: options.DeadLetters = False,
     config: options.Config = None,
-    output: options.Output = printing.Output.TEXT,
+    output_format: options.Output = OutputFormat.TEXT,
 ) -> None:
-    """Show the messages of a queue, and give them back at once.
+    """Show the messages of a queue, and make them visible again at once.
 
-    A message that the operator holds cannot be seen; one that is shown is hidden from it for about
-    as long as the command takes. The receive count of each goes up by one, and a queue with a
-    redrive policy moves a message that it has handed out too often to its dead-letter queue.
+    A message in flight cannot be seen. One that is shown is hidden from the operator for about as
+    long as the command takes. The receive count of each goes up by one, and a queue with a redrive
+    policy moves a message that was received too often to its dead-letter queue.
 
     \b
     Examples:
@@ -36,46 +40,47 @@ def peek(
       queue-processor messages peek --dead-letters --max 50
       queue-processor messages peek --queue interruptions --output json | jq '.[].verdict'
     """  # noqa: D301 - after a real backspace the lines stay as they are
-    chosen = settings.load_for_tool(config)
-    queue_client = mail.opened(mail.Address(queue=queue, is_dead_letters=dead_letters), chosen)
+    loaded = settings.load_for_tool(config)
+    ref = QueueRef(queue=queue, is_dead_letters=dead_letters)
+    queue_client = queues.open_queue(ref, loaded)
     now = dt.datetime.now(dt.UTC)
-    seen = [
-        _Seen(message=message, age=now - (message.sent_at or now), known=known)
-        for message, known in mail.explained(queue_client, chosen, now=now, limit=most)
+    rows = [
+        PeekedMessage(message=message, age=now - (message.sent_at or now), explanation=explained)
+        for message, explained in queues.peek_explained(queue_client, loaded, now=now, limit=limit)
     ]
-    if output is not printing.Output.TEXT:
-        printing.data([each.fields() for each in seen], output)
-    elif seen:
-        printing.table(_HEADINGS, [each.cells() for each in seen])
-    printing.note(
-        f"{len(seen)} of {queue_client.name}; the receive count of each went up by one"
-        if seen
-        else f"nothing is visible in {queue_client.name}; what the operator holds cannot be seen"
+    output.print_rows(rows, output_format, headings=_HEADINGS)
+    output.note(
+        f"{len(rows)} of {queue_client.name}; the receive count of each went up by one"
+        if rows
+        else f"nothing is visible in {queue_client.name}; messages in flight cannot be seen"
     )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
+class PeekedMessage:
+    """A row of the result."""
+
     message: StoredMessage
     age: dt.timedelta
-    known: Explanation
+    explanation: Explanation
 
-    def fields(self) -> dict[str, object]:
+    def fields(self) -> Mapping[str, object]:
+        """Return the row for programs."""
         return {
             "message_id": self.message.message_id,
             "age_seconds": round(self.age.total_seconds(), 3),
             "receive_count": self.message.receive_count,
-            **self.known.fields("kind", "instances", "verdict", "reason"),
+            **self.explanation.fields("kind", "instances", "verdict", "reason"),
         }
 
-    def cells(self) -> tuple[str | None, ...]:
-        event = self.known.event
+    def cells(self) -> Sequence[str | None]:
+        """Return the row for people."""
         return (
             self.message.message_id,
-            printing.span(self.age.total_seconds()),
+            humanize.naturaldelta(self.age),
             str(self.message.receive_count),
-            self.known.kind,
-            None if event is None else " ".join(event.instance_ids),
-            self.known.verdict.value,
-            self.known.reason,
+            self.explanation.kind,
+            self.explanation.instances,
+            self.explanation.verdict.value,
+            self.explanation.reason,
         )

@@ -1,156 +1,101 @@
-"""Recorded messages on disk: one a line in a file, or one a file in a directory."""
+"""Recorded messages on disk, as JSON lines: one message a line, as the AWS CLI prints it.
 
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Message.html
+"""
+
+import base64
+import binascii
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
-import urllib.parse
-from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import BinaryIO, TypeAlias
 
-from queue_processor.domain import errors, recording
-from queue_processor.domain.recording import StoredMessage
+import filelock
 
-LINES_SUFFIX = ".jsonl"
-_MESSAGE_SUFFIX = ".json"
+from queue_processor.domain import errors
+from queue_processor.domain.recording import Attribute, StoredMessage
 
-
-class Recording(Protocol):
-    """A recording that grows."""
-
-    def knows(self, message_id: str) -> bool:
-        """Whether a message is in it."""
-
-    def add(self, messages: Iterable[StoredMessage]) -> None:
-        """Write messages, and return when they are on the disk.
-
-        Raises:
-            PermanentError: They cannot be written: the disk is full, say.
-        """
+JsonObject: TypeAlias = Mapping[str, object]
 
 
-class _Lines:
-    """One message a line."""
+class AppendedFile:
+    """A file of JSON lines that this process alone appends to."""
 
-    def __init__(self, file: BinaryIO, path: pathlib.Path, known: Iterable[str]) -> None:
+    def __init__(self, file: BinaryIO, path: pathlib.Path) -> None:
         self._file = file
         self._path = path
-        self._known = set(known)
 
-    def knows(self, message_id: str) -> bool:
-        return message_id in self._known
+    def append(self, lines: Iterable[str]) -> None:
+        """Append lines of ASCII, and return when they are on the disk.
 
-    def add(self, messages: Iterable[StoredMessage]) -> None:
-        with written(self._path):
-            for message in messages:
-                self._file.write(recording.write(message).encode("ascii") + b"\n")
-                self._known.add(message.message_id)
-            sync(self._file)
-
-
-class _Folder:
-    """One message a file, which has the message's id for its name."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self._folder = folder
-
-    def _path(self, message_id: str) -> pathlib.Path:
-        return self._folder / f"{urllib.parse.quote(message_id, safe='')}{_MESSAGE_SUFFIX}"
-
-    def knows(self, message_id: str) -> bool:
-        return self._path(message_id).exists()
-
-    def add(self, messages: Iterable[StoredMessage]) -> None:
-        for message in messages:
-            path = self._path(message.message_id)
-            # Only a whole file has the name of one.
-            partial = path.with_suffix(".partial")
-            with written(path):
-                with partial.open("wb") as file:
-                    file.write(recording.write(message).encode("ascii") + b"\n")
-                    sync(file)
-                partial.replace(path)
+        Raises:
+            PermanentError: They cannot be written, for example because the disk is full.
+        """
+        try:
+            self._file.writelines(line.encode("ascii") + b"\n" for line in lines)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise errors.PermanentError(
+                f"{self._path} cannot be written: {error.strerror}"
+            ) from error
 
 
 @contextlib.contextmanager
-def written(path: pathlib.Path) -> Iterator[None]:
-    """Tell which file could not be written.
-
-    Raises:
-        PermanentError: Something inside failed for want of space, or the like.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise errors.PermanentError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def sync(file: BinaryIO) -> None:
-    """Return when everything that was written is on the disk."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def appended(path: pathlib.Path) -> Iterator[Recording]:
-    """Begin a recording, or go on with one.
+def open_appended(
+    path: pathlib.Path, *, on_line: Callable[[bytes], None], hint: str = ""
+) -> Iterator[AppendedFile]:
+    """Open a file of JSON lines, or create it, and lock it while the context is open.
 
     Args:
-        path: A file whose name ends in .jsonl, or else a directory.
+        path: The file.
+        on_line: Called with each line that is in the file; raises UsageError for a wrong one.
+        hint: What to do if the file cannot be opened.
 
     Raises:
-        UsageError: It cannot be written, or another process is writing it.
+        UsageError: The file cannot be written, another process writes it, or a line is wrong.
     """
-    if path.suffix != LINES_SUFFIX:
-        with _told(path):
-            path.mkdir(parents=True, exist_ok=True)
-        yield _Folder(path)
-        return
     with contextlib.ExitStack() as stack:
-        with _told(path):
+        with _os_errors_translated(path, hint):
             file = stack.enter_context(path.open("a+b"))
-            lock(file, path)
-            known = [message.message_id for message in _whole_lines(file, path)]
-        yield _Lines(file, path, known)
+            # Not the file itself: a lock on Windows keeps its owner from writing, too.
+            lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+            try:
+                stack.enter_context(lock)
+            except filelock.Timeout as cause:
+                raise errors.UsageError(
+                    f"{path}: another process is writing it; wait until it ends"
+                ) from cause
+            for number, line in enumerate(_whole_lines(file), start=1):
+                with located(f"{path}, line {number}"):
+                    on_line(line)
+        yield AppendedFile(file, path)
 
 
-def lock(file: BinaryIO, path: pathlib.Path) -> None:
-    """Keep other processes from writing a file for as long as it is open.
+def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines, and leave the file so that another line can follow.
 
-    Raises:
-        UsageError: Another one does.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as cause:
-        raise errors.UsageError(
-            f"{path}: another process is writing it; wait for its end"
-        ) from cause
-
-
-def whole_lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file of JSON objects, to whose end something will be written.
-
-    What a kill left of a last line is cut off.
+    A process that is killed may leave half a line, which is cut off.
     """
     file.seek(0)
-    end, lacks_end = 0, False
+    end, is_unfinished = 0, False
     for line in file:
-        lacks_end = not line.endswith(b"\n")
-        if lacks_end and not _is_json(line):
+        is_unfinished = not line.endswith(b"\n")
+        if is_unfinished and line.startswith(b"{") and not _is_json(line):
             file.truncate(end)
-            lacks_end = False
+            is_unfinished = False
             break
         end += len(line)
         yield line
     file.seek(0, os.SEEK_END)
-    if lacks_end:
+    if is_unfinished:
         file.write(b"\n")
 
 
 def _is_json(line: bytes) -> bool:
-    """Whether it is whole: no part of a JSON object is JSON."""
+    # Half a JSON object is never JSON.
     try:
         json.loads(line)
     except ValueError:
@@ -158,55 +103,171 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _whole_lines(file: BinaryIO, path: pathlib.Path) -> Iterator[StoredMessage]:
-    for number, line in enumerate(whole_lines(file), start=1):
-        yield _read(line, f"{path}, line {number}")
+class Recording:
+    """A recording that grows."""
 
+    def __init__(self, file: AppendedFile, message_ids: set[str]) -> None:
+        self._file = file
+        self._ids = message_ids
 
-def read(path: pathlib.Path) -> Sequence[StoredMessage]:
-    """Read a recording, the oldest message first where it is a directory; each message once.
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._ids
 
-    Raises:
-        UsageError: It cannot be read, or is no recording; the text says where and why.
-    """
-    with _told(path):
-        found = _read_folder(path) if path.is_dir() else _read_file(path)
-    if not found:
-        raise errors.UsageError(f"{path}: no recorded message in it")
-    return list({message.message_id: message for message in found}.values())
+    def append(self, messages: Sequence[StoredMessage]) -> None:
+        """Write messages, and return when they are on the disk.
 
-
-def _read_folder(path: pathlib.Path) -> Sequence[StoredMessage]:
-    files = sorted(path.glob(f"*{_MESSAGE_SUFFIX}"))
-    found = [_read(file.read_bytes(), str(file)) for file in files]
-    return sorted(found, key=lambda message: message.system.get("SentTimestamp", ""))
-
-
-def _read_file(path: pathlib.Path) -> Sequence[StoredMessage]:
-    raw = path.read_bytes()
-    lines = raw.splitlines(keepends=False)
-    if len(lines) > 1 and not raw.lstrip().startswith(b'{"'):
-        # One message, as a person or the AWS CLI writes it: over several lines.
-        return [_read(raw, str(path))]
-    return [
-        _read(line, f"{path}, line {number}")
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
-
-
-def _read(raw: bytes, where: str) -> StoredMessage:
-    try:
-        return recording.read(raw.decode())
-    except UnicodeDecodeError as cause:
-        raise errors.UsageError(f"{where}: not UTF-8") from cause
-    except errors.UsageError as error:
-        raise errors.UsageError(f"{where}: {error}") from error
+        Raises:
+            PermanentError: As `AppendedFile.append` does.
+        """
+        self._file.append(dump(message) for message in messages)
+        self._ids.update(message.message_id for message in messages)
 
 
 @contextlib.contextmanager
-def _told(path: pathlib.Path) -> Iterator[None]:
+def open_recording(path: pathlib.Path) -> Iterator[Recording]:
+    """Begin a recording, or continue one.
+
+    Raises:
+        UsageError: As `open_appended` does.
+    """
+    ids: set[str] = set()
+    with open_appended(path, on_line=lambda line: ids.add(_decode(line).message_id)) as file:
+        yield Recording(file, ids)
+
+
+def read(path: pathlib.Path) -> Sequence[StoredMessage]:
+    """Read a recording; each message once.
+
+    Raises:
+        UsageError: It cannot be read, or is not a recording. The text names line and cause.
+    """
+    with _os_errors_translated(path):
+        raw = path.read_bytes()
+    lines = {number: line for number, line in enumerate(raw.splitlines(), start=1) if line.strip()}
+    messages = []
+    if len(lines) > 1 and not raw.lstrip().startswith(b'{"'):
+        # One message, as a person or the AWS CLI writes it: over several lines.
+        with located(str(path)):
+            messages.append(_decode(raw))
+    else:
+        for number, line in lines.items():
+            with located(f"{path}, line {number}"):
+                messages.append(_decode(line))
+    if not messages:
+        raise errors.UsageError(f"{path}: there is no recorded message in it")
+    return list({message.message_id: message for message in messages}.values())
+
+
+@contextlib.contextmanager
+def _os_errors_translated(path: pathlib.Path, hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise errors.UsageError(f"{path}: {error.strerror}") from error
+        raise errors.UsageError(f"{path}: {error.strerror}{hint}") from error
+
+
+@contextlib.contextmanager
+def located(place: str) -> Iterator[None]:
+    """Name the file and the line in a UsageError."""
+    try:
+        yield
+    except errors.UsageError as error:
+        raise errors.UsageError(f"{place}: {error}") from error
+
+
+def _decode(raw: bytes) -> StoredMessage:
+    try:
+        return parse(raw.decode())
+    except UnicodeDecodeError as cause:
+        raise errors.UsageError("not UTF-8") from cause
+
+
+def dump(message: StoredMessage) -> str:
+    """Return the message as one line of ASCII, without the line's end."""
+    fields = {
+        "MessageId": message.message_id,
+        "Body": message.body,
+        "Attributes": dict(message.system),
+        "MessageAttributes": {
+            name: _dump_attribute(attribute) for name, attribute in message.attributes.items()
+        },
+    }
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def _dump_attribute(attribute: Attribute) -> Mapping[str, str]:
+    if isinstance(attribute.value, bytes):
+        encoded = base64.b64encode(attribute.value).decode("ascii")
+        return {"DataType": attribute.data_type, "BinaryValue": encoded}
+    return {"DataType": attribute.data_type, "StringValue": attribute.value}
+
+
+def parse_single(text: str) -> StoredMessage | None:
+    """Read a text that may be a recording of one message; return None if it is not a recording.
+
+    Raises:
+        UsageError: It is a recording of several messages.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not all(_is_recorded(line) for line in lines):
+        return parse(text) if _is_recorded(text) else None
+    if len(lines) > 1:
+        raise errors.UsageError(f"a recording of {len(lines)} messages, where one is needed")
+    return parse(lines[0]) if lines else None
+
+
+def _is_recorded(text: str) -> bool:
+    # An event has no such keys.
+    try:
+        fields: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and {"MessageId", "Body"} <= fields.keys()
+
+
+def parse(text: str) -> StoredMessage:
+    """Read a recorded message.
+
+    Raises:
+        UsageError: It is not a recorded message. The text names the cause.
+    """
+    try:
+        fields: object = json.loads(text)
+    except (ValueError, RecursionError) as cause:
+        raise errors.UsageError(f"not a recorded message: not JSON: {cause}") from cause
+    if not isinstance(fields, dict):
+        raise errors.UsageError("not a recorded message: not a JSON object")
+    system, attributes = _object(fields, "Attributes"), _object(fields, "MessageAttributes")
+    return StoredMessage(
+        message_id=_text(fields, "MessageId"),
+        body=_text(fields, "Body"),
+        system={name: _text(system, name) for name in system},
+        attributes={name: _attribute(_object(attributes, name), name) for name in attributes},
+    )
+
+
+def _attribute(fields: JsonObject, name: str) -> Attribute:
+    data_type = _text(fields, "DataType")
+    if "BinaryValue" not in fields:
+        return Attribute(data_type=data_type, value=_text(fields, "StringValue"))
+    try:
+        value = base64.b64decode(_text(fields, "BinaryValue"), validate=True)
+    except binascii.Error as cause:
+        raise errors.UsageError(
+            f"not a recorded message: attribute {name[:60]!r} is not base64"
+        ) from cause
+    return Attribute(data_type=data_type, value=value)
+
+
+def _text(fields: JsonObject, key: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str):
+        raise errors.UsageError(f"not a recorded message: {key[:60]} is missing, or not a text")
+    return value
+
+
+def _object(fields: JsonObject, key: str) -> JsonObject:
+    value = fields.get(key, {})
+    if not isinstance(value, dict):
+        raise errors.UsageError(f"not a recorded message: {key[:60]} is not an object")
+    return value

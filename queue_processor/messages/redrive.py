@@ -1,31 +1,36 @@
-"""`queue-processor messages redrive`: dead letters, moved back to their queue."""
+"""`queue-processor messages redrive`: moves dead letters back to their queue.
+
+SQS has a redrive of its own, which moves everything and cannot be limited to what the operator
+would understand now. Ours explains each message first. It sends a message before it deletes it, so
+none is lost: a process that is killed leaves up to ten of them in both queues. The operator
+handles such a message twice, which changes nothing the second time.
+"""
 
 import collections
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated
 
 import typer
 
 from queue_processor import settings
+from queue_processor.adapters.aws import batches
+from queue_processor.adapters.aws.queue import HeldMessage
+from queue_processor.domain import errors
+from queue_processor.domain.events import EventKind
 from queue_processor.domain.recording import StoredMessage
-from queue_processor.messages import (
-    asking,
-    audience,
-    mail,
-    options,
-    pacing,
-    printing,
-    progress,
-    redriver,
-    stopping,
-)
-from queue_processor.messages.explanation import Explanation
-from queue_processor.messages.redriver import Choice, Moved, Redriver
+from queue_processor.messages import options, output, queues, rate_limiter
+from queue_processor.messages.explanation import Explanation, MessageVerdict
+from queue_processor.messages.options import OutputFormat
+from queue_processor.messages.queues import RedrivePath
+from queue_processor.messages.rate_limiter import RateLimiter
 from queue_processor.settings import ToolSettings
 
-_HEADINGS = ("messages", "kind", "verdict", "reason", "what is done")
+_HEADINGS = ("messages", "kind", "verdict", "reason", "action")
+# Longer than it takes to look through most dead-letter queues. After a kill the messages that were
+# received stay invisible for as long.
+_HIDDEN = dt.timedelta(minutes=10)
 
 
 def redrive(  # noqa: PLR0913 - the options of a command
@@ -36,33 +41,30 @@ def redrive(  # noqa: PLR0913 - the options of a command
         typer.Option(
             "--to",
             metavar="QUEUE",
-            help="Where they go, by URL or name.  [default: the queue they came from]",
+            help="The target, by URL or name.  [default: the queue they came from]",
             show_default=False,
         ),
     ] = None,
     filters: Annotated[
         list[str] | None,
         typer.Option(
-            "--filter", metavar="kind=KIND", help="Only events of a kind; may be given repeatedly."
+            "--filter", metavar="kind=KIND", help="Only events of a kind. Can be repeated."
         ),
     ] = None,
-    rate: Annotated[
-        str,
-        typer.Option(metavar="N/s", help="How many a second, or a minute: 90/min."),
-    ] = "100/s",
+    rate: options.Rate = "100/s",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be moved, and move nothing.")
     ] = False,
     yes: options.Yes = False,
     config: options.Config = None,
-    output: options.Output = printing.Output.TEXT,
+    output_format: options.Output = OutputFormat.TEXT,
 ) -> None:
-    """Move dead letters back to their queue, when the operator would understand them now.
+    """Move dead letters back to their queue, if the operator would understand them now.
 
     Each message is explained first, with the settings that count for `run`. What is still
     malformed stays, because it would only come back. Each of the others is sent to the queue and
     then deleted here, so that none is lost: when the command is killed in between, up to ten of
-    them are in both queues. The same command goes on with the rest, ten minutes later, when all
+    them are in both queues. The same command continues with the rest, ten minutes later, when all
     of them are visible again. A moved message is a new one: its age and its receive count start
     again, and the times in its event stay the same. The command adds one to the receive count of
     each message that it looks at.
@@ -73,114 +75,219 @@ def redrive(  # noqa: PLR0913 - the options of a command
       queue-processor messages redrive --rate 50/s
       queue-processor messages redrive --queue interruptions --filter kind=spot_interruption --yes
     """  # noqa: D301 - after a real backspace the lines stay as they are
-    chosen = settings.load_for_tool(config)
-    choice = redriver.choice(filters or ())
-    a_second = pacing.rate(rate)
-    route = mail.way_back(queue, to=to, settings=chosen)
-    letters = _look(route, choice, chosen)
-    going = [letter for letter in letters if letter.goes]
-    _show(letters, route, is_dry=dry_run, output=output)
-    if dry_run or not going:
+    kinds, per_second = _parse_filters(filters or ()), options.parse_rate(rate)
+    loaded = settings.load_for_tool(config)
+    path = queues.find_redrive_path(queue, to=to, settings=loaded)
+    dead_letters = _peek(path, kinds, loaded)
+    moving = [each.message.message_id for each in dead_letters if each.moves]
+    _show(dead_letters, path, is_dry_run=dry_run, output_format=output_format)
+    if dry_run or not moving:
         return
     if not yes:
-        _ask(f"Move {len(going)} messages", route, chosen)
-    _move([letter.message.message_id for letter in going], route, a_second, output)
+        _confirm(len(moving), path, loaded)
+    _move(moving, path, per_second, output_format)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Letter:
-    """A dead letter, what the operator would make of it now, and whether it goes back."""
+class DeadLetter:
+    """A dead letter, what the operator would do with it now, and whether it is moved."""
 
     message: StoredMessage
-    known: Explanation
-    goes: bool
+    explanation: Explanation
+    moves: bool
 
     def fields(self) -> dict[str, object]:
+        """Return the same for programs."""
         return {
             "message_id": self.message.message_id,
-            **self.known.fields("kind", "instances", "verdict", "reason"),
-            "moves": self.goes,
+            **self.explanation.fields("kind", "instances", "verdict", "reason"),
+            "moves": self.moves,
         }
 
 
-def _look(route: mail.Route, choice: Choice, chosen: ToolSettings) -> Sequence[_Letter]:
+def _parse_filters(filters: Collection[str]) -> frozenset[EventKind]:
+    """Return the kinds in filters such as `kind=spot_interruption`; none means every message."""
+    kinds = set()
+    for text in filters:
+        key, _, value = text.partition("=")
+        if key != "kind" or value not in set(EventKind):
+            raise errors.UsageError(
+                f"{text!r} is not a filter: kind= and one of {', '.join(EventKind)}"
+            )
+        kinds.add(EventKind(value))
+    return frozenset(kinds)
+
+
+def _peek(
+    path: RedrivePath, kinds: frozenset[EventKind], loaded: ToolSettings
+) -> Sequence[DeadLetter]:
     now = dt.datetime.now(dt.UTC)
     return [
-        _Letter(message=message, known=known, goes=choice.takes(known))
-        for message, known in mail.explained(route.dead_letters, chosen, now=now)
+        DeadLetter(
+            message=message,
+            explanation=explained,
+            # A malformed message would only be dead-lettered again.
+            moves=explained.verdict is not MessageVerdict.MALFORMED
+            and (not kinds or explained.kind in kinds),
+        )
+        for message, explained in queues.peek_explained(path.dead_letters, loaded, now=now)
     ]
 
 
 def _show(
-    letters: Sequence[_Letter], route: mail.Route, *, is_dry: bool, output: printing.Output
+    dead_letters: Sequence[DeadLetter],
+    path: RedrivePath,
+    *,
+    is_dry_run: bool,
+    output_format: OutputFormat,
 ) -> None:
-    name = route.dead_letters.name
-    if is_dry and output is not printing.Output.TEXT:
-        printing.data([letter.fields() for letter in letters], output)
-    elif letters and output is printing.Output.TEXT:
+    if is_dry_run and output_format is not OutputFormat.TEXT:
+        output.print_data([each.fields() for each in dead_letters], output_format)
+    elif dead_letters and output_format is OutputFormat.TEXT:
         alike = collections.Counter(
-            (letter.known.kind, letter.known.verdict.value, letter.known.reason, letter.goes)
-            for letter in letters
+            (each.explanation.kind, each.explanation.verdict, each.explanation.reason, each.moves)
+            for each in dead_letters
         )
-        printing.table(
+        output.print_table(
             _HEADINGS,
             [
-                (str(count), kind, verdict, reason, "moved" if goes else "left")
-                for (kind, verdict, reason, goes), count in alike.most_common()
+                (str(count), kind, verdict, reason, "moved" if moves else "left")
+                for (kind, verdict, reason, moves), count in alike.most_common()
             ],
         )
-    going = sum(letter.goes for letter in letters)
-    if not letters:
-        printing.note(f"nothing is visible in {name}")
-    elif is_dry:
-        printing.note(f"{going} of {len(letters)} would go from {name} to {route.target.name}")
-    elif not going:
-        printing.note(f"none of the {len(letters)} messages of {name} goes to {route.target.name}")
+    name, moving = path.dead_letters.name, sum(each.moves for each in dead_letters)
+    if not dead_letters:
+        output.note(f"nothing is visible in {name}")
+    elif is_dry_run:
+        output.note(f"{moving} of {len(dead_letters)} would go from {name} to {path.target.name}")
+    elif not moving:
+        output.note(
+            f"none of the {len(dead_letters)} messages of {name} goes to {path.target.name}"
+        )
 
 
-def _ask(deed: str, route: mail.Route, chosen: ToolSettings) -> None:
-    readers = audience.of(route.target.state(), chosen, now=dt.datetime.now(dt.UTC))
-    asking.confirm(
-        f"{route.target.name}: {readers.text}. {deed} from {route.dead_letters.name} to"
-        f" {route.target.name}?"
+def _confirm(count: int, path: RedrivePath, loaded: ToolSettings) -> None:
+    consumers = queues.find_consumers(path.target.state(), loaded, now=dt.datetime.now(dt.UTC))
+    output.confirm(
+        f"{path.target.name}: {consumers.text}. Move {count} messages from"
+        f" {path.dead_letters.name} to {path.target.name}?"
     )
 
 
 def _move(
-    chosen: Sequence[str], route: mail.Route, a_second: float, output: printing.Output
+    message_ids: Sequence[str], path: RedrivePath, rate: float, output_format: OutputFormat
 ) -> None:
-    with stopping.on_signals() as stop:
-        work = Redriver(route, pace=pacing.Pace(a_second, stop=stop))
+    with rate_limiter.stop_on_signals() as stop:
+        redriver = Redriver(path, limiter=RateLimiter(rate, stop=stop))
         try:
-            with progress.shown(len(chosen), done="moved") as told:
-                work.run(chosen, told=told)
+            with output.progress(len(message_ids), verb="moved") as on_progress:
+                redriver.run(message_ids, on_progress=on_progress)
         finally:
-            _note_faults(work.moved)
-            _report(work.moved.moved, len(chosen), route, output)
-        is_asked = stop.is_asked
-    if work.moved.handled < len(chosen) and is_asked:
-        raise typer.Exit(printing.INTERRUPTED)
-    if work.moved.moved < len(chosen):
-        raise typer.Exit(printing.FAILED)
+            _report(redriver, len(message_ids), path, output_format)
+        is_stopped = stop.is_requested
+    if redriver.handled < len(message_ids) and is_stopped:
+        raise typer.Exit(output.INTERRUPTED)
+    if redriver.moved < len(message_ids):
+        raise typer.Exit(output.FAILED)
 
 
-def _note_faults(moved: Moved) -> None:
-    printing.refusals(moved.refused)
-    for message_id in moved.doubled[: printing.SHOWN_FAULTS]:
-        printing.note(f"{message_id} was moved, and could not be deleted: it lies in both queues")
-
-
-def _report(moved: int, total: int, route: mail.Route, output: printing.Output) -> None:
-    left = max(total - moved, 0)
+def _report(
+    redriver: "Redriver", total: int, path: RedrivePath, output_format: OutputFormat
+) -> None:
+    output.note_refused(redriver.refused)
+    for message_id in redriver.doubled[: output.SHOWN_ERRORS]:
+        output.note(f"{message_id} was moved, but not deleted: it is in both queues")
+    left = max(total - redriver.moved, 0)
     if left:
-        printing.note("the same command goes on with what is left")
-    if output is not printing.Output.TEXT:
-        told = {
-            "from": route.dead_letters.url,
-            "to": route.target.url,
-            "moved": moved,
+        output.note("the same command continues with what is left")
+    output.print_result(
+        {
+            "from": path.dead_letters.url,
+            "to": path.target.url,
+            "moved": redriver.moved,
             "left": left,
-        }
-        printing.data(told, output)
-        return
-    typer.echo(f"{moved} messages moved to {route.target.name}, {left} left")
+        },
+        output_format,
+        text=f"{redriver.moved} messages moved to {path.target.name}, {left} left",
+    )
+
+
+class Redriver:
+    """Moves messages batch by batch.
+
+    Attributes:
+        moved: How many messages the target has taken.
+        doubled: The ids of those that could not be deleted here.
+        refused: The errors of those that the target refused, by message id.
+    """
+
+    def __init__(self, path: RedrivePath, *, limiter: RateLimiter) -> None:
+        self._path = path
+        self._limiter = limiter
+        # Messages that stay, in flight until the end so that they are not received again.
+        self._kept: dict[str, HeldMessage] = {}
+        self.moved = 0
+        self.doubled: list[str] = []
+        self.refused: dict[str, str] = {}
+
+    @property
+    def handled(self) -> int:
+        """Return how many messages were moved or refused."""
+        return self.moved + len(self.refused)
+
+    def run(self, message_ids: Collection[str], *, on_progress: Callable[[int], None]) -> None:
+        """Move messages until none of them is visible any more, or a stop is requested.
+
+        Args:
+            message_ids: The messages to move.
+            on_progress: Called after each batch with the number of messages handled so far.
+
+        Raises:
+            PermanentError: AWS refuses the request.
+            TemporaryError: AWS does not answer; the last batch may be in both queues.
+        """
+        left = set(message_ids)
+        empty_receives = 0
+        try:
+            while left and empty_receives < queues.EMPTY_RECEIVES and self._limiter.wait():
+                received = self._path.dead_letters.receive(
+                    self._limiter.batch_size, hidden=_HIDDEN, wait=queues.WAIT
+                )
+                moving = [each for each in received if each.message.message_id in left]
+                others = {each.message.message_id: each for each in received if each not in moving}
+                has_new = bool(moving or others.keys() - self._kept.keys())
+                empty_receives = 0 if has_new else empty_receives + 1
+                self._kept |= others
+                self._move(moving)
+                left.difference_update(each.message.message_id for each in moving)
+                self._limiter.consume(len(moving))
+                on_progress(self.handled)
+        finally:
+            self._path.dead_letters.give_back(each.receipt_handle for each in self._kept.values())
+
+    def _move(self, messages: Sequence[HeldMessage]) -> None:
+        self._kept |= {each.message.message_id: each for each in messages}
+        for batch in batches.filled(messages, size_of=lambda each: each.message.size):
+            self._delete(self._send(batch))
+
+    def _send(self, batch: Sequence[HeldMessage]) -> Sequence[HeldMessage]:
+        """Send messages to the target; return those that it has taken."""
+        results = self._path.target.send([each.message for each in batch])
+        sent = []
+        for each, error in zip(batch, results, strict=True):
+            if error is None:
+                sent.append(each)
+            else:
+                self.refused[each.message.message_id] = str(error)
+        return sent
+
+    def _delete(self, sent: Sequence[HeldMessage]) -> None:
+        if not sent:
+            return
+        results = self._path.dead_letters.delete([each.receipt_handle for each in sent])
+        for each, error in zip(sent, results, strict=True):
+            self.moved += 1
+            if error is None:
+                del self._kept[each.message.message_id]
+            else:
+                self.doubled.append(each.message.message_id)

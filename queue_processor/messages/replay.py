@@ -1,42 +1,49 @@
-"""`queue-processor messages replay`: recorded messages, put back."""
+"""`queue-processor messages replay`: sends recorded messages, each once.
+
+A journal on the disk notes each batch before and after it is sent, so the same command continues
+after Ctrl-C or a kill. A kill between the two notes leaves a batch that may have been sent. It is
+sent again: the operator handles a message twice without harm, but cannot handle one that is lost.
+"""
 
 import dataclasses
 import datetime as dt
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from queue_processor import settings
-from queue_processor.adapters.aws.queue import QueueClient, QueueState
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.adapters.aws import batches
+from queue_processor.adapters.aws.queue import ATTRIBUTE_LIMIT, QueueClient
+from queue_processor.domain import errors
+from queue_processor.domain.recording import Attribute, StoredMessage
 from queue_processor.messages import (
-    asking,
-    audience,
-    editing,
     explanation,
-    mail,
+    journal,
     options,
-    pacing,
-    printing,
-    progress,
+    output,
+    queues,
+    rate_limiter,
     recordings,
-    replayer,
-    stopping,
+    rewrite,
 )
-from queue_processor.messages import journal as journals
-from queue_processor.messages.editing import Edits
 from queue_processor.messages.explanation import Explanation
-from queue_processor.messages.replayer import Replayed, Replayer
+from queue_processor.messages.journal import Journal, JournalStep, ReplayProgress
+from queue_processor.messages.options import OutputFormat
+from queue_processor.messages.queues import QueueRef
+from queue_processor.messages.rate_limiter import RateLimiter
+from queue_processor.messages.rewrite import Rewrite
 from queue_processor.settings import ToolSettings
 
+# On each message: the id that it had when it was recorded.
+REPLAYED_ATTRIBUTE = "queue-processor.replayed"
 _HEADINGS = ("message id", "kind", "instances", "occurred at", "verdict", "reason")
 
 
 def replay(  # noqa: PLR0913 - the options of a command
     source: Annotated[
-        pathlib.Path, typer.Argument(metavar="FILE|DIR", help="What `messages record` wrote.")
+        pathlib.Path, typer.Argument(metavar="FILE", help="What `messages record` wrote.")
     ],
     *,
     to: Annotated[
@@ -44,28 +51,27 @@ def replay(  # noqa: PLR0913 - the options of a command
         typer.Option(
             "--to",
             metavar="QUEUE",
-            help="Where to send them, by URL or name.  [default: queue_url of the settings]",
+            help="The target, by URL or name.  [default: queue_url of the settings]",
             show_default=False,
         ),
     ] = None,
-    rate: Annotated[
-        str, typer.Option(metavar="N/s", help="How many a second, or a minute: 90/min.")
-    ] = "10/s",
+    rate: options.Rate = "10/s",
     retime: Annotated[
         bool,
-        typer.Option("--retime", help="Move the times in each event, so that it happens now."),
+        typer.Option("--retime", help="Shift the times in each event, so that it happens now."),
     ] = False,
     instance: Annotated[
         list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Replace an instance id; may be given repeatedly."),
+        typer.Option(metavar="OLD=NEW", help="Replace an instance id. Can be repeated."),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Send those too that were sent before.")
+        bool, typer.Option("--again", help="Also send those that were sent before.")
     ] = False,
-    journal: Annotated[
+    journal_path: Annotated[
         pathlib.Path | None,
         typer.Option(
-            help="Where to note what was sent.  [default: FILE.journal, DIR/replay.journal]",
+            "--journal",
+            help="Where to note what was sent.  [default: FILE.journal]",
             show_default=False,
         ),
     ] = None,
@@ -74,178 +80,237 @@ def replay(  # noqa: PLR0913 - the options of a command
     ] = False,
     yes: options.Yes = False,
     config: options.Config = None,
-    output: options.Output = printing.Output.TEXT,
+    output_format: options.Output = OutputFormat.TEXT,
 ) -> None:
     """Send recorded messages, with their attributes.
 
-    A journal beside the recording tells what each queue was sent, so that after Ctrl-C the same
-    command goes on where it stopped. Each message carries the attribute queue-processor.replayed,
+    A journal beside the recording notes what each queue was sent, so that after Ctrl-C the same
+    command continues where it stopped. Each message carries the attribute queue-processor.replayed,
     with the id that it had. The operator acts on these messages as on any other: you are asked
-    first, unless nobody holds a message of the queue and nobody holds the operator's Lease.
+    first, unless no message of the queue is in flight and no operator holds the Lease.
 
     \b
     Examples:
-      queue-processor messages replay dead-letters/ --dry-run
+      queue-processor messages replay dead-letters.jsonl --dry-run
       queue-processor messages replay storm.jsonl --to staging --rate 50/s --retime --yes
       queue-processor messages replay one.json --instance i-0123456789abcdef0=i-0fedcba9876543210
     """  # noqa: D301 - after a real backspace the lines stay as they are
-    order = _Order(
-        journal=journal or journals.path_for(source),
-        edits=Edits(
-            moves_times=retime,
-            instances=dict(editing.parse_replacement(text) for text in instance or ()),
-        ),
-        rate=pacing.rate(rate),
-        is_again=again,
+    changes = Rewrite(
+        shift_times=retime,
+        instances=dict(rewrite.parse_replacement(text) for text in instance or ()),
     )
-    chosen = settings.load_for_tool(config)
+    per_second = options.parse_rate(rate)
+    loaded = settings.load_for_tool(config)
     messages = recordings.read(source)
-    queue_client = mail.opened(mail.Address(queue=to), chosen)
-    state = queue_client.state()
-    before = journals.read(order.journal, queue=state.arn)
-    left = order.left_of(messages, before)
+    queue = queues.open_queue(QueueRef(queue=to), loaded)
+    state = queue.state()
+    request = ReplayRequest(
+        messages=messages,
+        queue=queue,
+        queue_arn=state.arn,
+        journal=journal_path or source.with_name(source.name + journal.SUFFIX),
+        rewrite=changes,
+        rate=per_second,
+        again=again,
+    )
+    unsent = request.unsent(journal.read(request.journal, queue_arn=state.arn))
     if dry_run:
-        seen = [_preview(message, order.edits, chosen) for message in left]
-        if output is printing.Output.TEXT:
-            printing.table(_HEADINGS, [each.cells() for each in seen])
-        else:
-            printing.data([each.fields() for each in seen], output)
-        printing.note(f"{len(left)} of {len(messages)} would be sent to {queue_client.name}")
+        rows = [_preview(message, changes, loaded) for message in unsent]
+        output.print_rows(rows, output_format, headings=_HEADINGS)
+        output.note(f"{len(unsent)} of {len(messages)} would be sent to {queue.name}")
         return
-    if left and not yes:
-        _ask(len(left), queue_client, state, chosen)
-    _send(messages, queue_client, state, order, output)
+    if unsent and not yes:
+        consumers = queues.find_consumers(state, loaded, now=dt.datetime.now(dt.UTC))
+        if consumers.none:
+            output.note(consumers.text)
+        else:
+            output.confirm(f"{consumers.text}. Send {len(unsent)} messages to {queue.name}?")
+    _send(request, output_format)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
-    """What a person asked for."""
+class ReplayRequest:
+    """What is sent where, and how."""
 
+    messages: Sequence[StoredMessage]
+    queue: QueueClient
+    queue_arn: str
     journal: pathlib.Path
-    edits: Edits
+    rewrite: Rewrite
     rate: float
-    is_again: bool
+    again: bool
 
-    def left_of(
-        self, messages: Sequence[StoredMessage], before: journals.Progress
-    ) -> Sequence[StoredMessage]:
-        """The messages that are still to be sent."""
-        if self.is_again:
-            return messages
-        return [each for each in messages if each.message_id not in before.sent]
+    def unsent(self, progress: ReplayProgress) -> Sequence[StoredMessage]:
+        """Return the messages to send."""
+        if self.again:
+            return self.messages
+        return [each for each in self.messages if each.message_id not in progress.sent]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Preview:
-    """A message as it would be sent, and what the operator would make of it."""
+class ReplayPreview:
+    """A message as it would be sent, and what the operator would do with it."""
 
     message: StoredMessage
-    known: Explanation
+    explanation: Explanation
 
-    def fields(self) -> dict[str, object]:
+    def fields(self) -> Mapping[str, object]:
+        """Return the row for programs."""
         return {
             "message_id": self.message.message_id,
-            **self.known.fields("kind", "instances", "occurred_at", "verdict", "reason"),
+            **self.explanation.fields("kind", "instances", "occurred_at", "verdict", "reason"),
             "body": self.message.body,
         }
 
-    def cells(self) -> tuple[str | None, ...]:
-        event = self.known.event
+    def cells(self) -> Sequence[str | None]:
+        """Return the row for people."""
+        event = self.explanation.event
         return (
             self.message.message_id,
-            self.known.kind,
-            None if event is None else " ".join(event.instance_ids),
+            self.explanation.kind,
+            self.explanation.instances,
             None if event is None else f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC",
-            self.known.verdict.value,
-            self.known.reason,
+            self.explanation.verdict.value,
+            self.explanation.reason,
         )
 
 
-def _preview(message: StoredMessage, edits: Edits, chosen: ToolSettings) -> _Preview:
+def _preview(message: StoredMessage, changes: Rewrite, loaded: ToolSettings) -> ReplayPreview:
     now = dt.datetime.now(dt.UTC)
     # The queue gives it a new time of sending.
-    sent = dataclasses.replace(edits.made_to(message, now=now), system={})
-    known = explanation.explain_message(sent, now=now, decisions=chosen.policy())
-    return _Preview(message=sent, known=known)
+    sent = dataclasses.replace(changes.apply(message, now=now), system={})
+    explained = explanation.explain_message(sent, now=now, decisions=loaded.policy())
+    return ReplayPreview(message=sent, explanation=explained)
 
 
-def _ask(count: int, queue_client: QueueClient, state: QueueState, chosen: ToolSettings) -> None:
-    readers = audience.of(state, chosen, now=dt.datetime.now(dt.UTC))
-    if readers.is_excluded:
-        printing.note(readers.text)
-        return
-    asking.confirm(f"{readers.text}. Send {count} messages to {queue_client.name}?")
-
-
-def _send(
-    messages: Sequence[StoredMessage],
-    queue_client: QueueClient,
-    state: QueueState,
-    order: _Order,
-    output: printing.Output,
-) -> None:
-    def clock() -> dt.datetime:
-        return dt.datetime.now(dt.UTC)
-
+def _send(request: ReplayRequest, output_format: OutputFormat) -> None:
     with (
-        stopping.on_signals() as stop,
-        journals.opened(order.journal, queue=state.arn, clock=clock) as journal,
+        rate_limiter.stop_on_signals() as stop,
+        journal.open_journal(request.journal, queue_arn=request.queue_arn) as opened,
     ):
-        if order.is_again:
-            journal.again()
-        # Another replay may have gone on while a person was asked.
-        left = order.left_of(messages, journal.progress)
-        _note_begin(len(messages) - len(left), journal.progress.doubtful, order)
-        work = Replayer(
-            queue_client,
-            journal,
-            edits=order.edits,
-            pace=pacing.Pace(order.rate, stop=stop),
-            clock=clock,
+        if request.again:
+            opened.write(JournalStep.AGAIN)
+        # Another replay may have sent some while a person was asked.
+        unsent = request.unsent(opened.progress)
+        _note_start(request, len(unsent), opened.progress)
+        replayer = Replayer(
+            request.queue,
+            opened,
+            rewrite=request.rewrite,
+            limiter=RateLimiter(request.rate, stop=stop),
         )
         try:
-            with progress.shown(len(left), done="sent") as told:
-                work.run(left, told=told)
+            with output.progress(len(unsent), verb="sent") as on_progress:
+                replayer.run(unsent, on_progress=on_progress)
         finally:
-            _report(work.replayed, len(left), queue_client, order, output)
-    if work.replayed.sent + len(work.replayed.refused) < len(left):
-        raise typer.Exit(printing.INTERRUPTED)
-    if work.replayed.refused:
-        raise typer.Exit(printing.FAILED)
+            _report(replayer, len(unsent), request, output_format)
+    if replayer.sent + len(replayer.refused) < len(unsent):
+        raise typer.Exit(output.INTERRUPTED)
+    if replayer.refused:
+        raise typer.Exit(output.FAILED)
 
 
-def _note_begin(sent_before: int, doubtful: set[str], order: _Order) -> None:
-    printing.note(f"journal: {order.journal}")
+def _note_start(request: ReplayRequest, unsent: int, progress: ReplayProgress) -> None:
+    output.note(f"journal: {request.journal}")
+    sent_before = len(request.messages) - unsent
     if sent_before:
-        printing.note(f"{sent_before} were sent before; --again sends them once more")
-    if doubtful:
-        printing.note(
-            f"{len(doubtful)} were on their way when the last replay ended, and may be doubled"
+        output.note(f"{sent_before} were sent before; --again sends them once more")
+    if progress.unconfirmed:
+        output.note(
+            f"{len(progress.unconfirmed)} were being sent when the last replay ended, and may be"
+            " sent twice"
         )
 
 
 def _report(
-    replayed: Replayed,
-    total: int,
-    queue_client: QueueClient,
-    order: _Order,
-    output: printing.Output,
+    replayer: "Replayer", total: int, request: ReplayRequest, output_format: OutputFormat
 ) -> None:
-    left = total - replayed.sent - len(replayed.refused)
-    printing.refusals(replayed.refused)
-    if replayed.unmarked:
-        printing.note(f"{replayed.unmarked} had no room for {replayer.REPLAYED_ATTRIBUTE}")
-    if left or replayed.refused:
-        printing.note("the same command goes on with what is left")
-    told = {
-        "queue": queue_client.url,
-        "sent": replayed.sent,
-        "refused": len(replayed.refused),
-        "left": left,
-        "journal": str(order.journal),
-    }
-    if output is not printing.Output.TEXT:
-        printing.data(told, output)
-        return
-    refused = f", {len(replayed.refused)} refused" if replayed.refused else ""
-    typer.echo(f"{replayed.sent} messages sent to {queue_client.name}{refused}, {left} left")
+    refused = len(replayer.refused)
+    left = total - replayer.sent - refused
+    output.note_refused(replayer.refused)
+    if replayer.unmarked:
+        output.note(f"{replayer.unmarked} had no room for {REPLAYED_ATTRIBUTE}")
+    if left or refused:
+        output.note("the same command continues with what is left")
+    output.print_result(
+        {
+            "queue": request.queue.url,
+            "sent": replayer.sent,
+            "refused": refused,
+            "left": left,
+            "journal": str(request.journal),
+        },
+        output_format,
+        text=f"{replayer.sent} messages sent to {request.queue.name}"
+        f"{f', {refused} refused' if refused else ''}, {left} left",
+    )
+
+
+class Replayer:
+    """Sends batch by batch. Ctrl-C does not come between a batch and its line in the journal.
+
+    Attributes:
+        sent: How many messages the queue has taken.
+        unmarked: How many of them had no room for the attribute that marks a replay.
+        refused: The errors of those that the queue refused, by message id.
+    """
+
+    def __init__(
+        self, queue: QueueClient, journal: Journal, *, rewrite: Rewrite, limiter: RateLimiter
+    ) -> None:
+        self._queue = queue
+        self._journal = journal
+        self._rewrite = rewrite
+        self._limiter = limiter
+        self.sent = 0
+        self.unmarked = 0
+        self.refused: dict[str, str] = {}
+
+    def run(self, messages: Sequence[StoredMessage], *, on_progress: Callable[[int], None]) -> None:
+        """Send messages until all are sent or a stop is requested.
+
+        Args:
+            messages: The messages, as they were recorded.
+            on_progress: Called after each batch with the number of messages handled so far.
+
+        Raises:
+            PermanentError: AWS refuses the request.
+            TemporaryError: AWS does not answer; it may have the last batch.
+        """
+        for batch in self._limiter.batches(messages, on_progress=on_progress):
+            now = dt.datetime.now(dt.UTC)
+            rewritten = [_marked(self._rewrite.apply(message, now=now)) for message in batch]
+            for part in batches.filled(rewritten, size_of=lambda message: message.size):
+                self._send(part)
+
+    def _send(self, batch: Sequence[StoredMessage]) -> None:
+        ids = [message.message_id for message in batch]
+        self._journal.write(JournalStep.SENDING, ids)
+        try:
+            results = self._queue.send(batch)
+        except (errors.PermanentError, errors.UsageError):
+            self._journal.write(JournalStep.FAILED, ids)
+            raise
+        sent = [message for message, error in zip(batch, results, strict=True) if error is None]
+        refused = {
+            message_id: str(error)
+            for message_id, error in zip(ids, results, strict=True)
+            if error is not None
+        }
+        if sent:
+            self._journal.write(JournalStep.SENT, [message.message_id for message in sent])
+        if refused:
+            self._journal.write(JournalStep.FAILED, refused)
+        self.refused |= refused
+        self.sent += len(sent)
+        self.unmarked += sum(REPLAYED_ATTRIBUTE not in message.attributes for message in sent)
+
+
+def _marked(message: StoredMessage) -> StoredMessage:
+    """Return the message with its mark if there is room for it."""
+    mark = Attribute(data_type="String", value=message.message_id)
+    marked = dataclasses.replace(
+        message, attributes={**message.attributes, REPLAYED_ATTRIBUTE: mark}
+    )
+    has_room = len(marked.attributes) <= ATTRIBUTE_LIMIT and marked.size <= batches.SIZE_LIMIT
+    return marked if has_room else message

@@ -179,7 +179,7 @@ class TestOffline:
         assert lines["verdict"] == "interruption"
         assert lines["instances"] == INSTANCE
         assert lines["deadline"].startswith("2026-08-27 12:02:00 UTC (")
-        assert "a node that still stands is drained until" in lines["deadline"]
+        assert "a node that is still there is drained until" in lines["deadline"]
         assert lines["the"] == "message     is deleted when every node is done"
 
     def test_a_body_cannot_command_the_terminal(self, bare: Terminal) -> None:
@@ -216,7 +216,8 @@ class TestInACluster:
 
         assert told["nodes"] == ["node-1"]
         assert told["reason"] == (
-            f"{OTHER}: no node of this cluster runs on it, and it is waited for, 60 s at most"
+            f"{OTHER}: no node of this cluster runs on it,"
+            " so the operator waits for one, 60 s at most"
         )
 
     def test_a_node_that_is_not_selected_is_the_reason_and_the_message_is_released(

@@ -10,8 +10,14 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import Action, OutcomeKind
+from queue_processor.messages import explain as explain_command
 from queue_processor.messages import explanation
-from queue_processor.messages.explanation import Explanation, Obstacle, Sighting, Verdict
+from queue_processor.messages.explanation import (
+    ExclusionReason,
+    Explanation,
+    MessageVerdict,
+    NodeMatch,
+)
 
 NOW = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
 INSTANCE = InstanceId("i-1234567890abcdef0")
@@ -28,7 +34,7 @@ NODE = NodeView(
 
 
 def decisions(**changes: object) -> policy.Policy:
-    chosen: dict[str, object] = {
+    settings: dict[str, object] = {
         "actions": {
             kind: Action.AWAIT_READY
             if kind is EventKind.AUTOSCALING_LAUNCH
@@ -41,12 +47,12 @@ def decisions(**changes: object) -> policy.Policy:
         "unknown_instance": policy.UnknownInstancePolicy.DELETE,
         "unknown_instance_grace": dt.timedelta(minutes=1),
     }
-    return policy.Policy(**chosen | changes)  # type: ignore[arg-type] # fields by name
+    return policy.Policy(**settings | changes)  # type: ignore[arg-type] # fields by name
 
 
-def explain(body: str, chosen: policy.Policy | None = None) -> Explanation:
+def explain(body: str, settings: policy.Policy | None = None) -> Explanation:
     return explanation.explain(
-        body, message_id="message-1", sent_at=NOW, now=NOW, decisions=chosen or decisions()
+        body, message_id="message-1", sent_at=NOW, now=NOW, decisions=settings or decisions()
     )
 
 
@@ -70,12 +76,12 @@ LAUNCH = lifecycle("launch", "LAUNCHING")
 
 
 def locate(
-    body: str, obstacle: Obstacle | None, chosen: policy.Policy | None = None
+    body: str, excluded: ExclusionReason | None, settings: policy.Policy | None = None
 ) -> Explanation:
-    node = None if obstacle is Obstacle.NO_NODE else NODE
-    seen = {INSTANCE: Sighting(node=node, obstacle=obstacle)}
-    chosen = chosen or decisions()
-    return explanation.located(explain(body, chosen), seen, decisions=chosen)
+    node = None if excluded is ExclusionReason.NO_NODE else NODE
+    matches = {INSTANCE: NodeMatch(node=node, excluded=excluded)}
+    settings = settings or decisions()
+    return explanation.with_nodes(explain(body, settings), matches, decisions=settings)
 
 
 def test_a_message_gives_its_id_to_an_event_that_has_none() -> None:
@@ -83,52 +89,55 @@ def test_a_message_gives_its_id_to_an_event_that_has_none() -> None:
 
 
 def test_a_termination_with_its_node_completes_the_lifecycle_action() -> None:
-    known = locate(TERMINATE, None)
+    explained = locate(TERMINATE, None)
 
-    assert known.node_names() == ["node-1"]
-    assert known.reason is None
-    assert known.outcome.kind is OutcomeKind.DONE
-    assert known.outcome.completes is not None
+    assert explained.node_names() == ["node-1"]
+    assert explained.reason is None
+    assert explained.outcome.kind is OutcomeKind.DONE
+    assert explained.outcome.completes is not None
 
 
 @pytest.mark.parametrize("hook", ["drain", None])
 def test_the_hook_of_an_instance_that_never_joined_is_completed_as_the_setting_says(
     hook: str | None,
 ) -> None:
-    chosen = decisions(completes_never_joined=hook is not None)
-    known = locate(TERMINATE, Obstacle.NO_NODE, chosen)
+    settings = decisions(completes_never_joined=hook is not None)
+    explained = locate(TERMINATE, ExclusionReason.NO_NODE, settings)
 
-    assert known.node_names() == []
-    assert known.outcome.kind is OutcomeKind.IGNORED
-    completed = known.outcome.completes
+    assert explained.node_names() == []
+    assert explained.outcome.kind is OutcomeKind.IGNORED
+    completed = explained.outcome.completes
     assert (None if completed is None else completed.hook.name) == hook
 
 
 def test_an_instance_without_the_tag_is_not_waited_for() -> None:
-    known = locate(TERMINATE, Obstacle.NOT_TAGGED)
+    explained = locate(TERMINATE, ExclusionReason.NOT_TAGGED)
 
-    assert known.reason == f"{INSTANCE}: it does not carry the managed_tag"
-    assert (known.outcome.kind, known.outcome.completes) == (OutcomeKind.IGNORED, None)
+    assert explained.reason == f"{INSTANCE}: it does not carry the managed_tag"
+    assert (explained.outcome.kind, explained.outcome.completes) == (OutcomeKind.IGNORED, None)
 
 
 def test_a_launch_waits_for_its_node_and_then_completes_the_action() -> None:
-    known = locate(LAUNCH, Obstacle.NO_NODE)
+    explained = locate(LAUNCH, ExclusionReason.NO_NODE)
 
-    assert known.action is Action.AWAIT_READY
-    assert known.reason == f"{INSTANCE}: no node of this cluster runs on it, and it is waited for"
-    assert known.outcome.kind is OutcomeKind.DONE
-    assert known.outcome.completes is not None
+    assert explained.action is Action.AWAIT_READY
+    assert (
+        explained.reason
+        == f"{INSTANCE}: no node of this cluster runs on it, so the operator waits for one"
+    )
+    assert explained.outcome.kind is OutcomeKind.DONE
+    assert explained.outcome.completes is not None
 
 
 def test_nodes_make_no_difference_to_what_is_no_interruption() -> None:
-    known = explain("nonsense")
+    explained = explain("nonsense")
 
-    assert explanation.located(known, {}, decisions=decisions()) is known
+    assert explanation.with_nodes(explained, {}, decisions=decisions()) is explained
 
 
 @hypothesis.given(st.binary(max_size=200))
 def test_any_file_has_a_verdict(raw: bytes) -> None:
-    known = explanation.explain_file(raw, now=NOW, decisions=decisions())
+    explained = explain_command.explain_file(raw, now=NOW, decisions=decisions())
 
-    assert known.verdict in {Verdict.IGNORED, Verdict.MALFORMED}
-    assert known.reason
+    assert explained.verdict in {MessageVerdict.IGNORED, MessageVerdict.MALFORMED}
+    assert explained.reason

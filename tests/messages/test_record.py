@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from queue_processor.domain import recording
 from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.messages import recordings
 from tests.messages.conftest import Desk, Terminal
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ GIVEN: "dict[str, MessageAttributeValueTypeDef]" = {
 
 
 def lines(path: pathlib.Path) -> list[StoredMessage]:
-    return [recording.read(line) for line in path.read_text(encoding="ascii").splitlines()]
+    return [recordings.parse(line) for line in path.read_text(encoding="ascii").splitlines()]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_bodies_and_attributes_are_on_the_disk_as_they_were(desk: Desk, file: pa
     told = desk.run("record", "--to", str(file), "--output", "json")
 
     assert told.code == 0
-    assert told.data() == {"queue": desk.url, "to": str(file), "recorded": 6, "known": 0}
+    assert told.data() == {"queue": desk.url, "to": str(file), "recorded": 6, "skipped": 0}
     recorded = {message.body: message for message in lines(file)}
     assert set(recorded) == {*BODIES, "given"}
     assert recorded["given"].attributes == {
@@ -65,37 +65,23 @@ def test_the_messages_stay_in_the_queue(desk: Desk, file: pathlib.Path) -> None:
     assert desk.aws.queue_state(desk.url).visible == 130
 
 
-def test_a_directory_holds_one_file_a_message(desk: Desk, tmp_path: pathlib.Path) -> None:
-    sent = desk.send("one", "two")
-    folder = tmp_path / "new" / "folder"
+def test_the_recorded_message_can_be_explained(desk: Desk, file: pathlib.Path) -> None:
+    desk.send("nonsense")
+    desk.run("record", "--to", str(file))
 
-    desk.run("record", "--to", str(folder))
-
-    assert {path.name for path in folder.iterdir()} == {f"{each}.json" for each in sent}
-    bodies = {recording.read(path.read_text(encoding="ascii")).body for path in folder.iterdir()}
-    assert bodies == {"one", "two"}
-
-
-def test_the_recorded_message_can_be_explained(desk: Desk, tmp_path: pathlib.Path) -> None:
-    (sent,) = desk.send("nonsense")
-    desk.run("record", "--to", str(tmp_path / "folder"))
-
-    told = desk.run("explain", str(tmp_path / "folder" / f"{sent}.json"), "--offline", "-o", "json")
+    told = desk.run("explain", str(file), "--offline", "-o", "json")
 
     assert told.data()["reason"].startswith("body: not JSON")
 
 
-@pytest.mark.parametrize("name", ["recorded.jsonl", "folder"])
-def test_a_second_recording_adds_only_what_is_new(
-    desk: Desk, tmp_path: pathlib.Path, name: str
-) -> None:
+def test_a_second_recording_adds_only_what_is_new(desk: Desk, file: pathlib.Path) -> None:
     desk.send("one", "two")
-    desk.run("record", "--to", str(tmp_path / name))
+    desk.run("record", "--to", str(file))
     desk.send("three")
 
-    told = desk.run("record", "--to", str(tmp_path / name), "--output", "json")
+    told = desk.run("record", "--to", str(file), "--output", "json")
 
-    assert (told.data()["recorded"], told.data()["known"]) == (1, 2)
+    assert (told.data()["recorded"], told.data()["skipped"]) == (1, 2)
 
 
 def test_what_a_kill_left_of_a_line_is_replaced(desk: Desk, file: pathlib.Path) -> None:
@@ -106,7 +92,7 @@ def test_what_a_kill_left_of_a_line_is_replaced(desk: Desk, file: pathlib.Path) 
 
     told = desk.run("record", "--to", str(file), "--output", "json")
 
-    assert (told.data()["recorded"], told.data()["known"]) == (1, 1)
+    assert (told.data()["recorded"], told.data()["skipped"]) == (1, 1)
     assert sorted(message.body for message in lines(file)) == ["one", "two"]
 
 
@@ -173,28 +159,31 @@ def test_two_recordings_into_one_file_are_refused(desk: Desk, file: pathlib.Path
     told = desk.run("record", "--to", str(file))
 
     assert told.code == 2
-    assert told.line == f"record: {file}: another process is writing it; wait for its end"
+    assert told.line == f"record: {file}: another process is writing it; wait until it ends"
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         ("missing/recorded.jsonl", "No such file or directory"),
-        ("taken", "File exists"),
-        ("other.jsonl", "line 1: no recorded message: not JSON"),
+        ("folder", "Is a directory"),
+        ("other.jsonl", "line 1: not a recorded message: not JSON"),
+        ("unfinished.txt", "line 1: not a recorded message: not JSON"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_named(
     desk: Desk, tmp_path: pathlib.Path, name: str, said: str
 ) -> None:
-    (tmp_path / "taken").write_text("x", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
     (tmp_path / "other.jsonl").write_text("x\n", encoding="utf-8")
+    (tmp_path / "unfinished.txt").write_text("x", encoding="utf-8")
 
     told = desk.run("record", "--to", str(tmp_path / name))
 
     assert told.code == 2
     assert name in told.line
     assert said in told.line
+    assert (tmp_path / "unfinished.txt").read_text(encoding="utf-8") == "x"
 
 
 def test_the_help_has_an_example(bare: Terminal) -> None:

@@ -175,7 +175,7 @@ class TestAsking:
         told = desk.run("redrive", "--filter", filtered)
 
         assert told.code == 2
-        assert told.line.startswith(f"redrive: '{filtered}' is no filter: kind= and one of ")
+        assert told.line.startswith(f"redrive: '{filtered}' is not a filter: kind= and one of ")
         assert "spot_interruption, " in told.line
 
 
@@ -194,7 +194,7 @@ class TestInterruptions:
         half = json.loads(out)
         assert code == 130
         assert half["moved"] == len(desk.contents()) < 100
-        assert "the same command goes on with what is left" in err
+        assert "the same command continues with what is left" in err
 
         told = desk.run("redrive", "--yes", "--rate", "500/s", "--output", "json")
 
@@ -224,7 +224,7 @@ class TestInterruptions:
         told = desk.run("redrive", "--to", small, "--yes")
 
         assert told.code == 1
-        assert f"{refused} was not taken: send: " in told.err
+        assert f"{refused} was refused: send: " in told.err
         assert [message.body for message in desk.aws.contents(small)] == [SPOT]
         assert sorted(desk.dead_bodies()) == sorted([large, NONSENSE])
         assert desk.aws.queue_state(desk.dead_letters_url).visible == 2

@@ -61,14 +61,13 @@ def parse(body: str) -> InterruptionEvent:
 
 
 class TestWhatIsSent:
-    @pytest.mark.parametrize("name", ["recorded.jsonl", "folder"])
     def test_record_and_replay_are_a_round_trip_byte_for_byte(
-        self, desk: Desk, tmp_path: pathlib.Path, name: str
+        self, desk: Desk, file: pathlib.Path
     ) -> None:
         desk.sqs.send_message(QueueUrl=desk.url, MessageBody="given", MessageAttributes=GIVEN)
-        record(desk, tmp_path / name, *BODIES)
+        record(desk, file, *BODIES)
 
-        told = desk.run("replay", str(tmp_path / name), "--rate", "100/s", "--yes")
+        told = desk.run("replay", str(file), "--rate", "100/s", "--yes")
 
         assert told.code == 0
         found = received(desk)
@@ -163,7 +162,7 @@ class TestWhatIsSent:
         second = desk.run(*order)
 
         assert (told.code, told.data()["sent"], told.data()["refused"]) == (1, 1, 1)
-        assert f"{large} was not taken: send: " in told.err
+        assert f"{large} was refused: send: " in told.err
         assert (second.code, second.data()["sent"], second.data()["refused"]) == (1, 0, 1)
         assert [message.body for message in desk.aws.contents(small)] == ["one"]
 
@@ -241,7 +240,7 @@ class TestOnce:
         told = desk.run("replay", str(file), "--yes", "--output", "json")
 
         assert told.data()["sent"] == 1
-        assert "1 were on their way when the last replay ended, and may be doubled" in told.err
+        assert "1 were being sent when the last replay ended, and may be sent twice" in told.err
         assert origins(desk) == {first: 1, second: 2}
 
     def test_five_hundred_are_sent_at_a_rate_interrupted_and_continued_without_a_double(
@@ -261,9 +260,9 @@ class TestOnce:
         assert 250 <= half["sent"] < 500
         assert half["left"] == 500 - half["sent"]
         assert len(desk.contents()) == half["sent"]
-        progress = re.findall(r"^(\d+) of 500 sent, \d+ s left$", err, re.MULTILINE)
+        progress = re.findall(r"^(\d+) of 500 sent, .+ left$", err, re.MULTILINE)
         assert progress
-        assert "the same command goes on with what is left" in err
+        assert "the same command continues with what is left" in err
 
         second = desk.start(*order)
         code, out, err = second.ended()
@@ -301,7 +300,7 @@ class TestOnce:
         told = desk.run("replay", str(file), "--yes")
 
         assert told.code == 2
-        assert "another process is writing it; wait for its end" in told.line
+        assert "another process is writing it; wait until it ends" in told.line
         first.interrupt()
         assert first.ended()[0] == 130
         assert len(desk.contents()) == 1
@@ -335,7 +334,7 @@ class TestTheReader:
         assert told.line.startswith(
             "replay: queue-processor-0_1 leads in the cluster. Send 1 messages to "
         )
-        assert told.line.endswith("Nobody can be asked here: --yes agrees beforehand")
+        assert told.line.endswith("stdin is not a terminal: confirm with --yes")
         assert desk.contents() == ()
 
     def test_a_message_that_somebody_holds_is_asked_about(
@@ -348,7 +347,7 @@ class TestTheReader:
         told = desk.run("replay", str(file), **cluster.environment())
 
         assert told.code == 2
-        assert "somebody holds 1 of its messages now" in told.line
+        assert "1 of its messages are in flight" in told.line
 
     def test_without_a_cluster_nobody_can_tell(self, desk: Desk, file: pathlib.Path) -> None:
         record(desk, file, "one")
@@ -356,7 +355,7 @@ class TestTheReader:
         told = desk.run("replay", str(file))
 
         assert told.code == 2
-        assert "an operator may wait at it; the Lease cannot be read" in told.line
+        assert "an operator may wait for messages; the Lease cannot be read" in told.line
         assert desk.contents() == ()
 
     def test_without_leader_election_nobody_can_tell(self, desk: Desk, file: pathlib.Path) -> None:
@@ -365,7 +364,7 @@ class TestTheReader:
         told = desk.run("replay", str(file), QUEUE_PROCESSOR_LEADER_ELECTION__ENABLED="false")
 
         assert told.code == 2
-        assert "cannot be seen without leader election" in told.line
+        assert "without leader election nothing shows" in told.line
 
     def test_where_nobody_reads_nobody_is_asked(
         self, desk: Desk, file: pathlib.Path, cluster: ThreadedCluster
@@ -408,14 +407,14 @@ class TestWrongUsage:
         assert told.code == 1
         assert "the permission sqs:SendMessage on " in told.err.splitlines()[-1]
         assert "0 messages sent to " in told.out
-        assert "may be doubled" not in second.err
+        assert "may be sent twice" not in second.err
 
     @pytest.mark.parametrize(
         ("content", "said"),
         [
-            ("", "no recorded message in it"),
-            ("nonsense\n", "line 1: no recorded message: not JSON"),
-            ('{"MessageId": "1", "Body": "x"}\n{}\n', "line 2: no recorded message: MessageId"),
+            ("", "there is no recorded message in it"),
+            ("nonsense\n", "line 1: not a recorded message: not JSON"),
+            ('{"MessageId": "1", "Body": "x"}\n{}\n', "line 2: not a recorded message: MessageId"),
         ],
     )
     def test_what_is_no_recording_is_told(
@@ -433,9 +432,9 @@ class TestWrongUsage:
         ("arguments", "said"),
         [
             (["/nonexistent/x"], "/nonexistent/x: No such file or directory"),
-            (["x", "--rate", "fast"], "'fast' is no rate such as 50/s or 90/min"),
-            (["x", "--rate", "0/s"], "'0/s' is no rate"),
-            (["x", "--instance", "a=b"], "'a=b' is no OLD=NEW"),
+            (["x", "--rate", "fast"], "'fast' is not a rate such as 50/s or 90/min"),
+            (["x", "--rate", "0/s"], "'0/s' is not a rate"),
+            (["x", "--instance", "a=b"], "'a=b' is not OLD=NEW"),
         ],
     )
     def test_a_wrong_argument_is_one_line(
@@ -456,9 +455,9 @@ class TestWrongUsage:
         told = desk.run("replay", str(file), "--journal", str(other), "--yes")
 
         assert told.code == 2
-        assert told.line == f"replay: {other}, line 1: no journal of a replay"
+        assert told.line == f"replay: {other}, line 1: not a journal of a replay"
         assert other.read_text(encoding="utf-8") == "precious\n"
         assert desk.contents() == ()
 
     def test_the_help_has_an_example(self, bare: Terminal) -> None:
-        assert "messages replay dead-letters/ --dry-run" in bare("replay", "--help").out
+        assert "messages replay dead-letters.jsonl --dry-run" in bare("replay", "--help").out

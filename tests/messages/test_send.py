@@ -118,7 +118,7 @@ class TestWhatIsSent:
                 {"instance": instance(1), "node": "node-1", "event_id": ids[1]},
             ],
             "refused": [],
-            "doubtful": [],
+            "unconfirmed": [],
             "left": [],
         }
 
@@ -211,7 +211,7 @@ class TestProtection:
 
         assert screen.code == 0
         assert named(drill) == [instance(1)]
-        assert "left out, protected meanwhile: node-3" in screen.text
+        assert "left out, protected in the meantime: node-3" in screen.text
 
     def test_a_named_node_that_is_protected_while_a_person_is_asked_is_refused(
         self, drill: Desk, cluster: ThreadedCluster
@@ -247,7 +247,7 @@ class TestQuestion:
         assert "kube-system/static (mirror of a static pod)" in stay
         assert "default/job (finished)" in stay
         assert question.startswith("send: 2 pods move. Send 1 spot_interruption events to ")
-        assert question.endswith("Nobody can be asked here: --yes agrees beforehand")
+        assert question.endswith("stdin is not a terminal: confirm with --yes")
 
     @pytest.mark.parametrize(("key", "sent"), [("y", 1), ("n", 0)])
     def test_a_person_at_a_terminal_decides(self, drill: Desk, key: str, sent: int) -> None:
@@ -265,7 +265,7 @@ class TestQuestion:
         self, drill: Desk, key: str, sent: list[str]
     ) -> None:
         screen = drill.sit_down("send", SPOT, "--instance", STRANGER)
-        screen.until(f"{STRANGER}: no node of this cluster. 0 pods move. Send 1")
+        screen.until(f"{STRANGER}: not a node of this cluster. 0 pods move. Send 1")
         screen.until("[y/N]")
         screen.type(f"{key}\n")
 
@@ -431,7 +431,12 @@ class TestStorm:
         told = json.loads(out)
         assert code == 2
         assert "send: there is no queue " in err.splitlines()[-1]
-        assert [len(told[key]) for key in ("sent", "refused", "doubtful", "left")] == [1, 0, 0, 2]
+        assert [len(told[key]) for key in ("sent", "refused", "unconfirmed", "left")] == [
+            1,
+            0,
+            0,
+            2,
+        ]
 
     def test_without_an_answer_it_says_what_may_have_been_sent(self, drill: Desk) -> None:
         running = drill.start(
@@ -447,7 +452,7 @@ class TestStorm:
         told = json.loads(out)
         assert code == 1
         assert f"no answer came, so these may have been sent: node-1 ({instance(1)})" in err
-        assert [each["node"] for each in told["doubtful"]] == ["node-1"]
+        assert [each["node"] for each in told["unconfirmed"]] == ["node-1"]
         assert [len(told[key]) for key in ("sent", "refused", "left")] == [1, 0, 1]
 
 
@@ -487,7 +492,7 @@ class TestWrongUsage:
 
         assert told.code == 1
         assert "the permission sqs:SendMessage on " in told.err.splitlines()[-1]
-        assert (told.data()["sent"], told.data()["doubtful"]) == ([], [])
+        assert (told.data()["sent"], told.data()["unconfirmed"]) == ([], [])
 
     def test_a_missing_permission_for_the_bus_is_named(self, drill: Desk) -> None:
         drill.become("sqs:GetQueueAttributes")
@@ -533,13 +538,13 @@ class TestWrongUsage:
             ([SPOT, "--node", "a", "-l", "b"], "name the nodes in one way"),
             ([SPOT, "-l", " "], "the selector is empty; if every node is meant"),
             ([SPOT, "-l", "a b"], "'a b' is no label requirement"),
-            ([SPOT, "--instance", "i-1"], "'i-1' is no instance id"),
-            ([SPOT, "--node", "a", "--state", "stopping"], "--state says nothing about spot_"),
+            ([SPOT, "--instance", "i-1"], "'i-1' is not an instance id"),
+            ([SPOT, "--node", "a", "--state", "stopping"], "--state does not apply to spot_"),
             (["state_change", "--node", "a"], "state_change needs --state"),
             (["autoscaling_launch", "--node", "a", "--group", "g"], "launch needs --hook"),
             (["autoscaling_termination", "--node", "a", "--hook", "h"], "needs --group"),
-            (["scheduled_change", "--node", "a", "--starts-in", "soon"], "'soon' is no time"),
-            ([SPOT, "--node", "a", "--spread", "4 weeks"], "'4 weeks' is no time such as 30s"),
+            (["scheduled_change", "--node", "a", "--starts-in", "soon"], "'soon' is not a time"),
+            ([SPOT, "--node", "a", "--spread", "4 weeks"], "'4 weeks' is not a time such as 30s"),
             ([SPOT, "--node", "a", "--source", "drill"], "name it with --event-bus"),
             (
                 [SPOT, "--node", "a", "--event-bus", "default", "--source", "aws.ec2"],

@@ -1,105 +1,126 @@
-"""Sends the events of a drill, spread over a time."""
+"""Builds the events of a drill and sends them, spread over a time."""
 
 import dataclasses
 import datetime as dt
 import json
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from queue_processor.adapters.aws.queue import QueueClient
-from queue_processor.domain import errors
-from queue_processor.domain.aws_events import Event
+from queue_processor.domain import errors, event_builder
+from queue_processor.domain.aws_events import Event, Origin
+from queue_processor.domain.event_builder import EventOptions
+from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.recording import Attribute, StoredMessage
-from queue_processor.messages.pacing import Pace
-from queue_processor.messages.send.drill import EventDraft, Target
+from queue_processor.messages.rate_limiter import RateLimiter
 
-# Tells that no service of AWS sent the message, and when the drill began. The body says nothing of
-# it, so that it is handled like any other.
+# On each message: that no service of AWS sent it, and when the drill began. Nothing in the body
+# shows it, so the operator handles the message like any other.
 SENT_ATTRIBUTE = "queue-processor.sent"
 
 
-class Outlet(Protocol):
-    """Where events go."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EventTemplate:
+    """The events of a drill, without the instance of each.
+
+    Attributes:
+        queue_arn: The events come from the account and Region of this queue.
+    """
+
+    kind: EventKind
+    options: EventOptions
+    queue_arn: str
+
+    def event_about(self, instance_id: InstanceId, *, now: dt.datetime) -> Event:
+        """Return an event that happens now, with an id of its own.
+
+        Raises:
+            UsageError: The options lack what events of this kind need.
+        """
+        _, partition, _, region, account, _ = self.queue_arn.split(":", 5)
+        origin = Origin(
+            # AWS prints whole seconds.
+            time=now.replace(microsecond=0),
+            event_id=str(uuid.uuid4()),
+            region=region,
+            account=account,
+            partition=partition,
+        )
+        return event_builder.build_event(self.kind, instance_id, self.options, origin=origin)
+
+
+class EventSink(Protocol):
+    """Where events are sent: a queue, or an event bus."""
 
     def put(self, events: Sequence[Event]) -> Sequence[str | Exception]:
-        """Send up to ten; for each its id, or what went wrong with it."""
+        """Send up to ten events; return for each its id, or the error."""
 
 
-class QueueOutlet:
+class QueueSink:
     """The queue itself, as if a rule of EventBridge had sent there."""
 
-    def __init__(self, queue_client: QueueClient, *, began_at: dt.datetime) -> None:
-        self._mailbox = queue_client
+    def __init__(self, queue: QueueClient, *, began_at: dt.datetime) -> None:
+        self._queue = queue
         mark = Attribute(data_type="String", value=began_at.isoformat(timespec="seconds"))
         self._attributes = {SENT_ATTRIBUTE: mark}
 
     def put(self, events: Sequence[Event]) -> Sequence[str | Exception]:
-        """Send up to ten."""
+        """Send up to ten events, each as a message."""
         ids = [str(event["id"]) for event in events]
         messages = [
             StoredMessage(message_id=event_id, body=json.dumps(event), attributes=self._attributes)
             for event_id, event in zip(ids, events, strict=True)
         ]
-        results = self._mailbox.send(messages)
+        results = self._queue.send(messages)
         return [error or event_id for event_id, error in zip(ids, results, strict=True)]
 
 
-@dataclasses.dataclass(slots=True)
-class Sent:
-    """What has become of the events.
+class Sender:
+    """Sends batch by batch. Ctrl-C takes effect between two batches.
 
     Attributes:
-        event_ids: By instance, in the order in which they were sent.
-        refused: What was said about those that were not taken, by instance.
-        doubtful: The instances of events that were on their way when the command ended.
+        event_ids: The ids of the events that were sent, by instance, in the order of sending.
+        refused: The errors of those that were refused, by instance.
+        unconfirmed: The instances of events that may have been sent: no answer came.
     """
 
-    event_ids: dict[InstanceId, str] = dataclasses.field(default_factory=dict)
-    refused: dict[InstanceId, str] = dataclasses.field(default_factory=dict)
-    doubtful: tuple[InstanceId, ...] = ()
+    def __init__(self, sink: EventSink, template: EventTemplate, *, limiter: RateLimiter) -> None:
+        self._sink = sink
+        self._template = template
+        self._limiter = limiter
+        self.event_ids: dict[InstanceId, str] = {}
+        self.refused: dict[InstanceId, str] = {}
+        self.unconfirmed: Sequence[InstanceId] = ()
 
-
-class Sender:
-    """Sends batch by batch; a batch is not torn apart by Ctrl-C."""
-
-    def __init__(
-        self, outlet: Outlet, draft: EventDraft, *, pace: Pace, clock: Callable[[], dt.datetime]
+    def run(
+        self, instance_ids: Sequence[InstanceId], *, on_progress: Callable[[int], None]
     ) -> None:
-        self._outlet = outlet
-        self._draft = draft
-        self._pace = pace
-        self._clock = clock
-        self.sent = Sent()
-
-    def run(self, targets: Sequence[Target], *, told: Callable[[int], None]) -> None:
-        """Send until all is sent or somebody asks for the end.
+        """Send an event about each instance, until all are sent or a stop is requested.
 
         Args:
-            targets: Whom the events are about.
-            told: Is told how many have been dealt with, after each batch.
+            instance_ids: The instances.
+            on_progress: Called after each batch with the number of events handled so far.
 
         Raises:
-            PermanentError: AWS refuses us.
-            TemporaryError: AWS did not answer; it may have the events that were on their way.
+            PermanentError: AWS refuses the request.
+            TemporaryError: AWS does not answer; it may have the events of the last batch.
         """
-        for batch in self._pace.batches(targets, told=told):
+        for batch in self._limiter.batches(instance_ids, on_progress=on_progress):
             self._send(batch)
 
-    def _send(self, batch: Sequence[Target]) -> None:
-        ids = [target.instance_id for target in batch]
-        now = self._clock()
-        self.sent.doubtful = tuple(ids)
+    def _send(self, batch: Sequence[InstanceId]) -> None:
+        now = dt.datetime.now(dt.UTC)
+        self.unconfirmed = batch
         try:
-            results = self._outlet.put(
-                [self._draft.event_about(instance_id, now=now) for instance_id in ids]
-            )
+            results = self._sink.put([self._template.event_about(each, now=now) for each in batch])
         except (errors.PermanentError, errors.UsageError):
-            self.sent.doubtful = ()
+            self.unconfirmed = ()
             raise
-        self.sent.doubtful = ()
-        for instance_id, result in zip(ids, results, strict=True):
+        self.unconfirmed = ()
+        for instance_id, result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
-                self.sent.refused[instance_id] = str(result)
+                self.refused[instance_id] = str(result)
             else:
-                self.sent.event_ids[instance_id] = result
+                self.event_ids[instance_id] = result

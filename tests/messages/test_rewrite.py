@@ -13,8 +13,8 @@ from queue_processor.domain import errors, parsing
 from queue_processor.domain.events import Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.recording import StoredMessage
-from queue_processor.messages import editing
-from queue_processor.messages.editing import Edits
+from queue_processor.messages import rewrite
+from queue_processor.messages.rewrite import Rewrite
 
 SAMPLES = sorted((pathlib.Path(__file__).parents[1] / "data" / "events").glob("*.json"))
 NOW = dt.datetime(2026, 8, 27, 12, 0, 0, 700_000, tzinfo=dt.UTC)
@@ -82,7 +82,7 @@ def test_an_event_that_is_retimed_happens_now_and_keeps_its_distances(
     body = build(happens_at, ends_at)
     body = through_sns(body) if wrapped else body
 
-    moved = editing.retimed(body, sent_at=None, now=now)
+    moved = rewrite.shift_times(body, sent_at=None, now=now)
 
     event = parsing.parse(moved, message_id="m", sent_at=now)
     assert isinstance(event, InterruptionEvent)
@@ -96,7 +96,7 @@ def test_every_sample_stays_the_same_event_but_for_its_times(path: pathlib.Path)
     body = path.read_text(encoding="utf-8").replace("i-b188560f", OLD)
     sent_at = NOW - dt.timedelta(days=2)
 
-    moved = editing.retimed(body, sent_at=sent_at, now=NOW)
+    moved = rewrite.shift_times(body, sent_at=sent_at, now=NOW)
 
     try:
         before, after = parse(body), parse(moved)
@@ -127,7 +127,7 @@ def test_every_sample_stays_the_same_event_but_for_its_times(path: pathlib.Path)
 def test_every_format_of_a_time_is_kept(before: str, after: str) -> None:
     body = json.dumps({"time": "2026-08-26T12:00:00Z", "other": before})
 
-    moved = editing.retimed(body, sent_at=None, now=NOW)
+    moved = rewrite.shift_times(body, sent_at=None, now=NOW)
 
     assert json.loads(moved)["other"] == after
 
@@ -147,23 +147,23 @@ def test_every_format_of_a_time_is_kept(before: str, after: str) -> None:
 def test_what_is_no_time_stays(text: str) -> None:
     body = json.dumps({"time": "2026-08-26T12:00:00Z", "other": text})
 
-    assert json.loads(editing.retimed(body, sent_at=None, now=NOW))["other"] == text
+    assert json.loads(rewrite.shift_times(body, sent_at=None, now=NOW))["other"] == text
 
 
 def test_where_the_event_tells_no_time_that_of_its_sending_counts() -> None:
     body = '{"detail": {"startTime": "2026-08-26T12:10:00Z"}}'
     sent_at = dt.datetime(2026, 8, 26, 12, tzinfo=dt.UTC)
 
-    moved = editing.retimed(body, sent_at=sent_at, now=NOW)
+    moved = rewrite.shift_times(body, sent_at=sent_at, now=NOW)
 
     assert moved == '{"detail": {"startTime": "2026-08-27T12:10:00Z"}}'
-    assert editing.retimed(body, sent_at=None, now=NOW) == body
+    assert rewrite.shift_times(body, sent_at=None, now=NOW) == body
 
 
 @hypothesis.given(st.text(st.characters(exclude_categories=["Nd"])))
 def test_a_text_without_digits_is_never_changed(text: str) -> None:
-    assert editing.retimed(text, sent_at=NOW, now=NOW + dt.timedelta(days=3)) == text
-    assert editing.renamed(text, {OLD: NEW}) == text
+    assert rewrite.shift_times(text, sent_at=NOW, now=NOW + dt.timedelta(days=3)) == text
+    assert rewrite.replace_instances(text, {OLD: NEW}) == text
 
 
 @hypothesis.given(st.lists(st.sampled_from([OLD, NEW, "i-00000000", "/", " ", '"', ","])))
@@ -171,34 +171,34 @@ def test_instances_change_places_and_back(parts: list[str]) -> None:
     text = "|".join(parts)
     swap = {OLD: NEW, NEW: OLD}
 
-    swapped = editing.renamed(text, swap)
+    swapped = rewrite.replace_instances(text, swap)
 
     assert swapped.count(OLD) == text.count(NEW)
-    assert editing.renamed(swapped, swap) == text
+    assert rewrite.replace_instances(swapped, swap) == text
 
 
 def test_an_instance_is_replaced_in_arns_and_inside_other_json_and_nowhere_else() -> None:
     event = json.dumps({"a": f"arn:aws:ec2:us-east-1:1:instance/{OLD}", "b": OLD})
     body = json.dumps({"Message": event, "other": f"{OLD}0 x{OLD} vol-{OLD[2:]}"})
 
-    assert editing.renamed(body, {OLD: NEW}) == body.replace(f"/{OLD}", f"/{NEW}").replace(
-        f'"{OLD}\\', f'"{NEW}\\'
-    )
+    assert rewrite.replace_instances(body, {OLD: NEW}) == body.replace(
+        f"/{OLD}", f"/{NEW}"
+    ).replace(f'"{OLD}\\', f'"{NEW}\\')
 
 
 @pytest.mark.parametrize("text", ["", "=", "i-1", f"{OLD}", f"{OLD}=", f"={NEW}", f"{OLD}={NEW}=x"])
 def test_what_is_no_replacement_is_told(text: str) -> None:
-    with pytest.raises(errors.UsageError, match="is no OLD=NEW"):
-        editing.parse_replacement(text)
+    with pytest.raises(errors.UsageError, match="is not OLD=NEW"):
+        rewrite.parse_replacement(text)
 
 
 def test_edits_are_made_together() -> None:
     message = StoredMessage(message_id="m", body=capacity(NOW - dt.timedelta(days=2), NOW))
 
-    edits = Edits(moves_times=True, instances=dict([editing.parse_replacement(f"{OLD}={NEW}")]))
-    event = parse(edits.made_to(message, now=NOW).body)
+    changes = Rewrite(shift_times=True, instances=dict([rewrite.parse_replacement(f"{OLD}={NEW}")]))
+    event = parse(changes.apply(message, now=NOW).body)
 
     assert isinstance(event, InterruptionEvent)
     assert event.instance_ids == (NEW,)
     assert NOW - event.occurred_at < SECOND
-    assert Edits().made_to(message, now=NOW) == message
+    assert Rewrite().apply(message, now=NOW) == message

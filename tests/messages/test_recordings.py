@@ -5,8 +5,9 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from queue_processor.domain import errors, recording
+from queue_processor.domain import errors
 from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.messages import recordings
 
 texts = st.text(st.characters(), max_size=40)
 attributes = st.one_of(
@@ -25,10 +26,10 @@ messages = st.builds(
 
 @hypothesis.given(messages)
 def test_a_message_that_is_written_and_read_is_the_same(message: StoredMessage) -> None:
-    line = recording.write(message)
+    line = recordings.dump(message)
 
-    assert recording.read(line) == message
-    assert recording.read_only(line) == message
+    assert recordings.parse(line) == message
+    assert recordings.parse_single(line) == message
     assert line.isascii()
     assert len(line.splitlines()) == 1
 
@@ -43,7 +44,7 @@ def test_a_message_as_the_aws_cli_prints_it_is_read() -> None:
         "MessageAttributes": {"k": {"BinaryValue": "AAE=", "DataType": "Binary"}},
     }
 
-    message = recording.read(json.dumps(printed, indent=4))
+    message = recordings.parse(json.dumps(printed, indent=4))
 
     assert message.body == "hello"
     assert message.sent_at == dt.datetime(2026, 8, 27, 12, 0, 0, 123_000, tzinfo=dt.UTC)
@@ -83,9 +84,9 @@ def test_the_size_counts_body_names_types_and_values() -> None:
         ("[]", "not a JSON object"),
         ("{}", "MessageId is missing"),
         ('{"MessageId": "id"}', "Body is missing"),
-        ('{"MessageId": "id", "Body": 1}', "Body is missing, or no text"),
-        ('{"MessageId": "id", "Body": "", "Attributes": []}', "Attributes is no object"),
-        ('{"MessageId": "id", "Body": "", "MessageAttributes": {"a": 1}}', "a is no object"),
+        ('{"MessageId": "id", "Body": 1}', "Body is missing, or not a text"),
+        ('{"MessageId": "id", "Body": "", "Attributes": []}', "Attributes is not an object"),
+        ('{"MessageId": "id", "Body": "", "MessageAttributes": {"a": 1}}', "a is not an object"),
         (
             '{"MessageId": "id", "Body": "", "MessageAttributes": {"a": {"DataType": "S"}}}',
             "StringValue is missing",
@@ -98,18 +99,18 @@ def test_the_size_counts_body_names_types_and_values() -> None:
 )
 def test_what_is_no_recorded_message_is_told(text: str, said: str) -> None:
     with pytest.raises(errors.UsageError, match=said):
-        recording.read(text)
+        recordings.parse(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", "{}", '{"Body": "x"}', "nonsense", '{"id": "1", "detail-type": "x"}', "[1]"]
 )
 def test_an_event_is_no_recording(text: str) -> None:
-    assert recording.read_only(text) is None
+    assert recordings.parse_single(text) is None
 
 
 def test_a_recording_of_several_messages_is_no_recording_of_one() -> None:
-    line = recording.write(StoredMessage(message_id="id", body="x"))
+    line = recordings.dump(StoredMessage(message_id="id", body="x"))
 
     with pytest.raises(errors.UsageError, match="a recording of 2 messages"):
-        recording.read_only(f"{line}\n{line}\n")
+        recordings.parse_single(f"{line}\n{line}\n")

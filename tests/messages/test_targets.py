@@ -9,8 +9,8 @@ from hypothesis import strategies
 from queue_processor.domain import errors, selectors
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
-from queue_processor.messages.send import targeting
-from queue_processor.messages.send.targeting import Roll, Wanted
+from queue_processor.messages.send import targets
+from queue_processor.messages.send.targets import NodeInventory, TargetQuery
 
 ANY = selectors.parse("kubernetes.io/hostname")
 
@@ -19,7 +19,7 @@ def instance(number: int) -> InstanceId:
     return InstanceId(f"i-{number:017x}")
 
 
-def roll_of(size: int, *, protected: frozenset[int] = frozenset()) -> Roll:
+def inventory_of(size: int, *, protected: frozenset[int] = frozenset()) -> NodeInventory:
     nodes = {
         instance(number): NodeView(
             name=NodeName(f"node-{number:03}"),
@@ -33,7 +33,7 @@ def roll_of(size: int, *, protected: frozenset[int] = frozenset()) -> Roll:
         )
         for number in range(size)
     }
-    return Roll(
+    return NodeInventory(
         nodes=nodes,
         selected=frozenset(nodes),
         protected=frozenset(instance(number) for number in protected),
@@ -41,16 +41,16 @@ def roll_of(size: int, *, protected: frozenset[int] = frozenset()) -> Roll:
 
 
 @hypothesis.given(strategies.data())
-def test_of_many_as_many_as_wanted_are_chosen_at_equal_distances(
+def test_of_many_as_many_as_query_are_chosen_at_equal_distances(
     data: strategies.DataObject,
 ) -> None:
     size = data.draw(strategies.integers(1, 200))
     count = data.draw(strategies.integers(1, size))
 
-    chosen = targeting.evenly(range(size), count)
+    even = targets.evenly(range(size), count)
 
-    assert len(set(chosen)) == count
-    gaps = {after - before for before, after in itertools.pairwise(chosen)}
+    assert len(set(even)) == count
+    gaps = {after - before for before, after in itertools.pairwise(even)}
     assert gaps <= {size // count, size // count + 1}
 
 
@@ -58,46 +58,46 @@ def test_of_many_as_many_as_wanted_are_chosen_at_equal_distances(
 def test_a_protected_node_is_never_chosen(data: strategies.DataObject) -> None:
     size = data.draw(strategies.integers(2, 40))
     protected = data.draw(strategies.frozensets(strategies.integers(0, size - 1)))
-    roll = roll_of(size, protected=protected)
+    inventory = inventory_of(size, protected=protected)
     count = data.draw(strategies.none() | strategies.integers(1, size))
 
     try:
-        choice = targeting.choose(Wanted(selector=ANY, count=count), roll)
+        result = targets.choose(TargetQuery(selector=ANY, count=count), inventory)
     except errors.UsageError:
         assert size - len(protected) < (count or 1)
         return
 
-    assert not roll.protected & set(choice.instance_ids)
-    assert set(choice.left_out) == roll.protected
-    assert len(choice.instance_ids) == (size - len(protected) if count is None else count)
+    assert not inventory.protected & set(result.instance_ids)
+    assert set(result.left_out) == inventory.protected
+    assert len(result.instance_ids) == (size - len(protected) if count is None else count)
 
 
 def test_nodes_of_a_selector_come_by_name() -> None:
-    choice = targeting.choose(Wanted(selector=ANY), roll_of(12))
+    result = targets.choose(TargetQuery(selector=ANY), inventory_of(12))
 
-    assert choice.instance_ids == tuple(instance(number) for number in range(12))
+    assert result.instance_ids == tuple(instance(number) for number in range(12))
 
 
 def test_named_nodes_and_instances_keep_their_order() -> None:
-    wanted = Wanted(node_names=(NodeName("node-003"), NodeName("node-001")))
+    query = TargetQuery(node_names=(NodeName("node-003"), NodeName("node-001")))
 
-    assert targeting.choose(wanted, roll_of(4)).instance_ids == (instance(3), instance(1))
+    assert targets.choose(query, inventory_of(4)).instance_ids == (instance(3), instance(1))
 
 
 def test_an_instance_without_a_node_may_be_named() -> None:
-    wanted = Wanted(instance_ids=(instance(9),))
+    query = TargetQuery(instance_ids=(instance(9),))
 
-    assert targeting.choose(wanted, roll_of(4)).instance_ids == (instance(9),)
+    assert targets.choose(query, inventory_of(4)).instance_ids == (instance(9),)
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "query",
     [
-        Wanted(instance_ids=(instance(0), instance(1))),
-        Wanted(node_names=(NodeName("node-000"), NodeName("node-001"))),
-        Wanted(instance_ids=(instance(0), instance(1)), count=1),
+        TargetQuery(instance_ids=(instance(0), instance(1))),
+        TargetQuery(node_names=(NodeName("node-000"), NodeName("node-001"))),
+        TargetQuery(instance_ids=(instance(0), instance(1)), count=1),
     ],
 )
-def test_a_protected_one_among_the_named_refuses_all(wanted: Wanted) -> None:
+def test_a_protected_one_among_the_named_refuses_all(query: TargetQuery) -> None:
     with pytest.raises(errors.UsageError, match="node-001: protected by the label"):
-        targeting.choose(wanted, roll_of(4, protected=frozenset({1})))
+        targets.choose(query, inventory_of(4, protected=frozenset({1})))
