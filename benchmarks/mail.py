@@ -26,21 +26,13 @@ _JSON = "application/x-amz-json-1.0"
 _Entry = Mapping[str, Any]
 
 
-def _epoch_milliseconds(moment: dt.datetime) -> str:
-    return str(int(moment.timestamp() * 1000))
-
-
 def _wire(message: ReceivedMessage) -> dict[str, object]:
     return {
         "MessageId": message.message_id,
         "ReceiptHandle": message.receipt_handle,
         "Body": message.body,
         "MD5OfBody": hashlib.md5(message.body.encode(), usedforsecurity=False).hexdigest(),
-        "Attributes": {
-            "SentTimestamp": _epoch_milliseconds(message.sent_at),
-            "ApproximateFirstReceiveTimestamp": _epoch_milliseconds(message.first_received_at),
-            "ApproximateReceiveCount": str(message.receive_count),
-        },
+        "Attributes": dict(message.system),
     }
 
 

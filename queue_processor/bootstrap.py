@@ -142,7 +142,6 @@ async def _open_aws(settings: Settings) -> _Aws:
         queue_url=settings.queue_url,
         visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
         wait_time=dt.timedelta(seconds=settings.sqs.wait_time_seconds),
-        clock=utc_now,
         threads=threads,
     )
     await queue.open()

@@ -84,7 +84,7 @@ class Keepalive:
     def oldest_age_seconds(self) -> float:
         """How long ago the oldest message in hand was sent; 0 with none."""
         now = self._clock()
-        ages = (now - holding.message.sent_at for holding in self._held.values())
+        ages = (now - (holding.message.sent_at or now) for holding in self._held.values())
         return max(ages, default=dt.timedelta()).total_seconds()
 
     def hold(self, message: ReceivedMessage) -> Holding | None:

@@ -60,7 +60,9 @@ class Processor:
         message = holding.message
         try:
             event = parsing.parse(
-                message.body, message_id=message.message_id, sent_at=message.sent_at
+                message.body,
+                message_id=message.message_id,
+                sent_at=message.sent_at or self._clock(),
             )
         except errors.MalformedMessage as error:
             return policy.dead_letter(error)

@@ -12,9 +12,9 @@ import typer
 from queue_processor import settings
 from queue_processor.domain import errors
 from queue_processor.domain.events import InterruptionEvent
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.domain.plan import Outcome, OutcomeKind
 from queue_processor.domain.policy import Policy
-from queue_processor.domain.recording import StoredMessage
 from queue_processor.messages import cluster, explanation, options, output, queues, recordings
 from queue_processor.messages.explanation import Explanation
 from queue_processor.messages.options import OutputFormat
@@ -106,7 +106,7 @@ def _read(source: str) -> bytes | None:
         raise errors.UsageError(f"{source}: cannot be read: {cause.strerror}") from cause
 
 
-def _find(message_id: str, ref: QueueRef, loaded: ToolSettings) -> StoredMessage:
+def _find(message_id: str, ref: QueueRef, loaded: ToolSettings) -> QueueMessage:
     queue = queues.open_queue(ref, loaded)
     match = queues.find_message(queue, message_id)
     if match is None:

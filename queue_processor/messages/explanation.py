@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from queue_processor.domain import deadlines, errors, parsing, policy
 from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Outcome
 from queue_processor.domain.policy import Policy
-from queue_processor.domain.recording import StoredMessage
 
 _RESULT_OF = {
     Action.CORDON_AND_DRAIN: InstanceResult.DRAINED,
@@ -154,7 +154,7 @@ def explain(
     return _explain_event(content, now=now, decisions=decisions)
 
 
-def explain_message(message: StoredMessage, *, now: dt.datetime, decisions: Policy) -> Explanation:
+def explain_message(message: QueueMessage, *, now: dt.datetime, decisions: Policy) -> Explanation:
     """Explain a message of a queue or a recording, without looking at the cluster."""
     return explain(
         message.body,

@@ -9,7 +9,7 @@ import humanize
 import typer
 
 from queue_processor import settings
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.messages import options, output, queues
 from queue_processor.messages.explanation import Explanation
 from queue_processor.messages.options import OutputFormat
@@ -60,7 +60,7 @@ def peek(
 class PeekedMessage:
     """A row of the result."""
 
-    message: StoredMessage
+    message: QueueMessage
     age: dt.timedelta
     explanation: Explanation
 

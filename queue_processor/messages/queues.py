@@ -11,10 +11,10 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 
 from queue_processor.adapters.aws import clients
-from queue_processor.adapters.aws.queue import HeldMessage, QueueClient, QueueState
+from queue_processor.adapters.aws.queue import QueueClient, QueueState
 from queue_processor.domain import errors
 from queue_processor.domain.leases import Lease
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage, ReceivedMessage
 from queue_processor.messages import cluster, explanation
 from queue_processor.messages.explanation import Explanation
 from queue_processor.settings import ToolSettings
@@ -119,9 +119,9 @@ def find_redrive_path(queue: str | None, *, to: str | None, settings: ToolSettin
     return RedrivePath(dead_letters=named, target=named.named(to) if to else sources[0])
 
 
-def peek(queue: QueueClient, limit: int) -> Sequence[StoredMessage]:
+def peek(queue: QueueClient, limit: int) -> Sequence[QueueMessage]:
     """Return up to `limit` messages, each once, and make them visible again."""
-    held: dict[str, HeldMessage] = {}
+    held: dict[str, ReceivedMessage] = {}
     empty_receives = 0
     try:
         while len(held) < limit and empty_receives < EMPTY_RECEIVES:
@@ -129,16 +129,16 @@ def peek(queue: QueueClient, limit: int) -> Sequence[StoredMessage]:
             wait = dt.timedelta() if held else WAIT
             received = queue.receive(limit - len(held), hidden=_HIDDEN, wait=wait)
             before = len(held)
-            held.update({each.message.message_id: each for each in received})
+            held.update({each.message_id: each for each in received})
             if not held:
                 break
             empty_receives = empty_receives + 1 if len(held) == before else 0
     finally:
         queue.give_back(each.receipt_handle for each in held.values())
-    return [each.message for each in held.values()]
+    return list(held.values())
 
 
-def peek_all(queue: QueueClient, *, limit: int | None = None) -> Iterator[Sequence[StoredMessage]]:
+def peek_all(queue: QueueClient, *, limit: int | None = None) -> Iterator[Sequence[QueueMessage]]:
     """Peek until nothing new comes.
 
     In a queue of more than a hundred messages a later peek may receive one again. It is yielded
@@ -164,7 +164,7 @@ def peek_all(queue: QueueClient, *, limit: int | None = None) -> Iterator[Sequen
 
 def peek_explained(
     queue: QueueClient, settings: ToolSettings, *, now: dt.datetime, limit: int | None = None
-) -> Iterator[tuple[StoredMessage, Explanation]]:
+) -> Iterator[tuple[QueueMessage, Explanation]]:
     """Peek, and explain what the operator would do with each message."""
     decisions = settings.policy()
     for messages in peek_all(queue, limit=limit):
@@ -172,7 +172,7 @@ def peek_explained(
             yield message, explanation.explain_message(message, now=now, decisions=decisions)
 
 
-def find_message(queue: QueueClient, message_id: str) -> tuple[StoredMessage, QueueClient] | None:
+def find_message(queue: QueueClient, message_id: str) -> tuple[QueueMessage, QueueClient] | None:
     """Look for a visible message in a queue and in its dead-letter queue."""
     redrive = queue.state().redrive
     both = [queue] if redrive is None else [queue, queue.beside(redrive.target_arn)]

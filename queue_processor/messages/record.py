@@ -9,7 +9,7 @@ import typer
 from queue_processor import settings
 from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.domain import errors
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.messages import options, output, queues, rate_limiter, recordings
 from queue_processor.messages.options import OutputFormat
 from queue_processor.messages.queues import QueueRef
@@ -130,7 +130,7 @@ class Recorder:
             is_idle = bool(messages) and not copied
             pause = min(max(2 * pause, 1.0), _LONGEST_PAUSE_SECONDS) if is_idle else 0.0
 
-    def _copy(self, messages: Sequence[StoredMessage]) -> int:
+    def _copy(self, messages: Sequence[QueueMessage]) -> int:
         fresh = [each for each in messages if each.message_id not in self._recording]
         if fresh:
             self._recording.append(fresh)
@@ -139,7 +139,7 @@ class Recorder:
         return len(fresh)
 
 
-def _check_receive_counts(messages: Sequence[StoredMessage], max_receive_count: int) -> None:
+def _check_receive_counts(messages: Sequence[QueueMessage], max_receive_count: int) -> None:
     """Leave half of the receives that a message has to the operator."""
     worn = next((each for each in messages if 2 * each.receive_count > max_receive_count), None)
     if worn is not None:

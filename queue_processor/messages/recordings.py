@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeAlias
 import filelock
 
 from queue_processor.domain import errors
-from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.messages import Attribute, QueueMessage
 
 JsonObject: TypeAlias = Mapping[str, object]
 
@@ -113,7 +113,7 @@ class Recording:
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._ids
 
-    def append(self, messages: Sequence[StoredMessage]) -> None:
+    def append(self, messages: Sequence[QueueMessage]) -> None:
         """Write messages, and return when they are on the disk.
 
         Raises:
@@ -135,7 +135,7 @@ def open_recording(path: pathlib.Path) -> Iterator[Recording]:
         yield Recording(file, ids)
 
 
-def read(path: pathlib.Path) -> Sequence[StoredMessage]:
+def read(path: pathlib.Path) -> Sequence[QueueMessage]:
     """Read a recording; each message once.
 
     Raises:
@@ -175,14 +175,14 @@ def located(place: str) -> Iterator[None]:
         raise errors.UsageError(f"{place}: {error}") from error
 
 
-def _decode(raw: bytes) -> StoredMessage:
+def _decode(raw: bytes) -> QueueMessage:
     try:
         return parse(raw.decode())
     except UnicodeDecodeError as cause:
         raise errors.UsageError("not UTF-8") from cause
 
 
-def dump(message: StoredMessage) -> str:
+def dump(message: QueueMessage) -> str:
     """Return the message as one line of ASCII, without the line's end."""
     fields = {
         "MessageId": message.message_id,
@@ -202,7 +202,7 @@ def _dump_attribute(attribute: Attribute) -> Mapping[str, str]:
     return {"DataType": attribute.data_type, "StringValue": attribute.value}
 
 
-def parse_single(text: str) -> StoredMessage | None:
+def parse_single(text: str) -> QueueMessage | None:
     """Read a text that may be a recording of one message; return None if it is not a recording.
 
     Raises:
@@ -225,7 +225,7 @@ def _is_recorded(text: str) -> bool:
     return isinstance(fields, dict) and {"MessageId", "Body"} <= fields.keys()
 
 
-def parse(text: str) -> StoredMessage:
+def parse(text: str) -> QueueMessage:
     """Read a recorded message.
 
     Raises:
@@ -238,7 +238,7 @@ def parse(text: str) -> StoredMessage:
     if not isinstance(fields, dict):
         raise errors.UsageError("not a recorded message: not a JSON object")
     system, attributes = _object(fields, "Attributes"), _object(fields, "MessageAttributes")
-    return StoredMessage(
+    return QueueMessage(
         message_id=_text(fields, "MessageId"),
         body=_text(fields, "Body"),
         system={name: _text(system, name) for name in system},

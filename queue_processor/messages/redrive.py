@@ -16,10 +16,9 @@ import typer
 
 from queue_processor import settings
 from queue_processor.adapters.aws import batches
-from queue_processor.adapters.aws.queue import HeldMessage
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage, ReceivedMessage
 from queue_processor.messages import options, output, queues, rate_limiter
 from queue_processor.messages.explanation import Explanation, MessageVerdict
 from queue_processor.messages.options import OutputFormat
@@ -92,7 +91,7 @@ def redrive(  # noqa: PLR0913 - the options of a command
 class DeadLetter:
     """A dead letter, what the operator would do with it now, and whether it is moved."""
 
-    message: StoredMessage
+    message: QueueMessage
     explanation: Explanation
     moves: bool
 
@@ -225,7 +224,7 @@ class Redriver:
         self._path = path
         self._limiter = limiter
         # Messages that stay, in flight until the end so that they are not received again.
-        self._kept: dict[str, HeldMessage] = {}
+        self._kept: dict[str, ReceivedMessage] = {}
         self.moved = 0
         self.doubled: list[str] = []
         self.refused: dict[str, str] = {}
@@ -253,41 +252,41 @@ class Redriver:
                 received = self._path.dead_letters.receive(
                     self._limiter.batch_size, hidden=_HIDDEN, wait=queues.WAIT
                 )
-                moving = [each for each in received if each.message.message_id in left]
-                others = {each.message.message_id: each for each in received if each not in moving}
+                moving = [each for each in received if each.message_id in left]
+                others = {each.message_id: each for each in received if each not in moving}
                 has_new = bool(moving or others.keys() - self._kept.keys())
                 empty_receives = 0 if has_new else empty_receives + 1
                 self._kept |= others
                 self._move(moving)
-                left.difference_update(each.message.message_id for each in moving)
+                left.difference_update(each.message_id for each in moving)
                 self._limiter.consume(len(moving))
                 on_progress(self.handled)
         finally:
             self._path.dead_letters.give_back(each.receipt_handle for each in self._kept.values())
 
-    def _move(self, messages: Sequence[HeldMessage]) -> None:
-        self._kept |= {each.message.message_id: each for each in messages}
-        for batch in batches.filled(messages, size_of=lambda each: each.message.size):
+    def _move(self, messages: Sequence[ReceivedMessage]) -> None:
+        self._kept |= {each.message_id: each for each in messages}
+        for batch in batches.filled(messages, size_of=lambda each: each.size):
             self._delete(self._send(batch))
 
-    def _send(self, batch: Sequence[HeldMessage]) -> Sequence[HeldMessage]:
+    def _send(self, batch: Sequence[ReceivedMessage]) -> Sequence[ReceivedMessage]:
         """Send messages to the target; return those that it has taken."""
-        results = self._path.target.send([each.message for each in batch])
+        results = self._path.target.send(batch)
         sent = []
         for each, error in zip(batch, results, strict=True):
             if error is None:
                 sent.append(each)
             else:
-                self.refused[each.message.message_id] = str(error)
+                self.refused[each.message_id] = str(error)
         return sent
 
-    def _delete(self, sent: Sequence[HeldMessage]) -> None:
+    def _delete(self, sent: Sequence[ReceivedMessage]) -> None:
         if not sent:
             return
         results = self._path.dead_letters.delete([each.receipt_handle for each in sent])
         for each, error in zip(sent, results, strict=True):
             self.moved += 1
             if error is None:
-                del self._kept[each.message.message_id]
+                del self._kept[each.message_id]
             else:
-                self.doubled.append(each.message.message_id)
+                self.doubled.append(each.message_id)

@@ -17,7 +17,7 @@ from queue_processor import settings
 from queue_processor.adapters.aws import batches
 from queue_processor.adapters.aws.queue import ATTRIBUTE_LIMIT, QueueClient
 from queue_processor.domain import errors
-from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.messages import Attribute, QueueMessage
 from queue_processor.messages import (
     explanation,
     journal,
@@ -132,7 +132,7 @@ def replay(  # noqa: PLR0913 - the options of a command
 class ReplayRequest:
     """What is sent where, and how."""
 
-    messages: Sequence[StoredMessage]
+    messages: Sequence[QueueMessage]
     queue: QueueClient
     queue_arn: str
     journal: pathlib.Path
@@ -140,7 +140,7 @@ class ReplayRequest:
     rate: float
     again: bool
 
-    def unsent(self, progress: ReplayProgress) -> Sequence[StoredMessage]:
+    def unsent(self, progress: ReplayProgress) -> Sequence[QueueMessage]:
         """Return the messages to send."""
         if self.again:
             return self.messages
@@ -151,7 +151,7 @@ class ReplayRequest:
 class ReplayPreview:
     """A message as it would be sent, and what the operator would do with it."""
 
-    message: StoredMessage
+    message: QueueMessage
     explanation: Explanation
 
     def fields(self) -> Mapping[str, object]:
@@ -175,7 +175,7 @@ class ReplayPreview:
         )
 
 
-def _preview(message: StoredMessage, changes: Rewrite, loaded: ToolSettings) -> ReplayPreview:
+def _preview(message: QueueMessage, changes: Rewrite, loaded: ToolSettings) -> ReplayPreview:
     now = dt.datetime.now(dt.UTC)
     # The queue gives it a new time of sending.
     sent = dataclasses.replace(changes.apply(message, now=now), system={})
@@ -266,7 +266,7 @@ class Replayer:
         self.unmarked = 0
         self.refused: dict[str, str] = {}
 
-    def run(self, messages: Sequence[StoredMessage], *, on_progress: Callable[[int], None]) -> None:
+    def run(self, messages: Sequence[QueueMessage], *, on_progress: Callable[[int], None]) -> None:
         """Send messages until all are sent or a stop is requested.
 
         Args:
@@ -283,7 +283,7 @@ class Replayer:
             for part in batches.filled(rewritten, size_of=lambda message: message.size):
                 self._send(part)
 
-    def _send(self, batch: Sequence[StoredMessage]) -> None:
+    def _send(self, batch: Sequence[QueueMessage]) -> None:
         ids = [message.message_id for message in batch]
         self._journal.write(JournalStep.SENDING, ids)
         try:
@@ -306,7 +306,7 @@ class Replayer:
         self.unmarked += sum(REPLAYED_ATTRIBUTE not in message.attributes for message in sent)
 
 
-def _marked(message: StoredMessage) -> StoredMessage:
+def _marked(message: QueueMessage) -> QueueMessage:
     """Return the message with its mark if there is room for it."""
     mark = Attribute(data_type="String", value=message.message_id)
     marked = dataclasses.replace(

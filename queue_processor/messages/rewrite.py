@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from queue_processor.domain import errors, identifiers, parsing
 from queue_processor.domain.identifiers import InstanceId
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 
 # The two formats in which AWS prints times: up to the second, and what follows.
 _ISO_8601 = re.compile(
@@ -41,7 +41,7 @@ class Rewrite:
     shift_times: bool = False
     instances: Mapping[InstanceId, InstanceId] = dataclasses.field(default_factory=dict)
 
-    def apply(self, message: StoredMessage, *, now: dt.datetime) -> StoredMessage:
+    def apply(self, message: QueueMessage, *, now: dt.datetime) -> QueueMessage:
         """Return the message with these changes."""
         body = message.body
         if self.shift_times:

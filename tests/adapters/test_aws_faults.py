@@ -23,7 +23,6 @@ from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.messages import ReceivedMessage
 from tests.adapters.conftest import Listen
 from tests.adapters.scripted import Ending, http
-from tests.contracts import queues
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -39,9 +38,6 @@ MESSAGE = ReceivedMessage(
     message_id="id",
     receipt_handle="handle",
     body="body",
-    sent_at=queues.now(),
-    first_received_at=queues.now(),
-    receive_count=1,
 )
 
 
@@ -214,7 +210,6 @@ def queue_on(sqs: "SQSClient") -> SqsQueue:
         queue_url="https://sqs.us-east-1.amazonaws.com/123456789012/queue",
         visibility_timeout=dt.timedelta(seconds=1),
         wait_time=dt.timedelta(),
-        clock=queues.now,
         threads=DaemonExecutor(2, name="aws"),
     )
 

@@ -125,7 +125,6 @@ class SqsMail:
             queue_url=url,
             visibility_timeout=dt.timedelta(seconds=VISIBILITY_SECONDS),
             wait_time=dt.timedelta(seconds=wait_seconds),
-            clock=now,
             threads=DaemonExecutor(4, name="aws"),
         )
 

@@ -22,7 +22,6 @@ class _Stored:
     body: str
     sent_at: dt.datetime
     visible_at: float
-    first_received_at: dt.datetime | None = None
     received_at: float = 0.0
     receive_count: int = 0
     handle: str = ""
@@ -119,7 +118,6 @@ class FakeQueue:
     def _hand_out(self, stored: _Stored, now: float) -> ReceivedMessage:
         stored.receive_count += 1
         stored.received_at = now
-        stored.first_received_at = stored.first_received_at or self._clock()
         stored.visible_at = now + self.visibility_timeout
         stored.handle = f"{stored.message_id}#{stored.receive_count}"
         self._handles.add(stored.handle)
@@ -127,9 +125,10 @@ class FakeQueue:
             message_id=stored.message_id,
             receipt_handle=stored.handle,
             body=stored.body,
-            sent_at=stored.sent_at,
-            first_received_at=stored.first_received_at,
-            receive_count=stored.receive_count,
+            system={
+                "SentTimestamp": str(round(stored.sent_at.timestamp() * 1000)),
+                "ApproximateReceiveCount": str(stored.receive_count),
+            },
         )
 
     def hide(self, handle: str, duration: dt.timedelta) -> None:

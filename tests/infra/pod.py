@@ -190,7 +190,6 @@ class Job:
             queue_url=cloud.outputs["QueueUrl"],
             visibility_timeout=dt.timedelta(seconds=30),
             wait_time=dt.timedelta(),
-            clock=lambda: dt.datetime.now(dt.UTC),
             threads=pool,
         )
         self._groups = autoscaling.AutoScalingLifecycle(clients[1], threads=pool)
@@ -208,7 +207,9 @@ class Job:
             await self._queue.hide(message.receipt_handle, dt.timedelta(minutes=1))
             try:
                 event = parsing.parse(
-                    message.body, message_id=message.message_id, sent_at=message.sent_at
+                    message.body,
+                    message_id=message.message_id,
+                    sent_at=message.sent_at or dt.datetime.now(dt.UTC),
                 )
             except errors.MalformedMessage as fault:
                 await self._queue.dead_letter(message, str(fault))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.messages import Attribute, QueueMessage
 from queue_processor.messages import recordings
 from tests.messages.conftest import Desk, Terminal
 
@@ -28,7 +28,7 @@ GIVEN: "dict[str, MessageAttributeValueTypeDef]" = {
 }
 
 
-def lines(path: pathlib.Path) -> list[StoredMessage]:
+def lines(path: pathlib.Path) -> list[QueueMessage]:
     return [recordings.parse(line) for line in path.read_text(encoding="ascii").splitlines()]
 
 

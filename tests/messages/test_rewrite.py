@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from queue_processor.domain import errors, parsing
 from queue_processor.domain.events import Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.messages import rewrite
 from queue_processor.messages.rewrite import Rewrite
 
@@ -193,7 +193,7 @@ def test_what_is_no_replacement_is_told(text: str) -> None:
 
 
 def test_edits_are_made_together() -> None:
-    message = StoredMessage(message_id="m", body=capacity(NOW - dt.timedelta(days=2), NOW))
+    message = QueueMessage(message_id="m", body=capacity(NOW - dt.timedelta(days=2), NOW))
 
     changes = Rewrite(shift_times=True, instances=dict([rewrite.parse_replacement(f"{OLD}={NEW}")]))
     event = parse(changes.apply(message, now=NOW).body)

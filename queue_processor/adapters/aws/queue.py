@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from queue_processor.adapters.aws import deadletters, faults, grants
 from queue_processor.adapters.aws.batches import BATCH_SIZE
 from queue_processor.adapters.aws.deadletters import RedrivePolicy
-from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.messages import Attribute, QueueMessage, ReceivedMessage
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
     )
 
 ATTRIBUTE_LIMIT = 10
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HeldMessage:
-    """A message that is ours until its visibility timeout ends."""
-
-    message: StoredMessage
-    receipt_handle: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +94,7 @@ class QueueClient:
 
     def receive(
         self, limit: int, *, hidden: dt.timedelta, wait: dt.timedelta
-    ) -> Sequence[HeldMessage]:
+    ) -> Sequence[ReceivedMessage]:
         """Receive up to ten messages, which adds one to the receive count of each.
 
         Args:
@@ -119,7 +111,7 @@ class QueueClient:
                 MessageSystemAttributeNames=["All"],
                 MessageAttributeNames=["All"],
             )
-        return [_held(found) for found in answer.get("Messages", [])]
+        return [_received(found) for found in answer.get("Messages", [])]
 
     def give_back(self, receipt_handles: Iterable[str]) -> None:
         """Make messages visible again, at once; those that are visible already stay so."""
@@ -154,7 +146,7 @@ class QueueClient:
             failed=answer.get("Failed", []),
         )
 
-    def send(self, messages: Sequence[StoredMessage]) -> faults.Results:
+    def send(self, messages: Sequence[QueueMessage]) -> faults.Results:
         """Send up to ten messages, together no larger than batches.SIZE_LIMIT.
 
         Returns:
@@ -185,21 +177,19 @@ def _batches(handles: Iterable[str]) -> Iterable[Sequence[str]]:
     return [every[start : start + BATCH_SIZE] for start in range(0, len(every), BATCH_SIZE)]
 
 
-def _held(found: "MessageTypeDef") -> HeldMessage:
-    return HeldMessage(
+def _received(found: "MessageTypeDef") -> ReceivedMessage:
+    return ReceivedMessage(
         receipt_handle=found["ReceiptHandle"],
-        message=StoredMessage(
-            message_id=found["MessageId"],
-            body=found.get("Body", ""),
-            system={str(name): value for name, value in found.get("Attributes", {}).items()},
-            attributes={
-                name: Attribute(
-                    data_type=given["DataType"],
-                    value=given["StringValue"] if "StringValue" in given else given["BinaryValue"],
-                )
-                for name, given in found.get("MessageAttributes", {}).items()
-            },
-        ),
+        message_id=found["MessageId"],
+        body=found.get("Body", ""),
+        system={str(name): value for name, value in found.get("Attributes", {}).items()},
+        attributes={
+            name: Attribute(
+                data_type=given["DataType"],
+                value=given["StringValue"] if "StringValue" in given else given["BinaryValue"],
+            )
+            for name, given in found.get("MessageAttributes", {}).items()
+        },
     )
 
 

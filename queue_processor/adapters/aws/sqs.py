@@ -43,7 +43,6 @@ class SqsQueue:
         queue_url: str,
         visibility_timeout: dt.timedelta,
         wait_time: dt.timedelta,
-        clock: Callable[[], dt.datetime],
         threads: DaemonExecutor,
     ) -> None:
         """Build the adapter.
@@ -53,14 +52,12 @@ class SqsQueue:
             queue_url: Which queue.
             visibility_timeout: How long a received message stays invisible at first.
             wait_time: How long one receive waits for a message.
-            clock: Stands in for the times that a message should carry.
             threads: Where short calls run.
         """
         self._client = client
         self._queue_url = queue_url
         self._visibility_seconds = int(visibility_timeout.total_seconds())
         self._wait_seconds = int(wait_time.total_seconds())
-        self._clock = clock
         self._threads = threads
         self._polling = DaemonExecutor(1, name="receive")
         self._handing_back: concurrent.futures.Future[None] | None = None
@@ -150,11 +147,7 @@ class SqsQueue:
                 MaxNumberOfMessages=BATCH_SIZE,
                 WaitTimeSeconds=self._wait_seconds,
                 VisibilityTimeout=self._visibility_seconds,
-                MessageSystemAttributeNames=[
-                    "SentTimestamp",
-                    "ApproximateFirstReceiveTimestamp",
-                    "ApproximateReceiveCount",
-                ],
+                MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
             )
         return [self._message(found) for found in answer.get("Messages", [])]
 
@@ -170,18 +163,13 @@ class SqsQueue:
                 # The visibility timeout gives them back, a little later.
                 _log.warning("late_messages_not_handed_back", error=str(error))
 
-    def _message(self, found: "MessageTypeDef") -> ReceivedMessage:
-        attributes = found.get("Attributes", {})
-        now = self._clock()
+    @staticmethod
+    def _message(found: "MessageTypeDef") -> ReceivedMessage:
         return ReceivedMessage(
             message_id=found["MessageId"],
             receipt_handle=found["ReceiptHandle"],
             body=found.get("Body", ""),
-            sent_at=_time(attributes.get("SentTimestamp"), default=now),
-            first_received_at=_time(
-                attributes.get("ApproximateFirstReceiveTimestamp"), default=now
-            ),
-            receive_count=int(attributes.get("ApproximateReceiveCount", "1")),
+            system={str(name): value for name, value in found.get("Attributes", {}).items()},
         )
 
     async def _hide_batch(self, entries: Sequence[_Hide]) -> faults.Results:
@@ -238,9 +226,3 @@ class SqsQueue:
         self._client.send_message(
             QueueUrl=url, MessageBody=message.body, MessageAttributes=attributes
         )
-
-
-def _time(milliseconds: str | None, *, default: dt.datetime) -> dt.datetime:
-    if milliseconds is None:
-        return default
-    return dt.datetime.fromtimestamp(int(milliseconds) / 1000, dt.UTC)

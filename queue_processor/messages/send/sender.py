@@ -13,7 +13,7 @@ from queue_processor.domain.aws_events import Event, Origin
 from queue_processor.domain.event_builder import EventOptions
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId
-from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.messages import Attribute, QueueMessage
 from queue_processor.messages.rate_limiter import RateLimiter
 
 # On each message: that no service of AWS sent it, and when the drill began. Nothing in the body
@@ -70,7 +70,7 @@ class QueueSink:
         """Send up to ten events, each as a message."""
         ids = [str(event["id"]) for event in events]
         messages = [
-            StoredMessage(message_id=event_id, body=json.dumps(event), attributes=self._attributes)
+            QueueMessage(message_id=event_id, body=json.dumps(event), attributes=self._attributes)
             for event_id, event in zip(ids, events, strict=True)
         ]
         results = self._queue.send(messages)
