@@ -11,15 +11,15 @@ from kubernetes.aio import client
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.simulator.kube import (
     api,
+    clock,
     history,
     http,
     listing,
     manifests,
     resources,
     routing,
-    world,
 )
-from queue_processor.simulator.kube import settings as simulation
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.deploy import uses
 
 Manifest: TypeAlias = Mapping[str, dict[str, Any]]
@@ -48,10 +48,10 @@ class Access:
         )
 
 
-class RecordingServer(api.ApiServer):
+class RecordingServer(api.SimulatedApiServer):
     """Remembers what it was asked, with the groups and names that access rules go by."""
 
-    def __init__(self, cluster: world.Cluster) -> None:
+    def __init__(self, cluster: SimulatedCluster) -> None:
         super().__init__(cluster)
         self.asked: set[Access] = set()
         self.other_paths: set[str] = set()
@@ -79,7 +79,7 @@ class RecordingServer(api.ApiServer):
 class SimulatedStage:
     """The simulated cluster, in which volumes are detached when nothing uses them any more."""
 
-    def __init__(self, cluster: world.Cluster) -> None:
+    def __init__(self, cluster: SimulatedCluster) -> None:
         self._cluster = cluster
         cluster.add_namespace(uses.LEASE_NAMESPACE)
         cluster.add_node(uses.NODE, instance_id=uses.INSTANCE)
@@ -110,8 +110,8 @@ async def exercise(server: RecordingServer) -> None:
 @pytest.fixture(scope="module")
 def server() -> RecordingServer:
     """A server that the whole program has talked to."""
-    quick = simulation.Settings(exit_seconds=0.05, detach_seconds=0.5)
-    recording = RecordingServer(world.Cluster(quick))
+    quick = clock.Delays(exit_seconds=0.05, detach_seconds=0.5)
+    recording = RecordingServer(SimulatedCluster(quick))
     asyncio.run(exercise(recording))
     return recording
 

@@ -21,7 +21,9 @@ class DirectTransport:
         is_reachable: Cleared for an outage: every request fails.
     """
 
-    def __init__(self, server: api.ApiServer, *, user_agent: str, is_alive: asyncio.Event) -> None:
+    def __init__(
+        self, server: api.SimulatedApiServer, *, user_agent: str, is_alive: asyncio.Event
+    ) -> None:
         self._server = server
         self._user_agent = user_agent
         self._is_alive = is_alive

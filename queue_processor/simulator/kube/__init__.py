@@ -2,13 +2,13 @@
 
 Build a world, then talk to its API server with or without sockets::
 
-    cluster = world.Cluster(settings.Settings(exit_seconds=2))
+    cluster = SimulatedCluster(clock.Delays(exit_seconds=2))
     cluster.add_node("a", instance_id="i-0a")
     cluster.add_node("b", instance_id="i-0b")
     cluster.add_replica_set("web", replicas=3, labels={"app": "web"}, nodes=["a"])
     cluster.add_budget("web", match_labels={"app": "web"}, max_unavailable=1)
 
-    server = api.ApiServer(cluster)
+    server = api.SimulatedApiServer(cluster)
     answer = await server.handle(api.ApiRequest("GET", "/api/v1/nodes"))
 
     shell = http.HttpServer(server)

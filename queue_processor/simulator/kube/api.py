@@ -3,12 +3,10 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
 
 from queue_processor.simulator.kube import (
     deletion,
@@ -26,11 +24,7 @@ from queue_processor.simulator.kube import (
     watches,
     writes,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from queue_processor.simulator.kube import world
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 
 _JSON = {"content-type": "application/json"}
 _BODY_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
@@ -60,7 +54,7 @@ class ApiRequest:
         """The body as an object; empty when there is none.
 
         Raises:
-            statuses.Rejected: 400.
+            statuses.ApiError: 400.
         """
         found = _decode(self.body) if self.body else {}
         if not isinstance(found, dict):
@@ -98,19 +92,19 @@ class Denial:
         )
 
 
-class ApiServer:
+class SimulatedApiServer:
     """Serves a cluster.
 
     ``faults`` orders misbehaviour, ``denials`` takes rights away.
     """
 
-    def __init__(self, cluster: world.Cluster) -> None:
+    def __init__(self, cluster: SimulatedCluster) -> None:
         self.cluster = cluster
-        self.faults = faults.Faults()
+        self.faults = faults.FaultInjector()
         self.denials: list[Denial] = []
-        self._writes = writes.Writes(cluster.store, cluster.names)
+        self._writes = writes.ObjectWriter(cluster.store, cluster.names)
         self._evictions = eviction.Evictions(
-            cluster.store, cluster.deletions, cluster.disruption.membership
+            cluster.store, cluster.deletions, cluster.disruption.pdb_index
         )
 
     async def handle(self, request: ApiRequest) -> ApiResponse:
@@ -125,7 +119,7 @@ class ApiServer:
             self.cluster.history.requested(_kind_of(request, target))
         effect = self.faults.meet(request.method, request.path, request.user_agent)
         match effect:
-            case faults.Answer():
+            case faults.ErrorResponse():
                 return _refusal(effect.refusal())
             case faults.Delay():
                 await asyncio.sleep(effect.seconds)
@@ -135,15 +129,15 @@ class ApiServer:
                 raise faults.ConnectionCutError("cut before the request had its effect")
         try:
             response = await self._answer(request, target)
-        except statuses.Rejected as rejected:
-            response = _refusal(rejected)
+        except statuses.ApiError as error:
+            response = _refusal(error)
         if isinstance(effect, faults.Cut):
             if isinstance(response.lines, watches.Watcher):
                 response.lines.close()
             raise faults.ConnectionCutError("cut after the request had its effect")
         return response
 
-    async def _answer(self, request: ApiRequest, target: routing.Target | None) -> ApiResponse:
+    async def _answer(self, request: ApiRequest, target: routing.RequestInfo | None) -> ApiResponse:
         if target is None:
             return _describe(request)
         kind = _kind_of(request, target)
@@ -160,7 +154,7 @@ class ApiServer:
 
     # Reading
 
-    async def _read(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
+    async def _read(self, request: ApiRequest, target: routing.RequestInfo) -> ApiResponse:
         if target.resource is resources.ACCESS_REVIEWS:
             raise statuses.method_not_allowed()
         if target.name:
@@ -201,7 +195,7 @@ class ApiServer:
 
     # Writing
 
-    def _write(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
+    def _write(self, request: ApiRequest, target: routing.RequestInfo) -> ApiResponse:
         dry_run = writes.dry_run_of(request.query.get)
         match request.method, bool(target.name), target.subresource:
             case "POST", False, "":
@@ -219,7 +213,9 @@ class ApiServer:
             case _:
                 raise statuses.method_not_allowed()
 
-    def _create(self, request: ApiRequest, target: routing.Target, *, dry_run: bool) -> ApiResponse:
+    def _create(
+        self, request: ApiRequest, target: routing.RequestInfo, *, dry_run: bool
+    ) -> ApiResponse:
         given = _body_of(request)
         if target.resource is resources.ACCESS_REVIEWS:
             return _json(201, self._review(given))
@@ -239,18 +235,18 @@ class ApiServer:
         head = {"kind": review.kind, "apiVersion": review.api_version, "metadata": {}}
         return head | {"spec": given.get("spec") or {}, "status": status}
 
-    async def _evict(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
+    async def _evict(self, request: ApiRequest, target: routing.RequestInfo) -> ApiResponse:
         by, history = _actor(request, target), self.cluster.history
         try:
             self._writes.check_namespace(target, target.name)
             await self._evictions.evict(target.key, _body_of(request), request.query, by)
-        except statuses.Rejected as rejected:
-            history.eviction_answered(by.name, target.key, rejected.code)
+        except statuses.ApiError as error:
+            history.eviction_answered(by.name, target.key, error.code)
             raise
         history.eviction_answered(by.name, target.key, 201)
         return _json(201, statuses.success(code=201))
 
-    def _delete(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
+    def _delete(self, request: ApiRequest, target: routing.RequestInfo) -> ApiResponse:
         if not target.name:
             return self._delete_collection(request, target)
         options = deletion.parse(request.json(), request.query)
@@ -263,7 +259,7 @@ class ApiServer:
         details = {key: value for key, value in details.items() if value}
         return _json(200, statuses.success(details | {"uid": stored.uid}))
 
-    def _delete_collection(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
+    def _delete_collection(self, request: ApiRequest, target: routing.RequestInfo) -> ApiResponse:
         options = listing.parse(target.resource, target.namespace, request.query)
         how = deletion.parse(request.json(), request.query)
         answer = self.cluster.listing.list(options)
@@ -272,7 +268,7 @@ class ApiServer:
         return ApiResponse(200, _JSON, answer)
 
 
-def _kind_of(request: ApiRequest, target: routing.Target) -> history.RequestKind:
+def _kind_of(request: ApiRequest, target: routing.RequestInfo) -> history.RequestKind:
     watching = listing.is_watch(request.query)
     verb = routing.verb_of(request.method, target, watching=watching)
     plural = target.resource.plural
@@ -280,7 +276,7 @@ def _kind_of(request: ApiRequest, target: routing.Target) -> history.RequestKind
     return history.RequestKind(verb, resource, request.user_agent)
 
 
-def _actor(request: ApiRequest, target: routing.Target) -> store.Actor:
+def _actor(request: ApiRequest, target: routing.RequestInfo) -> store.Actor:
     if target.subresource == "eviction":
         return store.Actor(request.user_agent, store.Cause.EVICTION)
     cause = store.Cause.DELETE if request.method == "DELETE" else store.Cause.WRITE
@@ -329,12 +325,12 @@ def _json(code: int, value: Mapping[str, object]) -> ApiResponse:
     return ApiResponse(code, _JSON, objects.to_json(value))
 
 
-def _written(written: writes.Written) -> ApiResponse:
+def _written(written: writes.WriteResult) -> ApiResponse:
     return ApiResponse(201 if written.created else 200, _JSON, written.stored.document())
 
 
-def _refusal(rejected: statuses.Rejected) -> ApiResponse:
-    response = _json(rejected.code, rejected.status())
-    if rejected.retry_after:
-        response.headers = _JSON | {"retry-after": str(rejected.retry_after)}
+def _refusal(error: statuses.ApiError) -> ApiResponse:
+    response = _json(error.code, error.status())
+    if error.retry_after:
+        response.headers = _JSON | {"retry-after": str(error.retry_after)}
     return response

@@ -1,13 +1,10 @@
 """Delays on the running loop, and clocks for the timestamps in objects."""
 
-from __future__ import annotations
-
 import asyncio
+import dataclasses
 import datetime as dt
-from typing import TYPE_CHECKING, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable
+from typing import Generic, TypeVar
 
 KeyT = TypeVar("KeyT", bound="Hashable")
 
@@ -46,6 +43,26 @@ class LoopClock:
         if self._zero is None:
             self._zero = elapsed
         return self._start + dt.timedelta(seconds=elapsed - self._zero)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Delays:
+    """How fast the simulated cluster is, in seconds of the loop's clock."""
+
+    #: From being bound to Running and Ready, unless the pod's annotation overrides it.
+    startup_seconds: float = 0.5
+    #: From SIGTERM to the end of the containers, unless the pod's annotation overrides it.
+    exit_seconds: float = 1.0
+    #: How far the status of disruption budgets lags behind the pods.
+    budget_lag_seconds: float = 0.02
+    #: From the death of a kubelet to the Ready condition Unknown; 50 s in a real cluster.
+    node_grace_seconds: float = 0.0
+    #: From the removal of a Node to the removal of the pods on it; at least 40 s in a real cluster.
+    orphan_seconds: float = 40.0
+    #: From the end of the last pod that used a volume on a node to its detachment.
+    detach_seconds: float = 1.0
+    #: The same when the node is not Ready and not marked out of service.
+    unsafe_detach_seconds: float = 360.0
 
 
 class Timer:
@@ -105,7 +122,7 @@ class Timers:
             timer.start(loop)
 
 
-class Batch(Generic[KeyT]):
+class WorkQueue(Generic[KeyT]):
     """Keys that wait to be worked on together, each once, in the order of their coming."""
 
     def __init__(

@@ -3,18 +3,11 @@
 https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
 """
 
-from __future__ import annotations
-
 import dataclasses
 import datetime as dt
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from queue_processor.simulator.kube import clock, listing, objects, resources, statuses
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from queue_processor.simulator.kube import store
+from queue_processor.simulator.kube import clock, listing, objects, resources, statuses, store
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,7 +21,7 @@ class DeleteOptions:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Deleted:
+class DeleteResult:
     """The outcome: the last state, and whether the object is gone already."""
 
     stored: objects.Stored
@@ -39,7 +32,7 @@ def parse(body: objects.JsonObject | None, query: Mapping[str, str]) -> DeleteOp
     """Read DeleteOptions from the body, or from the query where the body is silent.
 
     Raises:
-        statuses.Rejected: 400 when they cannot be read.
+        statuses.ApiError: 400 when they cannot be read.
     """
     given = body or {}
     preconditions = given.get("preconditions") or {}
@@ -66,7 +59,7 @@ def check_preconditions(stored: objects.Stored, options: DeleteOptions) -> None:
     """Refuse when another object or version was meant.
 
     Raises:
-        statuses.Rejected: 409.
+        statuses.ApiError: 409.
     """
     resource, name, version = stored.resource, stored.name, str(stored.version)
     if options.uid and options.uid != stored.uid:
@@ -82,32 +75,32 @@ class Deletions:
     def __init__(self, objects_store: store.Store) -> None:
         self._store = objects_store
 
-    def delete(self, stored: objects.Stored, options: DeleteOptions) -> Deleted:
+    def delete(self, stored: objects.Stored, options: DeleteOptions) -> DeleteResult:
         """Delete, or ask for the end of, an object.
 
         Raises:
-            statuses.Rejected: 409 when a precondition does not hold.
+            statuses.ApiError: 409 when a precondition does not hold.
         """
         check_preconditions(stored, options)
         if stored.resource is resources.PODS:
             return self._delete_pod(stored, options)
         if options.dry_run:
-            return Deleted(stored, is_gone=True)
+            return DeleteResult(stored, is_gone=True)
         if stored.resource is resources.NAMESPACES:
-            return Deleted(self._terminate_namespace(stored), is_gone=False)
+            return DeleteResult(self._terminate_namespace(stored), is_gone=False)
         return self._finish(stored)
 
-    def force(self, stored: objects.Stored) -> Deleted:
+    def force(self, stored: objects.Stored) -> DeleteResult:
         """Delete without grace; finalizers still hold the object."""
         return self.delete(stored, DeleteOptions(grace_seconds=0))
 
-    def _delete_pod(self, pod: objects.Stored, options: DeleteOptions) -> Deleted:
+    def _delete_pod(self, pod: objects.Stored, options: DeleteOptions) -> DeleteResult:
         metadata = pod.metadata
         if pod.is_terminating:
             known = metadata.get("deletionGracePeriodSeconds", 0)
             # Only a shorter grace period is accepted.
             if options.grace_seconds is None or max(options.grace_seconds, 0) >= known:
-                return Deleted(pod, is_gone=False)
+                return DeleteResult(pod, is_gone=False)
             grace = max(options.grace_seconds, 0)
             began = clock.parse_stamp(metadata["deletionTimestamp"])
             began -= dt.timedelta(seconds=known)
@@ -117,7 +110,7 @@ class Deletions:
             began = self._store.now()
             generation = metadata.get("generation", 0) + 1
         if options.dry_run:
-            return Deleted(pod, is_gone=grace == 0)
+            return DeleteResult(pod, is_gone=grace == 0)
         if grace == 0:
             return self._finish(pod)
         ends = began + dt.timedelta(seconds=grace)
@@ -126,18 +119,20 @@ class Deletions:
             "deletionGracePeriodSeconds": grace,
             "generation": generation,
         }
-        return Deleted(self._store.update(pod, pod.body | {"metadata": changed}), is_gone=False)
+        return DeleteResult(
+            self._store.update(pod, pod.body | {"metadata": changed}), is_gone=False
+        )
 
-    def _finish(self, stored: objects.Stored) -> Deleted:
+    def _finish(self, stored: objects.Stored) -> DeleteResult:
         if not stored.metadata.get("finalizers"):
-            return Deleted(self._store.remove(stored), is_gone=True)
+            return DeleteResult(self._store.remove(stored), is_gone=True)
         moment = stored.metadata.get("deletionTimestamp") or clock.stamp(self._store.now())
         metadata = stored.metadata | {
             "deletionTimestamp": moment,
             "deletionGracePeriodSeconds": 0,
         }
         held = self._store.update(stored, stored.body | {"metadata": metadata})
-        return Deleted(held, is_gone=False)
+        return DeleteResult(held, is_gone=False)
 
     def _terminate_namespace(self, namespace: objects.Stored) -> objects.Stored:
         if namespace.is_terminating:

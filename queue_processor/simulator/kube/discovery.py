@@ -3,14 +3,7 @@
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from queue_processor.simulator.kube import resources
-
-if TYPE_CHECKING:
-    from queue_processor.simulator.kube import objects
+from queue_processor.simulator.kube import objects, resources
 
 _VERSION = "v1.37.2"
 _SUBRESOURCE_KINDS = {

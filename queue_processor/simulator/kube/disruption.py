@@ -3,26 +3,20 @@
 https://kubernetes.io/docs/tasks/run-application/configure-pdb/
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator
 
 from queue_processor.simulator.kube import (
     clock,
+    history,
     manifests,
-    membership,
     objects,
+    pdb_index,
     resources,
     store,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
-
-    from queue_processor.simulator.kube import history, settings
 
 ACTOR = store.Actor("disruption-controller", store.Cause.CONTROLLER)
 # For so long a granted eviction counts as a disruption although nothing was deleted yet.
@@ -34,7 +28,7 @@ class UnknownScaleError(Exception):
     """A budget needs the scale of the pods' controllers, and one of them has none."""
 
 
-class Disruption:
+class DisruptionController:
     """Recomputes a budget a moment after one of its pods changed."""
 
     def __init__(
@@ -42,17 +36,17 @@ class Disruption:
         objects_store: store.Store,
         timers: clock.Timers,
         record: history.History,
-        delays: settings.Settings,
+        delays: clock.Delays,
     ) -> None:
         self._store = objects_store
         self._timers = timers
         self._history = record
-        self._batch: clock.Batch[store.Key] = clock.Batch(
+        self._queue: clock.WorkQueue[store.Key] = clock.WorkQueue(
             timers, self._sync_all, delays.budget_lag_seconds
         )
         self._is_paused = False
         self._put_off: dict[store.Key, None] = {}
-        self.membership = membership.Membership(objects_store)
+        self.pdb_index = pdb_index.PdbIndex(objects_store)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -73,14 +67,14 @@ class Disruption:
             self._on_budget(change)
         elif change.resource in _SCALABLE:
             for pod in self._store.pods_of(change.after.uid):
-                self._touch(self.membership.budgets_of(pod.key))
+                self._touch(self.pdb_index.budgets_of(pod.key))
 
     def _touch(self, budgets: Iterable[store.Key]) -> None:
         for budget in budgets:
-            self._batch.add(budget)
+            self._queue.add(budget)
 
     def _on_budget(self, change: store.Change) -> None:
-        self.membership.follow_budget(change)
+        self.pdb_index.follow_budget(change)
         budget, before = change.current, change.before
         if budget is None:
             return
@@ -89,9 +83,9 @@ class Disruption:
 
     def _on_pod(self, change: store.Change) -> None:
         key = change.after.key
-        lost = self.membership.budgets_of(key) if change.before is not None else ()
-        self.membership.follow_pod(change)
-        won = self.membership.budgets_of(key)
+        lost = self.pdb_index.budgets_of(key) if change.before is not None else ()
+        self.pdb_index.follow_pod(change)
+        won = self.pdb_index.budgets_of(key)
         was, is_now = objects.is_healthy(change.before), objects.is_healthy(change.current)
         if was and not is_now:
             self._look_for_breach(lost, change)
@@ -103,7 +97,7 @@ class Disruption:
             budget = self._store.get(resources.BUDGETS, *key)
             if budget is None:
                 continue
-            healthy = sum(1 for pod in self.membership.pods_of(key) if objects.is_healthy(pod))
+            healthy = sum(1 for pod in self.pdb_index.pods_of(key) if objects.is_healthy(pod))
             desired = budget.status.get("desiredHealthy", 0)
             if healthy < desired:
                 self._history.breached(budget, change, healthy, desired)
@@ -119,7 +113,7 @@ class Disruption:
                     self._sync(budget)
 
     def _sync(self, budget: objects.Stored) -> None:
-        pods = self.membership.pods_of(budget.key)
+        pods = self.pdb_index.pods_of(budget.key)
         try:
             expected, desired = self._wanted(budget, pods)
         except UnknownScaleError as fault:

@@ -3,26 +3,21 @@
 https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import http
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from queue_processor.simulator.kube import (
     clock,
     deletion,
     manifests,
     objects,
+    pdb_index,
     resources,
     statuses,
+    store,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from queue_processor.simulator.kube import membership, store
 
 # How long the server tells clients to wait while a budget's status lags behind its spec.
 _UNOBSERVED_RETRY_SECONDS = 10
@@ -40,11 +35,11 @@ class Evictions:
         self,
         objects_store: store.Store,
         deletions: deletion.Deletions,
-        members: membership.Membership,
+        members: pdb_index.PdbIndex,
     ) -> None:
         self._store = objects_store
         self._deletions = deletions
-        self._membership = members
+        self._pdb_index = members
 
     async def evict(
         self, key: store.Key, body: objects.JsonObject, query: Mapping[str, str], by: store.Actor
@@ -52,7 +47,7 @@ class Evictions:
         """Evict a pod.
 
         Raises:
-            statuses.Rejected: 404 when there is no such pod, 409 when a precondition does not
+            statuses.ApiError: 404 when there is no such pod, 409 when a precondition does not
                 hold, 429 when a budget says no, 500 when several budgets select the pod.
         """
         if (body.get("metadata") or {}).get("name", key[1]) != key[1]:
@@ -62,18 +57,18 @@ class Evictions:
             try:
                 with self._store.acting(by):
                     self._try(key, options)
-            except statuses.Rejected as rejected:
-                if not left or not self._may_be_race(rejected, key, options):
+            except statuses.ApiError as error:
+                if not left or not self._may_be_race(error, key, options):
                     raise
             else:
                 return
             await asyncio.sleep(_RETRY_SECONDS)
 
     def _may_be_race(
-        self, rejected: statuses.Rejected, key: store.Key, options: deletion.DeleteOptions
+        self, error: statuses.ApiError, key: store.Key, options: deletion.DeleteOptions
     ) -> bool:
         pod = self._store.get(resources.PODS, *key)
-        is_conflict = rejected.code == http.HTTPStatus.CONFLICT and not options.version
+        is_conflict = error.code == http.HTTPStatus.CONFLICT and not options.version
         return is_conflict and pod is not None and _needs_no_budget(pod)
 
     def _try(self, key: store.Key, options: deletion.DeleteOptions) -> None:
@@ -104,7 +99,7 @@ class Evictions:
         self._deletions.delete(marked, dataclasses.replace(options, version=""))
 
     def _budget_of(self, pod: objects.Stored) -> objects.Stored | None:
-        found = self._membership.budgets_of(pod.key)
+        found = self._pdb_index.budgets_of(pod.key)
         if len(found) > 1:
             raise statuses.several_budgets()
         return self._store.get(resources.BUDGETS, *found[0]) if found else None

@@ -1,16 +1,11 @@
 """Faults to order: answers, delays and broken connections instead of, or before, the real thing."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from queue_processor.simulator.kube import statuses
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class ConnectionCutError(ConnectionResetError):
@@ -18,23 +13,23 @@ class ConnectionCutError(ConnectionResetError):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """Answer with a Status; ``retry_after`` in seconds, 0 for no such header."""
+class ErrorResponse:
+    """ErrorResponse with a Status; ``retry_after`` in seconds, 0 for no such header."""
 
     code: int
     reason: str = ""
     message: str = "ordered by a test"
     retry_after: int = 0
 
-    def refusal(self) -> statuses.Rejected:
+    def refusal(self) -> statuses.ApiError:
         """The answer as the API raises it."""
         details = {"retryAfterSeconds": self.retry_after} if self.retry_after else None
-        return statuses.Rejected(self.code, self.reason, self.message, details)
+        return statuses.ApiError(self.code, self.reason, self.message, details)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Delay:
-    """Answer later than usual."""
+    """ErrorResponse later than usual."""
 
     seconds: float
 
@@ -60,7 +55,7 @@ class Fault:
     ``seconds`` of the loop's clock, whichever comes first; ``None`` sets no such limit.
     """
 
-    effect: Answer | Delay | Hang | Cut
+    effect: ErrorResponse | Delay | Hang | Cut
     method: str = ".*"
     path: str = ".*"
     user_agent: str = ""
@@ -83,7 +78,7 @@ class _Active:
     ends: float | None
 
 
-class Faults:
+class FaultInjector:
     """The faults in force, the first that fits counts."""
 
     def __init__(self) -> None:
@@ -109,7 +104,9 @@ class Faults:
         """The faults that have not ended by their count; for asserting that all were met."""
         return [entry.fault for entry in self._active if entry.left != 0] + self._fresh
 
-    def meet(self, method: str, path: str, user_agent: str) -> Answer | Delay | Hang | Cut | None:
+    def meet(
+        self, method: str, path: str, user_agent: str
+    ) -> ErrorResponse | Delay | Hang | Cut | None:
         """What is to be done to a request, if anything; counts it."""
         now = asyncio.get_running_loop().time()
         self._start(now)

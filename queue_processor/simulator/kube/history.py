@@ -3,21 +3,17 @@
 Times are readings of the clock that also stamps the objects.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
+import datetime as dt
 import enum
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from queue_processor.simulator.kube import objects, resources, store
 
-if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Mapping, Sequence
 
-
-class Ending(enum.Enum):
+class PodTermination(enum.Enum):
     """How a pod ended."""
 
     EXITED = "exited"  # by itself, within its grace
@@ -41,13 +37,13 @@ class PodRecord:
     node: str = ""
     bound: dt.datetime | None = None
     ready: dt.datetime | None = None
-    removal_asked: dt.datetime | None = None
+    removal_requested: dt.datetime | None = None
     removal_cause: store.Cause | None = None
     removal_by: str = ""
     grace_seconds: int | None = None
     signalled: dt.datetime | None = None
     removed: dt.datetime | None = None
-    ending: Ending | None = None
+    termination: PodTermination | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -217,7 +213,9 @@ class History:
 
     def ended(self, pod: objects.Stored, *, killed: bool) -> None:
         """Record how the containers of the pod ended."""
-        self._note(pod.uid, {"ending": Ending.KILLED if killed else Ending.EXITED})
+        self._note(
+            pod.uid, {"termination": PodTermination.KILLED if killed else PodTermination.EXITED}
+        )
 
     def breached(
         self, budget: objects.Stored, change: store.Change, healthy: int, desired: int
@@ -262,9 +260,9 @@ class History:
         if record.ready is None and objects.is_ready(pod):
             facts["ready"] = now
         gone = change.current is None
-        if (pod.is_terminating or gone) and record.removal_asked is None:
+        if (pod.is_terminating or gone) and record.removal_requested is None:
             facts |= {
-                "removal_asked": now,
+                "removal_requested": now,
                 "removal_cause": change.actor.cause,
                 "removal_by": change.actor.name,
             }
@@ -272,7 +270,7 @@ class History:
         if grace is not None and grace != record.grace_seconds and not gone:
             facts["grace_seconds"] = grace
         if gone:
-            facts |= {"removed": now, "ending": record.ending or Ending.REMOVED}
+            facts |= {"removed": now, "termination": record.termination or PodTermination.REMOVED}
         if facts:
             self._note(pod.uid, facts)
         self._count_ready(change, now)

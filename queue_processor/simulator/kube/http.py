@@ -1,24 +1,19 @@
 """The thin shell that puts the API server on a socket of this machine."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+import pathlib
 
 from aiohttp import web
 
 from queue_processor.simulator.kube import api, faults, watches
 
-if TYPE_CHECKING:
-    import pathlib
-
 _ADDRESS = "127.0.0.1"
 
 
 class HttpServer:
-    """Serves an ``ApiServer`` over HTTP; can play an outage and come back on the same port."""
+    """Serves a ``SimulatedApiServer`` over HTTP; can play an outage on the same port."""
 
-    def __init__(self, server: api.ApiServer) -> None:
+    def __init__(self, server: api.SimulatedApiServer) -> None:
         self._api = server
         self._server: web.Server | None = None
         self._runner: web.ServerRunner | None = None

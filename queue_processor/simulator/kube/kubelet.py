@@ -3,16 +3,18 @@
 https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING
 
-from queue_processor.simulator.kube import clock, deletion, manifests, objects, resources, store
-
-if TYPE_CHECKING:
-    from queue_processor.simulator.kube import history, settings
+from queue_processor.simulator.kube import (
+    clock,
+    deletion,
+    history,
+    manifests,
+    objects,
+    resources,
+    store,
+)
 
 ACTOR = store.Actor("kubelet", store.Cause.CONTROLLER)
 
@@ -36,7 +38,7 @@ class Kubelets:
         timers: clock.Timers,
         deletions: deletion.Deletions,
         record: history.History,
-        delays: settings.Settings,
+        delays: clock.Delays,
     ) -> None:
         self._store = objects_store
         self._timers = timers

@@ -3,17 +3,12 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
 """
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from queue_processor.simulator.kube import objects, resources, selectors, statuses, store
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 _TOO_OLD_TO_CONTINUE = (
     "The provided continue parameter is too old to display a consistent list result. You can"
@@ -31,7 +26,7 @@ class ListOptions:
     ``version`` is ``None`` when the query has no resourceVersion.
     """
 
-    selection: selectors.Selection
+    selection: selectors.ObjectSelector
     version: int | None
     match: str
     limit: int
@@ -42,10 +37,10 @@ def parse(resource: resources.Resource, namespace: str, query: Mapping[str, str]
     """Read the query.
 
     Raises:
-        statuses.Rejected: 400 for selectors and numbers that cannot be read, 422 for options
+        statuses.ApiError: 400 for selectors and numbers that cannot be read, 422 for options
             that contradict each other.
     """
-    selection = selectors.Selection(
+    selection = selectors.ObjectSelector(
         resource,
         namespace,
         selectors.parse_labels(query.get("labelSelector", "")),
@@ -70,7 +65,7 @@ def parse(resource: resources.Resource, namespace: str, query: Mapping[str, str]
     return ListOptions(selection, version, match, limit, query.get("continue", ""))
 
 
-def _contradiction(why: str) -> statuses.Rejected:
+def _contradiction(why: str) -> statuses.ApiError:
     return statuses.invalid_options(
         ("resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {why}")
     )
@@ -107,7 +102,7 @@ class Listing:
     def __init__(self, objects_store: store.Store) -> None:
         self._store = objects_store
 
-    def selected(self, selection: selectors.Selection) -> list[objects.Stored]:
+    def selected(self, selection: selectors.ObjectSelector) -> list[objects.Stored]:
         """What is selected now, by namespace and name."""
         node = selection.fields.exact("spec.nodeName")
         if selection.resource is resources.PODS and node:
@@ -119,7 +114,7 @@ class Listing:
         """The body of the answer.
 
         Raises:
-            statuses.Rejected: 400 for a token that is none, 410 when the history is gone.
+            statuses.ApiError: 400 for a token that is none, 410 when the history is gone.
         """
         if options.continuation:
             return self._next_page(options)
@@ -134,7 +129,7 @@ class Listing:
         return self._page(dataclasses.replace(options, limit=limit), found, self._store.version, 0)
 
     def _selected_at(
-        self, selection: selectors.Selection, version: int
+        self, selection: selectors.ObjectSelector, version: int
     ) -> Sequence[objects.Stored]:
         if version >= self._store.version:
             return self.selected(selection)

@@ -1,15 +1,10 @@
 """Bodies of objects: what the seeding methods and the controllers write."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING
+import datetime as dt
+from collections.abc import Mapping, Sequence
 
 from queue_processor.simulator.kube import clock, objects
-
-if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Mapping, Sequence
 
 STARTUP_ANNOTATION = "simulator/startup-seconds"
 EXIT_ANNOTATION = "simulator/exit-seconds"
@@ -32,7 +27,7 @@ _DEFAULT_TOLERATIONS = tuple(
 )
 
 
-class Names:
+class NameGenerator:
     """Suffixes of generated names: the same in every run, never the same twice."""
 
     def __init__(self) -> None:

@@ -1,15 +1,11 @@
 """Stored objects: one immutable version each, and what is read from them again and again."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from queue_processor.simulator.kube import resources
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 JsonObject = dict[str, Any]
 
@@ -102,7 +98,7 @@ class Stored:
             self.item()[1:],
         )
 
-    def with_version(self, version: int) -> Stored:
+    def with_version(self, version: int) -> "Stored":
         """The same state under another resourceVersion, as deletions are told to watchers."""
         metadata = {**self.metadata, "resourceVersion": str(version)}
         return dataclasses.replace(

@@ -4,18 +4,12 @@ A patch never changes its target: it makes a new object that shares what stayed 
 https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/
 """
 
-from __future__ import annotations
-
 import copy
 import enum
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
-from queue_processor.simulator.kube import statuses
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from queue_processor.simulator.kube import objects
+from queue_processor.simulator.kube import objects, statuses
 
 # The lists that a strategic merge patch merges (x-kubernetes-patch-merge-key in the API schema).
 # Every other list is replaced; `taints` and `tolerations` are among those.
@@ -59,7 +53,7 @@ def apply(kind: PatchType, target: objects.JsonObject, patch: object) -> objects
     """Make the patched object.
 
     Raises:
-        statuses.Rejected: 400 when the patch is malformed, 422 when it cannot be applied.
+        statuses.ApiError: 400 when the patch is malformed, 422 when it cannot be applied.
     """
     if kind is PatchType.JSON:
         if not isinstance(patch, list):
@@ -173,7 +167,7 @@ def _json_patch(target: objects.JsonObject, operations: list[Any]) -> objects.Js
             document = _OPERATIONS[operation["op"]](document, operation)
         except (KeyError, IndexError, ValueError, TypeError) as fault:
             message = f"the server rejected our request due to an error in our request: {fault}"
-            raise statuses.Rejected(422, "Invalid", message, {}) from fault
+            raise statuses.ApiError(422, "Invalid", message, {}) from fault
     return cast("objects.JsonObject", document)
 
 

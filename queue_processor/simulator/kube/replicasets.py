@@ -1,19 +1,14 @@
 """The ReplicaSet controller: keeps as many pods as the spec wants."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from queue_processor.simulator.kube import clock, deletion, manifests, objects, resources, store
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 ACTOR = store.Actor("replicaset-controller", store.Cause.CONTROLLER)
 _COLLECTOR = store.Actor("generic-garbage-collector", store.Cause.CONTROLLER)
 
 
-class ReplicaSets:
+class ReplicaSetController:
     """Creates and deletes pods of ReplicaSets and keeps their status."""
 
     def __init__(
@@ -21,21 +16,21 @@ class ReplicaSets:
         objects_store: store.Store,
         timers: clock.Timers,
         deletions: deletion.Deletions,
-        names: manifests.Names,
+        names: manifests.NameGenerator,
     ) -> None:
         self._store = objects_store
         self._deletions = deletions
         self._names = names
-        self._batch: clock.Batch[str] = clock.Batch(timers, self._sync_all)
+        self._queue: clock.WorkQueue[str] = clock.WorkQueue(timers, self._sync_all)
         self._by_uid: dict[str, store.Key] = {}
 
     def on_change(self, change: store.Change) -> None:
         """Look again at the ReplicaSet that the change concerns."""
         if change.resource is resources.REPLICA_SETS:
             self._by_uid[change.after.uid] = change.after.key
-            self._batch.add(change.after.uid)
+            self._queue.add(change.after.uid)
         elif change.resource is resources.PODS and change.after.controller_uid in self._by_uid:
-            self._batch.add(change.after.controller_uid)
+            self._queue.add(change.after.controller_uid)
 
     def _sync_all(self, uids: Collection[str]) -> None:
         for uid in uids:
@@ -85,7 +80,7 @@ class ReplicaSets:
 
 def create_replica(
     objects_store: store.Store,
-    names: manifests.Names,
+    names: manifests.NameGenerator,
     owner: objects.Stored,
     node: str = "",
 ) -> objects.Stored:

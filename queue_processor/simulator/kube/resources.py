@@ -1,12 +1,7 @@
 """The resources that the simulated API server serves, and what is particular to each."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 

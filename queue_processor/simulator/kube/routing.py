@@ -1,20 +1,14 @@
 """What a path and a method ask for."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING
 
-from queue_processor.simulator.kube import resources
-
-if TYPE_CHECKING:
-    from queue_processor.simulator.kube import store
+from queue_processor.simulator.kube import resources, store
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Target:
+class RequestInfo:
     """What a path names: a resource, and perhaps a namespace, an object and a subresource."""
 
     resource: resources.Resource
@@ -28,7 +22,7 @@ class Target:
         return (self.namespace, self.name)
 
 
-def parse_path(path: str) -> Target | None:
+def parse_path(path: str) -> RequestInfo | None:
     """What a path names; ``None`` when it is not below a group and version.
 
     A resource that the group does not have is ``None``, too.
@@ -42,7 +36,7 @@ def parse_path(path: str) -> Target | None:
             return None
 
 
-def _target(group: str, version: str, steps: list[str]) -> Target | None:
+def _target(group: str, version: str, steps: list[str]) -> RequestInfo | None:
     known = {
         resource.plural: resource
         for resource in resources.ALL
@@ -63,10 +57,10 @@ def _target(group: str, version: str, steps: list[str]) -> Target | None:
         return None
     if resource.namespaced and name and not namespace:
         return None
-    return Target(resource, namespace, name, subresource)
+    return RequestInfo(resource, namespace, name, subresource)
 
 
-def verb_of(method: str, target: Target, *, watching: bool) -> str:
+def verb_of(method: str, target: RequestInfo, *, watching: bool) -> str:
     """The verb, as access rules name it."""
     if method == "GET":
         if target.name:

@@ -3,15 +3,10 @@
 https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/
 """
 
-from __future__ import annotations
-
 import heapq
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from queue_processor.simulator.kube import clock, manifests, objects, resources, store
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 ACTOR = store.Actor("kube-scheduler", store.Cause.CONTROLLER)
 _NAME = "default-scheduler"
@@ -27,7 +22,7 @@ class Scheduler:
 
     def __init__(self, objects_store: store.Store, timers: clock.Timers) -> None:
         self._store = objects_store
-        self._batch: clock.Batch[None] = clock.Batch(timers, self._run)
+        self._queue: clock.WorkQueue[None] = clock.WorkQueue(timers, self._run)
         self._waiting: dict[store.Key, None] = {}
         self._heap: list[tuple[int, str]] = []
 
@@ -44,7 +39,7 @@ class Scheduler:
         if pod is not None and _is_ours(pod) and not pod.node_name and objects.is_active(pod):
             if change.kind is store.ChangeKind.ADDED:
                 self._waiting[pod.key] = None
-                self._batch.add(None)
+                self._queue.add(None)
             return
         self._waiting.pop(change.after.key, None)
         node = change.after.node_name
@@ -55,7 +50,7 @@ class Scheduler:
     def _offer(self, node: str) -> None:
         heapq.heappush(self._heap, (len(self._store.pods_on(node)), node))
         if self._waiting:
-            self._batch.add(None)
+            self._queue.add(None)
 
     def _run(self, _: Collection[None]) -> None:
         refused: set[str] = set()

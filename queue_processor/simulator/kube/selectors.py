@@ -4,19 +4,13 @@ https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-
 https://kubernetes.io/docs/concepts/overview/working-with-objects/field-selectors/
 """
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import re
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping, Sequence
+from typing import cast
 
-from queue_processor.simulator.kube import resources, statuses
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from queue_processor.simulator.kube import objects
+from queue_processor.simulator.kube import objects, resources, statuses
 
 _COMMA_OUTSIDE_BRACKETS = re.compile(r",(?![^()]*\))")
 _KEY = r"(?P<key>[A-Za-z0-9][-A-Za-z0-9_./]*)"
@@ -71,7 +65,7 @@ def parse_labels(text: str) -> LabelSelector:
     """Read the query parameter ``labelSelector``.
 
     Raises:
-        statuses.Rejected: 400 when it cannot be understood.
+        statuses.ApiError: 400 when it cannot be understood.
     """
     parts = [part.strip() for part in _COMMA_OUTSIDE_BRACKETS.split(text)] if text.strip() else []
     return LabelSelector(tuple(_parse_requirement(part) for part in parts))
@@ -156,7 +150,7 @@ def parse_fields(text: str, resource: resources.Resource) -> FieldSelector:
     """Read the query parameter ``fieldSelector`` for a resource.
 
     Raises:
-        statuses.Rejected: 400 when it cannot be understood or names a field that the resource
+        statuses.ApiError: 400 when it cannot be understood or names a field that the resource
             does not offer.
     """
     terms = []
@@ -184,7 +178,7 @@ def _offered(resource: resources.Resource, label: str) -> resources.Field:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Selection:
+class ObjectSelector:
     """Which objects of a resource a list or watch is about; an empty namespace means all."""
 
     resource: resources.Resource

@@ -1,20 +1,15 @@
 """Refusals of the API server, with the messages, reasons and details of the real one."""
 
-from __future__ import annotations
+from collections.abc import Mapping, Sequence
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from queue_processor.simulator.kube import objects, resources
+from queue_processor.simulator.kube import objects, resources
 
 STALE = (
     "the object has been modified; please apply your changes to the latest version and try again"
 )
 
 
-class Rejected(Exception):
+class ApiError(Exception):
     """A request that is answered with a Status other than Success."""
 
     def __init__(
@@ -70,32 +65,32 @@ def _details(resource: resources.Resource, name: str, kind: str = "") -> objects
     return {key: value for key, value in details.items() if value}
 
 
-def unknown_path() -> Rejected:
+def unknown_path() -> ApiError:
     """404 for a path that is no resource."""
-    return Rejected(404, "NotFound", "the server could not find the requested resource", {})
+    return ApiError(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def not_found(resource: resources.Resource, name: str) -> Rejected:
+def not_found(resource: resources.Resource, name: str) -> ApiError:
     """404 for a missing object."""
     message = f'{resource.qualified} "{name}" not found'
-    return Rejected(404, "NotFound", message, _details(resource, name))
+    return ApiError(404, "NotFound", message, _details(resource, name))
 
 
-def already_exists(resource: resources.Resource, name: str) -> Rejected:
+def already_exists(resource: resources.Resource, name: str) -> ApiError:
     """409 for a create under a taken name."""
     message = f'{resource.qualified} "{name}" already exists'
-    return Rejected(409, "AlreadyExists", message, _details(resource, name))
+    return ApiError(409, "AlreadyExists", message, _details(resource, name))
 
 
-def conflict(resource: resources.Resource, name: str, why: str = STALE) -> Rejected:
+def conflict(resource: resources.Resource, name: str, why: str = STALE) -> ApiError:
     """409 for a write that is based on another version or meant another object."""
     message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
-    return Rejected(409, "Conflict", message, _details(resource, name))
+    return ApiError(409, "Conflict", message, _details(resource, name))
 
 
 def precondition_failed(
     resource: resources.Resource, name: str, what: str, wanted: str, found: str
-) -> Rejected:
+) -> ApiError:
     """409 for a delete whose precondition does not hold; ``what``: UID or ResourceVersion."""
     fate = "deleted and then recreated" if what == "UID" else "modified"
     why = (
@@ -105,23 +100,23 @@ def precondition_failed(
     # The real server names the kind here, where every other conflict names the resource.
     name_of = resource.qualified_kind
     message = f'Operation cannot be fulfilled on {name_of} "{name}": {why}'
-    return Rejected(409, "Conflict", message, _details(resource, name, resource.kind))
+    return ApiError(409, "Conflict", message, _details(resource, name, resource.kind))
 
 
-def bad_request(message: str) -> Rejected:
+def bad_request(message: str) -> ApiError:
     """400."""
-    return Rejected(400, "BadRequest", message)
+    return ApiError(400, "BadRequest", message)
 
 
 def invalid(
     resource: resources.Resource, name: str, faults: Sequence[tuple[str, str, str]]
-) -> Rejected:
+) -> ApiError:
     """422 for an object that breaks rules; a fault is (field, reason, message)."""
     kind = resource.qualified_kind
     return _invalid(kind, name, faults, _details(resource, name, resource.kind))
 
 
-def invalid_options(fault: tuple[str, str, str]) -> Rejected:
+def invalid_options(fault: tuple[str, str, str]) -> ApiError:
     """422 for list options that contradict each other."""
     details = {"group": "meta.k8s.io", "kind": "ListOptions"}
     return _invalid("ListOptions.meta.k8s.io", "", [fault], details)
@@ -129,11 +124,11 @@ def invalid_options(fault: tuple[str, str, str]) -> Rejected:
 
 def _invalid(
     kind: str, name: str, faults: Sequence[tuple[str, str, str]], details: objects.JsonObject
-) -> Rejected:
+) -> ApiError:
     told = [f"{field}: {message}" for field, _, message in faults]
     message = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
     causes = [{"reason": reason, "message": text, "field": field} for field, reason, text in faults]
-    return Rejected(
+    return ApiError(
         422, "Invalid", f'{kind} "{name}" is invalid: {message}', details | {"causes": causes}
     )
 
@@ -143,18 +138,18 @@ def forbidden(
     name: str,
     why: str,
     causes: Sequence[Mapping[str, str]] = (),
-) -> Rejected:
+) -> ApiError:
     """403."""
     subject = f'{resource.qualified} "{name}"' if name else resource.qualified
     details = _details(resource, name)
     if causes:
         details["causes"] = [dict(cause) for cause in causes]
-    return Rejected(403, "Forbidden", f"{subject} is forbidden: {why}", details)
+    return ApiError(403, "Forbidden", f"{subject} is forbidden: {why}", details)
 
 
 def unauthorized(
     resource: resources.Resource, key: tuple[str, str], verb: str, subject: str
-) -> Rejected:
+) -> ApiError:
     """403 for what the client has no right to; ``subject`` names the subresource, too."""
     namespace, name = key
     where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
@@ -162,7 +157,7 @@ def unauthorized(
     return forbidden(resource, name, f"{why} {where}")
 
 
-def terminating_namespace(resource: resources.Resource, name: str, namespace: str) -> Rejected:
+def terminating_namespace(resource: resources.Resource, name: str, namespace: str) -> ApiError:
     """403 for a create in a namespace that is going away."""
     why = f"unable to create new content in namespace {namespace} because it is being terminated"
     cause = {
@@ -173,43 +168,43 @@ def terminating_namespace(resource: resources.Resource, name: str, namespace: st
     return forbidden(resource, name, why, [cause])
 
 
-def method_not_allowed() -> Rejected:
+def method_not_allowed() -> ApiError:
     """405."""
     message = "the server does not allow this method on the requested resource"
-    return Rejected(405, "MethodNotAllowed", message, {})
+    return ApiError(405, "MethodNotAllowed", message, {})
 
 
-def unsupported_media(accepted: Sequence[str]) -> Rejected:
+def unsupported_media(accepted: Sequence[str]) -> ApiError:
     """415."""
     message = (
         "the body of the request was in an unknown format - accepted media types include: "
         + ", ".join(accepted)
     )
-    return Rejected(415, "UnsupportedMediaType", message)
+    return ApiError(415, "UnsupportedMediaType", message)
 
 
-def expired(message: str, continuation: str = "") -> Rejected:
+def expired(message: str, continuation: str = "") -> ApiError:
     """410 for history that is no longer kept."""
-    return Rejected(410, "Expired", message, continuation=continuation)
+    return ApiError(410, "Expired", message, continuation=continuation)
 
 
-def too_large_version(wanted: int, current: int) -> Rejected:
+def too_large_version(wanted: int, current: int) -> ApiError:
     """504 for a resourceVersion that the server has not reached."""
     message = f"Timeout: Too large resource version: {wanted}, current: {current}"
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-    return Rejected(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
+    return ApiError(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
 
 
-def budget_exhausted(cause: str, retry_after: int = 0) -> Rejected:
+def budget_exhausted(cause: str, retry_after: int = 0) -> ApiError:
     """429 of the eviction subresource; ``cause`` tells the state of the budget."""
     message = "Cannot evict pod as it would violate the pod's disruption budget."
     details: objects.JsonObject = {"causes": [{"reason": "DisruptionBudget", "message": cause}]}
     if retry_after:
         details["retryAfterSeconds"] = retry_after
-    return Rejected(429, "TooManyRequests", message, details)
+    return ApiError(429, "TooManyRequests", message, details)
 
 
-def budget_overrun(name: str) -> Rejected:
+def budget_overrun(name: str) -> ApiError:
     """403 of the eviction subresource when nobody confirms what was evicted under a budget."""
     why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
     cause = (
@@ -220,13 +215,13 @@ def budget_overrun(name: str) -> Rejected:
     # The real server names the resource in the singular here.
     details = {"name": name, "group": "policy", "kind": "poddisruptionbudget", "causes": causes}
     message = f'poddisruptionbudget.policy "{name}" is forbidden: {why}'
-    return Rejected(403, "Forbidden", message, details)
+    return ApiError(403, "Forbidden", message, details)
 
 
-def several_budgets() -> Rejected:
+def several_budgets() -> ApiError:
     """500 of the eviction subresource; the real Status has no reason."""
     message = (
         "This pod has more than one PodDisruptionBudget,"
         " which the eviction subresource does not support."
     )
-    return Rejected(500, "", message)
+    return ApiError(500, "", message)

@@ -3,22 +3,19 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 """
 
-from __future__ import annotations
-
 import bisect
 import collections
 import contextlib
 import dataclasses
+import datetime as dt
 import enum
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from queue_processor.simulator.kube import clock, objects, resources
 
-if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Callable, Collection, Iterator, Sequence
-
 Key = tuple[str, str]
+# How many changes of each resource are kept for watches and paged lists.
+_LOG_SIZE = 50_000
 
 
 class ChangeKind(enum.Enum):
@@ -82,10 +79,9 @@ class Store:
     Observers are called at once and in order; they must not write, but ask for a timer.
     """
 
-    def __init__(self, now: Callable[[], dt.datetime], log_size: int = 50_000) -> None:
+    def __init__(self, now: Callable[[], dt.datetime]) -> None:
         self.now = now
         self.version = 100
-        self._log_size = log_size
         self._objects: dict[resources.Resource, dict[Key, objects.Stored]] = {
             resource: {} for resource in resources.ALL
         }
@@ -245,7 +241,7 @@ class Store:
         log = self._logs[resource]
         log.append(change)
         self._latest[resource] = change.version
-        if len(log) > self._log_size:
+        if len(log) > _LOG_SIZE:
             self._floors[resource] = log.popleft().version
         if change.kind is not ChangeKind.MODIFIED:
             # An empty list is of another length than what is held: sorted again when next read.

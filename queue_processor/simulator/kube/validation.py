@@ -1,16 +1,11 @@
 """What the API server refuses to store, as far as a drain can meet it."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from queue_processor.simulator.kube import objects, resources, statuses
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-Fault = tuple[str, str, str]
+FieldError = tuple[str, str, str]
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _SUBDOMAIN_LIMIT = 253
@@ -36,7 +31,7 @@ def check(
     """Check an object before it is stored; ``old`` is what it replaces.
 
     Raises:
-        statuses.Rejected: 422 with every fault.
+        statuses.ApiError: 422 with every fault.
     """
     faults = [*_names(name, body), *_faults(resource, body, old)]
     if faults:
@@ -45,7 +40,7 @@ def check(
         raise statuses.invalid(named, name, faults)
 
 
-def _names(name: str, body: objects.JsonObject) -> Iterator[Fault]:
+def _names(name: str, body: objects.JsonObject) -> Iterator[FieldError]:
     """What is no DNS subdomain; in ``generateName`` only a dash may stand at the end.
 
     https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
@@ -60,7 +55,7 @@ def _names(name: str, body: objects.JsonObject) -> Iterator[Fault]:
 
 def _faults(
     resource: resources.Resource, body: objects.JsonObject, old: objects.JsonObject | None
-) -> Iterator[Fault]:
+) -> Iterator[FieldError]:
     if resource is resources.NODES:
         yield from _node(body, old)
     elif resource is resources.PODS and old is not None:
@@ -75,7 +70,7 @@ def _faults(
         yield from _event(body)
 
 
-def _node(body: objects.JsonObject, old: objects.JsonObject | None) -> Iterator[Fault]:
+def _node(body: objects.JsonObject, old: objects.JsonObject | None) -> Iterator[FieldError]:
     spec = body.get("spec") or {}
     seen: set[tuple[str, str]] = set()
     for index, taint in enumerate(spec.get("taints") or ()):
@@ -105,7 +100,7 @@ def _duplicate(taint: objects.JsonObject) -> str:
     return f"Duplicate value: {value}: taints must be unique by key and effect pair"
 
 
-def _pod_update(body: objects.JsonObject, old: objects.JsonObject) -> Iterator[Fault]:
+def _pod_update(body: objects.JsonObject, old: objects.JsonObject) -> Iterator[FieldError]:
     if _fixed_part(body) != _fixed_part(old):
         text = (
             "Forbidden: pod updates may not change fields other than " + _POD_FIELDS_THAT_MAY_CHANGE
@@ -128,7 +123,7 @@ def _fixed_part(body: objects.JsonObject) -> objects.JsonObject:
     return spec
 
 
-def _lease(body: objects.JsonObject) -> Iterator[Fault]:
+def _lease(body: objects.JsonObject) -> Iterator[FieldError]:
     spec = body.get("spec") or {}
     duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
     if duration is not None and duration <= 0:
@@ -139,7 +134,7 @@ def _lease(body: objects.JsonObject) -> Iterator[Fault]:
         yield ("spec.leaseTransitions", "FieldValueInvalid", text)
 
 
-def _budget(body: objects.JsonObject) -> Iterator[Fault]:
+def _budget(body: objects.JsonObject) -> Iterator[FieldError]:
     spec = body.get("spec") or {}
     if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
         text = "Invalid value: minAvailable and maxUnavailable cannot be both set"
@@ -151,7 +146,7 @@ def _budget(body: objects.JsonObject) -> Iterator[Fault]:
         yield ("spec.unhealthyPodEvictionPolicy", "FieldValueNotSupported", text)
 
 
-def _core_event(body: objects.JsonObject) -> Iterator[Fault]:
+def _core_event(body: objects.JsonObject) -> Iterator[FieldError]:
     told = (body.get("involvedObject") or {}).get("namespace") or ""
     namespace = body["metadata"].get("namespace") or ""
     # Events about cluster-wide objects live in the namespace `default`.
@@ -159,7 +154,7 @@ def _core_event(body: objects.JsonObject) -> Iterator[Fault]:
         yield _strange_namespace(told)
 
 
-def _event(body: objects.JsonObject) -> Iterator[Fault]:
+def _event(body: objects.JsonObject) -> Iterator[FieldError]:
     told = (body.get("regarding") or {}).get("namespace") or ""
     if not told and body["metadata"].get("namespace") not in ("default", "kube-system"):
         yield _strange_namespace(told)
@@ -174,11 +169,11 @@ def _event(body: objects.JsonObject) -> Iterator[Fault]:
         yield _invalid_event("type", f"has invalid value: {body.get('type', '')}")
 
 
-def _strange_namespace(told: str) -> Fault:
+def _strange_namespace(told: str) -> FieldError:
     text = f'Invalid value: "{told}": does not match event.namespace'
     return ("involvedObject.namespace", "FieldValueInvalid", text)
 
 
-def _invalid_event(field: str, why: str) -> Fault:
+def _invalid_event(field: str, why: str) -> FieldError:
     """The real server does not repeat what was wrong."""
     return (field, "FieldValueInvalid", f'Invalid value: "": {why}')

@@ -3,19 +3,13 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import Self
 
-from queue_processor.simulator.kube import objects, resources, statuses, store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from queue_processor.simulator.kube import clock, selectors
+from queue_processor.simulator.kube import clock, objects, resources, selectors, statuses, store
 
 _BOOKMARK_SECONDS = 60.0
 # How long before its end a watch gets its last bookmark.
@@ -30,7 +24,7 @@ class WatchOptions:
     ``seconds`` is how long the server keeps the stream open.
     """
 
-    selection: selectors.Selection
+    selection: selectors.ObjectSelector
     since: int | None
     seconds: float
     bookmarks: bool = False
@@ -40,7 +34,7 @@ class WatchOptions:
 class Watcher:
     """One open watch: an iterator of lines that ends when the server ends the watch."""
 
-    def __init__(self, hub: Hub, options: WatchOptions) -> None:
+    def __init__(self, hub: "Hub", options: WatchOptions) -> None:
         self.options = options
         self._hub = hub
         self._lines: collections.deque[bytes] = collections.deque()
@@ -49,7 +43,7 @@ class Watcher:
         self._closed = False
         self._began_at = hub.latest(options.selection.resource)
 
-    def __aiter__(self) -> Watcher:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:

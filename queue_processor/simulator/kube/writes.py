@@ -3,10 +3,9 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from queue_processor.simulator.kube import (
     deletion,
@@ -19,9 +18,6 @@ from queue_processor.simulator.kube import (
     store,
     validation,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SERVER_OWNED = (
     "name",
@@ -42,32 +38,32 @@ _STATUS_IS_THE_SERVERS = (
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Written:
+class WriteResult:
     """The outcome of a write: the state to answer with, and whether it is new."""
 
     stored: objects.Stored
     created: bool = False
 
 
-class Writes:
+class ObjectWriter:
     """Changes objects for clients."""
 
-    def __init__(self, objects_store: store.Store, names: manifests.Names) -> None:
+    def __init__(self, objects_store: store.Store, names: manifests.NameGenerator) -> None:
         self._store = objects_store
         self._names = names
 
-    def find(self, target: routing.Target) -> objects.Stored:
+    def find(self, target: routing.RequestInfo) -> objects.Stored:
         """The object that the target names.
 
         Raises:
-            statuses.Rejected: 404.
+            statuses.ApiError: 404.
         """
         stored = self._store.get(target.resource, target.namespace, target.name)
         if stored is None:
             raise statuses.not_found(target.resource, target.name)
         return stored
 
-    def check_namespace(self, target: routing.Target, name: str) -> None:
+    def check_namespace(self, target: routing.RequestInfo, name: str) -> None:
         """Refuse to create in a namespace that is missing (404) or going away (403)."""
         if not target.namespace:
             return
@@ -78,12 +74,12 @@ class Writes:
             raise statuses.terminating_namespace(target.resource, name, target.namespace)
 
     def create(
-        self, target: routing.Target, given: objects.JsonObject, *, dry_run: bool
-    ) -> Written:
+        self, target: routing.RequestInfo, given: objects.JsonObject, *, dry_run: bool
+    ) -> WriteResult:
         """Create an object.
 
         Raises:
-            statuses.Rejected: 400, 403, 404, 409, 422 as the real server; 500 when the object
+            statuses.ApiError: 400, 403, 404, 409, 422 as the real server; 500 when the object
                 comes with a resourceVersion.
         """
         resource, body = target.resource, _content(target.resource, given)
@@ -98,7 +94,7 @@ class Writes:
         self.check_namespace(target, name)
         if metadata.get("resourceVersion"):
             # The real server does not classify this error: 500 without a reason.
-            raise statuses.Rejected(
+            raise statuses.ApiError(
                 500, "", "resourceVersion should not be set on objects to be created"
             )
         if self._store.get(resource, target.namespace, name) is not None:
@@ -109,16 +105,16 @@ class Writes:
         validation.check(resource, name, body)
         key = (target.namespace, name)
         if dry_run:
-            return Written(_draft(resource, key, body), created=True)
-        return Written(self._store.create(resource, key, body), created=True)
+            return WriteResult(_draft(resource, key, body), created=True)
+        return WriteResult(self._store.create(resource, key, body), created=True)
 
     def replace(
-        self, target: routing.Target, given: objects.JsonObject, *, dry_run: bool
-    ) -> Written:
+        self, target: routing.RequestInfo, given: objects.JsonObject, *, dry_run: bool
+    ) -> WriteResult:
         """Replace an object (PUT).
 
         Raises:
-            statuses.Rejected: 400, 404, 409, 422 as the real server.
+            statuses.ApiError: 400, 404, 409, 422 as the real server.
         """
         resource, body = target.resource, _content(target.resource, given)
         metadata = body["metadata"]
@@ -140,12 +136,12 @@ class Writes:
         return self._store_update(target, old, body, dry_run=dry_run)
 
     def patch(
-        self, target: routing.Target, kind: patches.PatchType, patch: object, *, dry_run: bool
-    ) -> Written:
+        self, target: routing.RequestInfo, kind: patches.PatchType, patch: object, *, dry_run: bool
+    ) -> WriteResult:
         """Patch an object.
 
         Raises:
-            statuses.Rejected: 400, 404, 409, 422 as the real server.
+            statuses.ApiError: 400, 404, 409, 422 as the real server.
         """
         old = self.find(target)
         body = _content(target.resource, patches.apply(kind, old.body, patch))
@@ -158,11 +154,11 @@ class Writes:
             raise statuses.invalid(target.resource, target.name, [fault])
         return self._store_update(target, old, body, dry_run=dry_run)
 
-    def bind(self, target: routing.Target, given: objects.JsonObject) -> None:
+    def bind(self, target: routing.RequestInfo, given: objects.JsonObject) -> None:
         """Bind a pod to a node (the subresource ``binding``).
 
         Raises:
-            statuses.Rejected: 404, 409 when the pod is bound already.
+            statuses.ApiError: 404, 409 when the pod is bound already.
         """
         pod = self.find(target)
         if pod.node_name:
@@ -173,30 +169,30 @@ class Writes:
 
     def _store_update(
         self,
-        target: routing.Target,
+        target: routing.RequestInfo,
         old: objects.Stored,
         body: objects.JsonObject,
         *,
         dry_run: bool,
-    ) -> Written:
+    ) -> WriteResult:
         wanted = body["metadata"].get("resourceVersion")
         if wanted and wanted != str(old.version):
             raise statuses.conflict(target.resource, target.name)
         new = _combined(target, old, body)
         validation.check(target.resource, target.name, new, old.body)
         if dry_run:
-            return Written(_draft(old.resource, old.key, new))
+            return WriteResult(_draft(old.resource, old.key, new))
         stored = self._store.update(old, new)
         if stored.is_terminating and deletion.is_released(stored):
             self._store.remove(stored)
-        return Written(stored)
+        return WriteResult(stored)
 
 
 def _content(resource: resources.Resource, given: objects.JsonObject) -> objects.JsonObject:
     """The object without kind, apiVersion and nulls, with metadata of its own.
 
     Raises:
-        statuses.Rejected: 400 when it is of another kind.
+        statuses.ApiError: 400 when it is of another kind.
     """
     kind, api_version = given.get("kind"), given.get("apiVersion")
     if kind not in (None, resource.kind) or api_version not in (None, resource.api_version):
@@ -229,7 +225,7 @@ def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
     return value
 
 
-def _check_place(target: routing.Target, metadata: objects.JsonObject) -> None:
+def _check_place(target: routing.RequestInfo, metadata: objects.JsonObject) -> None:
     name, namespace = metadata.get("name"), metadata.get("namespace")
     if namespace and namespace != target.namespace:
         raise statuses.bad_request(
@@ -253,7 +249,7 @@ def _with_defaults(resource: resources.Resource, body: objects.JsonObject) -> ob
 
 
 def _combined(
-    target: routing.Target, old: objects.Stored, new: objects.JsonObject
+    target: routing.RequestInfo, old: objects.Stored, new: objects.JsonObject
 ) -> objects.JsonObject:
     """The state after an update: what is the server's, and what the path leaves alone, stays."""
     metadata = {name: value for name, value in new["metadata"].items() if name not in _SERVER_OWNED}

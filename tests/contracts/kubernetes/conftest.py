@@ -8,8 +8,12 @@ import pytest
 
 from tests.cluster import plane, world
 from tests.contracts.kubernetes.cluster import Cluster
-from tests.contracts.kubernetes.real import RealCluster
-from tests.contracts.kubernetes.simulated import ByCall, ByHttp, SimulatedCluster
+from tests.contracts.kubernetes.real import RealTarget
+from tests.contracts.kubernetes.simulated import (
+    HttpConnection,
+    InProcessConnection,
+    SimulatedTarget,
+)
 
 MANIFEST = pathlib.Path(__file__).parents[3] / "deploy" / "queue-processor.yaml"
 
@@ -25,26 +29,26 @@ def operator_access(control_plane: plane.ControlPlane) -> plane.Access:
 
 
 @contextlib.asynccontextmanager
-async def by_call(_: pytest.FixtureRequest) -> AsyncIterator[SimulatedCluster]:
+async def by_call(_: pytest.FixtureRequest) -> AsyncIterator[SimulatedTarget]:
     with looptime.enabled(strict=True):
-        made = SimulatedCluster(ByCall)
+        made = SimulatedTarget(InProcessConnection)
         await made.open()
     yield made
     await made.close()
 
 
 @contextlib.asynccontextmanager
-async def by_http(_: pytest.FixtureRequest) -> AsyncIterator[SimulatedCluster]:
-    made = SimulatedCluster(ByHttp)
+async def by_http(_: pytest.FixtureRequest) -> AsyncIterator[SimulatedTarget]:
+    made = SimulatedTarget(HttpConnection)
     await made.open()
     yield made
     await made.close()
 
 
 @contextlib.asynccontextmanager
-async def real(request: pytest.FixtureRequest) -> AsyncIterator[RealCluster]:
+async def real(request: pytest.FixtureRequest) -> AsyncIterator[RealTarget]:
     control_plane: plane.ControlPlane = request.getfixturevalue("control_plane")
-    made = RealCluster(control_plane, request.getfixturevalue("operator_access"))
+    made = RealTarget(control_plane, request.getfixturevalue("operator_access"))
     try:
         await made.open()
         yield made
@@ -66,7 +70,7 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture(params=SIMULATED)
-async def simulation(request: pytest.FixtureRequest) -> AsyncIterator[SimulatedCluster]:
+async def simulation(request: pytest.FixtureRequest) -> AsyncIterator[SimulatedTarget]:
     """A simulated cluster in each of the ways: it can be ordered to misbehave."""
     async with request.param(request) as made:
         yield made

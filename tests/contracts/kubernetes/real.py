@@ -21,7 +21,7 @@ _LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases/{
 _ANCIENT = 1
 
 
-class RealCluster:
+class RealTarget:
     """One test's part of a cluster that all tests share: a namespace, and nodes of its own."""
 
     def __init__(self, control_plane: plane.ControlPlane, operator: plane.Access) -> None:

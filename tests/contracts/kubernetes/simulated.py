@@ -12,7 +12,8 @@ from kubernetes.aio import client
 from queue_processor.adapters.kube import api as adapter
 from queue_processor.adapters.kube.transport import HttpTransport
 from queue_processor.simulator.kube import api as served
-from queue_processor.simulator.kube import clock, http, settings, world
+from queue_processor.simulator.kube import clock, http
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.contracts.kubernetes.administrator import LABELS, Administrator
 from tests.contracts.kubernetes.cluster import OPERATOR_NAMESPACE
 from tests.contracts.kubernetes.wire import Wire
@@ -21,12 +22,12 @@ from tests.fakes.cluster import DirectTransport
 START = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 _NAMESPACE = "work"
 # Quick, because over sockets time is real.
-_QUICK = settings.Settings(startup_seconds=0.02, exit_seconds=0.05, detach_seconds=0.05)
+_QUICK = clock.Delays(startup_seconds=0.02, exit_seconds=0.05, detach_seconds=0.05)
 # A right that the operator has not; here it is taken from everybody.
 _DENIED = served.Denial(verb="update", resource="nodes")
 
 
-class Way(Protocol):
+class Connection(Protocol):
     """A way to the API server that can be cut."""
 
     async def open(self, user_agent: str) -> adapter.Transport:
@@ -42,10 +43,10 @@ class Way(Protocol):
         """Leave nothing open."""
 
 
-class ByCall:
+class InProcessConnection:
     """The fake transport, in virtual time."""
 
-    def __init__(self, server: served.ApiServer) -> None:
+    def __init__(self, server: served.SimulatedApiServer) -> None:
         self._server = server
         self._is_alive = asyncio.Event()
         self._is_alive.set()
@@ -68,10 +69,10 @@ class ByCall:
         pass
 
 
-class ByHttp:
+class HttpConnection:
     """The real transport, and a server on a socket."""
 
-    def __init__(self, server: served.ApiServer) -> None:
+    def __init__(self, server: served.SimulatedApiServer) -> None:
         self._server = http.HttpServer(server)
         self._transports: list[HttpTransport] = []
 
@@ -94,32 +95,34 @@ class ByHttp:
         await self._server.stop()
 
 
-class SimulatedCluster:
+class SimulatedTarget:
     """A simulated cluster in one of the ways; what can be ordered of it is in `server`."""
 
     wire: Wire
     api: adapter.KubeApi
     admin: Administrator
 
-    def __init__(self, choose: Callable[[served.ApiServer], Way]) -> None:
+    def __init__(self, choose: Callable[[served.SimulatedApiServer], Connection]) -> None:
         self.clock = clock.LoopClock(START)
-        self.cluster = world.Cluster(_QUICK, self.clock)
+        self.cluster = SimulatedCluster(_QUICK, self.clock)
         for namespace in (_NAMESPACE, OPERATOR_NAMESPACE):
             self.cluster.add_namespace(namespace)
-        self.server = served.ApiServer(self.cluster)
+        self.server = served.SimulatedApiServer(self.cluster)
         self.server.denials.append(_DENIED)
-        self.way = choose(self.server)
+        self.connection = choose(self.server)
         self._numbers = itertools.count(1)
 
     async def open(self) -> None:
         """Be ready for requests."""
-        self.wire = Wire(await self.way.open("queue-processor"))
+        self.wire = Wire(await self.connection.open("queue-processor"))
         self.api = adapter.KubeApi(self.wire)
-        self.admin = Administrator(await self.way.open("administrator"), namespace=_NAMESPACE)
+        self.admin = Administrator(
+            await self.connection.open("administrator"), namespace=_NAMESPACE
+        )
 
     async def close(self) -> None:
         """Leave nothing open."""
-        await self.way.close()
+        await self.connection.close()
 
     async def add_node(
         self,

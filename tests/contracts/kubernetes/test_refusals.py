@@ -20,7 +20,7 @@ from queue_processor.domain.pods import EvictionAnswer, PodRef
 from queue_processor.observability import metrics
 from queue_processor.simulator.kube import api, faults
 from tests.contracts.kubernetes.cluster import LEASE_NAME, OPERATOR_NAMESPACE
-from tests.contracts.kubernetes.simulated import START, SimulatedCluster
+from tests.contracts.kubernetes.simulated import START, SimulatedTarget
 
 POD = PodRef(namespace="work", name="web", uid="uid of web")
 LEASE = Lease(
@@ -34,16 +34,16 @@ LEASE = Lease(
 
 
 @pytest.fixture
-def pods(simulation: SimulatedCluster) -> ports.Pods:
+def pods(simulation: SimulatedTarget) -> ports.Pods:
     return KubePods(simulation.api)
 
 
 @pytest.fixture
-def leases(simulation: SimulatedCluster) -> ports.Leases:
+def leases(simulation: SimulatedTarget) -> ports.Leases:
     return KubeLeases(simulation.api, namespace=OPERATOR_NAMESPACE, name=LEASE_NAME)
 
 
-async def running_pod(simulation: SimulatedCluster) -> PodRef:
+async def running_pod(simulation: SimulatedTarget) -> PodRef:
     return await simulation.admin.add_pod(await simulation.add_node())
 
 
@@ -62,10 +62,10 @@ async def running_pod(simulation: SimulatedCluster) -> PodRef:
     ],
 )
 async def test_any_other_refusal_of_an_eviction_is_a_fault(
-    simulation: SimulatedCluster, pods: ports.Pods, code: int, expected: type[Exception]
+    simulation: SimulatedTarget, pods: ports.Pods, code: int, expected: type[Exception]
 ) -> None:
     pod = await running_pod(simulation)
-    answer = faults.Answer(code, message="not today")
+    answer = faults.ErrorResponse(code, message="not today")
     simulation.server.faults.add(faults.Fault(answer, path=".*/eviction"))
     with pytest.raises(expected, match="not today"):
         await pods.evict(pod)
@@ -74,10 +74,10 @@ async def test_any_other_refusal_of_an_eviction_is_a_fault(
 
 
 async def test_a_busy_server_is_told_from_a_budget(
-    simulation: SimulatedCluster, pods: ports.Pods
+    simulation: SimulatedTarget, pods: ports.Pods
 ) -> None:
     pod = await running_pod(simulation)
-    busy = faults.Answer(429, "TooManyRequests", "too many requests", retry_after=3)
+    busy = faults.ErrorResponse(429, "TooManyRequests", "too many requests", retry_after=3)
     simulation.server.faults.add(faults.Fault(busy))
     eviction = await pods.evict(pod)
 
@@ -86,7 +86,7 @@ async def test_a_busy_server_is_told_from_a_budget(
 
 
 async def test_a_right_that_is_missing_is_a_permanent_fault(
-    simulation: SimulatedCluster, pods: ports.Pods
+    simulation: SimulatedTarget, pods: ports.Pods
 ) -> None:
     pod = await running_pod(simulation)
     simulation.server.denials.append(api.Denial(verb="create", resource="pods/eviction"))
@@ -109,16 +109,16 @@ async def test_a_right_that_is_missing_is_a_permanent_fault(
     ],
 )
 async def test_a_watch_that_is_refused_says_why(
-    simulation: SimulatedCluster, pods: ports.Pods, code: int, expected: type[Exception]
+    simulation: SimulatedTarget, pods: ports.Pods, code: int, expected: type[Exception]
 ) -> None:
-    simulation.server.faults.add(faults.Fault(faults.Answer(code, message="not today")))
+    simulation.server.faults.add(faults.Fault(faults.ErrorResponse(code, message="not today")))
     with pytest.raises(expected, match="not today"):
         async with pods.watch("1"):
             pass
 
 
 async def test_a_watch_on_volumes_that_expires_is_begun_again(
-    simulation: SimulatedCluster,
+    simulation: SimulatedTarget,
 ) -> None:
     node = await simulation.add_node()
     attachment = await simulation.admin.attach("one", node)
@@ -126,7 +126,9 @@ async def test_a_watch_on_volumes_that_expires_is_begun_again(
     task = asyncio.create_task(port.await_detached(NodeName(node), staying=()))
     hub = simulation.cluster.hub
     await simulation.until(lambda: hub.count == 1)
-    expired = faults.Fault(faults.Answer(410, "Expired"), path=".*volumeattachments", times=1)
+    expired = faults.Fault(
+        faults.ErrorResponse(410, "Expired"), path=".*volumeattachments", times=1
+    )
     simulation.server.faults.add(expired)
     simulation.cluster.drop_watches()
     await simulation.until(lambda: not simulation.server.faults.pending)
@@ -140,19 +142,19 @@ async def test_a_watch_on_volumes_that_expires_is_begun_again(
 
 
 async def test_a_renewal_that_finds_no_lease_is_a_conflict(
-    simulation: SimulatedCluster, leases: ports.Leases
+    simulation: SimulatedTarget, leases: ports.Leases
 ) -> None:
     written = await leases.write(LEASE)
-    simulation.server.faults.add(faults.Fault(faults.Answer(404, "NotFound"), method="PUT"))
+    simulation.server.faults.add(faults.Fault(faults.ErrorResponse(404, "NotFound"), method="PUT"))
 
     with pytest.raises(errors.Conflict):
         await leases.write(written)
 
 
 async def test_a_server_that_fails_is_a_temporary_fault(
-    simulation: SimulatedCluster, leases: ports.Leases
+    simulation: SimulatedTarget, leases: ports.Leases
 ) -> None:
-    simulation.server.faults.add(faults.Fault(faults.Answer(503, retry_after=2)))
+    simulation.server.faults.add(faults.Fault(faults.ErrorResponse(503, retry_after=2)))
     with pytest.raises(errors.TemporaryFault) as reading:
         await leases.read()
     with pytest.raises(errors.TemporaryFault):
@@ -165,7 +167,7 @@ async def test_a_server_that_fails_is_a_temporary_fault(
 
 
 @pytest.fixture
-async def narrator(simulation: SimulatedCluster) -> AsyncIterator[KubeNarrator]:
+async def narrator(simulation: SimulatedTarget) -> AsyncIterator[KubeNarrator]:
     made = KubeNarrator(simulation.api, identity="process", clock=simulation.clock)
     running = asyncio.create_task(made.run())
     yield made
@@ -179,14 +181,16 @@ def dropped() -> float:
     return next(sample.value for sample in family.samples if sample.name.endswith("_total"))
 
 
-async def reasons(simulation: SimulatedCluster) -> list[str]:
+async def reasons(simulation: SimulatedTarget) -> list[str]:
     path = f"/apis/events.k8s.io/v1/namespaces/{POD.namespace}/events"
     return [event["reason"] for event in await simulation.admin.items(path)]
 
 
-@pytest.mark.parametrize("effect", [faults.Answer(403), faults.Answer(500), faults.Cut()])
+@pytest.mark.parametrize(
+    "effect", [faults.ErrorResponse(403), faults.ErrorResponse(500), faults.Cut()]
+)
 async def test_an_event_that_cannot_be_written_is_dropped_and_the_next_is_not(
-    simulation: SimulatedCluster, narrator: KubeNarrator, effect: faults.Answer | faults.Cut
+    simulation: SimulatedTarget, narrator: KubeNarrator, effect: faults.ErrorResponse | faults.Cut
 ) -> None:
     before = dropped()
     simulation.server.faults.add(faults.Fault(effect, method="POST", times=1))
@@ -200,7 +204,7 @@ async def test_an_event_that_cannot_be_written_is_dropped_and_the_next_is_not(
 
 
 async def test_what_cannot_be_kept_is_dropped_without_waiting(
-    simulation: SimulatedCluster,
+    simulation: SimulatedTarget,
 ) -> None:
     before = dropped()
     silent: ports.Narrator = KubeNarrator(

@@ -1,10 +1,10 @@
-from __future__ import annotations
-
 import datetime as dt
 
 import pytest
 
-from queue_processor.simulator.kube import api, clock, direct, settings, world
+from queue_processor.simulator.kube import api, clock
+from queue_processor.simulator.kube.cluster import SimulatedCluster
+from tests.fakes.kube_client import DirectClient
 
 
 @pytest.fixture
@@ -13,19 +13,19 @@ def start() -> dt.datetime:
 
 
 @pytest.fixture
-def cluster(start: dt.datetime) -> world.Cluster:
+def cluster(start: dt.datetime) -> SimulatedCluster:
     """Three Ready nodes a, b and c, nothing else."""
-    made = world.Cluster(settings.Settings(), clock.LoopClock(start))
+    made = SimulatedCluster(now=clock.LoopClock(start))
     for name in ("a", "b", "c"):
         made.add_node(name, instance_id=f"i-0{name}")
     return made
 
 
 @pytest.fixture
-def server(cluster: world.Cluster) -> api.ApiServer:
-    return api.ApiServer(cluster)
+def server(cluster: SimulatedCluster) -> api.SimulatedApiServer:
+    return api.SimulatedApiServer(cluster)
 
 
 @pytest.fixture
-def client(server: api.ApiServer) -> direct.DirectClient:
-    return direct.DirectClient(server, "tester")
+def client(server: api.SimulatedApiServer) -> DirectClient:
+    return DirectClient(server, "tester")

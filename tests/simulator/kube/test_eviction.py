@@ -1,10 +1,10 @@
-from __future__ import annotations
-
 import asyncio
 
 import pytest
 
-from queue_processor.simulator.kube import direct, manifests, objects, store, world
+from queue_processor.simulator.kube import manifests, objects, store
+from queue_processor.simulator.kube.cluster import SimulatedCluster
+from tests.fakes.kube_client import DirectClient
 
 pytestmark = pytest.mark.looptime
 
@@ -18,7 +18,7 @@ async def settle() -> None:
     await asyncio.sleep(0.1)
 
 
-def add_web(cluster: world.Cluster, replicas: int = 3, **budget: int | str) -> list[str]:
+def add_web(cluster: SimulatedCluster, replicas: int = 3, **budget: int | str) -> list[str]:
     """A ReplicaSet on node a and its budget; the pods' names."""
     cluster.add_replica_set("web", replicas=replicas, labels=WEB, nodes=["a"], exit_seconds=5)
     most, least = budget.get("max_unavailable"), budget.get("min_available")
@@ -28,7 +28,7 @@ def add_web(cluster: world.Cluster, replicas: int = 3, **budget: int | str) -> l
 
 
 async def test_an_eviction_without_a_budget_deletes_gracefully(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     name, *_ = add_web(cluster)
     answer = await client.evict(name)
@@ -40,7 +40,7 @@ async def test_an_eviction_without_a_budget_deletes_gracefully(
 
 
 async def test_a_budget_grants_what_it_allows_and_no_more(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     first, second, _ = add_web(cluster, max_unavailable=1)
     await settle()
@@ -64,7 +64,7 @@ async def test_a_budget_grants_what_it_allows_and_no_more(
 
 
 async def test_a_granted_eviction_is_charged_within_the_request(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     names = add_web(cluster, replicas=5, max_unavailable=2)
     await settle()
@@ -78,7 +78,7 @@ async def test_a_granted_eviction_is_charged_within_the_request(
 
 
 async def test_a_budget_that_was_not_looked_at_yet_asks_to_come_back(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     name, *_ = add_web(cluster, max_unavailable=1)
     answer = await client.evict(name)
@@ -88,7 +88,7 @@ async def test_a_budget_that_was_not_looked_at_yet_asks_to_come_back(
 
 
 async def test_several_budgets_on_a_pod_are_an_error_of_the_server(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     name, *_ = add_web(cluster, max_unavailable=1)
     cluster.add_budget("everything", match_labels={}, max_unavailable=1)
@@ -102,7 +102,7 @@ async def test_several_budgets_on_a_pod_are_an_error_of_the_server(
 
 
 async def test_a_missing_pod_is_not_found_and_another_one_a_conflict(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     name, *_ = add_web(cluster)
     assert (await client.evict("nobody")).status == 404
@@ -113,7 +113,7 @@ async def test_a_missing_pod_is_not_found_and_another_one_a_conflict(
 
 
 async def test_an_eviction_in_a_terminating_namespace_is_forbidden_with_its_cause(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     cluster.add_namespace("team")
     cluster.add_pod("x", namespace="team", node="a")
@@ -127,7 +127,7 @@ async def test_an_eviction_in_a_terminating_namespace_is_forbidden_with_its_caus
 
 @pytest.mark.parametrize("phase", ["Pending", "Succeeded", "Failed"])
 async def test_pods_that_do_no_work_need_no_budget(
-    client: direct.DirectClient, cluster: world.Cluster, phase: str
+    client: DirectClient, cluster: SimulatedCluster, phase: str
 ) -> None:
     spec = manifests.PodSpec(labels=WEB, startup_seconds=1000)
     cluster.add_pod("x", node="a", phase=phase, spec=spec)
@@ -137,7 +137,7 @@ async def test_pods_that_do_no_work_need_no_budget(
 
 
 async def test_a_pod_that_is_on_its_way_out_needs_no_budget_and_may_be_hurried(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     name, *_ = add_web(cluster, min_available=3)
     await client.delete(f"{PODS}/{name}")
@@ -158,8 +158,8 @@ async def test_a_pod_that_is_on_its_way_out_needs_no_budget_and_may_be_hurried(
     ],
 )
 async def test_a_pod_that_is_not_ready_is_treated_by_the_policy_of_its_budget(
-    client: direct.DirectClient,
-    cluster: world.Cluster,
+    client: DirectClient,
+    cluster: SimulatedCluster,
     policy: str | None,
     healthy: int,
     code: int,
@@ -174,7 +174,7 @@ async def test_a_pod_that_is_not_ready_is_treated_by_the_policy_of_its_budget(
 
 
 async def test_a_dry_run_asks_the_budget_and_changes_nothing(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     names = add_web(cluster, max_unavailable=1)
     await settle()
@@ -185,7 +185,7 @@ async def test_a_dry_run_asks_the_budget_and_changes_nothing(
 
 
 async def budget_status(
-    client: direct.DirectClient, cluster: world.Cluster, **amounts: int | str
+    client: DirectClient, cluster: SimulatedCluster, **amounts: int | str
 ) -> objects.JsonObject:
     add_web(cluster, replicas=7, **amounts)
     await settle()
@@ -206,8 +206,8 @@ async def budget_status(
     ],
 )
 async def test_amounts_and_percentages_become_the_status_of_the_budget(
-    client: direct.DirectClient,
-    cluster: world.Cluster,
+    client: DirectClient,
+    cluster: SimulatedCluster,
     amounts: dict[str, int | str],
     desired: int,
     allowed: int,
@@ -222,7 +222,7 @@ async def test_amounts_and_percentages_become_the_status_of_the_budget(
 
 
 async def test_a_percentage_needs_controllers_with_a_scale(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     cluster.add_daemon_set("agent", labels=WEB, nodes=["a"], namespace="default")
     cluster.add_budget("web", match_labels=WEB, max_unavailable="50%")
@@ -233,7 +233,7 @@ async def test_a_percentage_needs_controllers_with_a_scale(
 
 
 async def test_the_status_lags_a_little_behind_the_pods(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     name, *_ = add_web(cluster, max_unavailable=1)
     await settle()
@@ -244,7 +244,7 @@ async def test_the_status_lags_a_little_behind_the_pods(
 
 
 async def test_overrides_and_refusals_are_told_apart_in_the_history(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     first, second, _ = add_web(cluster, max_unavailable=1)
     await settle()

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -117,7 +115,7 @@ def test_a_json_patch_carries_out_every_operation() -> None:
     ],
 )
 def test_a_json_patch_that_cannot_be_applied_is_unprocessable(operation: dict[str, Any]) -> None:
-    with pytest.raises(statuses.Rejected) as caught:
+    with pytest.raises(statuses.ApiError) as caught:
         patches.apply(JSON, {"a": 1}, [operation])
     assert caught.value.code == 422
 
@@ -126,6 +124,6 @@ def test_a_json_patch_that_cannot_be_applied_is_unprocessable(operation: dict[st
 def test_a_patch_of_the_wrong_shape_is_a_bad_request(
     kind: patches.PatchType, patch: object
 ) -> None:
-    with pytest.raises(statuses.Rejected) as caught:
+    with pytest.raises(statuses.ApiError) as caught:
         patches.apply(kind, {}, patch)
     assert caught.value.code == 400

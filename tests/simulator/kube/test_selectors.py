@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from queue_processor.simulator.kube import resources, selectors, statuses
@@ -31,7 +29,7 @@ def test_label_selectors_select_what_the_documentation_says(
 
 @pytest.mark.parametrize("text", ["app in web", "=web", "a b", "app in (x"])
 def test_a_label_selector_that_cannot_be_read_is_a_bad_request(text: str) -> None:
-    with pytest.raises(statuses.Rejected) as caught:
+    with pytest.raises(statuses.ApiError) as caught:
         selectors.parse_labels(text)
     assert caught.value.code == 400
 
@@ -99,6 +97,6 @@ def test_an_absent_unschedulable_reads_as_false() -> None:
 def test_a_field_that_the_resource_does_not_offer_is_a_bad_request(
     text: str, resource: resources.Resource
 ) -> None:
-    with pytest.raises(statuses.Rejected) as caught:
+    with pytest.raises(statuses.ApiError) as caught:
         selectors.parse_fields(text, resource)
     assert caught.value.code == 400

@@ -1,38 +1,32 @@
 """A whole cluster: the store, its controllers, and the methods that make and break a world."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
 
 from queue_processor.simulator.kube import (
     clock,
-    collection,
     deletion,
     disruption,
+    garbage_collection,
     history,
     kubelet,
     listing,
     manifests,
-    nodelife,
+    node_lifecycle,
     objects,
     replicasets,
     resources,
     scheduler,
-    settings,
     store,
     watches,
 )
-
-if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Callable, Mapping, Sequence
 
 _SEED = store.Actor("seed", store.Cause.SEED)
 _CLOUD = store.Actor("cloud-node-lifecycle-controller", store.Cause.CONTROLLER)
 
 
-class Cluster:
+class SimulatedCluster:
     """A cluster in process.
 
     Everything happens on one event loop; the methods are plain calls and may come before the
@@ -42,13 +36,13 @@ class Cluster:
 
     def __init__(
         self,
-        delays: settings.Settings | None = None,
+        delays: clock.Delays | None = None,
         now: Callable[[], dt.datetime] = clock.utc_now,
     ) -> None:
-        self.settings = delays if delays is not None else settings.Settings()
+        self.delays = delays or clock.Delays()
         self.timers = clock.Timers()
-        self.names = manifests.Names()
-        self.store = store.Store(now, self.settings.log_size)
+        self.names = manifests.NameGenerator()
+        self.store = store.Store(now)
         self.history = history.History(self.store)
         self.deletions = deletion.Deletions(self.store)
         self.listing = listing.Listing(self.store)
@@ -59,18 +53,18 @@ class Cluster:
     def _wire(self) -> None:
         timers, held, removing = self.timers, self.store, self.deletions
         held.observe(self.history.on_change)
-        self.kubelets = kubelet.Kubelets(held, timers, removing, self.history, self.settings)
-        self.disruption = disruption.Disruption(held, timers, self.history, self.settings)
+        self.kubelets = kubelet.Kubelets(held, timers, removing, self.history, self.delays)
+        self.disruption = disruption.DisruptionController(held, timers, self.history, self.delays)
         for controller in (
-            replicasets.ReplicaSets(held, timers, removing, self.names),
+            replicasets.ReplicaSetController(held, timers, removing, self.names),
             scheduler.Scheduler(held, timers),
             self.kubelets,
             self.disruption,
-            nodelife.NodeLife(held, timers, self.kubelets),
-            nodelife.TaintEviction(held, timers, removing),
-            collection.PodCollector(held, timers, removing, self.settings),
-            collection.NamespaceCollector(held, timers, removing),
-            collection.Attachments(held, timers, self.settings),
+            node_lifecycle.NodeLifecycleController(held, timers, self.kubelets),
+            node_lifecycle.TaintEvictionController(held, timers, removing),
+            garbage_collection.PodGarbageCollector(held, timers, removing, self.delays),
+            garbage_collection.NamespaceController(held, timers, removing),
+            garbage_collection.AttachDetachController(held, timers, self.delays),
         ):
             held.observe(controller.on_change)
         self.hub = watches.Hub(held, timers)
@@ -135,8 +129,8 @@ class Cluster:
     def kill_kubelet(self, name: str) -> None:
         """Let the kubelet die: Ready becomes Unknown, pods there stay Terminating for ever."""
         self.kubelets.kill(name)
-        if self.settings.node_grace_seconds:
-            self.timers.later(self.settings.node_grace_seconds, lambda: self._if_still_dead(name))
+        if self.delays.node_grace_seconds:
+            self.timers.later(self.delays.node_grace_seconds, lambda: self._if_still_dead(name))
         else:
             self._set_ready(name, "Unknown")
 

@@ -1,15 +1,10 @@
 """A client that calls the API server in process: for tests and the demo's own questions."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
 
 from queue_processor.simulator.kube import api, objects, patches
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,9 +17,9 @@ class Answer:
 
 
 class DirectClient:
-    """Speaks to an ``ApiServer`` as one user agent."""
+    """Speaks to an ``SimulatedApiServer`` as one user agent."""
 
-    def __init__(self, server: api.ApiServer, user_agent: str = "direct") -> None:
+    def __init__(self, server: api.SimulatedApiServer, user_agent: str = "direct") -> None:
         self._server = server
         self._user_agent = user_agent
 

@@ -1,16 +1,16 @@
 """What cleans up: orphaned pods, pods of nodes out of service, namespaces, volume attachments."""
 
-from __future__ import annotations
-
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
 
-from queue_processor.simulator.kube import clock, deletion, nodelife, objects, resources, store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from queue_processor.simulator.kube import settings
+from queue_processor.simulator.kube import (
+    clock,
+    deletion,
+    node_lifecycle,
+    objects,
+    resources,
+    store,
+)
 
 ACTOR = store.Actor("pod-garbage-collector", store.Cause.CONTROLLER)
 _NAMESPACES = store.Actor("namespace-controller", store.Cause.CONTROLLER)
@@ -21,11 +21,11 @@ _ATTACHER_NAME = "ebs.csi.aws.com"
 def _is_out_of_service(node: objects.Stored) -> bool:
     taints = node.spec.get("taints") or ()
     return not objects.is_ready(node) and any(
-        taint.get("key") == nodelife.OUT_OF_SERVICE for taint in taints
+        taint.get("key") == node_lifecycle.OUT_OF_SERVICE for taint in taints
     )
 
 
-class PodCollector:
+class PodGarbageCollector:
     """Removes pods that no kubelet will ever remove.
 
     https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
@@ -36,13 +36,13 @@ class PodCollector:
         objects_store: store.Store,
         timers: clock.Timers,
         deletions: deletion.Deletions,
-        delays: settings.Settings,
+        delays: clock.Delays,
     ) -> None:
         self._store = objects_store
         self._timers = timers
         self._deletions = deletions
         self._delays = delays
-        self._batch: clock.Batch[str] = clock.Batch(timers, self._collect_terminating)
+        self._queue: clock.WorkQueue[str] = clock.WorkQueue(timers, self._collect_terminating)
 
     def on_change(self, change: store.Change) -> None:
         """Look at nodes that went away or out of service, and at pods that end there."""
@@ -51,12 +51,12 @@ class PodCollector:
             if change.current is None:
                 self._await_orphans(name)
             elif _is_out_of_service(change.after):
-                self._batch.add(name)
+                self._queue.add(name)
         elif change.resource is resources.PODS and change.current is not None:
             name = change.after.node_name
             node = self._store.node(name) if name else None
             if node is not None and change.after.is_terminating and _is_out_of_service(node):
-                self._batch.add(name)
+                self._queue.add(name)
             elif name and node is None and change.before is None:
                 self._await_orphans(name)
 
@@ -83,7 +83,7 @@ class PodCollector:
                     self._deletions.force(pod)
 
 
-class NamespaceCollector:
+class NamespaceController:
     """Empties namespaces that are going away, then removes them."""
 
     def __init__(
@@ -91,7 +91,7 @@ class NamespaceCollector:
     ) -> None:
         self._store = objects_store
         self._deletions = deletions
-        self._batch: clock.Batch[str] = clock.Batch(timers, self._sync_all)
+        self._queue: clock.WorkQueue[str] = clock.WorkQueue(timers, self._sync_all)
 
     def on_change(self, change: store.Change) -> None:
         """Look at namespaces that are going away when they or something in them change."""
@@ -99,7 +99,7 @@ class NamespaceCollector:
         if change.resource.namespaced or change.resource is resources.NAMESPACES:
             namespace = self._store.get(resources.NAMESPACES, "", name)
             if namespace is not None and namespace.is_terminating:
-                self._batch.add(name)
+                self._queue.add(name)
 
     def _sync_all(self, names: Collection[str]) -> None:
         with self._store.acting(_NAMESPACES):
@@ -119,7 +119,7 @@ class NamespaceCollector:
             self._store.remove(namespace)
 
 
-class Attachments:
+class AttachDetachController:
     """Attaches the volumes of pods to their nodes, and detaches them after the last pod.
 
     Claims are bound to volumes by name: ``pvc-<namespace>-<claim>``.
@@ -127,7 +127,7 @@ class Attachments:
     """
 
     def __init__(
-        self, objects_store: store.Store, timers: clock.Timers, delays: settings.Settings
+        self, objects_store: store.Store, timers: clock.Timers, delays: clock.Delays
     ) -> None:
         self._store = objects_store
         self._timers = timers

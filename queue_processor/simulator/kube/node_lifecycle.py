@@ -3,16 +3,17 @@
 https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller
 """
 
-from __future__ import annotations
+from collections.abc import Collection
 
-from typing import TYPE_CHECKING
-
-from queue_processor.simulator.kube import clock, deletion, manifests, objects, resources, store
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from queue_processor.simulator.kube import kubelet
+from queue_processor.simulator.kube import (
+    clock,
+    deletion,
+    kubelet,
+    manifests,
+    objects,
+    resources,
+    store,
+)
 
 ACTOR = store.Actor("node-controller", store.Cause.CONTROLLER)
 EVICTOR = store.Actor("taint-eviction-controller", store.Cause.CONTROLLER)
@@ -24,7 +25,7 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _OWN_KEYS = frozenset({UNSCHEDULABLE, NOT_READY, UNREACHABLE})
 
 
-class NodeLife:
+class NodeLifecycleController:
     """Puts taints for what a node is, and readiness of its pods for what the node is not."""
 
     def __init__(
@@ -32,12 +33,12 @@ class NodeLife:
     ) -> None:
         self._store = objects_store
         self._kubelets = kubelets
-        self._batch: clock.Batch[str] = clock.Batch(timers, self._sync_all)
+        self._queue: clock.WorkQueue[str] = clock.WorkQueue(timers, self._sync_all)
 
     def on_change(self, change: store.Change) -> None:
         """Look at nodes that changed."""
         if change.resource is resources.NODES and change.current is not None:
-            self._batch.add(change.after.name)
+            self._queue.add(change.after.name)
 
     def _sync_all(self, names: Collection[str]) -> None:
         with self._store.acting(ACTOR):
@@ -99,7 +100,7 @@ def _taints_for(node: objects.Stored) -> list[tuple[str, str]]:
     return taints
 
 
-class TaintEviction:
+class TaintEvictionController:
     """Deletes pods that do not tolerate a NoExecute taint of their node (any longer).
 
     https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/#taint-based-evictions

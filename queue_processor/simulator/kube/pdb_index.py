@@ -1,19 +1,14 @@
 """Which pods a disruption budget selects, and which budgets select a pod."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
 
 from queue_processor.simulator.kube import objects, resources, selectors, store
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
 
 # A namespace with one label and its value; both empty stand for no label at all.
 _Anchor = tuple[str, str, str]
 
 
-class Membership:
+class PdbIndex:
     """An index that follows the changes it is told.
 
     Every budget hangs on one label that its pods must have, so that neither a new pod is
