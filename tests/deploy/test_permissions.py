@@ -14,10 +14,9 @@ from queue_processor.simulator.kube import (
     clock,
     history,
     http,
-    listing,
     manifests,
+    requests,
     resources,
-    routing,
 )
 from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.deploy import uses
@@ -56,21 +55,19 @@ class RecordingServer(api.SimulatedApiServer):
         self.asked: set[Access] = set()
         self.other_paths: set[str] = set()
 
-    async def handle(self, request: api.ApiRequest) -> api.ApiResponse:
+    async def handle(self, request: requests.ApiRequest) -> api.ApiResponse:
         """Remember a request, then answer it."""
-        target = routing.parse_path(request.path)
-        if target is None:
+        info = requests.parse(request)
+        if info is None:
             self.other_paths.add(request.path)
         else:
-            watching = listing.is_watch(request.query)
-            steps = (target.resource.plural, target.subresource)
             self.asked.add(
                 Access(
-                    verb=routing.verb_of(request.method, target, watching=watching),
-                    group=target.resource.group,
-                    resource="/".join(step for step in steps if step),
-                    namespace=target.namespace,
-                    name=target.name,
+                    verb=info.verb,
+                    group=info.resource.group,
+                    resource=info.resource_name,
+                    namespace=info.namespace,
+                    name=info.name,
                 )
             )
         return await super().handle(request)

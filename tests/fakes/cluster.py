@@ -9,7 +9,7 @@ import multidict
 
 from queue_processor.adapters.kube.transport import Answer, Request
 from queue_processor.domain import errors
-from queue_processor.simulator.kube import api, faults, watches
+from queue_processor.simulator.kube import api, faults, requests, watches
 
 _SILENCE_SECONDS = 5.0
 
@@ -82,7 +82,7 @@ class DirectTransport:
         await asyncio.sleep(0.001)
         if not self.is_reachable:
             raise errors.TemporaryFault(f"{request.method} {request.path}: connection refused")
-        asked = api.ApiRequest(
+        asked = requests.ApiRequest(
             method=request.method,
             path=request.path,
             query=dict(request.query or {}),

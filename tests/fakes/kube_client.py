@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import AsyncIterator, Mapping
 
-from queue_processor.simulator.kube import api, objects, patches
+from queue_processor.simulator.kube import api, objects, patches, requests
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ class DirectClient:
         query: Mapping[str, str],
         body: object = None,
         content_type: str = "application/json",
-    ) -> api.ApiRequest:
+    ) -> requests.ApiRequest:
         headers = {"user-agent": self._user_agent, "content-type": content_type}
         text = b"" if body is None else objects.to_json(body)
-        return api.ApiRequest(method, path, query, headers, text)
+        return requests.ApiRequest(method, path, query, headers, text)
 
     async def _send(
         self,

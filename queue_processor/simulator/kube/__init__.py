@@ -9,7 +9,7 @@ Build a world, then talk to its API server with or without sockets::
     cluster.add_budget("web", match_labels={"app": "web"}, max_unavailable=1)
 
     server = api.SimulatedApiServer(cluster)
-    answer = await server.handle(api.ApiRequest("GET", "/api/v1/nodes"))
+    answer = await server.handle(requests.ApiRequest("GET", "/api/v1/nodes"))
 
     shell = http.HttpServer(server)
     url = await shell.start()

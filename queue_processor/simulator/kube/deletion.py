@@ -7,56 +7,55 @@ import dataclasses
 import datetime as dt
 from collections.abc import Mapping
 
-from queue_processor.simulator.kube import clock, listing, objects, resources, statuses, store
+from queue_processor.simulator.kube import clock, objects, requests, resources, statuses, store
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """How to delete; ``None`` and empty mean that the request does not say."""
+    """How to delete; ``None`` and empty text are for what the request leaves open."""
 
     grace_seconds: int | None = None
     uid: str = ""
     version: str = ""
-    dry_run: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeleteResult:
-    """The outcome: the last state, and whether the object is gone already."""
+    """The object's last state; ``is_gone`` if nothing holds it any longer."""
 
     stored: objects.Stored
     is_gone: bool
 
 
-def parse(body: objects.JsonObject | None, query: Mapping[str, str]) -> DeleteOptions:
-    """Read DeleteOptions from the body, or from the query where the body is silent.
+def parse(body: objects.JsonObject, query: Mapping[str, str]) -> DeleteOptions:
+    """Read DeleteOptions from the body, and the grace period from the query if the body has none.
 
     Raises:
-        statuses.ApiError: 400 when they cannot be read.
+        statuses.ApiError: 400.
     """
-    given = body or {}
-    preconditions = given.get("preconditions") or {}
-    grace = given.get("gracePeriodSeconds")
+    if body.get("dryRun"):
+        raise statuses.bad_request("dryRun is not simulated")
+    preconditions = body.get("preconditions") or {}
+    grace = body.get("gracePeriodSeconds")
     if grace is None:
-        grace = listing.parse_number(query, "gracePeriodSeconds")
+        grace = requests.parse_number(query, "gracePeriodSeconds")
     if grace is not None and not isinstance(grace, int):
         raise statuses.bad_request("gracePeriodSeconds is not a whole number")
     return DeleteOptions(
         grace_seconds=grace,
         uid=preconditions.get("uid") or "",
         version=preconditions.get("resourceVersion") or "",
-        dry_run="All" in (given.get("dryRun") or [query.get("dryRun")]),
     )
 
 
 def is_released(stored: objects.Stored) -> bool:
-    """Whether nothing holds a terminating object any more."""
+    """True if neither finalizers nor a grace period hold a terminating object."""
     metadata = stored.metadata
     return not metadata.get("finalizers") and not metadata.get("deletionGracePeriodSeconds")
 
 
 def check_preconditions(stored: objects.Stored, options: DeleteOptions) -> None:
-    """Refuse when another object or version was meant.
+    """Check that the request means this object and version.
 
     Raises:
         statuses.ApiError: 409.
@@ -65,8 +64,8 @@ def check_preconditions(stored: objects.Stored, options: DeleteOptions) -> None:
     if options.uid and options.uid != stored.uid:
         raise statuses.precondition_failed(resource, name, "UID", options.uid, stored.uid)
     if options.version and options.version != version:
-        found = options.version
-        raise statuses.precondition_failed(resource, name, "ResourceVersion", found, version)
+        expected = options.version
+        raise statuses.precondition_failed(resource, name, "ResourceVersion", expected, version)
 
 
 class Deletions:
@@ -76,41 +75,37 @@ class Deletions:
         self._store = objects_store
 
     def delete(self, stored: objects.Stored, options: DeleteOptions) -> DeleteResult:
-        """Delete, or ask for the end of, an object.
+        """Delete an object, or begin its graceful deletion.
 
         Raises:
-            statuses.ApiError: 409 when a precondition does not hold.
+            statuses.ApiError: 409 if a precondition does not hold.
         """
         check_preconditions(stored, options)
         if stored.resource is resources.PODS:
             return self._delete_pod(stored, options)
-        if options.dry_run:
-            return DeleteResult(stored, is_gone=True)
         if stored.resource is resources.NAMESPACES:
             return DeleteResult(self._terminate_namespace(stored), is_gone=False)
         return self._finish(stored)
 
     def force(self, stored: objects.Stored) -> DeleteResult:
-        """Delete without grace; finalizers still hold the object."""
+        """Delete without a grace period; finalizers still hold the object."""
         return self.delete(stored, DeleteOptions(grace_seconds=0))
 
     def _delete_pod(self, pod: objects.Stored, options: DeleteOptions) -> DeleteResult:
         metadata = pod.metadata
         if pod.is_terminating:
-            known = metadata.get("deletionGracePeriodSeconds", 0)
+            current = metadata.get("deletionGracePeriodSeconds", 0)
             # Only a shorter grace period is accepted.
-            if options.grace_seconds is None or max(options.grace_seconds, 0) >= known:
+            if options.grace_seconds is None or max(options.grace_seconds, 0) >= current:
                 return DeleteResult(pod, is_gone=False)
             grace = max(options.grace_seconds, 0)
             began = clock.parse_stamp(metadata["deletionTimestamp"])
-            began -= dt.timedelta(seconds=known)
+            began -= dt.timedelta(seconds=current)
             generation = metadata.get("generation")
         else:
             grace = _grace_of(pod, options)
             began = self._store.now()
             generation = metadata.get("generation", 0) + 1
-        if options.dry_run:
-            return DeleteResult(pod, is_gone=grace == 0)
         if grace == 0:
             return self._finish(pod)
         ends = began + dt.timedelta(seconds=grace)

@@ -5,7 +5,7 @@ import pathlib
 
 from aiohttp import web
 
-from queue_processor.simulator.kube import api, faults, watches
+from queue_processor.simulator.kube import api, faults, requests, watches
 
 _ADDRESS = "127.0.0.1"
 
@@ -80,7 +80,7 @@ class HttpServer:
         return path
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        given = api.ApiRequest(
+        call = requests.ApiRequest(
             method=request.method,
             path=request.path,
             query=dict(request.rel_url.query),
@@ -88,15 +88,17 @@ class HttpServer:
             body=await request.read(),
         )
         try:
-            answer = await self._api.handle(given)
+            response = await self._api.handle(call)
         except faults.ConnectionCutError:
             if request.transport is not None:
                 request.transport.abort()
-            # Nobody hears this answer: the connection is cut.
+            # Never sent: the connection is cut.
             return web.Response(status=500)
-        if isinstance(answer.lines, watches.Watcher):
-            return await self._stream(request, answer.lines, dict(answer.headers))
-        return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
+        if isinstance(response.lines, watches.Watcher):
+            return await self._stream(request, response.lines, dict(response.headers))
+        return web.Response(
+            status=response.status, headers=dict(response.headers), body=response.body
+        )
 
     @staticmethod
     async def _stream(

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

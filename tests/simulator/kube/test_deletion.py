@@ -143,16 +143,6 @@ async def test_a_deleted_object_answers_with_its_identity(client: DirectClient) 
     assert answer.body["details"] == {"name": "a", "kind": "nodes", "uid": uid}
 
 
-async def test_a_collection_is_deleted_by_its_selector(
-    client: DirectClient, cluster: SimulatedCluster
-) -> None:
-    cluster.add_pod("x", node="a", spec=manifests.PodSpec(labels={"go": "yes"}))
-    cluster.add_pod("y", node="a")
-    await client.delete(PODS, {"gracePeriodSeconds": 0}, labelSelector="go=yes")
-    left = (await client.get(PODS)).body["items"]
-    assert [pod["metadata"]["name"] for pod in left] == ["y"]
-
-
 async def test_a_namespace_goes_after_everything_in_it(
     client: DirectClient, cluster: SimulatedCluster
 ) -> None:

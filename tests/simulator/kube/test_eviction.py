@@ -173,17 +173,6 @@ async def test_a_pod_that_is_not_ready_is_treated_by_the_policy_of_its_budget(
     assert (await client.evict("ill")).status == code
 
 
-async def test_a_dry_run_asks_the_budget_and_changes_nothing(
-    client: DirectClient, cluster: SimulatedCluster
-) -> None:
-    names = add_web(cluster, max_unavailable=1)
-    await settle()
-    for name in names:
-        assert (await client.evict(name, options={"dryRun": ["All"]})).status == 201
-    assert (await client.get(BUDGET)).body["status"]["disruptionsAllowed"] == 1
-    assert all(not pod.is_terminating for pod in cluster.store.pods_on("a"))
-
-
 async def budget_status(
     client: DirectClient, cluster: SimulatedCluster, **amounts: int | str
 ) -> objects.JsonObject:

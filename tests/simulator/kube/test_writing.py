@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from queue_processor.simulator.kube import api, patches
+from queue_processor.simulator.kube import api, patches, requests
 from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.fakes.kube_client import DirectClient
 
@@ -152,16 +152,6 @@ async def test_generation_counts_changes_of_the_spec_only(
     assert (await client.get(path)).body["metadata"]["generation"] == 2
 
 
-async def test_a_dry_run_changes_nothing(client: DirectClient) -> None:
-    before = (await client.get(A)).body
-    answer = await client.patch(A, {"spec": {"unschedulable": True}}, dryRun="All")
-    assert answer.body["spec"]["unschedulable"]
-    assert (await client.post(LEASES, lease(), dryRun="All")).status == 201
-    assert (await client.delete(A, dryRun="All")).status == 200
-    assert (await client.get(A)).body == before
-    assert (await client.get(f"{LEASES}/leader")).status == 404
-
-
 @pytest.mark.parametrize(
     ("path", "body", "code"),
     [
@@ -233,6 +223,7 @@ async def test_a_bound_pod_cannot_move(client: DirectClient, cluster: SimulatedC
     [
         ("PATCH", "application/json", b"{}", 415),
         ("PATCH", "application/apply-patch+yaml", b"{}", 415),
+        ("PATCH", "application/json-patch+json", b"[]", 415),
         ("PATCH", "application/merge-patch+json", b"{", 400),
         ("PUT", "application/json", b"[]", 400),
         ("PUT", "text/plain", b"{}", 415),
@@ -242,7 +233,7 @@ async def test_a_bound_pod_cannot_move(client: DirectClient, cluster: SimulatedC
 async def test_a_body_that_the_server_cannot_take_is_refused(
     server: api.SimulatedApiServer, method: str, content_type: str, body: bytes, code: int
 ) -> None:
-    request = api.ApiRequest(method, A, {}, {"content-type": content_type}, body)
+    request = requests.ApiRequest(method, A, {}, {"content-type": content_type}, body)
     answer = await server.handle(request)
     assert answer.status == code
     assert json.loads(answer.body)["kind"] == "Status"
@@ -258,3 +249,24 @@ async def test_rights_that_were_taken_away_are_told_and_enforced(
     server.denials.append(api.Denial("create", "pods/eviction"))
     assert (await client.post(path, review)).body["status"] == {"allowed": False}
     assert (await client.evict("x")).body["reason"] == "Forbidden"
+
+
+async def test_what_is_not_simulated_is_refused_and_changes_nothing(
+    client: DirectClient, cluster: SimulatedCluster
+) -> None:
+    cluster.add_pod("x", node="a")
+    nodes, pods = "/api/v1/nodes", "/api/v1/namespaces/default/pods"
+    dry = {"dryRun": ["All"]}
+    refused = [
+        await client.patch(A, {"spec": {"unschedulable": True}}, dryRun="All"),
+        await client.post(LEASES, lease(), dryRun="All"),
+        await client.delete(f"{pods}/x", dry),
+        await client.evict("x", options=dry),
+    ]
+    collection = await client.delete(pods, labelSelector="")
+
+    assert [answer.status for answer in refused] == [400] * 4
+    assert collection.status == 405
+    assert len((await client.get(nodes)).body["items"]) == 3
+    assert not any(pod.is_terminating for pod in cluster.store.pods_on("a"))
+    assert (await client.get(f"{LEASES}/leader")).status == 404
