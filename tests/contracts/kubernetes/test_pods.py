@@ -16,6 +16,7 @@ from queue_processor.domain.pods import PodChange, PodView
 from tests.cluster.manifests import PodShape
 from tests.contracts.kubernetes.administrator import LABELS
 from tests.contracts.kubernetes.cluster import Cluster
+from tests.contracts.kubernetes.targets import over_http
 from tests.contracts.kubernetes.wire import ShortWatches
 
 
@@ -145,6 +146,7 @@ async def test_a_list_that_is_to_be_newer_than_the_server_is_a_temporary_fault(
 # Watches.
 
 
+@over_http
 async def test_a_watch_goes_on_from_the_version_of_the_list(
     cluster: Cluster, port: ports.Pods
 ) -> None:
@@ -170,6 +172,7 @@ async def test_a_watch_goes_on_from_the_version_of_the_list(
     assert int(version) < int(added.version) < int(stopping.version) < int(gone.version)
 
 
+@over_http
 async def test_a_watch_tells_of_all_nodes_and_names_the_node(
     cluster: Cluster, port: ports.Pods
 ) -> None:
@@ -183,6 +186,7 @@ async def test_a_watch_tells_of_all_nodes_and_names_the_node(
     assert (elsewhere.node_name, here.node_name) == (other, node)
 
 
+@over_http
 async def test_a_pod_enters_a_watch_when_it_is_bound_to_a_node(
     cluster: Cluster, port: ports.Pods
 ) -> None:
@@ -205,6 +209,7 @@ async def test_a_pod_enters_a_watch_when_it_is_bound_to_a_node(
     assert (change.pod.ref, change.node_name) == (pod, node)
 
 
+@over_http
 async def test_a_watch_that_is_opened_again_goes_on_after_the_last_change(
     cluster: Cluster, port: ports.Pods
 ) -> None:
@@ -222,6 +227,7 @@ async def test_a_watch_that_is_opened_again_goes_on_after_the_last_change(
     assert int(change.version) > int(first.version)
 
 
+@over_http
 async def test_a_watch_that_ends_tells_how_far_it_came_if_anything_has_happened(
     cluster: Cluster,
 ) -> None:
@@ -238,6 +244,7 @@ async def test_a_watch_that_ends_tells_how_far_it_came_if_anything_has_happened(
     assert bookmarks[-1].node_name is None
 
 
+@over_http
 async def test_a_watch_from_a_forgotten_version_is_expired(
     cluster: Cluster, port: ports.Pods
 ) -> None:

@@ -10,6 +10,9 @@ import pytest
 
 from queue_processor.adapters.kube.transport import JsonObject, Request
 from tests.contracts.kubernetes.cluster import Cluster
+from tests.contracts.kubernetes.targets import over_http
+
+pytestmark = over_http
 
 STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"

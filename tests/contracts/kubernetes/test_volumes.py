@@ -10,6 +10,7 @@ from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import ports
 from queue_processor.domain.identifiers import NodeName
 from tests.contracts.kubernetes.cluster import Cluster
+from tests.contracts.kubernetes.targets import over_http
 from tests.contracts.kubernetes.wire import ShortWatches, SmallPages
 
 
@@ -118,6 +119,7 @@ async def test_who_gives_up_takes_nothing_from_the_others(
     assert await ends(second)
 
 
+@over_http
 async def test_a_watch_that_ends_is_begun_again(cluster: Cluster) -> None:
     node = await cluster.add_node()
     attachment = await cluster.admin.attach("one", node)
