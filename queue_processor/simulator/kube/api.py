@@ -83,7 +83,6 @@ class SimulatedApiServer:
         Raises:
             faults.ConnectionCutError: An injected fault cuts the connection.
         """
-        self.cluster.timers.wake()
         info = requests.parse(request)
         if info is not None:
             self.cluster.history.requested(

@@ -1,4 +1,4 @@
-"""The thin shell that puts the API server on a socket of this machine."""
+"""Serves the API server over HTTP on a socket of this machine."""
 
 import json
 import pathlib
@@ -22,12 +22,11 @@ class HttpServer:
 
     @property
     def url(self) -> str:
-        """Where the server listens, without a slash at the end."""
+        """Return the URL of the server, without a slash at the end."""
         return f"http://{_ADDRESS}:{self._port}"
 
     async def start(self, port: int = 0) -> str:
-        """Listen on 127.0.0.1; port 0 takes a free one. Returns the URL."""
-        self._api.cluster.timers.wake()
+        """Listen on 127.0.0.1; port 0 takes a free one. Return the URL."""
         self._server = web.Server(self._handle, access_log=None, handler_cancellation=True)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -43,11 +42,13 @@ class HttpServer:
             self._runner = None
 
     async def pause(self) -> None:
-        """Play an outage: cut established connections, refuse new ones."""
+        """Begin an outage: cut established connections, refuse new ones."""
         if self._site is not None:
             site, self._site = self._site, None
             await site.stop()
-        self.cut_connections()
+        for connection in self._server.connections if self._server is not None else ():
+            if connection.transport is not None:
+                connection.transport.abort()
 
     async def resume(self) -> None:
         """End the outage: listen on the same port again."""
@@ -59,14 +60,8 @@ class HttpServer:
             self._site = site
             self._port = self._runner.addresses[0][1]
 
-    def cut_connections(self) -> None:
-        """Cut all established connections; new ones are welcome."""
-        for connection in self._server.connections if self._server is not None else ():
-            if connection.transport is not None:
-                connection.transport.abort()
-
     def write_kubeconfig(self, path: pathlib.Path) -> pathlib.Path:
-        """Write a kubeconfig file for this server; JSON is YAML. Returns the path."""
+        """Write a kubeconfig file for this server (JSON is YAML); return the path."""
         name = "simulator"
         body = {
             "apiVersion": "v1",
@@ -111,7 +106,7 @@ class HttpServer:
                 await response.write(chunk)
             await response.write_eof()
         except ConnectionError:
-            # The client went away between two events.
+            # The client closed the connection between two events.
             pass
         finally:
             watcher.close()

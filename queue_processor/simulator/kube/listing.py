@@ -28,7 +28,6 @@ class ListOptions:
 
     selector: selection.ObjectSelector
     version: int | None
-    match: str
     limit: int
     continuation: str
 
@@ -37,8 +36,8 @@ def parse(info: requests.RequestInfo, query: Mapping[str, str]) -> ListOptions:
     """Read the query.
 
     Raises:
-        statuses.ApiError: 400 for selectors and numbers that cannot be parsed, 422 for options
-            that contradict each other.
+        statuses.ApiError: 400 for selectors and numbers that cannot be parsed, and for options
+            that are not simulated.
     """
     if query.get("sendInitialEvents"):
         raise statuses.bad_request("sendInitialEvents is not simulated")
@@ -49,22 +48,10 @@ def parse(info: requests.RequestInfo, query: Mapping[str, str]) -> ListOptions:
         selection.parse_fields(query.get("fieldSelector", ""), info.resource),
     )
     match, version = query.get("resourceVersionMatch", ""), parse_version(query)
-    if match and info.verb == "watch":
-        raise _contradiction(
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        )
-    if match and version is None:
-        raise _contradiction("resourceVersionMatch is forbidden unless resourceVersion is provided")
-    if match == "Exact" and version == 0:
-        raise _contradiction('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
+    if match and (match != "NotOlderThan" or version is None or info.verb == "watch"):
+        raise statuses.bad_request(f"resourceVersionMatch={match} is not simulated here")
     limit = requests.parse_number(query, "limit") or 0
-    return ListOptions(selector, version, match, limit, query.get("continue", ""))
-
-
-def _contradiction(why: str) -> statuses.ApiError:
-    return statuses.invalid_options(
-        ("resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {why}")
-    )
+    return ListOptions(selector, version, limit, query.get("continue", ""))
 
 
 def parse_version(query: Mapping[str, str]) -> int | None:
@@ -103,11 +90,6 @@ class Listing:
         """
         if options.continuation:
             return self._next_page(options)
-        if options.match == "Exact" and options.version is not None:
-            if options.version < self._store.floor(options.selector.resource):
-                raise statuses.expired("The resourceVersion for the provided list is too old.")
-            selected = self._selected_at(options.selector, options.version)
-            return self._page(options, selected, options.version, 0)
         # From the cache (resourceVersion=0) the whole list comes at once.
         limit = 0 if options.version == 0 else options.limit
         options = dataclasses.replace(options, limit=limit)

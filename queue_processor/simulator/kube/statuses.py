@@ -1,4 +1,4 @@
-"""Refusals of the API server, with the messages, reasons and details of the real one."""
+"""Error responses of the API server, with the messages, reasons and details of the real one."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ STALE = (
 
 
 class ApiError(Exception):
-    """A request that is answered with a Status other than Success."""
+    """The error of a request, sent as a Status object."""
 
     def __init__(
         self,
@@ -30,11 +30,11 @@ class ApiError(Exception):
 
     @property
     def retry_after(self) -> int:
-        """Seconds for the Retry-After header, 0 for none."""
+        """Return the seconds of the Retry-After header, 0 for no header."""
         return int((self.details or {}).get("retryAfterSeconds") or 0)
 
     def status(self) -> objects.JsonObject:
-        """The Status object that tells it."""
+        """Return the Status object."""
         metadata = {"continue": self.continuation} if self.continuation else {}
         body = _status(metadata, "Failure") | {"message": self.message}
         if self.reason:
@@ -51,7 +51,7 @@ def _status(metadata: objects.JsonObject, outcome: str) -> objects.JsonObject:
 def success(
     details: objects.JsonObject | None = None, code: int | None = None
 ) -> Mapping[str, object]:
-    """The Status object of a success."""
+    """Return the Status object of a success."""
     body = _status({}, "Success")
     if details is not None:
         body["details"] = details
@@ -66,36 +66,36 @@ def _details(resource: resources.Resource, name: str, kind: str = "") -> objects
 
 
 def unknown_path() -> ApiError:
-    """404 for a path that is no resource."""
+    """Return 404 for a path that is not a resource."""
     return ApiError(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def not_found(resource: resources.Resource, name: str) -> ApiError:
-    """404 for a missing object."""
+    """Return 404 for a missing object."""
     message = f'{resource.qualified} "{name}" not found'
     return ApiError(404, "NotFound", message, _details(resource, name))
 
 
 def already_exists(resource: resources.Resource, name: str) -> ApiError:
-    """409 for a create under a taken name."""
+    """Return 409 for a create under a name in use."""
     message = f'{resource.qualified} "{name}" already exists'
     return ApiError(409, "AlreadyExists", message, _details(resource, name))
 
 
 def conflict(resource: resources.Resource, name: str, why: str = STALE) -> ApiError:
-    """409 for a write that is based on another version or meant another object."""
+    """Return 409 for a write that is based on another version or means another object."""
     message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
     return ApiError(409, "Conflict", message, _details(resource, name))
 
 
 def precondition_failed(
-    resource: resources.Resource, name: str, what: str, wanted: str, found: str
+    resource: resources.Resource, name: str, what: str, expected: str, actual: str
 ) -> ApiError:
-    """409 for a delete whose precondition does not hold; ``what``: UID or ResourceVersion."""
+    """Return 409 for a precondition of a delete; ``what`` is UID or ResourceVersion."""
     fate = "deleted and then recreated" if what == "UID" else "modified"
     why = (
-        f"the {what} in the precondition ({wanted}) does not match the {what} in record"
-        f" ({found}). The object might have been {fate}"
+        f"the {what} in the precondition ({expected}) does not match the {what} in record"
+        f" ({actual}). The object might have been {fate}"
     )
     # The real server names the kind here, where every other conflict names the resource.
     name_of = resource.qualified_kind
@@ -104,32 +104,20 @@ def precondition_failed(
 
 
 def bad_request(message: str) -> ApiError:
-    """400."""
+    """Return 400."""
     return ApiError(400, "BadRequest", message)
 
 
 def invalid(
-    resource: resources.Resource, name: str, faults: Sequence[tuple[str, str, str]]
+    resource: resources.Resource, name: str, errors: Sequence[tuple[str, str, str]]
 ) -> ApiError:
-    """422 for an object that breaks rules; a fault is (field, reason, message)."""
-    kind = resource.qualified_kind
-    return _invalid(kind, name, faults, _details(resource, name, resource.kind))
-
-
-def invalid_options(fault: tuple[str, str, str]) -> ApiError:
-    """422 for list options that contradict each other."""
-    details = {"group": "meta.k8s.io", "kind": "ListOptions"}
-    return _invalid("ListOptions.meta.k8s.io", "", [fault], details)
-
-
-def _invalid(
-    kind: str, name: str, faults: Sequence[tuple[str, str, str]], details: objects.JsonObject
-) -> ApiError:
-    told = [f"{field}: {message}" for field, _, message in faults]
-    message = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
-    causes = [{"reason": reason, "message": text, "field": field} for field, reason, text in faults]
+    """Return 422 for an invalid object; an error is (field, reason, message)."""
+    texts = [f"{field}: {message}" for field, _, message in errors]
+    message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    causes = [{"reason": reason, "message": text, "field": field} for field, reason, text in errors]
+    details = _details(resource, name, resource.kind) | {"causes": causes}
     return ApiError(
-        422, "Invalid", f'{kind} "{name}" is invalid: {message}', details | {"causes": causes}
+        422, "Invalid", f'{resource.qualified_kind} "{name}" is invalid: {message}', details
     )
 
 
@@ -139,7 +127,7 @@ def forbidden(
     why: str,
     causes: Sequence[Mapping[str, str]] = (),
 ) -> ApiError:
-    """403."""
+    """Return 403."""
     subject = f'{resource.qualified} "{name}"' if name else resource.qualified
     details = _details(resource, name)
     if causes:
@@ -150,7 +138,7 @@ def forbidden(
 def unauthorized(
     resource: resources.Resource, key: tuple[str, str], verb: str, subject: str
 ) -> ApiError:
-    """403 for what the client has no right to; ``subject`` names the subresource, too."""
+    """Return 403 for a missing permission; ``subject`` includes the subresource."""
     namespace, name = key
     where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
     why = f'User "simulator" cannot {verb} resource "{subject}" in API group "{resource.group}"'
@@ -158,7 +146,7 @@ def unauthorized(
 
 
 def terminating_namespace(resource: resources.Resource, name: str, namespace: str) -> ApiError:
-    """403 for a create in a namespace that is going away."""
+    """Return 403 for a create in a terminating namespace."""
     why = f"unable to create new content in namespace {namespace} because it is being terminated"
     cause = {
         "reason": "NamespaceTerminating",
@@ -169,13 +157,13 @@ def terminating_namespace(resource: resources.Resource, name: str, namespace: st
 
 
 def method_not_allowed() -> ApiError:
-    """405."""
+    """Return 405."""
     message = "the server does not allow this method on the requested resource"
     return ApiError(405, "MethodNotAllowed", message, {})
 
 
 def unsupported_media(accepted: Sequence[str]) -> ApiError:
-    """415."""
+    """Return 415."""
     message = (
         "the body of the request was in an unknown format - accepted media types include: "
         + ", ".join(accepted)
@@ -184,19 +172,19 @@ def unsupported_media(accepted: Sequence[str]) -> ApiError:
 
 
 def expired(message: str, continuation: str = "") -> ApiError:
-    """410 for history that is no longer kept."""
+    """Return 410 for history that is no longer kept."""
     return ApiError(410, "Expired", message, continuation=continuation)
 
 
-def too_large_version(wanted: int, current: int) -> ApiError:
-    """504 for a resourceVersion that the server has not reached."""
-    message = f"Timeout: Too large resource version: {wanted}, current: {current}"
+def too_large_version(requested: int, current: int) -> ApiError:
+    """Return 504 for a resourceVersion that the server has not reached."""
+    message = f"Timeout: Too large resource version: {requested}, current: {current}"
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     return ApiError(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
 
 
 def budget_exhausted(cause: str, retry_after: int = 0) -> ApiError:
-    """429 of the eviction subresource; ``cause`` tells the state of the budget."""
+    """Return 429 of the eviction subresource; ``cause`` is the state of the budget."""
     message = "Cannot evict pod as it would violate the pod's disruption budget."
     details: objects.JsonObject = {"causes": [{"reason": "DisruptionBudget", "message": cause}]}
     if retry_after:
@@ -205,7 +193,7 @@ def budget_exhausted(cause: str, retry_after: int = 0) -> ApiError:
 
 
 def budget_overrun(name: str) -> ApiError:
-    """403 of the eviction subresource when nobody confirms what was evicted under a budget."""
+    """Return 403 of the eviction subresource while too many evictions are unconfirmed."""
     why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
     cause = (
         f"The disruption budget {name} does not allow evicting pods currently: too many pending"
@@ -219,7 +207,7 @@ def budget_overrun(name: str) -> ApiError:
 
 
 def several_budgets() -> ApiError:
-    """500 of the eviction subresource; the real Status has no reason."""
+    """Return 500 of the eviction subresource; the real Status has no reason."""
     message = (
         "This pod has more than one PodDisruptionBudget,"
         " which the eviction subresource does not support."

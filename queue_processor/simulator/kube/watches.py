@@ -38,7 +38,7 @@ class Watcher:
         self._hub = hub
         self._lines: collections.deque[bytes] = collections.deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._timers: list[clock.Timer] = []
+        self._timers: list[asyncio.Handle] = []
         self._closed = False
         self._began_at = hub.latest(options.selector.resource)
 
@@ -84,13 +84,13 @@ class Watcher:
             last = after if gone else before.with_version(change.version)
             self.send("DELETED", last.document())
 
-    def start(self, timers: clock.Timers) -> None:
+    def start(self) -> None:
         """Start the timers of bookmarks and of the end."""
-        self._timers = [timers.later(self.options.seconds, self.close)]
+        self._timers = [clock.later(self.options.seconds, self.close)]
         if self.options.bookmarks:
-            self._schedule_bookmark(timers, self.options.seconds - _LAST_BOOKMARK_SECONDS)
+            self._schedule_bookmark(self.options.seconds - _LAST_BOOKMARK_SECONDS)
 
-    def _schedule_bookmark(self, timers: clock.Timers, left: float) -> None:
+    def _schedule_bookmark(self, left: float) -> None:
         """Send a bookmark each minute and when ``left`` seconds have passed."""
         wait = min(_BOOKMARK_SECONDS, left)
 
@@ -100,10 +100,10 @@ class Watcher:
             if latest > max(self._began_at, self.options.since or 0):
                 self._send_bookmark(latest)
             if left > wait:
-                self._schedule_bookmark(timers, left - wait)
+                self._schedule_bookmark(left - wait)
 
         if wait >= 0:
-            self._timers[1:] = [timers.later(wait, bookmark)]
+            self._timers[1:] = [clock.later(wait, bookmark)]
 
     def _send_bookmark(self, version: int) -> None:
         resource = self.options.selector.resource
@@ -124,9 +124,8 @@ class Watcher:
 class Hub:
     """The open watches; a watch of one node's pods is offered only changes on that node."""
 
-    def __init__(self, objects_store: store.Store, timers: clock.Timers) -> None:
+    def __init__(self, objects_store: store.Store) -> None:
         self._store = objects_store
-        self._timers = timers
         self._open: dict[tuple[resources.Resource, str | None], dict[Watcher, None]] = {}
         objects_store.observe(self._dispatch)
 
@@ -152,7 +151,7 @@ class Hub:
             for change in self._store.changes_since(resource, options.since):
                 watcher.offer(change)
         self._open.setdefault(self._place(options), {})[watcher] = None
-        watcher.start(self._timers)
+        watcher.start()
         return watcher
 
     def remove(self, watcher: Watcher) -> None:

@@ -27,7 +27,7 @@ _SERVER_OWNED = (
     "deletionGracePeriodSeconds",
     "generation",
 )
-_STATUS_IS_THE_SERVERS = (
+_SERVER_OWNED_STATUS = (
     resources.PODS,
     resources.BUDGETS,
     resources.REPLICA_SETS,
@@ -38,21 +38,21 @@ _STATUS_IS_THE_SERVERS = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WriteResult:
-    """The outcome of a write: the state to answer with, and whether it is new."""
+    """The stored object, and whether it is new."""
 
     stored: objects.Stored
     created: bool = False
 
 
 class ObjectWriter:
-    """Changes objects for clients."""
+    """Creates and changes objects for clients."""
 
     def __init__(self, objects_store: store.Store, names: manifests.NameGenerator) -> None:
         self._store = objects_store
         self._names = names
 
     def find(self, info: requests.RequestInfo) -> objects.Stored:
-        """The object that the info names.
+        """Return the object that the request is about.
 
         Raises:
             statuses.ApiError: 404.
@@ -63,7 +63,11 @@ class ObjectWriter:
         return stored
 
     def check_namespace(self, info: requests.RequestInfo, name: str) -> None:
-        """Refuse to create in a namespace that is missing (404) or going away (403)."""
+        """Check that the namespace takes new objects.
+
+        Raises:
+            statuses.ApiError: 404 without the namespace, 403 while it terminates.
+        """
         if not info.namespace:
             return
         namespace = self._store.get(resources.NAMESPACES, "", info.namespace)
@@ -76,8 +80,8 @@ class ObjectWriter:
         """Create an object.
 
         Raises:
-            statuses.ApiError: 400, 403, 404, 409, 422 as the real server; 500 when the object
-                comes with a resourceVersion.
+            statuses.ApiError: 400, 403, 404, 409, 422 as the real server; 500 for an object with
+                a resourceVersion.
         """
         resource, body = info.resource, _content(info.resource, body)
         metadata = body["metadata"]
@@ -124,8 +128,8 @@ class ObjectWriter:
             raise statuses.conflict(resource, info.name, why)
         if not metadata.get("resourceVersion") and not resource.unconditional_update:
             text = "Invalid value: 0: must be specified for an update"
-            fault = ("metadata.resourceVersion", "FieldValueInvalid", text)
-            raise statuses.invalid(resource, info.name, [fault])
+            error = ("metadata.resourceVersion", "FieldValueInvalid", text)
+            raise statuses.invalid(resource, info.name, [error])
         return self._store_update(info, old, body)
 
     def patch(
@@ -143,15 +147,15 @@ class ObjectWriter:
         uid = metadata.get("uid")
         if uid and uid != old.uid:
             text = f'Invalid value: "{uid}": field is immutable'
-            fault = ("metadata.uid", "FieldValueInvalid", text)
-            raise statuses.invalid(info.resource, info.name, [fault])
+            error = ("metadata.uid", "FieldValueInvalid", text)
+            raise statuses.invalid(info.resource, info.name, [error])
         return self._store_update(info, old, body)
 
     def bind(self, info: requests.RequestInfo, body: objects.JsonObject) -> None:
         """Bind a pod to a node (the subresource ``binding``).
 
         Raises:
-            statuses.ApiError: 404, 409 when the pod is bound already.
+            statuses.ApiError: 404, or 409 if the pod is bound already.
         """
         pod = self.find(info)
         if pod.node_name:
@@ -166,11 +170,11 @@ class ObjectWriter:
         old: objects.Stored,
         body: objects.JsonObject,
     ) -> WriteResult:
-        wanted = body["metadata"].get("resourceVersion")
-        if wanted and wanted != str(old.version):
+        expected = body["metadata"].get("resourceVersion")
+        if expected and expected != str(old.version):
             raise statuses.conflict(info.resource, info.name)
         new = _combined(info, old, body)
-        validation.check(info.resource, info.name, new, old.body)
+        validation.check(info.resource, info.name, new)
         stored = self._store.update(old, new)
         if stored.is_terminating and deletion.is_released(stored):
             self._store.remove(stored)
@@ -178,10 +182,10 @@ class ObjectWriter:
 
 
 def _content(resource: resources.Resource, sent: objects.JsonObject) -> objects.JsonObject:
-    """The object without kind, apiVersion and nulls, with metadata of its own.
+    """Return the object without kind, apiVersion and nulls, with a copy of its metadata.
 
     Raises:
-        statuses.ApiError: 400 when it is of another kind.
+        statuses.ApiError: 400 if it is of another kind.
     """
     kind, api_version = sent.get("kind"), sent.get("apiVersion")
     if kind not in (None, resource.kind) or api_version not in (None, resource.api_version):
@@ -228,7 +232,7 @@ def _check_place(info: requests.RequestInfo, metadata: objects.JsonObject) -> No
 
 def _with_defaults(resource: resources.Resource, body: objects.JsonObject) -> objects.JsonObject:
     body = dict(body)
-    if resource in _STATUS_IS_THE_SERVERS:
+    if resource in _SERVER_OWNED_STATUS:
         body.pop("status", None)
     if resource is resources.PODS:
         return manifests.with_pod_defaults(body)
@@ -240,7 +244,10 @@ def _with_defaults(resource: resources.Resource, body: objects.JsonObject) -> ob
 def _combined(
     info: requests.RequestInfo, old: objects.Stored, new: objects.JsonObject
 ) -> objects.JsonObject:
-    """The state after an update: what is the server's, and what the path leaves alone, stays."""
+    """Return the state after an update.
+
+    Fields that the server owns, and those that the path does not cover, stay as they are.
+    """
     metadata = {name: value for name, value in new["metadata"].items() if name not in _SERVER_OWNED}
     kept = {name: old.metadata[name] for name in _SERVER_OWNED if name in old.metadata}
     metadata = kept | metadata | {"resourceVersion": str(old.version)}

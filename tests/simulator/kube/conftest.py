@@ -1,5 +1,6 @@
 import datetime as dt
 
+import looptime
 import pytest
 
 from queue_processor.simulator.kube import api, clock
@@ -13,11 +14,12 @@ def start() -> dt.datetime:
 
 
 @pytest.fixture
-def cluster(start: dt.datetime) -> SimulatedCluster:
+async def cluster(start: dt.datetime) -> SimulatedCluster:
     """Three Ready nodes a, b and c, nothing else."""
-    made = SimulatedCluster(now=clock.LoopClock(start))
-    for name in ("a", "b", "c"):
-        made.add_node(name, instance_id=f"i-0{name}")
+    with looptime.enabled(strict=True):
+        made = SimulatedCluster(now=clock.LoopClock(start))
+        for name in ("a", "b", "c"):
+            made.add_node(name, instance_id=f"i-0{name}")
     return made
 
 
