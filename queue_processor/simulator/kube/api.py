@@ -54,7 +54,7 @@ class Denial:
     namespace: str = ""
 
     def matches(self, verb: str, resource: str, namespace: str) -> bool:
-        """True if it denies this request."""
+        """Return True if it denies this request."""
         return (
             self.verb in ("", verb)
             and self.resource in ("", resource)

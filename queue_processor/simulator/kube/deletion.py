@@ -49,7 +49,7 @@ def parse(body: objects.JsonObject, query: Mapping[str, str]) -> DeleteOptions:
 
 
 def is_released(stored: objects.Stored) -> bool:
-    """True if neither finalizers nor a grace period hold a terminating object."""
+    """Return True if neither finalizers nor a grace period hold a terminating object."""
     metadata = stored.metadata
     return not metadata.get("finalizers") and not metadata.get("deletionGracePeriodSeconds")
 

@@ -62,7 +62,7 @@ class Fault:
     seconds: float | None = None
 
     def matches(self, method: str, path: str) -> bool:
-        """True if it affects such a request."""
+        """Return True if it affects such a request."""
         return bool(re.fullmatch(self.method, method) and re.fullmatch(self.path, path))
 
 

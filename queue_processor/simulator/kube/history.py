@@ -96,7 +96,7 @@ class EvictionRecord:
 
     @property
     def is_granted(self) -> bool:
-        """True if the pod was evicted."""
+        """Return True if the pod was evicted."""
         return self.code == 201  # noqa: PLR2004 - the HTTP status Created
 
 
@@ -134,11 +134,7 @@ class History:
         return tuple(self._pods.values())
 
     def pod(self, uid: str) -> PodRecord:
-        """Return the record of one pod.
-
-        Raises:
-            KeyError: The pod never existed.
-        """
+        """Return the record of a pod that exists or existed."""
         return self._pods[uid]
 
     @property

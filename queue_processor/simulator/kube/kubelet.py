@@ -48,7 +48,7 @@ class Kubelets:
         self._shutdowns: dict[str, _Shutdown] = {}
 
     def is_dead(self, node: str) -> bool:
-        """True if the kubelet of the node was killed."""
+        """Return True if the kubelet of the node was killed."""
         return node in self._dead
 
     def kill(self, node: str) -> None:

@@ -65,7 +65,7 @@ class Stored:
 
     @property
     def is_terminating(self) -> bool:
-        """True once the deletion was requested."""
+        """Return True once the deletion was requested."""
         return bool(self.body["metadata"].get("deletionTimestamp"))
 
     @property
@@ -135,28 +135,28 @@ def with_conditions(status: JsonObject, *changed: JsonObject) -> JsonObject:
 
 
 def is_true(conditions: Iterable[JsonObject] | None, kind: str) -> bool:
-    """True if the condition of a type has the status ``True``."""
+    """Return True if the condition of a type has the status ``True``."""
     entry = condition(conditions, kind)
     return entry is not None and entry.get("status") == "True"
 
 
 def is_ready(stored: Stored) -> bool:
-    """True if a pod or node is Ready."""
+    """Return True if a pod or node is Ready."""
     return is_true(stored.status.get("conditions"), "Ready")
 
 
 def is_healthy(pod: Stored | None) -> bool:
-    """True if a pod counts for a disruption budget: Ready and not terminating."""
+    """Return True if a pod counts for a disruption budget: Ready and not terminating."""
     return pod is not None and not pod.is_terminating and is_ready(pod)
 
 
 def is_finished(pod: Stored) -> bool:
-    """True if all containers of the pod have ended for good."""
+    """Return True if all containers of the pod have ended for good."""
     return pod.status.get("phase") in FINISHED_PHASES
 
 
 def is_active(pod: Stored) -> bool:
-    """True if a pod counts as a replica: neither finished nor terminating."""
+    """Return True if a pod counts as a replica: neither finished nor terminating."""
     return not pod.is_terminating and not is_finished(pod)
 
 

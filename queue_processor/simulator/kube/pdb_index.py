@@ -10,7 +10,7 @@ _Anchor = tuple[str, str, str]
 
 
 class PdbIndex:
-    """Kept up to date by the changes that it is given.
+    """Kept up to date by the changes of pods and budgets.
 
     Every budget is filed under one label that its pods must have, so that neither a new pod is
     compared with every budget nor a new budget with every pod.

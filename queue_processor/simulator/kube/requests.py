@@ -30,7 +30,7 @@ class ApiRequest:
 
     @property
     def is_watch(self) -> bool:
-        """True if the query asks for a watch."""
+        """Return True if the query asks for a watch."""
         return self.query.get("watch", "") in ("true", "1")
 
     def json(self) -> objects.JsonObject:

@@ -59,7 +59,7 @@ class FieldTerm:
     negated: bool
 
     def matches(self, body: objects.JsonObject) -> bool:
-        """True if the object meets it."""
+        """Return True if the object meets it."""
         value: object = body
         for step in self.path:
             value = cast("dict[str, object]", value).get(step) if isinstance(value, dict) else None
@@ -81,7 +81,7 @@ class FieldSelector:
     terms: tuple[FieldTerm, ...] = ()
 
     def matches(self, body: objects.JsonObject) -> bool:
-        """True if the object meets every term."""
+        """Return True if the object meets every term."""
         return all(term.matches(body) for term in self.terms)
 
     def exact(self, label: str) -> str | None:
@@ -131,11 +131,11 @@ class ObjectSelector:
 
     @property
     def selects_all(self) -> bool:
-        """True without label and field selectors."""
+        """Return True without label and field selectors."""
         return not self.labels.requirements and not self.fields.terms
 
     def matches(self, stored: objects.Stored) -> bool:
-        """True if the object is selected."""
+        """Return True if the object is selected."""
         return (
             (not self.namespace or stored.namespace == self.namespace)
             and (not self.fields.terms or self.fields.matches(stored.body))
