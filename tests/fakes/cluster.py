@@ -71,7 +71,7 @@ class DirectTransport:
                 self._requests.add(limit)
                 yield
         except TimeoutError as cause:
-            raise errors.TemporaryFault(f"{call}: timed out, or cut") from cause
+            raise errors.TemporaryError(f"{call}: timed out, or cut") from cause
         finally:
             self._requests.discard(limit)
 
@@ -81,7 +81,7 @@ class DirectTransport:
         # A request takes a moment: other tasks go on in it, as they do over a socket.
         await asyncio.sleep(0.001)
         if not self.is_reachable:
-            raise errors.TemporaryFault(f"{request.method} {request.path}: connection refused")
+            raise errors.TemporaryError(f"{request.method} {request.path}: connection refused")
         asked = requests.ApiRequest(
             method=request.method,
             path=request.path,
@@ -92,7 +92,7 @@ class DirectTransport:
         try:
             return await self._server.handle(asked)
         except faults.ConnectionCutError as cause:
-            raise errors.TemporaryFault(
+            raise errors.TemporaryError(
                 f"{request.method} {request.path}: connection cut"
             ) from cause
 
@@ -115,7 +115,7 @@ class _Stream:
                 break
             yield line
         if self._is_cut:
-            raise errors.TemporaryFault(f"watch {self._path}: connection cut")
+            raise errors.TemporaryError(f"watch {self._path}: connection cut")
 
 
 async def _nothing() -> AsyncIterator[bytes]:

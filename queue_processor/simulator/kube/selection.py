@@ -29,7 +29,7 @@ def parse_labels(text: str) -> selectors.LabelSelector:
     """
     try:
         return selectors.parse(text)
-    except errors.ConfigurationFault as error:
+    except errors.ConfigurationError as error:
         raise statuses.bad_request(f"unable to parse requirement: {error}") from error
 
 
