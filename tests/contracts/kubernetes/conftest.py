@@ -24,13 +24,13 @@ def operator_access(control_plane: plane.ControlPlane) -> plane.Access:
 
 @pytest.fixture(params=[targets.BY_CALL, targets.REAL])
 async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
-    """A cluster for this test: a simulated one, and the real one."""
+    """A cluster for this test: the simulated one and the real one."""
     async with request.param(request) as target:
         yield target
 
 
 @pytest.fixture(params=[targets.BY_CALL, targets.BY_HTTP])
 async def simulation(request: pytest.FixtureRequest) -> AsyncIterator[SimulatedTarget]:
-    """A simulated cluster, by call and over HTTP: it takes orders to misbehave."""
+    """A simulated cluster, by call and over HTTP, for tests that inject faults."""
     async with request.param(request) as target:
         yield target

@@ -1,4 +1,4 @@
-"""The simulated cluster, and the two ways to its API server: by a call, and over a socket."""
+"""The simulated cluster, with its API server in process or over HTTP."""
 
 import asyncio
 import contextlib
@@ -21,26 +21,26 @@ from tests.fakes.cluster import DirectTransport
 
 START = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 _NAMESPACE = "work"
-# Quick, because over sockets time is real.
+# Short, because over HTTP time is real.
 _QUICK = clock.Delays(startup_seconds=0.02, exit_seconds=0.05, detach_seconds=0.05)
-# A right that the operator has not; here it is taken from everybody.
+# A permission that the operator does not have; here nobody has it.
 _DENIED = served.Denial(verb="update", resource="nodes")
 
 
 class Connection(Protocol):
-    """A way to the API server that can be cut."""
+    """A connection to the API server that can be cut."""
 
     async def open(self, user_agent: str) -> adapter.Transport:
-        """Be ready for requests."""
+        """Open the connections."""
 
     async def cut(self) -> None:
-        """Break the connections that there are, and allow no others."""
+        """Break all connections, and refuse new ones."""
 
     async def restore(self) -> None:
-        """Allow connections again."""
+        """Accept connections again."""
 
     async def close(self) -> None:
-        """Leave nothing open."""
+        """Close the connections."""
 
 
 class InProcessConnection:
@@ -96,24 +96,24 @@ class HttpConnection:
 
 
 class SimulatedTarget:
-    """A simulated cluster in one of the ways; what can be ordered of it is in `server`."""
+    """A simulated cluster; `server` injects faults."""
 
     wire: Wire
     api: adapter.KubeApi
     admin: Administrator
 
-    def __init__(self, choose: Callable[[served.SimulatedApiServer], Connection]) -> None:
+    def __init__(self, connect: Callable[[served.SimulatedApiServer], Connection]) -> None:
         self.clock = clock.LoopClock(START)
         self.cluster = SimulatedCluster(_QUICK, self.clock)
         for namespace in (_NAMESPACE, OPERATOR_NAMESPACE):
             self.cluster.add_namespace(namespace)
         self.server = served.SimulatedApiServer(self.cluster)
         self.server.denials.append(_DENIED)
-        self.connection = choose(self.server)
+        self.connection = connect(self.server)
         self._numbers = itertools.count(1)
 
     async def open(self) -> None:
-        """Be ready for requests."""
+        """Open the connections."""
         self.wire = Wire(await self.connection.open("queue-processor"))
         self.api = adapter.KubeApi(self.wire)
         self.admin = Administrator(
@@ -121,7 +121,7 @@ class SimulatedTarget:
         )
 
     async def close(self) -> None:
-        """Leave nothing open."""
+        """Close the connections."""
         await self.connection.close()
 
     async def add_node(
@@ -139,7 +139,7 @@ class SimulatedTarget:
             labels=labels,
             ready=is_ready,
         )
-        # Its controllers write their taints.
+        # The node controller writes its taints.
         await asyncio.sleep(0.01)
         return made.name
 
@@ -148,26 +148,26 @@ class SimulatedTarget:
         self.cluster.add_daemon_set("agent", labels=labels, nodes=[node], namespace=_NAMESPACE)
 
     @contextlib.asynccontextmanager
-    async def budgets_unattended(self) -> AsyncIterator[None]:
+    async def paused_budget_controller(self) -> AsyncIterator[None]:
         with self.cluster.disruption.paused():
             yield
 
-    async def forgotten_version(self) -> str:
+    async def expired_version(self) -> str:
         version = str(self.cluster.store.version)
         self._forget()
         return version
 
-    async def forgotten_page(self, token: str) -> str:
+    async def expired_page(self, token: str) -> str:
         self._forget()
         return token
 
     def _forget(self) -> None:
-        """Let something happen, and forget all that happened until then."""
+        """Make a change, and forget the history until then."""
         self.cluster.add_namespace(f"namespace-{next(self._numbers)}")
         self.cluster.compact()
 
     async def until(self, holds: Callable[[], bool], *, limit: float = 5.0) -> None:
-        """Wait until something holds in the simulator."""
+        """Wait until a condition holds in the simulator."""
         async with asyncio.timeout(limit):
             while not holds():  # noqa: ASYNC110 - anything may hold
                 await asyncio.sleep(0.01)

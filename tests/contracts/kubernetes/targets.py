@@ -47,5 +47,5 @@ BY_CALL = pytest.param(by_call, marks=pytest.mark.looptime, id="simulator by cal
 BY_HTTP = pytest.param(by_http, id="simulator by http")
 REAL = pytest.param(real, id="real api server")
 
-# For tests of what HTTP can change: the simulator is asked over a socket, too.
+# For tests of what HTTP can change: they run on the simulator over HTTP, too.
 over_http = pytest.mark.parametrize("cluster", [BY_CALL, BY_HTTP, REAL], indirect=True)

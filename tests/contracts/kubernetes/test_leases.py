@@ -1,4 +1,4 @@
-"""What Leases do."""
+"""Contract of `Leases`."""
 
 import dataclasses
 import datetime as dt
@@ -123,7 +123,7 @@ async def test_a_lease_that_people_made_by_hand_can_be_taken(
     assert taken.holder == "one"
 
 
-async def test_a_lease_in_no_namespace_is_a_permanent_fault(cluster: Cluster) -> None:
+async def test_a_lease_in_a_missing_namespace_is_a_permanent_error(cluster: Cluster) -> None:
     elsewhere: ports.Leases = KubeLeases(cluster.api, namespace="nowhere", name=LEASE_NAME)
 
     with pytest.raises(errors.PermanentError):

@@ -1,4 +1,4 @@
-"""What the ports make of connections that a simulated server cuts when it is told to."""
+"""The adapters while a simulated server delays responses or cuts connections."""
 
 import asyncio
 import contextlib
@@ -39,13 +39,13 @@ async def test_an_eviction_whose_answer_is_lost_can_be_repeated(
     simulation.server.faults.add(cut)
     with pytest.raises(errors.TemporaryError):
         await pods.evict(pod)
-    assert await simulation.admin.is_told_to_stop(pod) == is_late
+    assert await simulation.admin.is_terminating_or_gone(pod) == is_late
 
     assert (await pods.evict(pod)).answer is EvictionAnswer.ACCEPTED
-    assert await simulation.admin.is_told_to_stop(pod)
+    assert await simulation.admin.is_terminating_or_gone(pod)
 
 
-async def test_requests_that_are_cut_off_in_an_outage_are_faults(
+async def test_requests_that_are_cut_off_in_an_outage_are_errors(
     simulation: SimulatedTarget, pods: ports.Pods
 ) -> None:
     node = await node_of(simulation)
@@ -60,24 +60,24 @@ async def test_requests_that_are_cut_off_in_an_outage_are_faults(
     await simulation.connection.restore()
 
     with contextlib.suppress(errors.TemporaryError):
-        # A connection that the server closed may be found out only by its use.
+        # The client may notice a closed connection only when it uses it.
         await pods.on_node(node)
     assert (await pods.on_node(node)).pods == ()
 
 
-async def test_an_eviction_that_nobody_waits_for_any_more_is_still_answered(
+async def test_an_eviction_whose_caller_was_cancelled_is_still_completed(
     simulation: SimulatedTarget,
 ) -> None:
     pods = KubePods(simulation.api)
     pod = await simulation.admin.add_pod(await node_of(simulation))
     simulation.server.faults.add(faults.Fault(faults.Delay(0.5), method="POST", times=1))
     await give_up(pods.evict(pod))
-    assert not await simulation.admin.is_told_to_stop(pod)
+    assert not await simulation.admin.is_terminating_or_gone(pod)
 
     await pods.close()
 
     assert simulation.wire.last.answer.status == 201
-    assert await simulation.admin.is_told_to_stop(pod)
+    assert await simulation.admin.is_terminating_or_gone(pod)
 
 
 async def test_evictions_that_are_never_answered_hold_up_a_stop_for_two_seconds(
@@ -96,7 +96,7 @@ async def test_evictions_that_are_never_answered_hold_up_a_stop_for_two_seconds(
 
 
 async def give_up(evicting: Coroutine[None, None, Eviction]) -> None:
-    """Begin an eviction, and wait no more for it."""
+    """Begin an eviction, and stop waiting for it."""
     asking = asyncio.create_task(evicting)
     await asyncio.sleep(0.1)
     asking.cancel()
@@ -107,7 +107,7 @@ async def give_up(evicting: Coroutine[None, None, Eviction]) -> None:
 # Watches.
 
 
-async def test_a_watch_whose_connection_is_cut_is_a_fault_and_can_be_opened_again(
+async def test_a_watch_whose_connection_is_cut_is_an_error_and_can_be_opened_again(
     simulation: SimulatedTarget, pods: ports.Pods
 ) -> None:
     node = await node_of(simulation)
@@ -129,7 +129,7 @@ async def test_a_watch_whose_connection_is_cut_is_a_fault_and_can_be_opened_agai
 
 
 @pytest.mark.parametrize("is_late", [False, True])
-async def test_a_watch_that_is_cut_at_its_beginning_is_a_fault(
+async def test_a_watch_that_is_cut_at_its_beginning_is_an_error(
     simulation: SimulatedTarget, pods: ports.Pods, *, is_late: bool
 ) -> None:
     simulation.server.faults.add(faults.Fault(faults.Cut(after_effect=is_late)))
@@ -150,7 +150,7 @@ async def test_a_watch_ends_when_the_server_stops_in_good_order(
         assert [change async for change in changes] == []
 
 
-async def test_what_fails_while_a_watch_is_open_keeps_its_own_name(
+async def test_an_error_inside_an_open_watch_keeps_its_type(
     simulation: SimulatedTarget, pods: ports.Pods
 ) -> None:
     version = (await pods.on_node(await node_of(simulation))).version
@@ -171,7 +171,7 @@ async def test_a_watch_that_nobody_reads_any_more_is_closed(
     await simulation.until(lambda: simulation.cluster.hub.count == 0)
 
 
-async def test_a_server_that_ends_watches_at_once_is_not_asked_on_and_on(
+async def test_a_server_that_ends_watches_at_once_gets_few_requests(
     simulation: SimulatedTarget,
 ) -> None:
     node = await node_of(simulation)
@@ -202,7 +202,9 @@ async def test_a_wait_for_volumes_outlasts_an_outage(simulation: SimulatedTarget
     await simulation.until(lambda: simulation.cluster.hub.count == 0)
 
 
-async def test_who_may_not_see_volumes_is_told_so(simulation: SimulatedTarget) -> None:
+async def test_a_missing_permission_on_volumes_is_a_permanent_error(
+    simulation: SimulatedTarget,
+) -> None:
     node = await node_of(simulation)
     port: ports.Volumes = KubeVolumes(simulation.api)
     refused = faults.ErrorResponse(403, "Forbidden", "no")

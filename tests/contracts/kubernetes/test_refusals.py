@@ -1,4 +1,4 @@
-"""What the ports make of refusals that only a simulated server gives when it is told to."""
+"""The adapters and error responses that only a simulated server can be made to send."""
 
 import asyncio
 import contextlib
@@ -61,7 +61,7 @@ async def running_pod(simulation: SimulatedTarget) -> PodRef:
         (503, errors.TemporaryError),
     ],
 )
-async def test_any_other_refusal_of_an_eviction_is_a_fault(
+async def test_any_other_error_response_to_an_eviction_is_an_error(
     simulation: SimulatedTarget, pods: ports.Pods, code: int, expected: type[Exception]
 ) -> None:
     pod = await running_pod(simulation)
@@ -70,10 +70,10 @@ async def test_any_other_refusal_of_an_eviction_is_a_fault(
     with pytest.raises(expected, match="not today"):
         await pods.evict(pod)
 
-    assert not await simulation.admin.is_told_to_stop(pod)
+    assert not await simulation.admin.is_terminating_or_gone(pod)
 
 
-async def test_a_busy_server_is_told_from_a_budget(
+async def test_a_busy_server_is_distinguished_from_a_budget(
     simulation: SimulatedTarget, pods: ports.Pods
 ) -> None:
     pod = await running_pod(simulation)
@@ -85,7 +85,7 @@ async def test_a_busy_server_is_told_from_a_budget(
     assert eviction.retry_after == dt.timedelta(seconds=3)
 
 
-async def test_a_right_that_is_missing_is_a_permanent_fault(
+async def test_a_missing_permission_is_a_permanent_error(
     simulation: SimulatedTarget, pods: ports.Pods
 ) -> None:
     pod = await running_pod(simulation)
@@ -108,7 +108,7 @@ async def test_a_right_that_is_missing_is_a_permanent_fault(
         (500, errors.TemporaryError),
     ],
 )
-async def test_a_watch_that_is_refused_says_why(
+async def test_a_watch_that_is_refused_raises_the_reason(
     simulation: SimulatedTarget, pods: ports.Pods, code: int, expected: type[Exception]
 ) -> None:
     simulation.server.faults.add(faults.Fault(faults.ErrorResponse(code, message="not today")))
@@ -151,7 +151,7 @@ async def test_a_renewal_that_finds_no_lease_is_a_conflict(
         await leases.write(written)
 
 
-async def test_a_server_that_fails_is_a_temporary_fault(
+async def test_a_server_that_fails_is_a_temporary_error(
     simulation: SimulatedTarget, leases: ports.Leases
 ) -> None:
     simulation.server.faults.add(faults.Fault(faults.ErrorResponse(503, retry_after=2)))
@@ -213,7 +213,7 @@ async def test_what_cannot_be_kept_is_dropped_without_waiting(
         simulation.api, identity="process", clock=simulation.clock
     )
     for _ in range(1_005):
-        silent.pod_event(POD, "Blocked", "a budget says no")
+        silent.pod_event(POD, "Blocked", "a budget does not allow it")
 
     assert dropped() == before + 5
     assert await reasons(simulation) == []

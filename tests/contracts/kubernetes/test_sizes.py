@@ -1,4 +1,4 @@
-"""Long lists, in a simulated cluster: in a real one they take long to make."""
+"""Long lists, in a simulated cluster only: in a real one they take long to create."""
 
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
