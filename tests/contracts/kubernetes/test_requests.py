@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from queue_processor.adapters.kube.transport import JsonObject, Request
+from tests.cluster.manifests import PodShape
 from tests.contracts.kubernetes.cluster import Cluster
 from tests.contracts.kubernetes.targets import over_http
 
@@ -143,6 +144,24 @@ async def test_a_status_patch_leaves_the_spec_alone(cluster: Cluster) -> None:
 
     assert status == 200
     assert "unschedulable" not in node["spec"]
+
+
+# Taints.
+
+
+async def test_a_no_execute_taint_deletes_the_pods_that_do_not_tolerate_it(
+    cluster: Cluster,
+) -> None:
+    admin, node = cluster.admin, await cluster.add_node()
+    pod = await admin.add_pod(node)
+    body = admin.pod_body("guest", PodShape(), node=node)
+    body["spec"]["tolerations"] = [{"key": "one", "operator": "Exists"}]
+    guest = await admin.add(body)
+    taints = [{"key": "one", "effect": "NoExecute"}]
+    await admin.api.patch(f"{NODES}/{node}", {"spec": {"taints": taints}})
+
+    await admin.until(lambda: admin.is_terminating_or_gone(pod))
+    assert not await admin.is_terminating_or_gone(guest)
 
 
 # Requests of kopf.
