@@ -1,4 +1,4 @@
-"""`queue-processor migrate`, as a process."""
+"""Run `queue-processor migrate` as a process."""
 
 import os
 import pathlib
@@ -44,11 +44,11 @@ def test_settings_go_to_stdout_and_the_rest_to_stderr(file: pathlib.Path) -> Non
     assert yaml.safe_load(made)["queue_url"].endswith("/nth")
     lines = finished.stderr.decode().splitlines()
     assert lines[0].startswith("not supported: webhookTemplate: templates are Jinja2")
-    assert lines[1].startswith("needless: workers: every node has a worker of its own")
+    assert lines[1].startswith("not needed: workers: all nodes are drained in parallel")
     assert lines[2:] == ["only with --output helm: replicas"]
 
 
-def test_values_of_the_chart_hold_the_settings_and_what_belongs_beside_them(
+def test_values_of_the_chart_contain_the_settings_and_other_values(
     file: pathlib.Path,
 ) -> None:
     finished = migrate("-", "--output", "helm", stdin=file.read_bytes())
@@ -60,16 +60,16 @@ def test_values_of_the_chart_hold_the_settings_and_what_belongs_beside_them(
     assert b"only with" not in finished.stderr
 
 
-def test_a_queue_that_is_missing_is_said() -> None:
+def test_a_missing_queue_is_reported() -> None:
     finished = migrate("-", stdin=b"TAINT_EFFECT=NoExecute\n")
 
     assert finished.returncode == 0
     assert finished.stderr.decode().splitlines() == [
-        "missing: queue_url: the program needs one, and none is in it"
+        "missing: queue_url: the program needs one, and the file sets none"
     ]
 
 
-def test_the_settings_of_whoever_migrates_do_not_matter(file: pathlib.Path) -> None:
+def test_the_environment_does_not_affect_the_result(file: pathlib.Path) -> None:
     finished = migrate(
         str(file), QUEUE_PROCESSOR_QUEUE_URL="nonsense", QUEUE_PROCESSOR_DRAIN__TAINT_EFFECT="no"
     )
@@ -79,18 +79,18 @@ def test_the_settings_of_whoever_migrates_do_not_matter(file: pathlib.Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "fault"),
+    ("content", "reason"),
     [
-        (b"replicaCount: 2\n", "no setting of aws-node-termination-handler in it"),
+        (b"replicaCount: 2\n", "it does not contain a setting of aws-node-termination-handler"),
         (b"a: [\n", "neither YAML nor KEY=VALUE lines"),
-        (b"\xff\xfe\x00", "no text in UTF-8"),
+        (b"\xff\xfe\x00", "not text in UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
         (b"# large\n" * 200_000, "larger than 1024 KiB"),
-        (b"queueURL: 0x" + b"f" * 5000, "not YAML that can be read"),
+        (b"queueURL: 0x" + b"f" * 5000, "not valid YAML"),
     ],
 )
-def test_what_cannot_be_used_is_one_line_and_exit_code_2(
-    tmp_path: pathlib.Path, content: bytes, fault: str
+def test_an_invalid_input_prints_one_line_and_exits_with_2(
+    tmp_path: pathlib.Path, content: bytes, reason: str
 ) -> None:
     path = tmp_path / "input"
     path.write_bytes(content)
@@ -101,10 +101,10 @@ def test_what_cannot_be_used_is_one_line_and_exit_code_2(
     assert not finished.stdout
     (line,) = finished.stderr.decode().splitlines()
     assert line.startswith(f"migrate: {path}: ")
-    assert fault in line
+    assert reason in line
 
 
-def test_a_file_that_is_not_there_is_one_line_and_exit_code_2() -> None:
+def test_a_missing_file_prints_one_line_and_exits_with_2() -> None:
     finished = migrate("/nonexistent/values.yaml")
 
     assert finished.returncode == 2
