@@ -228,7 +228,7 @@ def _migration_rule(rule: Rule) -> str:
     if rule.fate is not Fate.MAPPED:
         text = f"{rule.fate}: {rule.note}"
     else:
-        text = "; ".join(filter(None, (_migrated_key(rule.key), rule.note)))
+        text = "; ".join(filter(None, (_migrated_key(rule.becomes), rule.note)))
     match rule.case.split():
         case []:
             return text

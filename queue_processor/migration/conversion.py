@@ -159,8 +159,8 @@ def _apply(rules: Sequence[Rule], value: object, values: NthValues) -> tuple[Fat
     try:
         for rule in rules:
             if rule.holds(value, values):
-                made = rule.convert(value) if rule.key else Entries({})
-                entries = made if isinstance(made, Entries) else Entries({rule.key: made})
+                made = rule.convert(value) if rule.fate is Fate.MAPPED else Entries({})
+                entries = made if isinstance(made, Entries) else Entries({rule.becomes: made})
                 return rule.fate, dataclasses.replace(entries, note=entries.note or rule.note)
     except InvalidValue as invalid:
         return Fate.UNSUPPORTED, Entries({}, f"not migrated: {invalid}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from queue_processor.migration import reading
+from queue_processor.settings import ActionSettings
 
 _FLAGS = {
     # What Go's strconv.ParseBool accepts, which NTH uses.
@@ -13,15 +14,6 @@ _FLAGS = {
     **dict.fromkeys(("0", "f", "false"), False),
 }
 _LAST_PORT = 65_535
-# All but launches, which drain nothing.
-_DRAINING_KINDS = (
-    "spot_interruption",
-    "capacity_reservation_interruption",
-    "rebalance_recommendation",
-    "autoscaling_termination",
-    "state_change",
-    "scheduled_change",
-)
 _ROLE = "eks.amazonaws.com/role-arn"
 _WEBHOOKS = "/etc/queue-processor/webhooks"
 # https://kubernetes.io/docs/concepts/configuration/secret/#restriction-names-data
@@ -95,7 +87,9 @@ def _bind(value: object) -> str:
 
 
 def _all_actions(action: str) -> Entries:
-    return Entries({f"actions.{kind}": action for kind in _DRAINING_KINDS})
+    # A launch drains nothing.
+    kinds = [kind for kind in ActionSettings.model_fields if kind != "autoscaling_launch"]
+    return Entries({f"actions.{kind}": action for kind in kinds})
 
 
 def _webhook(value: object) -> Entries:

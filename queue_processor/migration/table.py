@@ -8,7 +8,6 @@ A setting has a row for each case of its values; the first case that holds appli
 import csv
 import dataclasses
 import enum
-import itertools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -30,8 +29,6 @@ DEFAULTS = {
 }
 """Defaults of NTH that are not ours."""
 
-_DEFAULT_HEADERS = {"content-type": "application/json"}
-
 NthValues: TypeAlias = Mapping[str, object]
 """The values that are set, by the name of their setting in the table."""
 
@@ -45,13 +42,13 @@ class Fate(enum.StrEnum):
     UNSUPPORTED = "not supported"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    """A row of the table. Only a mapped one has a key."""
+    """A row of the table; `becomes` is a key if the fate is MAPPED."""
 
     case: str
     fate: Fate
-    key: str
+    becomes: str
     convert: Converter
     note: str
 
@@ -76,12 +73,10 @@ class Rule:
 
 def _has_default_headers(value: object) -> bool:
     try:
-        headers = json.loads(converters.text(value))
+        headers = json.loads(converters.text(value).lower())
     except (ValueError, RecursionError):
         return False
-    if not isinstance(headers, dict):
-        return False
-    return {name.lower(): content for name, content in headers.items()} == _DEFAULT_HEADERS
+    return bool(headers == {"content-type": "application/json"})
 
 
 def _load() -> tuple[dict[str, list[Rule]], dict[str, str]]:
@@ -89,20 +84,13 @@ def _load() -> tuple[dict[str, list[Rule]], dict[str, str]]:
     chart_keys: dict[str, str] = {}
     path = pathlib.Path(__file__).with_name("table.csv")
     with path.open(encoding="utf-8", newline="") as file:
-        for variable, chart_key, case, becomes, converter, note in itertools.islice(
-            csv.reader(file), 1, None
-        ):
-            is_fate = becomes in set(Fate)
-            rule = Rule(
-                case=case,
-                fate=Fate(becomes) if is_fate else Fate.MAPPED,
-                key="" if is_fate else becomes,
-                convert=converters.CONVERTERS[converter],
-                note=note,
-            )
-            rules.setdefault(variable or chart_key, []).append(rule)
-            if variable:
-                chart_keys[variable] = chart_key
+        for row in csv.DictReader(file):
+            becomes, convert = row["becomes"], converters.CONVERTERS[row["converter"]]
+            fate = Fate(becomes) if becomes in set(Fate) else Fate.MAPPED
+            rule = Rule(row["case"], fate, becomes, convert, row["note"])
+            rules.setdefault(row["variable"] or row["chart key"], []).append(rule)
+            if row["variable"]:
+                chart_keys[row["variable"]] = row["chart key"]
     return rules, chart_keys
 
 
