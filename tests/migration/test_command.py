@@ -1,4 +1,4 @@
-"""Run `queue-processor migrate` as a process."""
+"""Run `queue-processor migrate`."""
 
 import os
 import pathlib
@@ -7,6 +7,9 @@ import sys
 
 import pytest
 import yaml
+from typer.testing import CliRunner, Result
+
+from queue_processor import cli
 
 VALUES = """
 queueURL: https://sqs.eu-west-1.amazonaws.com/123456789012/nth
@@ -16,16 +19,8 @@ replicas: 2
 """
 
 
-def migrate(
-    *arguments: str, stdin: bytes = b"", **variables: str
-) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run(  # noqa: S603 our own program
-        [sys.executable, "-m", "queue_processor", "migrate", *arguments],
-        input=stdin,
-        capture_output=True,
-        env={"PATH": os.environ["PATH"], **variables},
-        check=False,
-    )
+def migrate(*arguments: str, stdin: bytes = b"", **variables: str) -> Result:
+    return CliRunner().invoke(cli.app, ["migrate", *arguments], input=stdin, env=variables)
 
 
 @pytest.fixture
@@ -38,14 +33,26 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_settings_go_to_stdout_and_the_rest_to_stderr(file: pathlib.Path) -> None:
     finished = migrate(str(file))
 
-    assert finished.returncode == 0
-    made = finished.stdout.decode()
+    assert finished.exit_code == 0
+    made = finished.stdout
     assert "# From queueURL." in made
     assert yaml.safe_load(made)["queue_url"].endswith("/nth")
-    lines = finished.stderr.decode().splitlines()
+    lines = finished.stderr.splitlines()
     assert lines[0].startswith("not supported: webhookTemplate: templates are Jinja2")
     assert lines[1].startswith("not needed: workers: all nodes are drained in parallel")
     assert lines[2:] == ["only with --output helm: replicas"]
+
+
+def test_the_program_has_the_command(file: pathlib.Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "queue_processor", "migrate", "-", "-o", "helm"],
+        input=file.read_bytes(),
+        capture_output=True,
+        env={"PATH": os.environ["PATH"]},
+        check=True,
+    )
+
+    assert yaml.safe_load(finished.stdout)["replicas"] == 2
 
 
 def test_values_of_the_chart_contain_the_settings_and_other_values(
@@ -54,17 +61,17 @@ def test_values_of_the_chart_contain_the_settings_and_other_values(
     finished = migrate("-", "--output", "helm", stdin=file.read_bytes())
 
     made = yaml.safe_load(finished.stdout)
-    assert finished.returncode == 0
+    assert finished.exit_code == 0
     assert made["settings"]["queue_url"].endswith("/nth")
     assert made["replicas"] == 2
-    assert b"only with" not in finished.stderr
+    assert "only with" not in finished.stderr
 
 
 def test_a_missing_queue_is_reported() -> None:
     finished = migrate("-", stdin=b"TAINT_EFFECT=NoExecute\n")
 
-    assert finished.returncode == 0
-    assert finished.stderr.decode().splitlines() == [
+    assert finished.exit_code == 0
+    assert finished.stderr.splitlines() == [
         "missing: queue_url: the program needs one, and the file sets none"
     ]
 
@@ -74,7 +81,7 @@ def test_the_environment_does_not_affect_the_result(file: pathlib.Path) -> None:
         str(file), QUEUE_PROCESSOR_QUEUE_URL="nonsense", QUEUE_PROCESSOR_DRAIN__TAINT_EFFECT="no"
     )
 
-    assert finished.returncode == 0
+    assert finished.exit_code == 0
     assert yaml.safe_load(finished.stdout)["queue_url"].endswith("/nth")
 
 
@@ -97,9 +104,9 @@ def test_an_invalid_input_prints_one_line_and_exits_with_2(
 
     finished = migrate(str(path))
 
-    assert finished.returncode == 2
+    assert finished.exit_code == 2
     assert not finished.stdout
-    (line,) = finished.stderr.decode().splitlines()
+    (line,) = finished.stderr.splitlines()
     assert line.startswith(f"migrate: {path}: ")
     assert reason in line
 
@@ -107,7 +114,7 @@ def test_an_invalid_input_prints_one_line_and_exits_with_2(
 def test_a_missing_file_prints_one_line_and_exits_with_2() -> None:
     finished = migrate("/nonexistent/values.yaml")
 
-    assert finished.returncode == 2
-    assert finished.stderr.decode() == (
+    assert finished.exit_code == 2
+    assert finished.stderr == (
         "migrate: /nonexistent/values.yaml: cannot be read: No such file or directory\n"
     )

@@ -372,7 +372,7 @@ def test_every_supported_format_is_read(text: str) -> None:
         ("kind: Deployment\n", "not contain a container with environment variables"),
         ("x" * 2_000_000, "larger than"),
     ],
-    ids=str,
+    ids=lambda text: text[:40],
 )
 def test_an_input_that_cannot_be_read_raises_an_error_of_one_line(text: str, reason: str) -> None:
     with pytest.raises(errors.WrongUsage, match=reason) as raised:
