@@ -15,7 +15,7 @@ app = typer.Typer(
 )
 app.command(name="run")(run.run)
 app.command(name="demo")(demo.demo)
-app.command(name="migrate")(exits.faults_told("migrate")(migration.migrate))
+app.command(name="migrate")(exits.errors_reported("migrate")(migration.migrate))
 app.add_typer(messages.app, name="messages")
 
 

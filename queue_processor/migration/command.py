@@ -70,8 +70,8 @@ def migrate(
 def _migration_of(file: str) -> Migration:
     try:
         return conversion.convert(reading.read(_text_of(file)))
-    except errors.WrongUsage as error:
-        raise errors.WrongUsage(f"{'stdin' if file == _STDIN else file}: {error}") from error
+    except errors.UsageError as error:
+        raise errors.UsageError(f"{'stdin' if file == _STDIN else file}: {error}") from error
 
 
 def _text_of(file: str) -> str:
@@ -82,6 +82,6 @@ def _text_of(file: str) -> str:
         with pathlib.Path(file).open("rb") as opened:
             return opened.read(limit).decode()
     except OSError as cause:
-        raise errors.WrongUsage(f"cannot be read: {cause.strerror}") from cause
+        raise errors.UsageError(f"cannot be read: {cause.strerror}") from cause
     except UnicodeDecodeError as cause:
-        raise errors.WrongUsage("not text in UTF-8") from cause
+        raise errors.UsageError("not text in UTF-8") from cause

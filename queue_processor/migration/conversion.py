@@ -57,7 +57,7 @@ def convert(nth_settings: Sequence[NthSetting]) -> Migration:
     """Convert the settings that the table contains, and list the others as omitted.
 
     Raises:
-        WrongUsage: None of them is a setting of NTH.
+        UsageError: None of them is a setting of NTH.
     """
     by_name: dict[str, NthSetting] = {}
     omitted: list[OmittedSetting] = []
@@ -71,7 +71,7 @@ def convert(nth_settings: Sequence[NthSetting]) -> Migration:
         else:
             by_name[name] = setting
     if not by_name:
-        raise errors.WrongUsage("it does not contain a setting of aws-node-termination-handler")
+        raise errors.UsageError("it does not contain a setting of aws-node-termination-handler")
     migration = _migrate(by_name)
     omitted += migration.omitted
     omitted.sort(key=lambda each: _WORST_FIRST.index(each.fate))

@@ -35,10 +35,10 @@ def read(text: str) -> Sequence[NthSetting]:
             its Deployment, a list or a mapping of environment variables, or KEY=VALUE lines.
 
     Raises:
-        WrongUsage: It is none of these, or sets nothing.
+        UsageError: It is none of these, or sets nothing.
     """
     if len(text) > SIZE_LIMIT:
-        raise errors.WrongUsage(f"larger than {SIZE_LIMIT // 1024} KiB: not a values file")
+        raise errors.UsageError(f"larger than {SIZE_LIMIT // 1024} KiB: not a values file")
     lines = [line for line in map(str.strip, text.splitlines()) if line and line[0] != "#"]
     if lines and all(_ASSIGNMENT.fullmatch(line) for line in lines):
         pairs = dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)
@@ -47,7 +47,7 @@ def read(text: str) -> Sequence[NthSetting]:
         settings = list(_from_documents(_documents(text)))
     settings = [setting for setting in settings if setting.value not in (None, "", {}, [])]
     if not settings:
-        raise errors.WrongUsage("nothing is set in it")
+        raise errors.UsageError("nothing is set in it")
     return settings
 
 
@@ -57,16 +57,16 @@ def variables(items: Sequence[object]) -> Iterator[NthSetting]:
     https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#environment-variables
 
     Raises:
-        WrongUsage: An item is not an environment variable.
+        UsageError: An item is not an environment variable.
     """
     for item in items:
         name = item.get("name") if isinstance(item, Mapping) else None
         if not isinstance(item, Mapping) or not isinstance(name, str):
             quoted = reprlib.repr(item)[:_QUOTE_LENGTH]
-            raise errors.WrongUsage(f"{quoted} is not an environment variable")
+            raise errors.UsageError(f"{quoted} is not an environment variable")
         if not VARIABLE.fullmatch(name):
             quoted = repr(name[:_QUOTE_LENGTH])
-            raise errors.WrongUsage(f"{quoted} is not a name of an environment variable")
+            raise errors.UsageError(f"{quoted} is not a name of an environment variable")
         source = item.get("valueFrom")
         yield NthSetting(name, item.get("value") if source is None else {"valueFrom": source})
 
@@ -79,12 +79,12 @@ def _documents(text: str) -> Sequence[object]:
         yaml.safe_dump_all(documents)
     except yaml.YAMLError as cause:
         reason = " ".join(str(cause).split())
-        raise errors.WrongUsage(f"neither YAML nor KEY=VALUE lines: {reason[:300]}") from cause
+        raise errors.UsageError(f"neither YAML nor KEY=VALUE lines: {reason[:300]}") from cause
     except RecursionError:
-        raise errors.WrongUsage("nested too deeply") from None
+        raise errors.UsageError("nested too deeply") from None
     except ValueError as cause:
         # YAML took something for a number or a date that Python cannot represent.
-        raise errors.WrongUsage(f"not valid YAML: {str(cause)[:300]}") from cause
+        raise errors.UsageError(f"not valid YAML: {str(cause)[:300]}") from cause
     return documents
 
 
@@ -99,7 +99,7 @@ def _from_documents(documents: Sequence[object]) -> Iterator[NthSetting]:
             values = below if isinstance(below, dict) else top
             yield from (NthSetting(str(name), value) for name, value in values.items())
         case _:
-            raise errors.WrongUsage(
+            raise errors.UsageError(
                 "expected values of NTH's chart, a Deployment, or environment variables"
             )
 
@@ -113,7 +113,7 @@ def _env_of(manifests: Sequence[object]) -> Sequence[object]:
         if isinstance(container, Mapping) and isinstance(container.get("env"), list)
     ]
     if not lists:
-        raise errors.WrongUsage("it does not contain a container with environment variables")
+        raise errors.UsageError("it does not contain a container with environment variables")
     # A rendered chart may contain other programs, but only NTH sets QUEUE_URL.
     return max(lists, key=_has_queue)
 

@@ -93,7 +93,7 @@ async def _idle(world: stage.World) -> AsyncIterator[None]:
 async def _refused_by_the_queue(world: stage.World) -> AsyncIterator[None]:
     await world.start()
     yield
-    world.queue.fail("receive", errors.PermanentFault("no such permission"))
+    world.queue.fail("receive", errors.PermanentError("no such permission"))
     await asyncio.sleep(25)
     yield
 
@@ -127,13 +127,13 @@ async def _received_again(world: stage.World) -> AsyncIterator[None]:
 
 
 async def _visibility_refused(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("hide", errors.TemporaryFault("throttled"))
+    world.queue.fail("hide", errors.TemporaryError("throttled"))
     async for _ in _slow(world):
         yield
 
 
 async def _taken_back(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("hide", errors.MessageNotOurs("the handle is stale"))
+    world.queue.fail("hide", errors.StaleReceiptHandle("the handle is stale"))
     async for _ in _slow(world):
         yield
 
@@ -142,20 +142,20 @@ async def _not_deleted(world: stage.World) -> AsyncIterator[None]:
     world.add_nodes(1)
     await world.start()
     yield
-    world.queue.fail("delete", errors.MessageNotOurs("the handle is stale"))
+    world.queue.fail("delete", errors.StaleReceiptHandle("the handle is stale"))
     world.send_spot(0)
     await asyncio.sleep(5)
     yield
 
 
 async def _deletion_repeated(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("delete", *[errors.TemporaryFault("throttled")] * 2)
+    world.queue.fail("delete", *[errors.TemporaryError("throttled")] * 2)
     async for _ in _drained(world):
         yield
 
 
 async def _malformed(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("dead_letter", errors.TemporaryFault("throttled"))
+    world.queue.fail("dead_letter", errors.TemporaryError("throttled"))
     await world.start()
     yield
     world.queue.send("{not json")
@@ -278,7 +278,7 @@ async def _terminated_by_its_group(world: stage.World) -> AsyncIterator[None]:
 
 
 async def _throttled_by_its_group(world: stage.World) -> AsyncIterator[None]:
-    throttled = errors.TemporaryFault("throttled")
+    throttled = errors.TemporaryError("throttled")
     world.lifecycle.fail("heartbeat", throttled)
     world.lifecycle.fail("complete", throttled)
     async for _ in _terminated_by_its_group(world):
@@ -325,9 +325,9 @@ async def _joined(world: stage.World) -> AsyncIterator[None]:
 
 
 ROWS = [
-    _row(_drained, 1, "receives_total", outcome="messages"),
-    _row(_idle, 1, "receives_total", outcome="empty"),
-    _row(_refused_by_the_queue, 1, "receives_total", outcome="failed"),
+    _row(_drained, 1, "receive_calls_total", outcome="messages"),
+    _row(_idle, 1, "receive_calls_total", outcome="empty"),
+    _row(_refused_by_the_queue, 1, "receive_calls_total", outcome="failed"),
     _row(_drained, 1, "messages_received_total"),
     _row(_received_again, 1, "messages_received_again_total"),
     _row(_drained, 1, "messages_total", kind="spot_interruption", outcome="done"),
@@ -346,23 +346,23 @@ ROWS = [
     _row(_drained, 1, "event_age_seconds_bucket", kind="spot_interruption", le="30.0"),
     _row(_drained, 0, "event_age_seconds_bucket", kind="spot_interruption", le="10.0"),
     _row(_joined, 3, "nodes_indexed"),
-    _row(_slow, 1, "nodes_in_hand"),
+    _row(_slow, 1, "nodes_draining"),
     _row(_drained, 1, "event_to_cordon_seconds_count", kind="spot_interruption"),
-    _row(_drained, 1, "drain_duration_seconds_count", kind="spot_interruption", ending="drained"),
+    _row(_drained, 1, "drain_duration_seconds_count", kind="spot_interruption", result="drained"),
     _row(_slow, 1, "deadline_margin_seconds_bucket", kind="spot_interruption", le="120.0"),
     _row(_slow, 0, "deadline_margin_seconds_bucket", kind="spot_interruption", le="90.0"),
     _row(_left, 1, "deadline_margin_seconds_bucket", kind="spot_interruption", le="0.0"),
     _row(_left, 1, "deadline_margin_seconds_count", kind="spot_interruption"),
-    _row(_drained, 1, "instances_total", kind="spot_interruption", ending="drained"),
-    _row(_left, 1, "instances_total", kind="spot_interruption", ending="past_deadline"),
+    _row(_drained, 1, "instances_total", kind="spot_interruption", result="drained"),
+    _row(_left, 1, "instances_total", kind="spot_interruption", result="past_deadline"),
     _row(
-        _unknown, 1, "instances_total", kind="rebalance_recommendation", ending="unknown_instance"
+        _unknown, 1, "instances_total", kind="rebalance_recommendation", result="unknown_instance"
     ),
     _row(_drained, 3, "evictions_total", answer="accepted"),
     _row(_blocked, None, "evictions_total", answer="blocked"),
     _row(_blocked, 1, "pods_deleted_at_deadline_total", kind="spot_interruption"),
     _row(_left, 0, "pods_deleted_at_deadline_total", kind="spot_interruption"),
-    _row(_left, 1, "pods_left_total", kind="spot_interruption", ending="past_deadline"),
+    _row(_left, 1, "pods_left_total", kind="spot_interruption", result="past_deadline"),
     _row(_dead_node, 1, "nodes_declared_out_of_service_total"),
     _row(
         _terminated_by_its_group,
@@ -373,7 +373,7 @@ ROWS = [
     _row(_terminated_by_its_group, 1, "lifecycle_heartbeats_total", outcome="recorded"),
     _row(_throttled_by_its_group, 1, "lifecycle_heartbeats_total", outcome="failed"),
     _row(_completed_by_another, 1, "lifecycle_heartbeats_total", outcome="over"),
-    _row(_leadership_lost, 0, "leader"),
+    _row(_leadership_lost, 0, "is_leader"),
     _row(_begun, 1, "leadership_changes_total", change="acquired"),
     _row(_leadership_lost, 1, "leadership_changes_total", change="lost"),
     _row(_stopped, 1, "leadership_changes_total", change="released"),
@@ -390,8 +390,8 @@ ROWS = [
     _row(_leadership_lost, None, "kubernetes_requests_total", method="put", code="none"),
     _row(_drained, 1, "kubernetes_requests_total", method="watch", code="200"),
     _row(_nothing_to_move, 2, "kubernetes_request_seconds_count", method="patch"),
-    _row(_announced, 1, "webhook_notices_total", moment="drain_start", outcome="delivered"),
-    _row(_announced, 1, "webhook_notices_total", moment="drain_end", outcome="failed"),
+    _row(_announced, 1, "webhook_notifications_total", moment="drain_start", outcome="delivered"),
+    _row(_announced, 1, "webhook_notifications_total", moment="drain_end", outcome="failed"),
     # One about the cordon, one about the end.
     _row(_events_refused, 2, "kubernetes_events_dropped_total"),
 ]
@@ -439,7 +439,7 @@ async def test_without_an_election_the_only_process_leads(world: stage.World) ->
     metrics.IS_LEADER.set(0)
     await world.start(leader_election={"enabled": False})
 
-    assert prometheus_client.REGISTRY.get_sample_value("queue_processor_leader") == 1
+    assert prometheus_client.REGISTRY.get_sample_value("queue_processor_is_leader") == 1
 
 
 def test_the_first_dead_letter_is_a_step_that_an_alert_sees() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import queue_processor
 from docs import reference
-from queue_processor.domain.plan import Ending, OutcomeKind
+from queue_processor.domain.plan import InstanceResult, OutcomeKind
 from queue_processor.observability import metrics
 from queue_processor.settings import Settings, WebhookSettings
 from queue_processor.settings.groups import Group
@@ -74,10 +74,10 @@ def test_every_outcome_is_in_the_runbook_and_no_other() -> None:
     assert told == [f"`{kind.value}`" for kind in OutcomeKind]
 
 
-def test_every_ending_is_in_the_runbook_and_no_other() -> None:
-    told = re.findall(r"^\| `(\w+)` \|", _section("Endings"), flags=re.MULTILINE)
+def test_every_instance_result_is_in_the_runbook_and_no_other() -> None:
+    told = re.findall(r"^\| `(\w+)` \|", _section("Instance results"), flags=re.MULTILINE)
 
-    assert sorted(told) == sorted(Ending)
+    assert sorted(told) == sorted(InstanceResult)
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -375,7 +375,7 @@ def test_every_supported_format_is_read(text: str) -> None:
     ids=lambda text: text[:40],
 )
 def test_an_input_that_cannot_be_read_raises_an_error_of_one_line(text: str, reason: str) -> None:
-    with pytest.raises(errors.WrongUsage, match=reason) as raised:
+    with pytest.raises(errors.UsageError, match=reason) as raised:
         migrated(text)
 
     assert "\n" not in str(raised.value)
@@ -408,8 +408,8 @@ def test_the_result_can_be_loaded_for_any_values(
     text = yaml.safe_dump(values)
     try:
         migration = migrated(text)
-    except errors.WrongUsage as fault:
-        assert "\n" not in str(fault)  # noqa: PT017 the other outcome is tested below
+    except errors.UsageError as error:
+        assert "\n" not in str(error)  # noqa: PT017 the other outcome is tested below
         return
 
     written = yaml.safe_load(conversion.settings_file(migration)) or {}
@@ -422,5 +422,5 @@ def test_the_result_can_be_loaded_for_any_values(
 def test_any_text_is_read_or_rejected(text: str) -> None:
     try:
         migrated(text)
-    except errors.WrongUsage as fault:
-        assert "\n" not in str(fault)  # noqa: PT017 every other exception fails the test
+    except errors.UsageError as error:
+        assert "\n" not in str(error)  # noqa: PT017 every other exception fails the test
