@@ -20,7 +20,7 @@ from queue_processor.settings import ToolSettings
 _HEADINGS = ("messages", "kind", "verdict", "reason", "what is done")
 
 
-@exits.faults_told("redrive")
+@exits.errors_reported("redrive")
 def redrive(  # noqa: PLR0913 - the options of a command
     *,
     queue: options.Queue = None,

@@ -17,13 +17,16 @@ from typing import Any
 from moto.autoscaling import exceptions, models, responses
 from moto.core import responses as core_responses
 
-from queue_processor.domain import wording
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import bus, events, http, lifecycle, patches
 from queue_processor.simulator.aws.sqs import ACCOUNT, REGION
 
 _EVENT_OF = {
-    lifecycle.Transition.TERMINATING: (events.autoscaling_termination, *wording.TERMINATION_PATH),
-    lifecycle.Transition.LAUNCHING: (events.autoscaling_launch, *wording.LAUNCH_PATH),
+    lifecycle.Transition.TERMINATING: (
+        events.autoscaling_termination,
+        *aws_events.TERMINATION_PATH,
+    ),
+    lifecycle.Transition.LAUNCHING: (events.autoscaling_launch, *aws_events.LAUNCH_PATH),
 }
 
 
