@@ -38,7 +38,7 @@ NOWHERE = {
 }
 
 
-class Told:
+class Result:
     """How a command ended and what it printed."""
 
     def __init__(self, result: Any) -> None:  # noqa: ANN401 click's result has another name in typer
@@ -67,12 +67,14 @@ class Terminal:
         self.environment = dict(environment)
         self._monkeypatch = monkeypatch
 
-    def __call__(self, *arguments: str, stdin: str | bytes | None = None, **variables: str) -> Told:
+    def __call__(
+        self, *arguments: str, stdin: str | bytes | None = None, **variables: str
+    ) -> Result:
         runner = typer.testing.CliRunner()
-        given = {**NOWHERE, **self.environment, **variables}
+        env = {**NOWHERE, **self.environment, **variables}
         # The client reads the variable when it is imported.
-        self._monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", given["KUBECONFIG"])
-        return Told(runner.invoke(cli.app, ["messages", *arguments], input=stdin, env=given))
+        self._monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", env["KUBECONFIG"])
+        return Result(runner.invoke(cli.app, ["messages", *arguments], input=stdin, env=env))
 
 
 class Running:
@@ -213,7 +215,7 @@ class ThreadedCluster:
 
 
 @pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal on a machine where nothing is set up."""
     return Terminal({}, monkeypatch=monkeypatch)
 
@@ -226,7 +228,7 @@ def cluster(tmp_path: pathlib.Path) -> Iterator[ThreadedCluster]:
     made.stop()
 
 
-class Desk:
+class CliHarness:
     """A queue with a dead-letter queue, and a terminal for which it is the one of the settings."""
 
     def __init__(
@@ -240,7 +242,7 @@ class Desk:
         self._processes: list[Running | Screen] = []
         self.sqs: SQSClient = aws.session.client("sqs", endpoint_url=aws.endpoint_url)
 
-    def become(self, *actions: str) -> None:
+    def allow_only(self, *actions: str) -> None:
         """Run the next commands as somebody who may do this and nothing else."""
         statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
         policy = {"Version": "2012-10-17", "Statement": [statement]}
@@ -264,7 +266,7 @@ class Desk:
         self._processes.append(process)
         return process
 
-    def sit_down(self, *arguments: str, **variables: str) -> Screen:
+    def start_on_terminal(self, *arguments: str, **variables: str) -> Screen:
         """Start a command on a terminal."""
         screen = Screen(arguments, {**self.run.environment, **variables})
         self._processes.append(screen)
@@ -290,7 +292,7 @@ class Desk:
         """Put messages on the queue; their ids."""
         return [self.aws.send_raw(body, queue_url=self.url) for body in bodies]
 
-    def bury(self, *bodies: str) -> list[str]:
+    def dead_letter(self, *bodies: str) -> list[str]:
         """Put messages on the dead-letter queue, as the operator does; their ids."""
         return [self.aws.send_raw(body, queue_url=self.dead_letters_url) for body in bodies]
 
@@ -314,7 +316,7 @@ def running_aws() -> Iterator[simulator.AwsSimulator]:
 
 
 @pytest.fixture
-def desk(running_aws: simulator.AwsSimulator, bare: Terminal) -> Iterator[Desk]:
-    made = Desk(running_aws, running_aws.deploy(), bare)
+def harness(running_aws: simulator.AwsSimulator, terminal: Terminal) -> Iterator[CliHarness]:
+    made = CliHarness(running_aws, running_aws.deploy(), terminal)
     yield made
     made.close()

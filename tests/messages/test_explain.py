@@ -9,7 +9,7 @@ import yaml
 
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import api
-from tests.messages.conftest import Desk, Terminal, ThreadedCluster
+from tests.messages.conftest import CliHarness, Terminal, ThreadedCluster
 
 SAMPLES = pathlib.Path(__file__).parents[1] / "data" / "events"
 INSTANCE = "i-0123456789abcdef0"
@@ -40,16 +40,16 @@ class TestOffline:
     """Nobody is asked: no AWS, no cluster, no queue."""
 
     def test_an_event_is_explained_from_a_file(
-        self, bare: Terminal, tmp_path: pathlib.Path
+        self, terminal: Terminal, tmp_path: pathlib.Path
     ) -> None:
         file = tmp_path / "event.json"
         file.write_text(spot(), encoding="utf-8")
 
-        told = bare("explain", str(file), "--offline", "--output", "json")
+        result = terminal("explain", str(file), "--offline", "--output", "json")
 
-        assert (told.code, told.err) == (0, "")
-        assert list(told.data()) == KEYS
-        assert told.data() == {
+        assert (result.code, result.err) == (0, "")
+        assert list(result.data()) == KEYS
+        assert result.data() == {
             "verdict": "interruption",
             "shape": "eventbridge",
             "kind": "spot_interruption",
@@ -63,52 +63,52 @@ class TestOffline:
             "reason": None,
         }
 
-    def test_an_event_is_explained_from_stdin(self, bare: Terminal) -> None:
-        told = bare("explain", "-", "--offline", "--output", "json", stdin=spot())
+    def test_an_event_is_explained_from_stdin(self, terminal: Terminal) -> None:
+        result = terminal("explain", "-", "--offline", "--output", "json", stdin=spot())
 
-        assert told.code == 0
-        assert told.data()["event_id"] == "event-1"
+        assert result.code == 0
+        assert result.data()["event_id"] == "event-1"
 
-    def test_yaml_says_the_same_as_json(self, bare: Terminal) -> None:
-        told = bare("explain", "-", "--offline", "--output", "yaml", stdin=spot())
+    def test_yaml_says_the_same_as_json(self, terminal: Terminal) -> None:
+        result = terminal("explain", "-", "--offline", "--output", "yaml", stdin=spot())
 
-        assert list(yaml.safe_load(told.out)) == KEYS
-        assert yaml.safe_load(told.out)["occurred_at"] == "2026-08-27T12:00:00Z"
+        assert list(yaml.safe_load(result.out)) == KEYS
+        assert yaml.safe_load(result.out)["occurred_at"] == "2026-08-27T12:00:00Z"
 
-    def test_a_notification_of_a_group_names_its_lifecycle_hook(self, bare: Terminal) -> None:
+    def test_a_notification_of_a_group_names_its_lifecycle_hook(self, terminal: Terminal) -> None:
         body = events.lifecycle_notification(INSTANCE, STEP, TERMINATING)
-        told = bare("explain", "-", "--offline", "-o", "json", stdin=json.dumps(body)).data()
+        result = terminal("explain", "-", "--offline", "-o", "json", stdin=json.dumps(body)).data()
 
-        assert told["shape"] == "autoscaling"
-        assert told["kind"] == "autoscaling_termination"
-        assert told["lifecycle_hook"] == {"group": "workers", "name": "drain"}
-        assert told["deadline"] is not None
+        assert result["shape"] == "autoscaling"
+        assert result["kind"] == "autoscaling_termination"
+        assert result["lifecycle_hook"] == {"group": "workers", "name": "drain"}
+        assert result["deadline"] is not None
 
-    def test_an_event_inside_an_sns_notification_has_that_shape(self, bare: Terminal) -> None:
+    def test_an_event_inside_an_sns_notification_has_that_shape(self, terminal: Terminal) -> None:
         body = json.dumps({"Type": "Notification", "Message": spot()})
-        told = bare("explain", "-", "--offline", "-o", "json", stdin=body).data()
+        result = terminal("explain", "-", "--offline", "-o", "json", stdin=body).data()
 
-        assert (told["shape"], told["kind"]) == ("sns", "spot_interruption")
+        assert (result["shape"], result["kind"]) == ("sns", "spot_interruption")
 
-    def test_an_event_without_a_deadline_has_none(self, bare: Terminal) -> None:
+    def test_an_event_without_a_deadline_has_none(self, terminal: Terminal) -> None:
         body = json.dumps(events.rebalance_recommendation(INSTANCE))
-        told = bare("explain", "-", "--offline", "-o", "json", stdin=body).data()
+        result = terminal("explain", "-", "--offline", "-o", "json", stdin=body).data()
 
-        assert told["deadline"] is None
-        assert told["action"] == "cordon-and-drain"
+        assert result["deadline"] is None
+        assert result["action"] == "cordon-and-drain"
 
-    def test_an_ignored_event_says_why(self, bare: Terminal) -> None:
+    def test_an_ignored_event_says_why(self, terminal: Terminal) -> None:
         body = json.dumps(events.state_change(INSTANCE, "running"))
-        told = bare("explain", "-", "--offline", "-o", "json", stdin=body)
+        result = terminal("explain", "-", "--offline", "-o", "json", stdin=body)
 
-        assert told.code == 0
-        assert told.data()["verdict"] == "ignored"
-        assert told.data()["shape"] == "eventbridge"
-        assert "'running'" in told.data()["reason"]
-        assert told.data()["kind"] is None
+        assert result.code == 0
+        assert result.data()["verdict"] == "ignored"
+        assert result.data()["shape"] == "eventbridge"
+        assert "'running'" in result.data()["reason"]
+        assert result.data()["kind"] is None
 
     @pytest.mark.parametrize(
-        ("body", "said"),
+        ("body", "expected"),
         [
             (b"", "not JSON"),
             (b"[]", "not a JSON object"),
@@ -118,25 +118,25 @@ class TestOffline:
         ],
     )
     def test_a_malformed_body_says_where_and_why(
-        self, bare: Terminal, body: bytes, said: str
+        self, terminal: Terminal, body: bytes, expected: str
     ) -> None:
-        told = bare("explain", "-", "--offline", "-o", "json", stdin=body)
+        result = terminal("explain", "-", "--offline", "-o", "json", stdin=body)
 
-        assert told.code == 0
-        assert told.data()["verdict"] == "malformed"
-        assert said in told.data()["reason"]
-        others = {key: told.data()[key] for key in KEYS if key not in {"verdict", "reason"}}
+        assert result.code == 0
+        assert result.data()["verdict"] == "malformed"
+        assert expected in result.data()["reason"]
+        others = {key: result.data()[key] for key in KEYS if key not in {"verdict", "reason"}}
         assert set(others.values()) == {None}
 
     @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.*")), ids=lambda path: path.name)
-    def test_every_sample_has_a_verdict(self, bare: Terminal, path: pathlib.Path) -> None:
-        told = bare("explain", str(path), "--offline", "-o", "json")
+    def test_every_sample_has_a_verdict(self, terminal: Terminal, path: pathlib.Path) -> None:
+        result = terminal("explain", str(path), "--offline", "-o", "json")
 
-        assert told.code == 0
-        assert list(told.data()) == KEYS
+        assert result.code == 0
+        assert list(result.data()) == KEYS
 
-    def test_the_settings_count_as_they_count_for_run(self, bare: Terminal) -> None:
-        told = bare(
+    def test_the_settings_count_as_they_count_for_run(self, terminal: Terminal) -> None:
+        result = terminal(
             "explain",
             "-",
             "--offline",
@@ -146,153 +146,161 @@ class TestOffline:
             QUEUE_PROCESSOR_ACTIONS__SPOT_INTERRUPTION="ignore",
         ).data()
 
-        assert (told["verdict"], told["action"]) == ("ignored", "ignore")
-        assert told["kind"] == "spot_interruption"
-        assert told["reason"] == "actions.spot_interruption is ignore"
-        assert told["deadline"] is None
+        assert (result["verdict"], result["action"]) == ("ignored", "ignore")
+        assert result["kind"] == "spot_interruption"
+        assert result["reason"] == "actions.spot_interruption is ignore"
+        assert result["deadline"] is None
 
-    def test_a_settings_file_counts_as_well(self, bare: Terminal, tmp_path: pathlib.Path) -> None:
+    def test_a_settings_file_counts_as_well(
+        self, terminal: Terminal, tmp_path: pathlib.Path
+    ) -> None:
         file = tmp_path / "settings.yaml"
         file.write_text("actions: {spot_interruption: cordon}\n", encoding="utf-8")
 
-        told = bare(
+        result = terminal(
             "explain", "-", "--offline", "-o", "json", "--config", str(file), stdin=spot()
         ).data()
 
-        assert told["action"] == "cordon"
+        assert result["action"] == "cordon"
 
     def test_a_change_that_is_called_off_uncordons_and_has_no_deadline(
-        self, bare: Terminal
+        self, terminal: Terminal
     ) -> None:
         change = events.ScheduledChange(dt.datetime(2099, 1, 1, tzinfo=dt.UTC), status="closed")
         body = json.dumps(events.scheduled_change([INSTANCE, OTHER], change))
-        told = bare("explain", "-", "--offline", "-o", "json", stdin=body).data()
+        result = terminal("explain", "-", "--offline", "-o", "json", stdin=body).data()
 
-        assert told["action"] == "uncordon"
-        assert told["instances"] == [INSTANCE, OTHER]
-        assert told["deadline"] is None
+        assert result["action"] == "uncordon"
+        assert result["instances"] == [INSTANCE, OTHER]
+        assert result["deadline"] is None
 
-    def test_people_are_told_the_same_and_what_becomes_of_the_message(self, bare: Terminal) -> None:
-        told = bare("explain", "-", "--offline", stdin=spot())
+    def test_people_read_the_same_and_the_outcome_of_the_message(self, terminal: Terminal) -> None:
+        result = terminal("explain", "-", "--offline", stdin=spot())
 
-        lines = dict(line.strip().split(maxsplit=1) for line in told.out.splitlines())
+        lines = dict(line.strip().split(maxsplit=1) for line in result.out.splitlines())
         assert lines["verdict"] == "interruption"
         assert lines["instances"] == INSTANCE
         assert lines["deadline"].startswith("2026-08-27 12:02:00 UTC (")
         assert "a node that is still there is drained until" in lines["deadline"]
         assert lines["the"] == "message     is deleted when every node is done"
 
-    def test_a_body_cannot_command_the_terminal(self, bare: Terminal) -> None:
+    def test_a_body_cannot_command_the_terminal(self, terminal: Terminal) -> None:
         step = events.LifecycleStep(group="work\x1b[2Jers", hook="[red]drain")
         body = json.dumps(events.autoscaling_termination(INSTANCE, step))
 
-        told = bare("explain", "-", "--offline", stdin=body)
+        result = terminal("explain", "-", "--offline", stdin=body)
 
-        assert "\x1b" not in told.out
-        assert "[red]drain of group work" in told.out
+        assert "\x1b" not in result.out
+        assert "[red]drain of group work" in result.out
 
 
 class TestInACluster:
     """The nodes are looked for."""
 
     def test_the_node_of_the_instance_is_named(
-        self, bare: Terminal, cluster: ThreadedCluster
+        self, terminal: Terminal, cluster: ThreadedCluster
     ) -> None:
         cluster.do(lambda made: made.add_node("node-1", instance_id=INSTANCE))
 
-        told = bare("explain", "-", "-o", "json", stdin=spot(), **cluster.environment()).data()
+        result = terminal(
+            "explain", "-", "-o", "json", stdin=spot(), **cluster.environment()
+        ).data()
 
-        assert told["nodes"] == ["node-1"]
-        assert told["reason"] is None
+        assert result["nodes"] == ["node-1"]
+        assert result["reason"] is None
 
     def test_an_instance_without_a_node_is_the_reason(
-        self, bare: Terminal, cluster: ThreadedCluster
+        self, terminal: Terminal, cluster: ThreadedCluster
     ) -> None:
         change = events.ScheduledChange(dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
         cluster.do(lambda made: made.add_node("node-1", instance_id=INSTANCE))
         body = json.dumps(events.scheduled_change([INSTANCE, OTHER], change))
 
-        told = bare("explain", "-", "-o", "json", stdin=body, **cluster.environment()).data()
+        result = terminal("explain", "-", "-o", "json", stdin=body, **cluster.environment()).data()
 
-        assert told["nodes"] == ["node-1"]
-        assert told["reason"] == (
+        assert result["nodes"] == ["node-1"]
+        assert result["reason"] == (
             f"{OTHER}: no node of this cluster runs on it,"
             " so the operator waits for one, 60 s at most"
         )
 
     def test_a_node_that_is_not_selected_is_the_reason_and_the_message_is_released(
-        self, bare: Terminal, cluster: ThreadedCluster
+        self, terminal: Terminal, cluster: ThreadedCluster
     ) -> None:
         cluster.do(lambda made: made.add_node("node-1", instance_id=INSTANCE))
-        chosen = {
+        environment = {
             **cluster.environment(),
             "QUEUE_PROCESSOR_NODE_SELECTOR": "pool=spot",
             "QUEUE_PROCESSOR_DRAIN__UNKNOWN_INSTANCE_POLICY": "release",
         }
 
-        told = bare("explain", "-", "-o", "json", stdin=spot(), **chosen).data()
-        shown = bare("explain", "-", stdin=spot(), **chosen)
+        result = terminal("explain", "-", "-o", "json", stdin=spot(), **environment).data()
+        shown = terminal("explain", "-", stdin=spot(), **environment)
 
-        assert told["nodes"] == []
-        assert told["reason"] == f"{INSTANCE}: node_selector does not select its node"
+        assert result["nodes"] == []
+        assert result["reason"] == f"{INSTANCE}: node_selector does not select its node"
         assert "goes back to the queue" in shown.out
 
-    def test_nobody_asks_the_cluster_about_a_malformed_body(self, bare: Terminal) -> None:
-        told = bare("explain", "-", "-o", "json", stdin="nonsense")
+    def test_nobody_asks_the_cluster_about_a_malformed_body(self, terminal: Terminal) -> None:
+        result = terminal("explain", "-", "-o", "json", stdin="nonsense")
 
-        assert told.code == 0
-        assert told.data()["verdict"] == "malformed"
+        assert result.code == 0
+        assert result.data()["verdict"] == "malformed"
 
     def test_a_cluster_that_refuses_is_one_line_with_the_cure(
-        self, bare: Terminal, cluster: ThreadedCluster
+        self, terminal: Terminal, cluster: ThreadedCluster
     ) -> None:
         cluster.do(lambda _: cluster.server.denials.append(api.Denial("list", "nodes")))
 
-        told = bare("explain", "-", stdin=spot(), **cluster.environment())
+        result = terminal("explain", "-", stdin=spot(), **cluster.environment())
 
-        assert (told.code, told.out) == (1, "")
-        assert told.line.startswith("explain: Kubernetes: ")
-        assert told.line.endswith("--offline does without the cluster")
+        assert (result.code, result.out) == (1, "")
+        assert result.line.startswith("explain: Kubernetes: ")
+        assert result.line.endswith("--offline does without the cluster")
 
 
 class TestInAQueue:
     """The message is named by its id."""
 
-    def test_a_message_of_the_queue_is_explained(self, desk: Desk) -> None:
-        desk.send(spot())
-        (sent,) = desk.send("nonsense")
+    def test_a_message_of_the_queue_is_explained(self, harness: CliHarness) -> None:
+        harness.send(spot())
+        (sent,) = harness.send("nonsense")
 
-        told = desk.run("explain", sent, "-o", "json")
+        result = harness.run("explain", sent, "-o", "json")
 
-        assert told.code == 0
-        assert told.data()["verdict"] == "malformed"
-        assert told.line.startswith(f"found in {desk.url.rpartition('/')[2]}; the receive count")
-        assert desk.aws.queue_state(desk.url).visible == 2
+        assert result.code == 0
+        assert result.data()["verdict"] == "malformed"
+        assert result.line.startswith(
+            f"found in {harness.url.rpartition('/')[2]}; the receive count"
+        )
+        assert harness.aws.queue_state(harness.url).visible == 2
 
     def test_a_message_of_the_dead_letter_queue_is_explained(
-        self, desk: Desk, cluster: ThreadedCluster
+        self, harness: CliHarness, cluster: ThreadedCluster
     ) -> None:
         cluster.do(lambda made: made.add_node("node-1", instance_id=INSTANCE))
-        desk.send("nonsense")
-        (buried,) = desk.bury(json.dumps(events.autoscaling_termination(INSTANCE, STEP)))
+        harness.send("nonsense")
+        (dead_lettered,) = harness.dead_letter(
+            json.dumps(events.autoscaling_termination(INSTANCE, STEP))
+        )
 
-        told = desk.run("explain", buried, "-o", "json", **cluster.environment())
+        result = harness.run("explain", dead_lettered, "-o", "json", **cluster.environment())
 
-        assert told.data()["nodes"] == ["node-1"]
-        assert "dead" in told.line.lower()
-        assert desk.aws.queue_state(desk.dead_letters_url).visible == 1
+        assert result.data()["nodes"] == ["node-1"]
+        assert "dead" in result.line.lower()
+        assert harness.aws.queue_state(harness.dead_letters_url).visible == 1
 
     def test_a_tag_decides_which_instances_are_ours(
-        self, desk: Desk, cluster: ThreadedCluster
+        self, harness: CliHarness, cluster: ThreadedCluster
     ) -> None:
-        (ours,) = desk.aws.launch(1, tags={"managed": ""})
-        (other,) = desk.aws.launch(1)
+        (ours,) = harness.aws.launch(1, tags={"managed": ""})
+        (other,) = harness.aws.launch(1)
         cluster.do(lambda made: made.add_node("node-1", instance_id=ours))
         cluster.do(lambda made: made.add_node("node-2", instance_id=other))
         change = events.ScheduledChange(dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
         body = json.dumps(events.scheduled_change([ours, other], change))
 
-        told = desk.run(
+        result = harness.run(
             "explain",
             "-",
             "-o",
@@ -302,45 +310,47 @@ class TestInAQueue:
             **cluster.environment(),
         )
 
-        assert told.data()["nodes"] == ["node-1"]
-        assert told.data()["reason"] == f"{other}: it does not carry the managed_tag"
+        assert result.data()["nodes"] == ["node-1"]
+        assert result.data()["reason"] == f"{other}: it does not carry the managed_tag"
 
-    def test_a_message_that_is_nowhere_is_wrong_usage(self, desk: Desk) -> None:
-        told = desk.run("explain", "2c4b5a0e-7b0f-4c4e-9b0a-0d6c1d8f3a11")
+    def test_a_message_that_is_nowhere_is_wrong_usage(self, harness: CliHarness) -> None:
+        result = harness.run("explain", "2c4b5a0e-7b0f-4c4e-9b0a-0d6c1d8f3a11")
 
-        assert told.code == 2
-        assert "is visible neither in" in told.line
+        assert result.code == 2
+        assert "is visible neither in" in result.line
 
-    def test_a_message_id_cannot_be_explained_offline(self, bare: Terminal) -> None:
-        told = bare("explain", "2c4b5a0e-7b0f-4c4e-9b0a-0d6c1d8f3a11", "--offline")
+    def test_a_message_id_cannot_be_explained_offline(self, terminal: Terminal) -> None:
+        result = terminal("explain", "2c4b5a0e-7b0f-4c4e-9b0a-0d6c1d8f3a11", "--offline")
 
-        assert told.code == 2
-        assert "needs the queue" in told.line
+        assert result.code == 2
+        assert "needs the queue" in result.line
 
 
 class TestWrongUsage:
-    def test_no_cluster_is_one_line_with_the_cure(self, bare: Terminal) -> None:
-        told = bare("explain", "-", stdin=spot())
+    def test_no_cluster_is_one_line_with_the_cure(self, terminal: Terminal) -> None:
+        result = terminal("explain", "-", stdin=spot())
 
-        assert told.code == 1
-        assert told.line.startswith("explain: no Kubernetes cluster: ")
-        assert told.line.endswith("--offline does without the cluster")
+        assert result.code == 1
+        assert result.line.startswith("explain: no Kubernetes cluster: ")
+        assert result.line.endswith("--offline does without the cluster")
 
-    def test_a_file_that_is_not_there_is_named(self, bare: Terminal) -> None:
-        told = bare("explain", "/nonexistent/event.json", "--offline")
+    def test_a_file_that_is_not_there_is_named(self, terminal: Terminal) -> None:
+        result = terminal("explain", "/nonexistent/event.json", "--offline")
 
-        assert told.code == 2
-        assert told.line == (
+        assert result.code == 2
+        assert result.line == (
             "explain: /nonexistent/event.json: cannot be read: No such file or directory"
         )
 
-    def test_a_wrong_setting_is_named(self, bare: Terminal) -> None:
-        told = bare("explain", "-", "--offline", stdin=spot(), QUEUE_PROCESSOR_LOG__LEVEL="loud")
+    def test_a_wrong_setting_is_named(self, terminal: Terminal) -> None:
+        result = terminal(
+            "explain", "-", "--offline", stdin=spot(), QUEUE_PROCESSOR_LOG__LEVEL="loud"
+        )
 
-        assert told.code == 2
-        assert told.line.startswith("settings: log.level: 'loud' is not allowed")
+        assert result.code == 2
+        assert result.line.startswith("settings: log.level: 'loud' is not allowed")
 
-    def test_the_help_has_an_example(self, bare: Terminal) -> None:
-        told = bare("explain", "--help")
+    def test_the_help_has_an_example(self, terminal: Terminal) -> None:
+        result = terminal("explain", "--help")
 
-        assert "queue-processor messages explain event.json" in told.out
+        assert "queue-processor messages explain event.json" in result.out

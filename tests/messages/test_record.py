@@ -8,7 +8,7 @@ import pytest
 
 from queue_processor.domain.messages import Attribute, QueueMessage
 from queue_processor.messages import recordings
-from tests.messages.conftest import Desk, Terminal
+from tests.messages.conftest import CliHarness, Terminal
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageAttributeValueTypeDef
@@ -21,7 +21,7 @@ BODIES = [
     ' "quoted" \\u0041 \\ ',
     "x" * 200_000,
 ]
-GIVEN: "dict[str, MessageAttributeValueTypeDef]" = {
+ATTRIBUTES: "dict[str, MessageAttributeValueTypeDef]" = {
     "text": {"DataType": "String", "StringValue": "two\nlines"},
     "number": {"DataType": "Number.int", "StringValue": "007"},
     "bytes": {"DataType": "Binary", "BinaryValue": bytes(range(256))},
@@ -37,94 +37,100 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path / "recorded.jsonl"
 
 
-def test_bodies_and_attributes_are_on_the_disk_as_they_were(desk: Desk, file: pathlib.Path) -> None:
-    desk.send(*BODIES)
-    desk.sqs.send_message(QueueUrl=desk.url, MessageBody="given", MessageAttributes=GIVEN)
+def test_bodies_and_attributes_are_on_the_disk_as_they_were(
+    harness: CliHarness, file: pathlib.Path
+) -> None:
+    harness.send(*BODIES)
+    harness.sqs.send_message(
+        QueueUrl=harness.url, MessageBody="with attributes", MessageAttributes=ATTRIBUTES
+    )
 
-    told = desk.run("record", "--to", str(file), "--output", "json")
+    result = harness.run("record", "--to", str(file), "--output", "json")
 
-    assert told.code == 0
-    assert told.data() == {"queue": desk.url, "to": str(file), "recorded": 6, "skipped": 0}
+    assert result.code == 0
+    assert result.data() == {"queue": harness.url, "to": str(file), "recorded": 6, "skipped": 0}
     recorded = {message.body: message for message in lines(file)}
-    assert set(recorded) == {*BODIES, "given"}
-    assert recorded["given"].attributes == {
+    assert set(recorded) == {*BODIES, "with attributes"}
+    assert recorded["with attributes"].attributes == {
         "text": Attribute(data_type="String", value="two\nlines"),
         "number": Attribute(data_type="Number.int", value="007"),
         "bytes": Attribute(data_type="Binary", value=bytes(range(256))),
     }
-    assert {"SentTimestamp", "ApproximateReceiveCount"} <= recorded["given"].system.keys()
+    assert {"SentTimestamp", "ApproximateReceiveCount"} <= recorded["with attributes"].system.keys()
 
 
-def test_the_messages_stay_in_the_queue(desk: Desk, file: pathlib.Path) -> None:
-    desk.send(*["x"] * 130)
+def test_the_messages_stay_in_the_queue(harness: CliHarness, file: pathlib.Path) -> None:
+    harness.send(*["x"] * 130)
 
-    told = desk.run("record", "--to", str(file))
+    result = harness.run("record", "--to", str(file))
 
-    assert "130 messages of " in told.out
+    assert "130 messages of " in result.out
     assert len(lines(file)) == 130
-    assert desk.aws.queue_state(desk.url).visible == 130
+    assert harness.aws.queue_state(harness.url).visible == 130
 
 
-def test_the_recorded_message_can_be_explained(desk: Desk, file: pathlib.Path) -> None:
-    desk.send("nonsense")
-    desk.run("record", "--to", str(file))
+def test_the_recorded_message_can_be_explained(harness: CliHarness, file: pathlib.Path) -> None:
+    harness.send("nonsense")
+    harness.run("record", "--to", str(file))
 
-    told = desk.run("explain", str(file), "--offline", "-o", "json")
+    result = harness.run("explain", str(file), "--offline", "-o", "json")
 
-    assert told.data()["reason"].startswith("body: not JSON")
-
-
-def test_a_second_recording_adds_only_what_is_new(desk: Desk, file: pathlib.Path) -> None:
-    desk.send("one", "two")
-    desk.run("record", "--to", str(file))
-    desk.send("three")
-
-    told = desk.run("record", "--to", str(file), "--output", "json")
-
-    assert (told.data()["recorded"], told.data()["skipped"]) == (1, 2)
+    assert result.data()["reason"].startswith("body: not JSON")
 
 
-def test_what_a_kill_left_of_a_line_is_replaced(desk: Desk, file: pathlib.Path) -> None:
-    desk.send("one", "two")
-    desk.run("record", "--to", str(file))
+def test_a_second_recording_adds_only_what_is_new(harness: CliHarness, file: pathlib.Path) -> None:
+    harness.send("one", "two")
+    harness.run("record", "--to", str(file))
+    harness.send("three")
+
+    result = harness.run("record", "--to", str(file), "--output", "json")
+
+    assert (result.data()["recorded"], result.data()["skipped"]) == (1, 2)
+
+
+def test_what_a_kill_left_of_a_line_is_replaced(harness: CliHarness, file: pathlib.Path) -> None:
+    harness.send("one", "two")
+    harness.run("record", "--to", str(file))
     whole = file.read_bytes()
     file.write_bytes(whole[:-20])
 
-    told = desk.run("record", "--to", str(file), "--output", "json")
+    result = harness.run("record", "--to", str(file), "--output", "json")
 
-    assert (told.data()["recorded"], told.data()["skipped"]) == (1, 1)
+    assert (result.data()["recorded"], result.data()["skipped"]) == (1, 1)
     assert sorted(message.body for message in lines(file)) == ["one", "two"]
 
 
-def test_a_last_line_without_an_end_is_kept(desk: Desk, file: pathlib.Path) -> None:
-    desk.send("one")
-    desk.run("record", "--to", str(file))
+def test_a_last_line_without_an_end_is_kept(harness: CliHarness, file: pathlib.Path) -> None:
+    harness.send("one")
+    harness.run("record", "--to", str(file))
     file.write_bytes(file.read_bytes().rstrip(b"\n"))
-    desk.send("two")
+    harness.send("two")
 
-    desk.run("record", "--to", str(file))
+    harness.run("record", "--to", str(file))
 
     assert sorted(message.body for message in lines(file)) == ["one", "two"]
 
 
-def test_dead_letters_are_recorded_with_their_reason(desk: Desk, file: pathlib.Path) -> None:
-    desk.sqs.send_message(
-        QueueUrl=desk.dead_letters_url,
+def test_dead_letters_are_recorded_with_their_reason(
+    harness: CliHarness, file: pathlib.Path
+) -> None:
+    harness.sqs.send_message(
+        QueueUrl=harness.dead_letters_url,
         MessageBody="nonsense",
         MessageAttributes={"queue-processor.reason": {"DataType": "String", "StringValue": "why"}},
     )
 
-    desk.run("record", "--dead-letters", "--to", str(file))
+    harness.run("record", "--dead-letters", "--to", str(file))
 
     (message,) = lines(file)
     assert message.attributes["queue-processor.reason"].value == "why"
 
 
-def test_following_records_what_comes_until_ctrl_c(desk: Desk, file: pathlib.Path) -> None:
-    desk.send("one")
-    command = desk.start("record", "--to", str(file), "--follow", "--output", "json")
+def test_following_records_what_comes_until_ctrl_c(harness: CliHarness, file: pathlib.Path) -> None:
+    harness.send("one")
+    command = harness.start("record", "--to", str(file), "--follow", "--output", "json")
     command.until(lambda: file.exists() and len(lines(file)) == 1)
-    desk.send("two", "three")
+    harness.send("two", "three")
     command.until(lambda: len(lines(file)) == 3)
 
     command.interrupt()
@@ -132,38 +138,43 @@ def test_following_records_what_comes_until_ctrl_c(desk: Desk, file: pathlib.Pat
 
     assert (code, json.loads(out)["recorded"]) == (0, 3)
     assert "until Ctrl-C" in err
-    assert desk.aws.queue_state(desk.url).visible == 3
+    assert harness.aws.queue_state(harness.url).visible == 3
 
 
-def test_following_stops_before_it_wears_a_message_out(desk: Desk, file: pathlib.Path) -> None:
-    policy = {"deadLetterTargetArn": arn_of(desk, desk.dead_letters_url), "maxReceiveCount": 4}
-    desk.sqs.set_queue_attributes(
-        QueueUrl=desk.url, Attributes={"RedrivePolicy": json.dumps(policy)}
+def test_following_stops_before_it_wears_a_message_out(
+    harness: CliHarness, file: pathlib.Path
+) -> None:
+    policy = {
+        "deadLetterTargetArn": arn_of(harness, harness.dead_letters_url),
+        "maxReceiveCount": 4,
+    }
+    harness.sqs.set_queue_attributes(
+        QueueUrl=harness.url, Attributes={"RedrivePolicy": json.dumps(policy)}
     )
-    (sent,) = desk.send("one")
+    (sent,) = harness.send("one")
 
-    told = desk.run("record", "--to", str(file), "--follow")
+    result = harness.run("record", "--to", str(file), "--follow")
 
-    assert told.code == 1
-    assert f"message {sent} stays in the queue and has been received 3 times" in told.err
-    assert desk.bodies() == ["one"]
+    assert result.code == 1
+    assert f"message {sent} stays in the queue and has been received 3 times" in result.err
+    assert harness.bodies() == ["one"]
     assert len(lines(file)) == 1
 
 
-def test_two_recordings_into_one_file_are_refused(desk: Desk, file: pathlib.Path) -> None:
-    command = desk.start("record", "--to", str(file), "--follow")
+def test_two_recordings_into_one_file_are_refused(harness: CliHarness, file: pathlib.Path) -> None:
+    command = harness.start("record", "--to", str(file), "--follow")
     command.until(file.exists)
-    desk.send("one")
+    harness.send("one")
     command.until(lambda: len(lines(file)) == 1)
 
-    told = desk.run("record", "--to", str(file))
+    result = harness.run("record", "--to", str(file))
 
-    assert told.code == 2
-    assert told.line == f"record: {file}: another process is writing it; wait until it ends"
+    assert result.code == 2
+    assert result.line == f"record: {file}: another process is writing it; wait until it ends"
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "expected"),
     [
         ("missing/recorded.jsonl", "No such file or directory"),
         ("folder", "Is a directory"),
@@ -172,24 +183,24 @@ def test_two_recordings_into_one_file_are_refused(desk: Desk, file: pathlib.Path
     ],
 )
 def test_a_place_that_cannot_be_written_is_named(
-    desk: Desk, tmp_path: pathlib.Path, name: str, said: str
+    harness: CliHarness, tmp_path: pathlib.Path, name: str, expected: str
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "other.jsonl").write_text("x\n", encoding="utf-8")
     (tmp_path / "unfinished.txt").write_text("x", encoding="utf-8")
 
-    told = desk.run("record", "--to", str(tmp_path / name))
+    result = harness.run("record", "--to", str(tmp_path / name))
 
-    assert told.code == 2
-    assert name in told.line
-    assert said in told.line
+    assert result.code == 2
+    assert name in result.line
+    assert expected in result.line
     assert (tmp_path / "unfinished.txt").read_text(encoding="utf-8") == "x"
 
 
-def test_the_help_has_an_example(bare: Terminal) -> None:
-    assert "messages record --to storm.jsonl --follow" in bare("record", "--help").out
+def test_the_help_has_an_example(terminal: Terminal) -> None:
+    assert "messages record --to storm.jsonl --follow" in terminal("record", "--help").out
 
 
-def arn_of(desk: Desk, url: str) -> str:
-    answer = desk.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+def arn_of(harness: CliHarness, url: str) -> str:
+    answer = harness.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     return answer["Attributes"]["QueueArn"]

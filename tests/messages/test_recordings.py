@@ -67,17 +67,17 @@ def test_a_receive_count_that_is_none_is_zero(count: str) -> None:
 
 
 def test_the_size_counts_body_names_types_and_values() -> None:
-    given = {
+    attributes = {
         "ab": Attribute(data_type="String", value="é"),
         "c": Attribute(data_type="Binary", value=b"xyz"),
     }
-    message = QueueMessage(message_id="id", body="héllo", attributes=given)
+    message = QueueMessage(message_id="id", body="héllo", attributes=attributes)
 
     assert message.size == 6 + (2 + 6 + 2) + (1 + 6 + 3)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("nonsense", "not JSON"),
         ("[" * 100_000, "not JSON"),
@@ -97,8 +97,8 @@ def test_the_size_counts_body_names_types_and_values() -> None:
         ),
     ],
 )
-def test_what_is_no_recorded_message_is_told(text: str, said: str) -> None:
-    with pytest.raises(errors.UsageError, match=said):
+def test_what_is_no_recorded_message_is_reported(text: str, expected: str) -> None:
+    with pytest.raises(errors.UsageError, match=expected):
         recordings.parse(text)
 
 

@@ -14,8 +14,8 @@ from queue_processor.domain.events import InterruptionEvent
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import resources
 from queue_processor.simulator.kube.cluster import SimulatedCluster
-from tests.messages.conftest import Desk, Terminal, ThreadedCluster
-from tests.messages.test_record import BODIES, GIVEN
+from tests.messages.conftest import CliHarness, Terminal, ThreadedCluster
+from tests.messages.test_record import ATTRIBUTES, BODIES
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageTypeDef
@@ -34,25 +34,25 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path / "recorded.jsonl"
 
 
-def record(desk: Desk, file: pathlib.Path, *bodies: str) -> list[str]:
+def record(harness: CliHarness, file: pathlib.Path, *bodies: str) -> list[str]:
     """A recording of messages that are in no queue any more; their ids."""
-    sent = desk.send(*bodies)
-    assert desk.run("record", "--to", str(file)).code == 0
-    desk.sqs.purge_queue(QueueUrl=desk.url)
+    sent = harness.send(*bodies)
+    assert harness.run("record", "--to", str(file)).code == 0
+    harness.sqs.purge_queue(QueueUrl=harness.url)
     return sent
 
 
-def received(desk: Desk) -> "dict[str, MessageTypeDef]":
+def received(harness: CliHarness) -> "dict[str, MessageTypeDef]":
     """Everything in the queue by its body, as a consumer gets it."""
-    answer = desk.sqs.receive_message(
-        QueueUrl=desk.url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+    answer = harness.sqs.receive_message(
+        QueueUrl=harness.url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
     )
     return {message["Body"]: message for message in answer["Messages"]}
 
 
-def origins(desk: Desk) -> collections.Counter[str]:
+def origins(harness: CliHarness) -> collections.Counter[str]:
     """How often each recorded message is in the queue, by the id that it had."""
-    return collections.Counter(message.attributes[MARK] for message in desk.contents())
+    return collections.Counter(message.attributes[MARK] for message in harness.contents())
 
 
 def parse(body: str) -> InterruptionEvent:
@@ -63,174 +63,184 @@ def parse(body: str) -> InterruptionEvent:
 
 class TestWhatIsSent:
     def test_record_and_replay_are_a_round_trip_byte_for_byte(
-        self, desk: Desk, file: pathlib.Path
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
-        desk.sqs.send_message(QueueUrl=desk.url, MessageBody="given", MessageAttributes=GIVEN)
-        record(desk, file, *BODIES)
+        harness.sqs.send_message(
+            QueueUrl=harness.url, MessageBody="with attributes", MessageAttributes=ATTRIBUTES
+        )
+        record(harness, file, *BODIES)
 
-        told = desk.run("replay", str(file), "--rate", "100/s", "--yes")
+        result = harness.run("replay", str(file), "--rate", "100/s", "--yes")
 
-        assert told.code == 0
-        found = received(desk)
-        assert sorted(found) == sorted([*BODIES, "given"])
-        attributes = found["given"]["MessageAttributes"]
+        assert result.code == 0
+        messages = received(harness)
+        assert sorted(messages) == sorted([*BODIES, "with attributes"])
+        attributes = messages["with attributes"]["MessageAttributes"]
         del attributes[MARK]
-        assert attributes == GIVEN
+        assert attributes == ATTRIBUTES
 
     def test_each_message_is_marked_with_the_id_that_it_had(
-        self, desk: Desk, file: pathlib.Path
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
-        (sent,) = record(desk, file, "one")
+        (sent,) = record(harness, file, "one")
 
-        desk.run("replay", str(file), "--yes")
+        harness.run("replay", str(file), "--yes")
 
-        assert origins(desk) == {sent: 1}
+        assert origins(harness) == {sent: 1}
 
-    def test_dead_letters_go_back_with_their_reason(self, desk: Desk, file: pathlib.Path) -> None:
+    def test_dead_letters_go_back_with_their_reason(
+        self, harness: CliHarness, file: pathlib.Path
+    ) -> None:
         reason: Any = {"DataType": "String", "StringValue": "why"}
-        desk.sqs.send_message(
-            QueueUrl=desk.dead_letters_url,
+        harness.sqs.send_message(
+            QueueUrl=harness.dead_letters_url,
             MessageBody="nonsense",
             MessageAttributes={"queue-processor.reason": reason},
         )
-        desk.run("record", "--dead-letters", "--to", str(file))
+        harness.run("record", "--dead-letters", "--to", str(file))
 
-        desk.run("replay", str(file), "--yes")
+        harness.run("replay", str(file), "--yes")
 
-        (message,) = desk.contents()
+        (message,) = harness.contents()
         assert message.body == "nonsense"
         assert message.attributes["queue-processor.reason"] == "why"
 
     def test_times_are_moved_to_now_and_instances_replaced_on_demand(
-        self, desk: Desk, file: pathlib.Path
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
-        record(desk, file, SPOT)
+        record(harness, file, SPOT)
 
-        desk.run("replay", str(file), "--retime", "--instance", f"{INSTANCE}={OTHER}", "--yes")
+        harness.run("replay", str(file), "--retime", "--instance", f"{INSTANCE}={OTHER}", "--yes")
 
-        event = parse(desk.bodies()[0])
+        event = parse(harness.bodies()[0])
         assert event.instance_ids == (OTHER,)
         assert dt.datetime.now(dt.UTC) - event.occurred_at < dt.timedelta(seconds=10)
-        assert INSTANCE not in desk.bodies()[0]
+        assert INSTANCE not in harness.bodies()[0]
 
-    def test_another_queue_can_be_named(self, desk: Desk, file: pathlib.Path) -> None:
-        record(desk, file, "one")
+    def test_another_queue_can_be_named(self, harness: CliHarness, file: pathlib.Path) -> None:
+        record(harness, file, "one")
 
-        told = desk.run(
-            "replay", str(file), "--to", desk.dead_letters_url, "--yes", "--output", "json"
+        result = harness.run(
+            "replay", str(file), "--to", harness.dead_letters_url, "--yes", "--output", "json"
         )
 
-        assert told.data()["queue"] == desk.dead_letters_url
-        assert (desk.bodies(), desk.dead_bodies()) == ([], ["one"])
+        assert result.data()["queue"] == harness.dead_letters_url
+        assert (harness.bodies(), harness.dead_bodies()) == ([], ["one"])
 
     def test_large_messages_go_in_batches_that_the_queue_takes(
-        self, desk: Desk, file: pathlib.Path
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
         bodies = [letter * 400_000 for letter in "abcde"]
-        record(desk, file, *bodies)
+        record(harness, file, *bodies)
 
-        told = desk.run("replay", str(file), "--rate", "500/s", "--yes")
+        result = harness.run("replay", str(file), "--rate", "500/s", "--yes")
 
-        assert told.code == 0
-        assert sorted(desk.bodies()) == bodies
+        assert result.code == 0
+        assert sorted(harness.bodies()) == bodies
 
     def test_a_message_without_room_for_the_mark_goes_without(
-        self, desk: Desk, file: pathlib.Path
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
-        given: Any = {
+        attributes: Any = {
             f"a{number}": {"DataType": "String", "StringValue": "x"} for number in range(10)
         }
-        desk.sqs.send_message(QueueUrl=desk.url, MessageBody="full", MessageAttributes=given)
-        record(desk, file, "x" * 1024 * 1024)
+        harness.sqs.send_message(
+            QueueUrl=harness.url, MessageBody="full", MessageAttributes=attributes
+        )
+        record(harness, file, "x" * 1024 * 1024)
 
-        told = desk.run("replay", str(file), "--yes")
+        result = harness.run("replay", str(file), "--yes")
 
-        assert told.code == 0
-        assert "2 had no room for queue-processor.replayed" in told.err
-        assert not any(MARK in message.attributes for message in desk.contents())
-        assert len(desk.contents()) == 2
+        assert result.code == 0
+        assert "2 had no room for queue-processor.replayed" in result.err
+        assert not any(MARK in message.attributes for message in harness.contents())
+        assert len(harness.contents()) == 2
 
-    def test_what_the_queue_does_not_take_is_told_and_tried_again(
-        self, desk: Desk, file: pathlib.Path
+    def test_what_the_queue_does_not_take_is_reported_and_tried_again(
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
-        small = desk.sqs.create_queue(QueueName="small", Attributes={"MaximumMessageSize": "1024"})[
-            "QueueUrl"
-        ]
-        (large, _) = record(desk, file, "x" * 2000, "one")
+        small = harness.sqs.create_queue(
+            QueueName="small", Attributes={"MaximumMessageSize": "1024"}
+        )["QueueUrl"]
+        (large, _) = record(harness, file, "x" * 2000, "one")
         order = ("replay", str(file), "--to", small, "--yes", "--output", "json")
 
-        told = desk.run(*order)
-        second = desk.run(*order)
+        result = harness.run(*order)
+        second = harness.run(*order)
 
-        assert (told.code, told.data()["sent"], told.data()["refused"]) == (1, 1, 1)
-        assert f"{large} was refused: send: " in told.err
+        assert (result.code, result.data()["sent"], result.data()["refused"]) == (1, 1, 1)
+        assert f"{large} was refused: send: " in result.err
         assert (second.code, second.data()["sent"], second.data()["refused"]) == (1, 0, 1)
-        assert [message.body for message in desk.aws.contents(small)] == ["one"]
+        assert [message.body for message in harness.aws.contents(small)] == ["one"]
 
 
 class TestDryRun:
     def test_it_shows_what_would_be_sent_and_leaves_no_trace(
-        self, desk: Desk, file: pathlib.Path
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
-        (sent,) = record(desk, file, SPOT)
+        (sent,) = record(harness, file, SPOT)
 
-        told = desk.run(
+        result = harness.run(
             "replay", str(file), "--dry-run", "--instance", f"{INSTANCE}={OTHER}", "-o", "json"
         )
 
-        (shown,) = told.data()
+        (shown,) = result.data()
         assert shown["message_id"] == sent
         assert (shown["kind"], shown["instances"]) == ("spot_interruption", [OTHER])
         assert shown["body"] == SPOT.replace(INSTANCE, OTHER)
-        assert told.line.startswith("1 of 1 would be sent to ")
-        assert desk.contents() == ()
+        assert result.line.startswith("1 of 1 would be sent to ")
+        assert harness.contents() == ()
         assert list(file.parent.glob("*.journal")) == []
 
-    def test_people_see_a_table(self, desk: Desk, file: pathlib.Path) -> None:
-        (sent,) = record(desk, file, SPOT)
+    def test_people_see_a_table(self, harness: CliHarness, file: pathlib.Path) -> None:
+        (sent,) = record(harness, file, SPOT)
 
-        told = desk.run("replay", str(file), "--dry-run")
+        result = harness.run("replay", str(file), "--dry-run")
 
-        assert [line.split()[:3] for line in told.out.splitlines() if sent in line] == [
+        assert [line.split()[:3] for line in result.out.splitlines() if sent in line] == [
             [sent, "spot_interruption", INSTANCE]
         ]
 
 
 class TestOnce:
-    def test_the_same_command_sends_nothing_twice(self, desk: Desk, file: pathlib.Path) -> None:
-        record(desk, file, "one", "two")
-        desk.run("replay", str(file), "--yes")
-
-        told = desk.run("replay", str(file), "--yes", "--output", "json")
-
-        assert told.code == 0
-        assert (told.data()["sent"], told.data()["left"]) == (0, 0)
-        assert "2 were sent before; --again sends them once more" in told.err
-        assert len(desk.bodies()) == 2
-
-    def test_again_sends_them_once_more(self, desk: Desk, file: pathlib.Path) -> None:
-        record(desk, file, "one", "two")
-        desk.run("replay", str(file), "--yes")
-
-        desk.run("replay", str(file), "--yes", "--again")
-        told = desk.run("replay", str(file), "--yes", "--output", "json")
-
-        assert told.data()["sent"] == 0
-        assert len(desk.bodies()) == 4
-
-    def test_every_queue_has_an_account_of_its_own(self, desk: Desk, file: pathlib.Path) -> None:
-        record(desk, file, "one")
-        desk.run("replay", str(file), "--yes")
-
-        desk.run("replay", str(file), "--to", desk.dead_letters_url, "--yes")
-
-        assert (desk.bodies(), desk.dead_bodies()) == (["one"], ["one"])
-
-    def test_what_may_have_been_sent_when_it_was_killed_is_told_and_sent(
-        self, desk: Desk, file: pathlib.Path
+    def test_the_same_command_sends_nothing_twice(
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
-        first, second = record(desk, file, "one", "two")
-        desk.run("replay", str(file), "--yes")
+        record(harness, file, "one", "two")
+        harness.run("replay", str(file), "--yes")
+
+        result = harness.run("replay", str(file), "--yes", "--output", "json")
+
+        assert result.code == 0
+        assert (result.data()["sent"], result.data()["left"]) == (0, 0)
+        assert "2 were sent before; --again sends them once more" in result.err
+        assert len(harness.bodies()) == 2
+
+    def test_again_sends_them_once_more(self, harness: CliHarness, file: pathlib.Path) -> None:
+        record(harness, file, "one", "two")
+        harness.run("replay", str(file), "--yes")
+
+        harness.run("replay", str(file), "--yes", "--again")
+        result = harness.run("replay", str(file), "--yes", "--output", "json")
+
+        assert result.data()["sent"] == 0
+        assert len(harness.bodies()) == 4
+
+    def test_every_queue_has_an_account_of_its_own(
+        self, harness: CliHarness, file: pathlib.Path
+    ) -> None:
+        record(harness, file, "one")
+        harness.run("replay", str(file), "--yes")
+
+        harness.run("replay", str(file), "--to", harness.dead_letters_url, "--yes")
+
+        assert (harness.bodies(), harness.dead_bodies()) == (["one"], ["one"])
+
+    def test_what_may_have_been_sent_when_it_was_killed_is_reported_and_sent(
+        self, harness: CliHarness, file: pathlib.Path
+    ) -> None:
+        first, second = record(harness, file, "one", "two")
+        harness.run("replay", str(file), "--yes")
         journal = file.with_name("recorded.jsonl.journal")
         lines = journal.read_bytes().splitlines(keepends=True)
         # The kill came when the second message was on its way, and tore a line.
@@ -238,21 +248,21 @@ class TestOnce:
         on_its_way = next(line for line in lines if json.loads(line)["ids"] == [second])
         journal.write_bytes(b"".join(kept) + on_its_way + lines[-1][:20])
 
-        told = desk.run("replay", str(file), "--yes", "--output", "json")
+        result = harness.run("replay", str(file), "--yes", "--output", "json")
 
-        assert told.data()["sent"] == 1
-        assert "1 were being sent when the last replay ended, and may be sent twice" in told.err
-        assert origins(desk) == {first: 1, second: 2}
+        assert result.data()["sent"] == 1
+        assert "1 were being sent when the last replay ended, and may be sent twice" in result.err
+        assert origins(harness) == {first: 1, second: 2}
 
     def test_five_hundred_are_sent_at_a_rate_interrupted_and_continued_without_a_double(
-        self, desk: Desk, file: pathlib.Path
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
-        sent = record(desk, file, *[f"body {number}" for number in range(500)])
+        sent = record(harness, file, *[f"body {number}" for number in range(500)])
         order = ("replay", str(file), "--rate", "200/s", "--yes", "--output", "json")
         began = dt.datetime.now(dt.UTC)
 
-        first = desk.start(*order)
-        first.until(lambda: len(desk.contents()) >= 250)
+        first = harness.start(*order)
+        first.until(lambda: len(harness.contents()) >= 250)
         first.interrupt()
         code, out, err = first.ended()
 
@@ -260,51 +270,53 @@ class TestOnce:
         assert code == 130
         assert 250 <= half["sent"] < 500
         assert half["left"] == 500 - half["sent"]
-        assert len(desk.contents()) == half["sent"]
+        assert len(harness.contents()) == half["sent"]
         progress = re.findall(r"^(\d+) of 500 sent, .+ left$", err, re.MULTILINE)
         assert progress
         assert "the same command continues with what is left" in err
 
-        second = desk.start(*order)
+        second = harness.start(*order)
         code, out, err = second.ended()
 
         assert code == 0
         assert json.loads(out)["sent"] == 500 - half["sent"]
         assert f"{half['sent']} were sent before" in err
-        assert origins(desk) == dict.fromkeys(sent, 1)
-        assert sorted(desk.bodies()) == sorted(f"body {number}" for number in range(500))
+        assert origins(harness) == dict.fromkeys(sent, 1)
+        assert sorted(harness.bodies()) == sorted(f"body {number}" for number in range(500))
         # Each of the two begins with a batch of ten that waits for nothing.
         took = (dt.datetime.now(dt.UTC) - began).total_seconds()
         assert took >= (500 - 2 * 10) / 200
 
     def test_a_kill_loses_nothing_and_doubles_one_batch_at_most(
-        self, desk: Desk, file: pathlib.Path
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
-        sent = record(desk, file, *[f"body {number}" for number in range(100)])
+        sent = record(harness, file, *[f"body {number}" for number in range(100)])
         order = ("replay", str(file), "--rate", "100/s", "--yes")
 
-        first = desk.start(*order)
-        first.until(lambda: len(desk.contents()) >= 40)
+        first = harness.start(*order)
+        first.until(lambda: len(harness.contents()) >= 40)
         first.kill()
         first.ended()
-        told = desk.run(*order)
+        result = harness.run(*order)
 
-        assert told.code == 0
-        assert set(origins(desk)) == set(sent)
-        assert sum(origins(desk).values()) <= 110
+        assert result.code == 0
+        assert set(origins(harness)) == set(sent)
+        assert sum(origins(harness).values()) <= 110
 
-    def test_two_replays_of_one_recording_are_refused(self, desk: Desk, file: pathlib.Path) -> None:
-        record(desk, file, "one", "two")
-        first = desk.start("replay", str(file), "--rate", "1/min", "--yes")
-        first.until(lambda: len(desk.contents()) == 1)
+    def test_two_replays_of_one_recording_are_refused(
+        self, harness: CliHarness, file: pathlib.Path
+    ) -> None:
+        record(harness, file, "one", "two")
+        first = harness.start("replay", str(file), "--rate", "1/min", "--yes")
+        first.until(lambda: len(harness.contents()) == 1)
 
-        told = desk.run("replay", str(file), "--yes")
+        result = harness.run("replay", str(file), "--yes")
 
-        assert told.code == 2
-        assert "another process is writing it; wait until it ends" in told.line
+        assert result.code == 2
+        assert "another process is writing it; wait until it ends" in result.line
         first.interrupt()
         assert first.ended()[0] == 130
-        assert len(desk.contents()) == 1
+        assert len(harness.contents()) == 1
 
 
 def hold_the_lease(made: SimulatedCluster) -> None:
@@ -324,113 +336,115 @@ class TestTheReader:
     """A queue that an operator reads is not filled without a word."""
 
     def test_a_leader_in_the_cluster_is_asked_about(
-        self, desk: Desk, file: pathlib.Path, cluster: ThreadedCluster
+        self, harness: CliHarness, file: pathlib.Path, cluster: ThreadedCluster
     ) -> None:
-        record(desk, file, "one")
+        record(harness, file, "one")
         cluster.do(hold_the_lease)
 
-        told = desk.run("replay", str(file), **cluster.environment())
+        result = harness.run("replay", str(file), **cluster.environment())
 
-        assert told.code == 2
-        assert told.line.startswith(
+        assert result.code == 2
+        assert result.line.startswith(
             "replay: queue-processor-0_1 leads in the cluster. Send 1 messages to "
         )
-        assert told.line.endswith("stdin is not a terminal: confirm with --yes")
-        assert desk.contents() == ()
+        assert result.line.endswith("stdin is not a terminal: confirm with --yes")
+        assert harness.contents() == ()
 
     def test_a_message_that_somebody_holds_is_asked_about(
-        self, desk: Desk, file: pathlib.Path, cluster: ThreadedCluster
+        self, harness: CliHarness, file: pathlib.Path, cluster: ThreadedCluster
     ) -> None:
-        record(desk, file, "one")
-        desk.send("held")
-        desk.sqs.receive_message(QueueUrl=desk.url)
+        record(harness, file, "one")
+        harness.send("held")
+        harness.sqs.receive_message(QueueUrl=harness.url)
 
-        told = desk.run("replay", str(file), **cluster.environment())
+        result = harness.run("replay", str(file), **cluster.environment())
 
-        assert told.code == 2
-        assert "1 of its messages are in flight" in told.line
+        assert result.code == 2
+        assert "1 of its messages are in flight" in result.line
 
-    def test_without_a_cluster_nobody_can_tell(self, desk: Desk, file: pathlib.Path) -> None:
-        record(desk, file, "one")
+    def test_without_a_cluster_nobody_knows(self, harness: CliHarness, file: pathlib.Path) -> None:
+        record(harness, file, "one")
 
-        told = desk.run("replay", str(file))
+        result = harness.run("replay", str(file))
 
-        assert told.code == 2
-        assert "an operator may wait for messages; the Lease cannot be read" in told.line
-        assert desk.contents() == ()
+        assert result.code == 2
+        assert "an operator may wait for messages; the Lease cannot be read" in result.line
+        assert harness.contents() == ()
 
-    def test_without_leader_election_nobody_can_tell(self, desk: Desk, file: pathlib.Path) -> None:
-        record(desk, file, "one")
+    def test_without_leader_election_nobody_knows(
+        self, harness: CliHarness, file: pathlib.Path
+    ) -> None:
+        record(harness, file, "one")
 
-        told = desk.run("replay", str(file), QUEUE_PROCESSOR_LEADER_ELECTION__ENABLED="false")
+        result = harness.run("replay", str(file), QUEUE_PROCESSOR_LEADER_ELECTION__ENABLED="false")
 
-        assert told.code == 2
-        assert "without leader election nothing shows" in told.line
+        assert result.code == 2
+        assert "without leader election nothing shows" in result.line
 
     def test_where_nobody_reads_nobody_is_asked(
-        self, desk: Desk, file: pathlib.Path, cluster: ThreadedCluster
+        self, harness: CliHarness, file: pathlib.Path, cluster: ThreadedCluster
     ) -> None:
-        record(desk, file, "one")
+        record(harness, file, "one")
 
-        told = desk.run("replay", str(file), **cluster.environment())
+        result = harness.run("replay", str(file), **cluster.environment())
 
-        assert told.code == 0
-        assert "no operator leads in the cluster" in told.err
-        assert desk.bodies() == ["one"]
+        assert result.code == 0
+        assert "no operator leads in the cluster" in result.err
+        assert harness.bodies() == ["one"]
 
     @pytest.mark.parametrize(("key", "sent"), [("y", ["one"]), ("n", [])])
     def test_a_person_at_a_terminal_decides(
-        self, desk: Desk, file: pathlib.Path, key: str, sent: list[str]
+        self, harness: CliHarness, file: pathlib.Path, key: str, sent: list[str]
     ) -> None:
-        record(desk, file, "one")
+        record(harness, file, "one")
 
-        screen = desk.sit_down("replay", str(file))
+        screen = harness.start_on_terminal("replay", str(file))
         screen.until("Send 1 messages to")
         screen.until("[y/N]")
         screen.type(f"{key}\n")
 
         assert screen.code == (0 if sent else 1)
-        assert desk.bodies() == sent
+        assert harness.bodies() == sent
         assert ("nothing was changed" in screen.text) == (not sent)
         assert ("1/1" in screen.text) == bool(sent)
 
 
 class TestWrongUsage:
     def test_a_missing_permission_is_named_and_nothing_is_in_doubt(
-        self, desk: Desk, file: pathlib.Path
+        self, harness: CliHarness, file: pathlib.Path
     ) -> None:
-        record(desk, file, "one")
-        desk.become("sqs:GetQueueAttributes")
+        record(harness, file, "one")
+        harness.allow_only("sqs:GetQueueAttributes")
 
-        told = desk.run("replay", str(file), "--yes")
-        second = desk.run("replay", str(file), "--yes")
+        result = harness.run("replay", str(file), "--yes")
+        second = harness.run("replay", str(file), "--yes")
 
-        assert told.code == 1
-        assert "the permission sqs:SendMessage on " in told.err.splitlines()[-1]
-        assert "0 messages sent to " in told.out
+        assert result.code == 1
+        assert "the permission sqs:SendMessage on " in result.err.splitlines()[-1]
+        assert "0 messages sent to " in result.out
         assert "may be sent twice" not in second.err
 
     @pytest.mark.parametrize(
-        ("content", "said"),
+        ("content", "expected"),
         [
             ("", "there is no recorded message in it"),
             ("nonsense\n", "line 1: not a recorded message: not JSON"),
             ('{"MessageId": "1", "Body": "x"}\n{}\n', "line 2: not a recorded message: MessageId"),
         ],
     )
-    def test_what_is_no_recording_is_told(
-        self, desk: Desk, file: pathlib.Path, content: str, said: str
+    def test_what_is_no_recording_is_reported(
+        self, harness: CliHarness, file: pathlib.Path, content: str, expected: str
     ) -> None:
         file.write_text(content, encoding="utf-8")
 
-        told = desk.run("replay", str(file), "--yes")
+        result = harness.run("replay", str(file), "--yes")
 
-        assert told.code == 2
-        assert told.line.startswith(f"replay: {file}")
-        assert said in told.line
+        assert result.code == 2
+        assert result.line.startswith(f"replay: {file}")
+        assert expected in result.line
 
     @pytest.mark.parametrize(
-        ("arguments", "said"),
+        ("arguments", "expected"),
         [
             (["/nonexistent/x"], "/nonexistent/x: No such file or directory"),
             (["x", "--rate", "fast"], "'fast' is not a rate such as 50/s or 90/min"),
@@ -439,26 +453,26 @@ class TestWrongUsage:
         ],
     )
     def test_a_wrong_argument_is_one_line(
-        self, bare: Terminal, arguments: list[str], said: str
+        self, terminal: Terminal, arguments: list[str], expected: str
     ) -> None:
-        told = bare("replay", *arguments)
+        result = terminal("replay", *arguments)
 
-        assert told.code == 2
-        assert said in told.line
+        assert result.code == 2
+        assert expected in result.line
 
     def test_a_file_that_is_no_journal_is_not_overwritten(
-        self, desk: Desk, file: pathlib.Path, tmp_path: pathlib.Path
+        self, harness: CliHarness, file: pathlib.Path, tmp_path: pathlib.Path
     ) -> None:
-        record(desk, file, "one")
+        record(harness, file, "one")
         other = tmp_path / "precious.txt"
         other.write_text("precious\n", encoding="utf-8")
 
-        told = desk.run("replay", str(file), "--journal", str(other), "--yes")
+        result = harness.run("replay", str(file), "--journal", str(other), "--yes")
 
-        assert told.code == 2
-        assert told.line == f"replay: {other}, line 1: not a journal of a replay"
+        assert result.code == 2
+        assert result.line == f"replay: {other}, line 1: not a journal of a replay"
         assert other.read_text(encoding="utf-8") == "precious\n"
-        assert desk.contents() == ()
+        assert harness.contents() == ()
 
-    def test_the_help_has_an_example(self, bare: Terminal) -> None:
-        assert "messages replay dead-letters.jsonl --dry-run" in bare("replay", "--help").out
+    def test_the_help_has_an_example(self, terminal: Terminal) -> None:
+        assert "messages replay dead-letters.jsonl --dry-run" in terminal("replay", "--help").out

@@ -187,7 +187,7 @@ def test_an_instance_is_replaced_in_arns_and_inside_other_json_and_nowhere_else(
 
 
 @pytest.mark.parametrize("text", ["", "=", "i-1", f"{OLD}", f"{OLD}=", f"={NEW}", f"{OLD}={NEW}=x"])
-def test_what_is_no_replacement_is_told(text: str) -> None:
+def test_what_is_no_replacement_is_reported(text: str) -> None:
     with pytest.raises(errors.UsageError, match="is not OLD=NEW"):
         rewrite.parse_replacement(text)
 

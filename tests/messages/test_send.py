@@ -13,14 +13,14 @@ from queue_processor.domain import parsing
 from queue_processor.domain.events import EventKind, InstanceState, InterruptionEvent
 from queue_processor.simulator.kube import api
 from queue_processor.simulator.kube.cluster import SimulatedCluster
-from tests.messages.conftest import Desk, Terminal, ThreadedCluster
+from tests.messages.conftest import CliHarness, Terminal, ThreadedCluster
 
 MARK = "queue-processor.sent"
 PROTECTED = "queue-processor/protected"
-STRANGER = "i-0fedcba9876543210"
+NOT_A_NODE = "i-0fedcba9876543210"
 LIFECYCLE = ("--group", "web", "--hook", "drain")
-# What each kind needs to be said.
-SAID = {
+# What each kind needs to be expected.
+OPTIONS = {
     EventKind.STATE_CHANGE: ("--state", "stopping"),
     EventKind.AUTOSCALING_TERMINATION: LIFECYCLE,
     EventKind.AUTOSCALING_LAUNCH: LIFECYCLE,
@@ -46,11 +46,11 @@ def build(made: SimulatedCluster) -> None:
 
 
 @pytest.fixture
-def drill(desk: Desk, cluster: ThreadedCluster) -> Desk:
-    """A desk in a cluster."""
+def drill(harness: CliHarness, cluster: ThreadedCluster) -> CliHarness:
+    """A harness in a cluster."""
     cluster.do(build)
-    desk.run.environment |= cluster.environment()
-    return desk
+    harness.run.environment |= cluster.environment()
+    return harness
 
 
 def parse(body: str) -> InterruptionEvent:
@@ -59,19 +59,19 @@ def parse(body: str) -> InterruptionEvent:
     return event
 
 
-def named(desk: Desk) -> list[str]:
+def instances_sent(harness: CliHarness) -> list[str]:
     """The instances that the messages in the queue are about, in their order."""
-    return [instance_id for body in desk.bodies() for instance_id in parse(body).instance_ids]
+    return [instance_id for body in harness.bodies() for instance_id in parse(body).instance_ids]
 
 
 class TestWhatIsSent:
     @pytest.mark.parametrize("kind", EventKind)
     def test_an_event_of_any_kind_is_what_the_operator_understands(
-        self, drill: Desk, kind: EventKind
+        self, drill: CliHarness, kind: EventKind
     ) -> None:
-        told = drill.run("send", kind, *SAID.get(kind, ()), "--node", "node-0", "--yes")
+        result = drill.run("send", kind, *OPTIONS.get(kind, ()), "--node", "node-0", "--yes")
 
-        assert told.code == 0
+        assert result.code == 0
         (message,) = drill.contents()
         event = parse(message.body)
         assert (event.kind, event.instance_ids) == (kind, (instance(0),))
@@ -81,19 +81,19 @@ class TestWhatIsSent:
         assert MARK not in message.body
 
     @pytest.mark.parametrize("state", InstanceState)
-    def test_a_state_change_says_which_state(self, drill: Desk, state: InstanceState) -> None:
+    def test_a_state_change_says_which_state(self, drill: CliHarness, state: InstanceState) -> None:
         drill.run("send", "state_change", "--state", state, "--node", "node-0", "--yes")
 
         assert parse(drill.bodies()[0]).instance_state is state
 
-    def test_a_lifecycle_action_names_its_hook(self, drill: Desk) -> None:
+    def test_a_lifecycle_action_names_its_hook(self, drill: CliHarness) -> None:
         drill.run("send", "autoscaling_launch", *LIFECYCLE, "--node", "node-0", "--yes")
 
         action = parse(drill.bodies()[0]).lifecycle_action
         assert action is not None
         assert (action.hook.group, action.hook.name) == ("web", "drain")
 
-    def test_a_scheduled_change_says_when_and_can_be_cancelled(self, drill: Desk) -> None:
+    def test_a_scheduled_change_says_when_and_can_be_cancelled(self, drill: CliHarness) -> None:
         order = ("send", "scheduled_change", "--node", "node-0", "--yes")
 
         drill.run(*order, "--starts-in", "2h")
@@ -103,14 +103,14 @@ class TestWhatIsSent:
         assert change.scheduled_at == change.occurred_at + dt.timedelta(hours=2)
         assert (change.is_cancelled, cancelled.is_cancelled) == (False, True)
 
-    def test_programs_get_the_ids_of_what_was_sent(self, drill: Desk) -> None:
-        told = drill.run(
+    def test_programs_get_the_ids_of_what_was_sent(self, drill: CliHarness) -> None:
+        result = drill.run(
             "send", SPOT, "--instance", instance(0), "--instance", instance(1), "-y", "-o", "json"
         )
 
         ids = [json.loads(body)["id"] for body in drill.bodies()]
         assert len(set(ids)) == 2
-        assert told.data() == {
+        assert result.data() == {
             "queue": drill.url,
             "event_bus": None,
             "kind": SPOT,
@@ -123,101 +123,101 @@ class TestWhatIsSent:
             "left": [],
         }
 
-    def test_people_get_a_table(self, drill: Desk) -> None:
-        told = drill.run("send", SPOT, "--node", "node-1", "--yes")
+    def test_people_get_a_table(self, drill: CliHarness) -> None:
+        result = drill.run("send", SPOT, "--node", "node-1", "--yes")
 
         event_id = json.loads(drill.bodies()[0])["id"]
-        assert [line.split() for line in told.out.splitlines() if event_id in line] == [
+        assert [line.split() for line in result.out.splitlines() if event_id in line] == [
             [instance(1), "node-1", event_id]
         ]
-        assert told.out.splitlines()[-1].startswith("1 spot_interruption events sent to ")
+        assert result.out.splitlines()[-1].startswith("1 spot_interruption events sent to ")
 
-    def test_another_queue_can_be_named(self, drill: Desk) -> None:
+    def test_another_queue_can_be_named(self, drill: CliHarness) -> None:
         drill.run("send", SPOT, "--node", "node-0", "--yes", "--queue", drill.dead_letters_url)
 
         assert (len(drill.bodies()), len(drill.dead_bodies())) == (0, 1)
 
 
 class TestWhoIsNamed:
-    def test_an_instance_named_twice_is_sent_one_event(self, drill: Desk) -> None:
+    def test_an_instance_named_twice_is_sent_one_event(self, drill: CliHarness) -> None:
         drill.run("send", SPOT, *["--node", "node-1"] * 2, "--yes")
 
-        assert named(drill) == [instance(1)]
+        assert instances_sent(drill) == [instance(1)]
 
-    def test_a_selector_names_every_node_that_it_selects(self, drill: Desk) -> None:
+    def test_a_selector_names_every_node_that_it_selects(self, drill: CliHarness) -> None:
         drill.run("send", SPOT, "--selector", "pool=on-demand", "--yes")
 
-        assert named(drill) == [instance(0), instance(2), instance(4)]
+        assert instances_sent(drill) == [instance(0), instance(2), instance(4)]
 
-    def test_a_storm_is_spread_over_the_nodes(self, drill: Desk) -> None:
-        told = drill.run("send", SPOT, "-l", "pool", "--storm", "2", "--spread", "0.2s", "--yes")
+    def test_a_storm_is_spread_over_the_nodes(self, drill: CliHarness) -> None:
+        result = drill.run("send", SPOT, "-l", "pool", "--storm", "2", "--spread", "0.2s", "--yes")
 
-        assert told.code == 0
-        assert named(drill) == [instance(0), instance(2)]
+        assert result.code == 0
+        assert instances_sent(drill) == [instance(0), instance(2)]
 
-    def test_a_storm_about_more_nodes_than_there_are_is_refused(self, drill: Desk) -> None:
-        told = drill.run("send", SPOT, "-l", "pool=spot", "--storm", "3", "--yes")
+    def test_a_storm_about_more_nodes_than_there_are_is_refused(self, drill: CliHarness) -> None:
+        result = drill.run("send", SPOT, "-l", "pool=spot", "--storm", "3", "--yes")
 
-        assert told.code == 2
-        assert told.line == (
+        assert result.code == 2
+        assert result.line == (
             "send: a storm about 3 nodes needs as many, and there are 2; those with the label"
             " queue-processor/protected do not count"
         )
         assert drill.contents() == ()
 
     @pytest.mark.parametrize(
-        ("arguments", "said"),
+        ("arguments", "expected"),
         [
             (["--node", "node-9"], "the cluster has no node node-9 on an EC2 instance"),
             (["-l", "pool=none"], "the selector selects no node that is on EC2 and without"),
         ],
     )
     def test_a_node_that_is_not_there_is_wrong_usage(
-        self, drill: Desk, arguments: list[str], said: str
+        self, drill: CliHarness, arguments: list[str], expected: str
     ) -> None:
-        told = drill.run("send", SPOT, *arguments, "--yes")
+        result = drill.run("send", SPOT, *arguments, "--yes")
 
-        assert told.code == 2
-        assert said in told.line
+        assert result.code == 2
+        assert expected in result.line
         assert drill.contents() == ()
 
 
 class TestProtection:
     @pytest.mark.parametrize("way", [("--node", "node-5"), ("--instance", instance(5))])
     def test_a_protected_node_that_is_named_is_refused_with_all_others(
-        self, drill: Desk, way: tuple[str, str]
+        self, drill: CliHarness, way: tuple[str, str]
     ) -> None:
-        told = drill.run("send", SPOT, *way, way[0], way[1].replace("5", "1"), "--yes")
+        result = drill.run("send", SPOT, *way, way[0], way[1].replace("5", "1"), "--yes")
 
-        assert told.code == 2
-        assert told.line.startswith(
+        assert result.code == 2
+        assert result.line.startswith(
             "send: node-5: protected by the label queue-processor/protected, so nothing is sent"
         )
         assert drill.contents() == ()
 
-    def test_a_selector_leaves_it_out_and_says_so(self, drill: Desk) -> None:
-        told = drill.run("send", SPOT, "-l", "pool=spot", "--yes")
+    def test_a_selector_leaves_it_out_and_says_so(self, drill: CliHarness) -> None:
+        result = drill.run("send", SPOT, "-l", "pool=spot", "--yes")
 
-        assert told.code == 0
-        assert named(drill) == [instance(1), instance(3)]
-        assert "left out, by the label queue-processor/protected: node-5" in told.err
+        assert result.code == 0
+        assert instances_sent(drill) == [instance(1), instance(3)]
+        assert "left out, by the label queue-processor/protected: node-5" in result.err
 
     def test_a_node_that_is_protected_while_a_person_is_asked_is_left_out(
-        self, drill: Desk, cluster: ThreadedCluster
+        self, drill: CliHarness, cluster: ThreadedCluster
     ) -> None:
-        screen = drill.sit_down("send", SPOT, "-l", "pool=spot")
+        screen = drill.start_on_terminal("send", SPOT, "-l", "pool=spot")
         screen.until("[y/N]")
         cluster.do(lambda made: protect(made, "node-3"))
         screen.type("y\n")
 
         assert screen.code == 0
-        assert named(drill) == [instance(1)]
+        assert instances_sent(drill) == [instance(1)]
         assert "left out, protected in the meantime: node-3" in screen.text
 
     def test_a_named_node_that_is_protected_while_a_person_is_asked_is_refused(
-        self, drill: Desk, cluster: ThreadedCluster
+        self, drill: CliHarness, cluster: ThreadedCluster
     ) -> None:
-        screen = drill.sit_down("send", SPOT, "--node", "node-1", "--node", "node-3")
+        screen = drill.start_on_terminal("send", SPOT, "--node", "node-1", "--node", "node-3")
         screen.until("[y/N]")
         cluster.do(lambda made: protect(made, "node-3"))
         screen.type("y\n")
@@ -237,12 +237,12 @@ def protect(made: SimulatedCluster, name: str) -> None:
 class TestQuestion:
     """Nobody's pods move without a word."""
 
-    def test_the_pods_that_move_and_those_that_stay_are_named(self, drill: Desk) -> None:
-        told = drill.run("send", SPOT, "--node", "node-0")
+    def test_the_pods_that_move_and_those_that_stay_are_named(self, drill: CliHarness) -> None:
+        result = drill.run("send", SPOT, "--node", "node-0")
 
-        assert told.code == 2
+        assert result.code == 2
         assert drill.contents() == ()
-        first, move, stay, question = told.err.splitlines()
+        first, move, stay, question = result.err.splitlines()
         assert first == f"node-0 ({instance(0)}): 2 pods move, 2 stay"
         assert re.fullmatch(r"  move: (default/bare default/web-\w+|default/web-\w+ \S+)", move)
         assert "kube-system/static (mirror of a static pod)" in stay
@@ -251,8 +251,8 @@ class TestQuestion:
         assert question.endswith("stdin is not a terminal: confirm with --yes")
 
     @pytest.mark.parametrize(("key", "sent"), [("y", 1), ("n", 0)])
-    def test_a_person_at_a_terminal_decides(self, drill: Desk, key: str, sent: int) -> None:
-        screen = drill.sit_down("send", SPOT, "--node", "node-0")
+    def test_a_person_at_a_terminal_decides(self, drill: CliHarness, key: str, sent: int) -> None:
+        screen = drill.start_on_terminal("send", SPOT, "--node", "node-0")
         screen.until("2 pods move. Send 1 spot_interruption events to")
         screen.until("[y/N]")
         screen.type(f"{key}\n")
@@ -261,34 +261,38 @@ class TestQuestion:
         assert len(drill.bodies()) == sent
         assert ("nothing was changed" in screen.text) == (not sent)
 
-    @pytest.mark.parametrize(("key", "sent"), [("y", [STRANGER]), ("n", [])])
+    @pytest.mark.parametrize(("key", "sent"), [("y", [NOT_A_NODE]), ("n", [])])
     def test_an_instance_that_is_no_node_is_asked_about(
-        self, drill: Desk, key: str, sent: list[str]
+        self, drill: CliHarness, key: str, sent: list[str]
     ) -> None:
-        screen = drill.sit_down("send", SPOT, "--instance", STRANGER)
-        screen.until(f"{STRANGER}: not a node of this cluster. 0 pods move. Send 1")
+        screen = drill.start_on_terminal("send", SPOT, "--instance", NOT_A_NODE)
+        screen.until(f"{NOT_A_NODE}: not a node of this cluster. 0 pods move. Send 1")
         screen.until("[y/N]")
         screen.type(f"{key}\n")
 
         assert screen.code == (0 if sent else 1)
-        assert named(drill) == sent
+        assert instances_sent(drill) == sent
 
-    def test_hundreds_of_pods_are_counted(self, drill: Desk, cluster: ThreadedCluster) -> None:
+    def test_hundreds_of_pods_are_counted(
+        self, drill: CliHarness, cluster: ThreadedCluster
+    ) -> None:
         def crowd(made: SimulatedCluster) -> None:
             for number in range(110):
                 made.add_pod(f"a{number}", namespace="team" if number % 2 else "b", node="node-2")
 
         cluster.do(crowd)
 
-        told = drill.run("send", SPOT, "--node", "node-2", "--dry-run")
+        result = drill.run("send", SPOT, "--node", "node-2", "--dry-run")
 
-        assert told.err.splitlines()[:3] == [
+        assert result.err.splitlines()[:3] == [
             f"node-2 ({instance(2)}): 110 pods move, 0 stay",
             "  move: 55 in b, 55 in team",
             "--dry-run --output json names every pod",
         ]
 
-    def test_hundreds_of_nodes_are_summed_up(self, drill: Desk, cluster: ThreadedCluster) -> None:
+    def test_hundreds_of_nodes_are_summed_up(
+        self, drill: CliHarness, cluster: ThreadedCluster
+    ) -> None:
         def crowd(made: SimulatedCluster) -> None:
             for number in range(100, 150):
                 made.add_node(
@@ -298,16 +302,16 @@ class TestQuestion:
 
         cluster.do(crowd)
 
-        told = drill.run("send", SPOT, "-l", "pool=large", "--dry-run")
+        result = drill.run("send", SPOT, "-l", "pool=large", "--dry-run")
 
-        assert "and 10 more, where 10 pods move and 0 stay" in told.err.splitlines()
-        assert "node-149" not in told.err
-        assert len(told.out.splitlines()) == 50
+        assert "and 10 more, where 10 pods move and 0 stay" in result.err.splitlines()
+        assert "node-149" not in result.err
+        assert len(result.out.splitlines()) == 50
 
 
 class TestCautions:
-    def test_a_kind_that_the_settings_ignore(self, drill: Desk) -> None:
-        told = drill.run(
+    def test_a_kind_that_the_settings_ignore(self, drill: CliHarness) -> None:
+        result = drill.run(
             "send",
             SPOT,
             "--node",
@@ -316,63 +320,65 @@ class TestCautions:
             QUEUE_PROCESSOR_ACTIONS__SPOT_INTERRUPTION="ignore",
         )
 
-        assert told.code == 0
-        assert "no pod moves, the action is ignore" in told.err
-        assert "the operator would ignore it: actions.spot_interruption is ignore" in told.err
+        assert result.code == 0
+        assert "no pod moves, the action is ignore" in result.err
+        assert "the operator would ignore it: actions.spot_interruption is ignore" in result.err
 
-    def test_a_node_outside_of_the_node_selector(self, drill: Desk) -> None:
-        told = drill.run(
+    def test_a_node_outside_of_the_node_selector(self, drill: CliHarness) -> None:
+        result = drill.run(
             "send", SPOT, "--node", "node-0", "--yes", QUEUE_PROCESSOR_NODE_SELECTOR="pool=spot"
         )
 
-        assert told.code == 0
-        assert "no pod moves" in told.err
+        assert result.code == 0
+        assert "no pod moves" in result.err
         assert (
             f"the operator would ignore it: {instance(0)}: node_selector does not select its node"
-            in told.err
+            in result.err
         )
 
     def test_an_instance_without_the_managed_tag(
-        self, drill: Desk, cluster: ThreadedCluster
+        self, drill: CliHarness, cluster: ThreadedCluster
     ) -> None:
         (untagged,) = drill.aws.launch(1)
         cluster.do(lambda made: made.add_node("untagged", instance_id=untagged))
 
-        told = drill.run(
+        result = drill.run(
             "send", SPOT, "--node", "untagged", "--yes", QUEUE_PROCESSOR_MANAGED_TAG="managed"
         )
 
-        assert f"ignore it: {untagged}: it does not carry the managed_tag" in told.err
+        assert f"ignore it: {untagged}: it does not carry the managed_tag" in result.err
 
-    def test_a_state_that_frees_pods_by_force(self, drill: Desk) -> None:
+    def test_a_state_that_frees_pods_by_force(self, drill: CliHarness) -> None:
         order = ("send", "state_change", "--state", "terminated", "--node", "node-0", "--yes")
 
-        told = drill.run(*order)
+        result = drill.run(*order)
         spared = drill.run(*order, QUEUE_PROCESSOR_DRAIN__OUT_OF_SERVICE_TAINT="false")
 
-        assert "pods that still run there are deleted by force" in told.err
+        assert "pods that still run there are deleted by force" in result.err
         assert "by force" not in spared.err
 
-    def test_a_lifecycle_action_that_no_group_waits_for(self, drill: Desk) -> None:
-        told = drill.run("send", "autoscaling_termination", *LIFECYCLE, "--node", "node-0", "--yes")
+    def test_a_lifecycle_action_that_no_group_waits_for(self, drill: CliHarness) -> None:
+        result = drill.run(
+            "send", "autoscaling_termination", *LIFECYCLE, "--node", "node-0", "--yes"
+        )
 
-        assert "no group waits for this lifecycle action" in told.err
+        assert "no group waits for this lifecycle action" in result.err
 
 
 class TestDryRun:
-    def test_it_prints_the_bodies_and_sends_nothing(self, drill: Desk) -> None:
-        told = drill.run("send", SPOT, "-l", "pool=spot", "--dry-run")
+    def test_it_prints_the_bodies_and_sends_nothing(self, drill: CliHarness) -> None:
+        result = drill.run("send", SPOT, "-l", "pool=spot", "--dry-run")
 
-        assert told.code == 0
-        events = [parse(line) for line in told.out.splitlines()]
+        assert result.code == 0
+        events = [parse(line) for line in result.out.splitlines()]
         assert [event.instance_ids for event in events] == [(instance(1),), (instance(3),)]
-        assert told.err.splitlines()[-1].startswith("2 would be sent to ")
+        assert result.err.splitlines()[-1].startswith("2 would be sent to ")
         assert drill.contents() == ()
 
-    def test_programs_get_every_pod(self, drill: Desk) -> None:
-        told = drill.run("send", SPOT, "--node", "node-0", "--dry-run", "-o", "yaml")
+    def test_programs_get_every_pod(self, drill: CliHarness) -> None:
+        result = drill.run("send", SPOT, "--node", "node-0", "--dry-run", "-o", "yaml")
 
-        (shown,) = yaml.safe_load(told.out)
+        (shown,) = yaml.safe_load(result.out)
         assert (shown["instance"], shown["node"]) == (instance(0), "node-0")
         assert (shown["kind"], shown["action"]) == (SPOT, "cordon-and-drain")
         assert {
@@ -386,18 +392,18 @@ class TestDryRun:
 
 
 class TestStorm:
-    def test_it_takes_its_time_and_shows_how_far_it_is(self, drill: Desk) -> None:
+    def test_it_takes_its_time_and_shows_how_far_it_is(self, drill: CliHarness) -> None:
         began = dt.datetime.now(dt.UTC)
 
-        told = drill.run("send", SPOT, "-l", "pool", "--storm", "4", "--spread", "2s", "--yes")
+        result = drill.run("send", SPOT, "-l", "pool", "--storm", "4", "--spread", "2s", "--yes")
 
-        assert told.code == 0
-        assert "4 of 4 sent" in told.err
+        assert result.code == 0
+        assert "4 of 4 sent" in result.err
         # The first waits for nothing.
         assert dt.datetime.now(dt.UTC) - began >= dt.timedelta(seconds=1.5)
-        assert named(drill) == [instance(number) for number in (0, 1, 2, 3)]
+        assert instances_sent(drill) == [instance(number) for number in (0, 1, 2, 3)]
 
-    def test_ctrl_c_says_how_many_were_sent_and_of_which(self, drill: Desk) -> None:
+    def test_ctrl_c_says_how_many_were_sent_and_of_which(self, drill: CliHarness) -> None:
         running = drill.start(
             "send", SPOT, "-l", "pool", "--storm", "5", "--spread", "50s", "-y", "-o", "json"
         )
@@ -405,14 +411,18 @@ class TestStorm:
         running.interrupt()
         code, out, err = running.ended()
 
-        told = json.loads(out)
+        result = json.loads(out)
         assert code == 130
-        assert [each["instance"] for each in told["sent"]] == named(drill) == [instance(0)]
-        assert [each["node"] for each in told["left"]] == ["node-1", "node-2", "node-3", "node-4"]
+        assert (
+            [each["instance"] for each in result["sent"]] == instances_sent(drill) == [instance(0)]
+        )
+        assert [each["node"] for each in result["left"]] == ["node-1", "node-2", "node-3", "node-4"]
         assert "Traceback" not in err
 
-    def test_ctrl_c_tells_people_the_same(self, drill: Desk) -> None:
-        screen = drill.sit_down("send", SPOT, "-l", "pool", "--storm", "5", "--spread", "50s", "-y")
+    def test_ctrl_c_prints_the_same_for_people(self, drill: CliHarness) -> None:
+        screen = drill.start_on_terminal(
+            "send", SPOT, "-l", "pool", "--storm", "5", "--spread", "50s", "-y"
+        )
         screen.until("1/5")
         screen.interrupt()
 
@@ -421,7 +431,9 @@ class TestStorm:
         assert "1 spot_interruption events sent to " in screen.text
         assert ", 4 left" in screen.text
 
-    def test_a_queue_that_goes_away_leaves_no_doubt_about_what_was_sent(self, drill: Desk) -> None:
+    def test_a_queue_that_goes_away_leaves_no_doubt_about_what_was_sent(
+        self, drill: CliHarness
+    ) -> None:
         running = drill.start(
             "send", SPOT, "-l", "pool", "--storm", "3", "--spread", "6s", "-y", "-o", "json"
         )
@@ -429,17 +441,17 @@ class TestStorm:
         drill.sqs.delete_queue(QueueUrl=drill.url)
         code, out, err = running.ended()
 
-        told = json.loads(out)
+        result = json.loads(out)
         assert code == 2
         assert "send: there is no queue " in err.splitlines()[-1]
-        assert [len(told[key]) for key in ("sent", "refused", "unconfirmed", "left")] == [
+        assert [len(result[key]) for key in ("sent", "refused", "unconfirmed", "left")] == [
             1,
             0,
             0,
             2,
         ]
 
-    def test_without_an_answer_it_says_what_may_have_been_sent(self, drill: Desk) -> None:
+    def test_without_an_answer_it_says_what_may_have_been_sent(self, drill: CliHarness) -> None:
         running = drill.start(
             "send", SPOT, "-l", "pool", "--storm", "3", "--spread", "6s", "-y", "-o", "json"
         )
@@ -450,90 +462,92 @@ class TestStorm:
         finally:
             drill.aws.start()
 
-        told = json.loads(out)
+        result = json.loads(out)
         assert code == 1
         assert f"no answer came, so these may have been sent: node-1 ({instance(1)})" in err
-        assert [each["node"] for each in told["unconfirmed"]] == ["node-1"]
-        assert [len(told[key]) for key in ("sent", "refused", "left")] == [1, 0, 1]
+        assert [each["node"] for each in result["unconfirmed"]] == ["node-1"]
+        assert [len(result[key]) for key in ("sent", "refused", "left")] == [1, 0, 1]
 
 
 class TestEventBridge:
     """moto takes what AWS keeps to itself; tests/infra sends to a bus that refuses it."""
 
     def test_through_the_rules_of_the_template_the_event_reaches_the_queue(
-        self, drill: Desk
+        self, drill: CliHarness
     ) -> None:
-        told = drill.run(
+        result = drill.run(
             "send", SPOT, "--node", "node-0", "--event-bus", "default", "--yes", "-o", "json"
         )
 
-        assert told.code == 0
+        assert result.code == 0
         (message,) = drill.contents()
         event = parse(message.body)
         assert (event.kind, event.instance_ids) == (EventKind.SPOT_INTERRUPTION, (instance(0),))
-        assert [each["event_id"] for each in told.data()["sent"]] == [event.event_id]
-        assert told.data()["event_bus"] == "default"
-        assert "AWS refuses events on a bus whose source begins with aws." in told.err
+        assert [each["event_id"] for each in result.data()["sent"]] == [event.event_id]
+        assert result.data()["event_bus"] == "default"
+        assert "AWS refuses events on a bus whose source begins with aws." in result.err
 
-    def test_an_event_of_another_source_is_for_other_rules(self, drill: Desk) -> None:
-        told = drill.run(
+    def test_an_event_of_another_source_is_for_other_rules(self, drill: CliHarness) -> None:
+        result = drill.run(
             "send", SPOT, "--node", "node-0", "--event-bus", "default", "--source", "drill", "-y"
         )
 
-        assert told.code == 0
-        assert "AWS refuses" not in told.err
+        assert result.code == 0
+        assert "AWS refuses" not in result.err
         assert drill.contents() == ()
 
 
 class TestWrongUsage:
-    def test_a_missing_permission_is_named(self, drill: Desk) -> None:
-        drill.become("sqs:GetQueueAttributes")
+    def test_a_missing_permission_is_named(self, drill: CliHarness) -> None:
+        drill.allow_only("sqs:GetQueueAttributes")
 
-        told = drill.run("send", SPOT, "--node", "node-0", "--yes", "-o", "json")
+        result = drill.run("send", SPOT, "--node", "node-0", "--yes", "-o", "json")
 
-        assert told.code == 1
-        assert "the permission sqs:SendMessage on " in told.err.splitlines()[-1]
-        assert (told.data()["sent"], told.data()["unconfirmed"]) == ([], [])
+        assert result.code == 1
+        assert "the permission sqs:SendMessage on " in result.err.splitlines()[-1]
+        assert (result.data()["sent"], result.data()["unconfirmed"]) == ([], [])
 
-    def test_a_missing_permission_for_the_bus_is_named(self, drill: Desk) -> None:
-        drill.become("sqs:GetQueueAttributes")
+    def test_a_missing_permission_for_the_bus_is_named(self, drill: CliHarness) -> None:
+        drill.allow_only("sqs:GetQueueAttributes")
 
-        told = drill.run("send", SPOT, "--node", "node-0", "--yes", "--event-bus", "default")
+        result = drill.run("send", SPOT, "--node", "node-0", "--yes", "--event-bus", "default")
 
-        assert told.code == 1
-        assert "the permission events:PutEvents on the event bus default" in told.err
+        assert result.code == 1
+        assert "the permission events:PutEvents on the event bus default" in result.err
 
-    def test_a_tag_that_cannot_be_looked_up_is_no_fault_of_the_cluster(self, drill: Desk) -> None:
-        drill.become("sqs:GetQueueAttributes")
+    def test_a_tag_that_cannot_be_looked_up_is_no_fault_of_the_cluster(
+        self, drill: CliHarness
+    ) -> None:
+        drill.allow_only("sqs:GetQueueAttributes")
 
-        told = drill.run(
+        result = drill.run(
             "send", SPOT, "--node", "node-0", "--yes", QUEUE_PROCESSOR_MANAGED_TAG="managed"
         )
 
-        assert told.code == 1
-        assert told.line.startswith("send: describe instances: ")
+        assert result.code == 1
+        assert result.line.startswith("send: describe instances: ")
 
     @pytest.mark.parametrize("denied", ["nodes", "pods"])
     def test_a_cluster_that_refuses_is_one_line_and_nothing_is_sent(
-        self, drill: Desk, cluster: ThreadedCluster, denied: str
+        self, drill: CliHarness, cluster: ThreadedCluster, denied: str
     ) -> None:
         cluster.do(lambda _: cluster.server.denials.append(api.Denial("list", denied)))
 
-        told = drill.run("send", SPOT, "--node", "node-0", "--yes")
+        result = drill.run("send", SPOT, "--node", "node-0", "--yes")
 
-        assert told.code == 1
-        assert told.line.startswith("send: Kubernetes: ")
+        assert result.code == 1
+        assert result.line.startswith("send: Kubernetes: ")
         assert drill.contents() == ()
 
-    def test_without_a_cluster_nothing_is_sent(self, desk: Desk) -> None:
-        told = desk.run("send", SPOT, "--instance", instance(0), "--yes")
+    def test_without_a_cluster_nothing_is_sent(self, harness: CliHarness) -> None:
+        result = harness.run("send", SPOT, "--instance", instance(0), "--yes")
 
-        assert told.code == 1
-        assert told.line.startswith("send: no Kubernetes cluster: ")
-        assert desk.contents() == ()
+        assert result.code == 1
+        assert result.line.startswith("send: no Kubernetes cluster: ")
+        assert harness.contents() == ()
 
     @pytest.mark.parametrize(
-        ("arguments", "said"),
+        ("arguments", "expected"),
         [
             ([SPOT], "name the nodes in one way: --instance, --node or --selector"),
             ([SPOT, "--node", "a", "-l", "b"], "name the nodes in one way"),
@@ -554,12 +568,12 @@ class TestWrongUsage:
         ],
     )
     def test_a_wrong_argument_is_one_line(
-        self, bare: Terminal, arguments: Sequence[str], said: str
+        self, terminal: Terminal, arguments: Sequence[str], expected: str
     ) -> None:
-        told = bare("send", *arguments)
+        result = terminal("send", *arguments)
 
-        assert told.code == 2
-        assert said in told.line
+        assert result.code == 2
+        assert expected in result.line
 
-    def test_the_help_has_examples(self, bare: Terminal) -> None:
-        assert "send spot_interruption -l pool=spot --storm 20" in bare("send", "--help").out
+    def test_the_help_has_examples(self, terminal: Terminal) -> None:
+        assert "send spot_interruption -l pool=spot --storm 20" in terminal("send", "--help").out

@@ -1,4 +1,4 @@
-"""Which instances are chosen: evenly, and never a protected one."""
+"""The targets of a drill: at equal distances, and never a protected node."""
 
 import itertools
 
@@ -41,7 +41,7 @@ def inventory_of(size: int, *, protected: frozenset[int] = frozenset()) -> NodeI
 
 
 @hypothesis.given(strategies.data())
-def test_of_many_as_many_as_query_are_chosen_at_equal_distances(
+def test_of_many_nodes_as_many_as_needed_are_targets_at_equal_distances(
     data: strategies.DataObject,
 ) -> None:
     size = data.draw(strategies.integers(1, 200))
@@ -55,7 +55,7 @@ def test_of_many_as_many_as_query_are_chosen_at_equal_distances(
 
 
 @hypothesis.given(strategies.data())
-def test_a_protected_node_is_never_chosen(data: strategies.DataObject) -> None:
+def test_a_protected_node_is_never_a_target(data: strategies.DataObject) -> None:
     size = data.draw(strategies.integers(2, 40))
     protected = data.draw(strategies.frozensets(strategies.integers(0, size - 1)))
     inventory = inventory_of(size, protected=protected)
