@@ -108,22 +108,14 @@ def _translated(hint: str) -> Iterator[None]:
 
 
 async def read_lease(settings: ToolSettings) -> Lease | None:
-    """Return the Lease of the operator's leader election; None if it does not exist.
-
-    Raises:
-        ConfigurationError: The cluster does not answer.
-    """
+    """Return the Lease of the operator's leader election; None if it does not exist."""
     election = settings.leader_election
     async with connect() as reader:
         return await reader.lease(election.lies_in(kube.own_namespace()), election.lease_name)
 
 
 async def locate(explained: Explanation, settings: ToolSettings) -> Explanation:
-    """Add to an explanation on which nodes its instances run.
-
-    Raises:
-        ConfigurationError: The cluster, or EC2 if there is a managed tag, does not answer.
-    """
+    """Add to an explanation on which nodes its instances run."""
     event = explained.event
     if event is None or explained.verdict is not MessageVerdict.INTERRUPTION:
         return explained
@@ -146,10 +138,7 @@ async def match_nodes(
         instance_ids: The instances.
         every: The nodes of the cluster.
         managed: The instances whose nodes the setting node_selector selects.
-        settings: The operator's settings.
-
-    Raises:
-        ConfigurationError: EC2 does not answer, and there is a managed tag.
+        settings: The operator's settings. With a managed tag, EC2 is called.
     """
     tagged = await _tagged(instance_ids, settings.managed_tag)
     matches = {}

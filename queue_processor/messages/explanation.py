@@ -118,6 +118,18 @@ class Explanation:
         ]
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedMessage:
+    """A message, and what the operator would do with it."""
+
+    message: QueueMessage
+    explanation: Explanation
+
+    def fields(self, *names: str) -> dict[str, object]:
+        """Return the id of the message and the named fields of the explanation."""
+        return {"message_id": self.message.message_id, **self.explanation.fields(*names)}
+
+
 def _iso(moment: dt.datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 

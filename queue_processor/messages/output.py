@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
 
 import humanize
 import rich.box
@@ -30,16 +29,6 @@ _WIDE = 1000
 _LINE_SECONDS = 1.0
 
 
-class Row(Protocol):
-    """A line of a table for people, and the same as plain values for programs."""
-
-    def cells(self) -> Sequence[str | None]:
-        """Return a text for each heading."""
-
-    def fields(self) -> Mapping[str, object]:
-        """Return values that JSON can hold."""
-
-
 def print_data(data: object, output_format: OutputFormat) -> None:
     """Print plain values as JSON or YAML."""
     if output_format is OutputFormat.JSON:
@@ -54,16 +43,6 @@ def print_result(data: object, output_format: OutputFormat, *, text: str) -> Non
         typer.echo(text)
     else:
         print_data(data, output_format)
-
-
-def print_rows(
-    rows: Sequence[Row], output_format: OutputFormat, *, headings: Sequence[str]
-) -> None:
-    """Print rows as a table for people (none if there are no rows), as a list for programs."""
-    if output_format is not OutputFormat.TEXT:
-        print_data([row.fields() for row in rows], output_format)
-    elif rows:
-        print_table(headings, [row.cells() for row in rows])
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:

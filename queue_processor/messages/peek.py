@@ -1,6 +1,5 @@
 """`queue-processor messages peek`: the messages of a queue."""
 
-import dataclasses
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 from queue_processor import settings
 from queue_processor.domain.messages import QueueMessage
 from queue_processor.messages import options, output, queues
-from queue_processor.messages.explanation import Explanation
+from queue_processor.messages.explanation import ExplainedMessage
 from queue_processor.messages.options import OutputFormat
 from queue_processor.messages.queues import QueueRef
 
@@ -44,43 +43,38 @@ def peek(
     ref = QueueRef(queue=queue, is_dead_letters=dead_letters)
     queue_client = queues.open_queue(ref, loaded)
     now = dt.datetime.now(dt.UTC)
-    rows = [
-        PeekedMessage(message=message, age=now - (message.sent_at or now), explanation=explained)
-        for message, explained in queues.peek_explained(queue_client, loaded, now=now, limit=limit)
-    ]
-    output.print_rows(rows, output_format, headings=_HEADINGS)
+    peeked = queues.peek_explained(queue_client, loaded, now=now, limit=limit)
+    if output_format is not OutputFormat.TEXT:
+        output.print_data([_fields(each, now) for each in peeked], output_format)
+    elif peeked:
+        output.print_table(_HEADINGS, [_cells(each, now) for each in peeked])
     output.note(
-        f"{len(rows)} of {queue_client.name}; the receive count of each went up by one"
-        if rows
+        f"{len(peeked)} of {queue_client.name}; the receive count of each went up by one"
+        if peeked
         else f"nothing is visible in {queue_client.name}; messages in flight cannot be seen"
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PeekedMessage:
-    """A row of the result."""
+def _age(message: QueueMessage, now: dt.datetime) -> dt.timedelta:
+    return now - (message.sent_at or now)
 
-    message: QueueMessage
-    age: dt.timedelta
-    explanation: Explanation
 
-    def fields(self) -> Mapping[str, object]:
-        """Return the row for programs."""
-        return {
-            "message_id": self.message.message_id,
-            "age_seconds": round(self.age.total_seconds(), 3),
-            "receive_count": self.message.receive_count,
-            **self.explanation.fields("kind", "instances", "verdict", "reason"),
-        }
+def _fields(peeked: ExplainedMessage, now: dt.datetime) -> Mapping[str, object]:
+    return {
+        "message_id": peeked.message.message_id,
+        "age_seconds": round(_age(peeked.message, now).total_seconds(), 3),
+        "receive_count": peeked.message.receive_count,
+        **peeked.explanation.fields("kind", "instances", "verdict", "reason"),
+    }
 
-    def cells(self) -> Sequence[str | None]:
-        """Return the row for people."""
-        return (
-            self.message.message_id,
-            humanize.naturaldelta(self.age),
-            str(self.message.receive_count),
-            self.explanation.kind,
-            self.explanation.instances,
-            self.explanation.verdict.value,
-            self.explanation.reason,
-        )
+
+def _cells(peeked: ExplainedMessage, now: dt.datetime) -> Sequence[str | None]:
+    return (
+        peeked.message.message_id,
+        humanize.naturaldelta(_age(peeked.message, now)),
+        str(peeked.message.receive_count),
+        peeked.explanation.kind,
+        peeked.explanation.instances,
+        peeked.explanation.verdict.value,
+        peeked.explanation.reason,
+    )

@@ -16,7 +16,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.leases import Lease
 from queue_processor.domain.messages import QueueMessage, ReceivedMessage
 from queue_processor.messages import cluster, explanation
-from queue_processor.messages.explanation import Explanation
+from queue_processor.messages.explanation import ExplainedMessage
 from queue_processor.settings import ToolSettings
 
 WAIT = dt.timedelta(seconds=1)
@@ -68,8 +68,6 @@ def open_queue(ref: QueueRef, settings: ToolSettings) -> QueueClient:
     Raises:
         UsageError: No queue is named, it does not exist, or it has no dead-letter queue.
         ConfigurationError: There is no Region, or there are no credentials.
-        PermanentError: AWS refuses the request.
-        TemporaryError: AWS does not answer.
     """
     name = ref.queue or settings.queue_url
     if name is None:
@@ -164,12 +162,17 @@ def peek_all(queue: QueueClient, *, limit: int | None = None) -> Iterator[Sequen
 
 def peek_explained(
     queue: QueueClient, settings: ToolSettings, *, now: dt.datetime, limit: int | None = None
-) -> Iterator[tuple[QueueMessage, Explanation]]:
+) -> Sequence[ExplainedMessage]:
     """Peek, and explain what the operator would do with each message."""
     decisions = settings.policy()
-    for messages in peek_all(queue, limit=limit):
-        for message in messages:
-            yield message, explanation.explain_message(message, now=now, decisions=decisions)
+    return [
+        ExplainedMessage(
+            message=message,
+            explanation=explanation.explain_message(message, now=now, decisions=decisions),
+        )
+        for messages in peek_all(queue, limit=limit)
+        for message in messages
+    ]
 
 
 def find_message(queue: QueueClient, message_id: str) -> tuple[QueueMessage, QueueClient] | None:

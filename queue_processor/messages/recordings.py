@@ -114,22 +114,14 @@ class Recording:
         return message_id in self._ids
 
     def append(self, messages: Sequence[QueueMessage]) -> None:
-        """Write messages, and return when they are on the disk.
-
-        Raises:
-            PermanentError: As `AppendedFile.append` does.
-        """
+        """Write messages, and return when they are on the disk."""
         self._file.append(dump(message) for message in messages)
         self._ids.update(message.message_id for message in messages)
 
 
 @contextlib.contextmanager
 def open_recording(path: pathlib.Path) -> Iterator[Recording]:
-    """Begin a recording, or continue one.
-
-    Raises:
-        UsageError: As `open_appended` does.
-    """
+    """Begin a recording, or continue one; for the errors see `open_appended`."""
     ids: set[str] = set()
     with open_appended(path, on_line=lambda line: ids.add(_decode(line).message_id)) as file:
         yield Recording(file, ids)

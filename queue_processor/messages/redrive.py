@@ -7,7 +7,6 @@ handles such a message twice, which changes nothing the second time.
 """
 
 import collections
-import dataclasses
 import datetime as dt
 from collections.abc import Callable, Collection, Sequence
 from typing import Annotated
@@ -18,9 +17,9 @@ from queue_processor import settings
 from queue_processor.adapters.aws import batches
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
-from queue_processor.domain.messages import QueueMessage, ReceivedMessage
+from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.messages import options, output, queues, rate_limiter
-from queue_processor.messages.explanation import Explanation, MessageVerdict
+from queue_processor.messages.explanation import ExplainedMessage, Explanation, MessageVerdict
 from queue_processor.messages.options import OutputFormat
 from queue_processor.messages.queues import RedrivePath
 from queue_processor.messages.rate_limiter import RateLimiter
@@ -77,31 +76,18 @@ def redrive(  # noqa: PLR0913 - the options of a command
     kinds, per_second = _parse_filters(filters or ()), options.parse_rate(rate)
     loaded = settings.load_for_tool(config)
     path = queues.find_redrive_path(queue, to=to, settings=loaded)
-    dead_letters = _peek(path, kinds, loaded)
-    moving = [each.message.message_id for each in dead_letters if each.moves]
+    now = dt.datetime.now(dt.UTC)
+    dead_letters = [
+        (each, _moves(each.explanation, kinds))
+        for each in queues.peek_explained(path.dead_letters, loaded, now=now)
+    ]
+    moving = [each.message.message_id for each, moves in dead_letters if moves]
     _show(dead_letters, path, is_dry_run=dry_run, output_format=output_format)
     if dry_run or not moving:
         return
     if not yes:
         _confirm(len(moving), path, loaded)
     _move(moving, path, per_second, output_format)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A dead letter, what the operator would do with it now, and whether it is moved."""
-
-    message: QueueMessage
-    explanation: Explanation
-    moves: bool
-
-    def fields(self) -> dict[str, object]:
-        """Return the same for programs."""
-        return {
-            "message_id": self.message.message_id,
-            **self.explanation.fields("kind", "instances", "verdict", "reason"),
-            "moves": self.moves,
-        }
 
 
 def _parse_filters(filters: Collection[str]) -> frozenset[EventKind]:
@@ -117,35 +103,29 @@ def _parse_filters(filters: Collection[str]) -> frozenset[EventKind]:
     return frozenset(kinds)
 
 
-def _peek(
-    path: RedrivePath, kinds: frozenset[EventKind], loaded: ToolSettings
-) -> Sequence[DeadLetter]:
-    now = dt.datetime.now(dt.UTC)
-    return [
-        DeadLetter(
-            message=message,
-            explanation=explained,
-            # A malformed message would only be dead-lettered again.
-            moves=explained.verdict is not MessageVerdict.MALFORMED
-            and (not kinds or explained.kind in kinds),
-        )
-        for message, explained in queues.peek_explained(path.dead_letters, loaded, now=now)
-    ]
+def _moves(explained: Explanation, kinds: frozenset[EventKind]) -> bool:
+    # A malformed message would only be dead-lettered again.
+    is_understood = explained.verdict is not MessageVerdict.MALFORMED
+    return is_understood and (not kinds or explained.kind in kinds)
 
 
 def _show(
-    dead_letters: Sequence[DeadLetter],
+    dead_letters: Sequence[tuple[ExplainedMessage, bool]],
     path: RedrivePath,
     *,
     is_dry_run: bool,
     output_format: OutputFormat,
 ) -> None:
     if is_dry_run and output_format is not OutputFormat.TEXT:
-        output.print_data([each.fields() for each in dead_letters], output_format)
+        data = [
+            {**each.fields("kind", "instances", "verdict", "reason"), "moves": moves}
+            for each, moves in dead_letters
+        ]
+        output.print_data(data, output_format)
     elif dead_letters and output_format is OutputFormat.TEXT:
         alike = collections.Counter(
-            (each.explanation.kind, each.explanation.verdict, each.explanation.reason, each.moves)
-            for each in dead_letters
+            (each.explanation.kind, each.explanation.verdict, each.explanation.reason, moves)
+            for each, moves in dead_letters
         )
         output.print_table(
             _HEADINGS,
@@ -154,7 +134,7 @@ def _show(
                 for (kind, verdict, reason, moves), count in alike.most_common()
             ],
         )
-    name, moving = path.dead_letters.name, sum(each.moves for each in dead_letters)
+    name, moving = path.dead_letters.name, sum(moves for _, moves in dead_letters)
     if not dead_letters:
         output.note(f"nothing is visible in {name}")
     elif is_dry_run:
@@ -237,12 +217,9 @@ class Redriver:
     def run(self, message_ids: Collection[str], *, on_progress: Callable[[int], None]) -> None:
         """Move messages until none of them is visible any more, or a stop is requested.
 
-        Args:
-            message_ids: The messages to move.
-            on_progress: Called after each batch with the number of messages handled so far.
+        After each batch `on_progress` is called with the number of messages handled so far.
 
         Raises:
-            PermanentError: AWS refuses the request.
             TemporaryError: AWS does not answer; the last batch may be in both queues.
         """
         left = set(message_ids)

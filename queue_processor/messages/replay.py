@@ -28,8 +28,8 @@ from queue_processor.messages import (
     recordings,
     rewrite,
 )
-from queue_processor.messages.explanation import Explanation
-from queue_processor.messages.journal import Journal, JournalStep, ReplayProgress
+from queue_processor.messages.explanation import ExplainedMessage
+from queue_processor.messages.journal import Journal, JournalStep
 from queue_processor.messages.options import OutputFormat
 from queue_processor.messages.queues import QueueRef
 from queue_processor.messages.rate_limiter import RateLimiter
@@ -115,9 +115,7 @@ def replay(  # noqa: PLR0913 - the options of a command
     )
     unsent = request.unsent(journal.read(request.journal, queue_arn=state.arn))
     if dry_run:
-        rows = [_preview(message, changes, loaded) for message in unsent]
-        output.print_rows(rows, output_format, headings=_HEADINGS)
-        output.note(f"{len(unsent)} of {len(messages)} would be sent to {queue.name}")
+        _preview(unsent, request, loaded, output_format)
         return
     if unsent and not yes:
         consumers = queues.find_consumers(state, loaded, now=dt.datetime.now(dt.UTC))
@@ -140,47 +138,47 @@ class ReplayRequest:
     rate: float
     again: bool
 
-    def unsent(self, progress: ReplayProgress) -> Sequence[QueueMessage]:
+    def unsent(self, steps: Mapping[str, JournalStep]) -> Sequence[QueueMessage]:
         """Return the messages to send."""
         if self.again:
             return self.messages
-        return [each for each in self.messages if each.message_id not in progress.sent]
+        return [
+            each for each in self.messages if steps.get(each.message_id) is not JournalStep.SENT
+        ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayPreview:
-    """A message as it would be sent, and what the operator would do with it."""
-
-    message: QueueMessage
-    explanation: Explanation
-
-    def fields(self) -> Mapping[str, object]:
-        """Return the row for programs."""
-        return {
-            "message_id": self.message.message_id,
-            **self.explanation.fields("kind", "instances", "occurred_at", "verdict", "reason"),
-            "body": self.message.body,
-        }
-
-    def cells(self) -> Sequence[str | None]:
-        """Return the row for people."""
-        event = self.explanation.event
-        return (
-            self.message.message_id,
-            self.explanation.kind,
-            self.explanation.instances,
-            None if event is None else f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC",
-            self.explanation.verdict.value,
-            self.explanation.reason,
-        )
+def _preview(
+    unsent: Sequence[QueueMessage], request: ReplayRequest, loaded: ToolSettings, form: OutputFormat
+) -> None:
+    previews = [_explain(request.rewrite, message, loaded) for message in unsent]
+    if form is OutputFormat.TEXT:
+        output.print_table(_HEADINGS, [_cells(each) for each in previews])
+    else:
+        names = ("kind", "instances", "occurred_at", "verdict", "reason")
+        data = [{**each.fields(*names), "body": each.message.body} for each in previews]
+        output.print_data(data, form)
+    output.note(f"{len(unsent)} of {len(request.messages)} would be sent to {request.queue.name}")
 
 
-def _preview(message: QueueMessage, changes: Rewrite, loaded: ToolSettings) -> ReplayPreview:
+def _explain(changes: Rewrite, message: QueueMessage, loaded: ToolSettings) -> ExplainedMessage:
     now = dt.datetime.now(dt.UTC)
     # The queue gives it a new time of sending.
     sent = dataclasses.replace(changes.apply(message, now=now), system={})
     explained = explanation.explain_message(sent, now=now, decisions=loaded.policy())
-    return ReplayPreview(message=sent, explanation=explained)
+    return ExplainedMessage(message=sent, explanation=explained)
+
+
+def _cells(preview: ExplainedMessage) -> Sequence[str | None]:
+    explained = preview.explanation
+    event = explained.event
+    return (
+        preview.message.message_id,
+        explained.kind,
+        explained.instances,
+        None if event is None else f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC",
+        explained.verdict.value,
+        explained.reason,
+    )
 
 
 def _send(request: ReplayRequest, output_format: OutputFormat) -> None:
@@ -191,8 +189,8 @@ def _send(request: ReplayRequest, output_format: OutputFormat) -> None:
         if request.again:
             opened.write(JournalStep.AGAIN)
         # Another replay may have sent some while a person was asked.
-        unsent = request.unsent(opened.progress)
-        _note_start(request, len(unsent), opened.progress)
+        unsent = request.unsent(opened.steps)
+        _note_start(request, len(unsent), opened.steps)
         replayer = Replayer(
             request.queue,
             opened,
@@ -210,15 +208,15 @@ def _send(request: ReplayRequest, output_format: OutputFormat) -> None:
         raise typer.Exit(output.FAILED)
 
 
-def _note_start(request: ReplayRequest, unsent: int, progress: ReplayProgress) -> None:
+def _note_start(request: ReplayRequest, unsent: int, steps: Mapping[str, JournalStep]) -> None:
     output.note(f"journal: {request.journal}")
     sent_before = len(request.messages) - unsent
     if sent_before:
         output.note(f"{sent_before} were sent before; --again sends them once more")
-    if progress.unconfirmed:
+    unconfirmed = sum(step is JournalStep.SENDING for step in steps.values())
+    if unconfirmed:
         output.note(
-            f"{len(progress.unconfirmed)} were being sent when the last replay ended, and may be"
-            " sent twice"
+            f"{unconfirmed} were being sent when the last replay ended, and may be sent twice"
         )
 
 
@@ -269,12 +267,7 @@ class Replayer:
     def run(self, messages: Sequence[QueueMessage], *, on_progress: Callable[[int], None]) -> None:
         """Send messages until all are sent or a stop is requested.
 
-        Args:
-            messages: The messages, as they were recorded.
-            on_progress: Called after each batch with the number of messages handled so far.
-
         Raises:
-            PermanentError: AWS refuses the request.
             TemporaryError: AWS does not answer; it may have the last batch.
         """
         for batch in self._limiter.batches(messages, on_progress=on_progress):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from queue_processor import settings
-from queue_processor.adapters.aws import clients
+from queue_processor.adapters.aws import clients, eventbus
 from queue_processor.adapters.aws.eventbus import EventBus
 from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.domain import errors
@@ -19,14 +19,14 @@ from queue_processor.messages import options, output, queues, rate_limiter
 from queue_processor.messages.options import OutputFormat
 from queue_processor.messages.queues import QueueRef
 from queue_processor.messages.rate_limiter import RateLimiter
-from queue_processor.messages.send import arguments, preview, targets
-from queue_processor.messages.send.arguments import EventArguments
-from queue_processor.messages.send.sender import EventSink, EventTemplate, QueueSink, Sender
+from queue_processor.messages.send import events, preview, targets
+from queue_processor.messages.send.events import EventSink, EventTemplate, QueueSink, Sender
 from queue_processor.messages.send.targets import Drill, DrillTarget, TargetQuery
 
 _HEADINGS = ("instance", "node", "event id")
 # Events a second if they are not spread: as fast as batches are sent.
 _AT_ONCE = 100.0
+_STORM = "30s"
 
 
 def send(  # noqa: PLR0913 - the options of a command
@@ -120,13 +120,12 @@ def send(  # noqa: PLR0913 - the options of a command
       queue-processor messages send autoscaling_termination --group web --hook drain --node NAME
       queue-processor messages send scheduled_change --starts-in 2h --node NAME --dry-run
     """  # noqa: D301 - after a real backspace the lines stay as they are
-    query = arguments.target_query(instance or (), node or (), selector, storm)
-    event_options = arguments.event_options(
-        kind,
-        EventArguments(state=state, group=group, hook=hook, starts_in=starts_in, status=status),
+    query = targets.parse_query(instance or (), node or (), selector, storm)
+    event_options = events.parse_options(
+        kind, state=state, group=group, hook=hook, starts_in=starts_in, status=status
     )
-    duration = arguments.spread_over(spread, is_storm=storm is not None)
-    arguments.check_source(source, event_bus)
+    duration = options.parse_duration(spread if spread is not None else _STORM if storm else "0s")
+    _check_source(source, event_bus)
     loaded = settings.load_for_tool(config)
     queue_client = queues.open_queue(QueueRef(queue=queue), loaded)
     request = SendRequest(
@@ -171,6 +170,18 @@ class SendRequest:
         """Return how many events a second are sent."""
         seconds = self.duration.total_seconds()
         return count / seconds if seconds else _AT_ONCE
+
+
+def _check_source(source: str | None, event_bus: str | None) -> None:
+    if source is None:
+        return
+    if event_bus is None:
+        raise errors.UsageError("--source is for events on a bus: name it with --event-bus")
+    if not source or source.startswith(eventbus.RESERVED):
+        raise errors.UsageError(
+            f"AWS refuses the source {source!r}: those that begin with {eventbus.RESERVED} are"
+            " reserved; choose another, such as drill"
+        )
 
 
 def _open_bus(name: str, source: str | None) -> EventBus:

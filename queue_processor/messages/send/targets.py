@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from queue_processor.domain import errors, pods, selectors
+from queue_processor.domain import errors, identifiers, pods, selectors
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import Action
@@ -14,11 +14,13 @@ from queue_processor.domain.pods import PodView
 from queue_processor.domain.selectors import LabelSelector
 from queue_processor.messages import cluster, explanation
 from queue_processor.messages.explanation import Explanation, MessageVerdict, NodeMatch
-from queue_processor.messages.send.sender import EventTemplate
+from queue_processor.messages.send.events import EventTemplate
 from queue_processor.settings import ToolSettings
 
 PROTECTED_LABEL = "queue-processor/protected"
 _PROTECTED = selectors.parse(PROTECTED_LABEL)
+# Every kubelet sets it on its node.
+_LABEL_OF_EVERY_NODE = "kubernetes.io/hostname"
 _ANY = LabelSelector()
 
 _Item = TypeVar("_Item")
@@ -120,15 +122,48 @@ class Drill:
     left_out: Sequence[NodeName] = ()
 
 
+def parse_query(
+    instances: Sequence[str], nodes: Sequence[str], selector: str | None, count: int | None
+) -> TargetQuery:
+    """Return what the options of the command name.
+
+    Raises:
+        UsageError: They name the nodes in no way, in more than one, or not correctly.
+    """
+    if sum((bool(instances), bool(nodes), selector is not None)) != 1:
+        raise errors.UsageError("name the nodes in one way: --instance, --node or --selector")
+    if selector is not None:
+        return TargetQuery(selector=_parse_selector(selector), count=count)
+    return TargetQuery(
+        instance_ids=tuple(_parse_instance_id(text) for text in instances),
+        node_names=tuple(NodeName(name) for name in nodes),
+        count=count,
+    )
+
+
+def _parse_selector(text: str) -> LabelSelector:
+    if not text.strip():
+        raise errors.UsageError(
+            "the selector is empty; if every node is meant, write --selector"
+            f" {_LABEL_OF_EVERY_NODE}"
+        )
+    try:
+        return selectors.parse(text)
+    except errors.ConfigurationError as error:
+        raise errors.UsageError(str(error)) from error
+
+
+def _parse_instance_id(text: str) -> InstanceId:
+    instance_id = identifiers.parse_instance_id(text)
+    if instance_id is None:
+        raise errors.UsageError(f"{text!r} is not an instance id such as i-0123456789abcdef0")
+    return instance_id
+
+
 async def plan(
     query: TargetQuery, template: EventTemplate, settings: ToolSettings, *, now: dt.datetime
 ) -> Drill:
-    """Find the instances, and what would happen to their nodes and pods.
-
-    Raises:
-        ConfigurationError: The cluster, or EC2 if there is a managed tag, does not answer.
-        UsageError: A named node is protected or does not exist, or there are too few.
-    """
+    """Find the instances, and what would happen to their nodes and pods."""
     async with cluster.connect() as reader:
         every, (managed, protected, selected) = await reader.nodes(
             selectors.parse(settings.node_selector), _PROTECTED, query.selector or _ANY
@@ -149,11 +184,7 @@ async def plan(
 
 
 async def protected_instances() -> frozenset[InstanceId]:
-    """Return the instances whose nodes are protected now.
-
-    Raises:
-        ConfigurationError: The cluster does not answer.
-    """
+    """Return the instances whose nodes are protected now."""
     async with cluster.connect() as reader:
         _, (protected,) = await reader.nodes(_PROTECTED)
     return protected

@@ -1,24 +1,66 @@
-"""Builds the events of a drill and sends them, spread over a time."""
+"""Builds the events of a drill from the options of the command, and sends them."""
 
 import dataclasses
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.domain import errors, event_builder
 from queue_processor.domain.aws_events import Event, Origin
-from queue_processor.domain.event_builder import EventOptions
-from queue_processor.domain.events import EventKind
+from queue_processor.domain.event_builder import ChangeStatus, EventOptions
+from queue_processor.domain.events import EventKind, InstanceState, LifecycleHook
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.messages import Attribute, QueueMessage
+from queue_processor.messages import options
 from queue_processor.messages.rate_limiter import RateLimiter
 
 # On each message: that no service of AWS sent it, and when the drill began. Nothing in the body
 # shows it, so the operator handles the message like any other.
 SENT_ATTRIBUTE = "queue-processor.sent"
+
+
+_LIFECYCLE = ("group", "hook")
+_REQUIRED: Mapping[EventKind, Collection[str]] = {
+    EventKind.STATE_CHANGE: ("state",),
+    EventKind.AUTOSCALING_TERMINATION: _LIFECYCLE,
+    EventKind.AUTOSCALING_LAUNCH: _LIFECYCLE,
+}
+_ALLOWED: Mapping[EventKind, Collection[str]] = {
+    **_REQUIRED,
+    EventKind.SCHEDULED_CHANGE: ("starts-in", "status"),
+}
+
+
+def parse_options(
+    kind: EventKind,
+    *,
+    state: InstanceState | None,
+    group: str | None,
+    hook: str | None,
+    starts_in: str | None,
+    status: ChangeStatus | None,
+) -> EventOptions:
+    """Return what the events state beside their instances.
+
+    Raises:
+        UsageError: The kind needs an option that is not set, or does not have one that is.
+    """
+    values = {"state": state, "group": group, "hook": hook, "starts-in": starts_in}
+    for name, value in {**values, "status": status}.items():
+        if not value and name in _REQUIRED.get(kind, ()):
+            raise errors.UsageError(f"{kind} needs --{name}; see --help")
+        if value is not None and name not in _ALLOWED.get(kind, ()):
+            raise errors.UsageError(f"--{name} does not apply to {kind}; leave it out")
+    plain = EventOptions()
+    return EventOptions(
+        state=state,
+        hook=LifecycleHook(group=group, name=hook) if group and hook else None,
+        starts_in=plain.starts_in if starts_in is None else options.parse_duration(starts_in),
+        status=status or plain.status,
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +141,7 @@ class Sender:
     ) -> None:
         """Send an event about each instance, until all are sent or a stop is requested.
 
-        Args:
-            instance_ids: The instances.
-            on_progress: Called after each batch with the number of events handled so far.
-
         Raises:
-            PermanentError: AWS refuses the request.
             TemporaryError: AWS does not answer; it may have the events of the last batch.
         """
         for batch in self._limiter.batches(instance_ids, on_progress=on_progress):
