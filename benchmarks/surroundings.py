@@ -159,7 +159,7 @@ class Surroundings:
             async with operator.running(environment, log=taken) as process:
 
                 async def receives() -> bool:
-                    if process.exit_code is not None:
+                    if process.returncode is not None:
                         raise RuntimeError(log.read_text(encoding="utf-8")[-2000:])
                     return "ReceiveMessage" in (await self.mail_figures()).calls
 
