@@ -98,13 +98,10 @@ class Observations:
     """The state of the simulators, and everything that happened in them so far.
 
     Attributes:
-        scenario: What is played.
-        sent: What was sent.
         joined: When each node joined the cluster.
         messages: The life of each message of the scenario in the queue.
         left: How many of them the queue still holds.
         dead_letters: The bodies in the dead-letter queue.
-        actions: The lifecycle actions.
         pods: Every pod that ever existed, without those of the DaemonSet.
         agents: Every pod of the DaemonSet.
         cordons: The first cordon of each node.
@@ -114,7 +111,7 @@ class Observations:
         breaches: Every loss of a pod that a budget needed.
         lows: The fewest ready replicas of each workload.
         ready: How many replicas of each workload are ready now.
-        lease_holder: The holder of the Lease; empty if there is none.
+        lease_holder: Empty if there is none.
         exit_code: Of the operator; None while it runs.
     """
 

@@ -5,7 +5,7 @@ import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from queue_processor.domain.events import EventKind, InstanceState
 
@@ -35,8 +35,6 @@ class PlannedNode:
     """A node of the cluster.
 
     Attributes:
-        name: Its name.
-        zone: The Availability Zone of its instance.
         joins_after: Seconds from the first event until it joins; 0 if it is there at the start.
         ready_after: Seconds from the first event until it is Ready; None if it joins Ready.
     """
@@ -71,12 +69,9 @@ class Workload:
     """A ReplicaSet in the namespace `default`.
 
     Attributes:
-        name: Its name.
         nodes: Where its replicas run at first, one entry per replica.
-        budget: How many of them may be missing; None is any number.
         startup_seconds: From binding to Ready.
         exit_seconds: From SIGTERM to exit.
-        grace_seconds: The terminationGracePeriodSeconds.
     """
 
     name: str
@@ -102,12 +97,10 @@ class PlannedMessage:
     """A message, or an event that becomes one.
 
     Attributes:
-        kind: What it is.
         nodes: The nodes whose instances it names; none if it is noise.
-        state: The new state of the instance, for a state change.
+        state: Of the instance, for a state change.
         after: Seconds from the first event of the scenario.
-        age: How many seconds before it is sent it happened.
-        route: How it gets into the queue.
+        age: Seconds between what happened and the message.
         copies: How often it is delivered.
     """
 
@@ -148,8 +141,6 @@ class Scenario:
     Attributes:
         name: Its name on the command line.
         nodes: All nodes, those that join later included.
-        workloads: What runs on them.
-        messages: What comes into the queue.
         limit_seconds: When it is over, finished or not.
     """
 
@@ -162,17 +153,17 @@ class Scenario:
     @functools.cached_property
     def interrupted(self) -> tuple[str, ...]:
         """List the nodes that must be drained, each once, in the order of the events."""
-        return _unique_nodes(*(each for each in self.messages if each.is_interruption))
+        return _nodes_of(each for each in self.messages if each.is_interruption)
 
     @property
     def held_up(self) -> tuple[str, ...]:
         """List the nodes whose instances a lifecycle hook holds up."""
-        return _unique_nodes(*(each for each in self.messages if each.has_lifecycle_action))
+        return _nodes_of(each for each in self.messages if each.has_lifecycle_action)
 
     @property
     def launched(self) -> tuple[str, ...]:
         """List the nodes that a lifecycle hook holds up on their way into service."""
-        return _unique_nodes(*(each for each in self.messages if each.is_launch))
+        return _nodes_of(each for each in self.messages if each.is_launch)
 
     @property
     def event_count(self) -> int:
@@ -209,7 +200,7 @@ class Scenario:
         return sum(workload.replicas for workload in self.workloads)
 
 
-def _unique_nodes(*messages: PlannedMessage) -> tuple[str, ...]:
+def _nodes_of(messages: Iterable[PlannedMessage]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node for message in messages for node in message.nodes))
 
 

@@ -17,16 +17,6 @@ from queue_processor.simulator.demo.scenario import (
     Workload,
 )
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ScenarioSize:
-    """How large a scenario is: its nodes, the pods on each at first, and its events."""
-
-    nodes: int
-    pods_per_node: int
-    events: int
-
-
 # The kubelet's default.
 PODS_PER_NODE = 110
 # One pod of the DaemonSet runs on every node.
@@ -88,13 +78,13 @@ def compose(
     Raises:
         ImpossibleScenarioError: It cannot be played in this size.
     """
-    build, default = _SCENARIOS[name]
-    size = ScenarioSize(
-        nodes=nodes or default.nodes,
-        pods_per_node=pods_per_node or default.pods_per_node,
-        events=events or default.events,
+    build, default_nodes, default_pods, default_events = _SCENARIOS[name]
+    scenario = build(
+        nodes or default_nodes,
+        pods_per_node or default_pods,
+        events or default_events,
+        random.Random(seed),  # noqa: S311 - reproducible, not a secret
     )
-    scenario = build(size, random.Random(seed))  # noqa: S311 - reproducible, not a secret
     _check_room(scenario)
     return scenario
 
@@ -112,25 +102,25 @@ def interrupt(names: Sequence[str]) -> tuple[PlannedMessage, ...]:
     return tuple(dataclasses.replace(_SPOT, nodes=(name,)) for name in names)
 
 
-def _single(size: ScenarioSize, rng: random.Random) -> Scenario:
+def _single(node_count: int, pods_per_node: int, event_count: int, rng: random.Random) -> Scenario:
     """Plan Spot interruptions, one by default, and nothing else."""
-    nodes = make_nodes(size.nodes)
+    nodes = make_nodes(node_count)
     names = [node.name for node in nodes]
-    struck = _choose(names, size.events, rng)
+    struck = _choose(names, event_count, rng)
     return Scenario(
         name="single",
         nodes=nodes,
-        workloads=_workloads(names, size.pods_per_node, rng),
+        workloads=_workloads(names, pods_per_node, rng),
         messages=interrupt(list(struck)),
     )
 
 
-def _storm(size: ScenarioSize, rng: random.Random) -> Scenario:
+def _storm(node_count: int, pods_per_node: int, event_count: int, rng: random.Random) -> Scenario:
     """Plan events of many kinds at once, and one malformed message."""
-    events = [*_STORM[: size.events]]
-    events += rng.choices(_FURTHER, k=size.events - len(events))
-    nodes = make_nodes(size.nodes)
-    late = nodes[-1:] if size.events > _LATE_EVENT else ()
+    events = [*_STORM[:event_count]]
+    events += rng.choices(_FURTHER, k=event_count - len(events))
+    nodes = make_nodes(node_count)
+    late = nodes[-1:] if event_count > _LATE_EVENT else ()
     present = [node.name for node in nodes if node not in late]
     counts = [2 if event == _SCHEDULED_CHANGE else 1 for event in events]
     struck = list(_choose(present, sum(counts) - len(late), rng))
@@ -143,7 +133,7 @@ def _storm(size: ScenarioSize, rng: random.Random) -> Scenario:
             dataclasses.replace(node, joins_after=_STORM_LATE_SECONDS) if node in late else node
             for node in nodes
         ),
-        workloads=_workloads(present, size.pods_per_node, rng),
+        workloads=_workloads(present, pods_per_node, rng),
         messages=(
             *(
                 dataclasses.replace(event, nodes=tuple(itertools.islice(remaining, count)))
@@ -154,14 +144,14 @@ def _storm(size: ScenarioSize, rng: random.Random) -> Scenario:
     )
 
 
-def _mixed(size: ScenarioSize, rng: random.Random) -> Scenario:
+def _mixed(node_count: int, pods_per_node: int, event_count: int, rng: random.Random) -> Scenario:
     """Plan every kind of event on every route; further events are Spot interruptions."""
-    further = size.events - _MIXED_EVENTS
+    further = event_count - _MIXED_EVENTS
     if further < 0:
         raise ImpossibleScenarioError(
             f"mixed plays every kind of event: --events has to be {_MIXED_EVENTS} or more"
         )
-    *first, launched, late = make_nodes(max(size.nodes, 2))
+    *first, launched, late = make_nodes(max(node_count, 2))
     present = [node.name for node in first]
     struck = _choose(present, _MIXED_PRESENT_NODES + further, rng)
     blocked = next(struck)
@@ -179,7 +169,7 @@ def _mixed(size: ScenarioSize, rng: random.Random) -> Scenario:
             dataclasses.replace(launched, joins_after=1.0, ready_after=4.0),
             dataclasses.replace(late, joins_after=3.0),
         ),
-        workloads=(licence_server, *_workloads(present, size.pods_per_node, rng)),
+        workloads=(licence_server, *_workloads(present, pods_per_node, rng)),
         messages=(
             dataclasses.replace(_SPOT, nodes=(blocked,), age=_NEAR_DEADLINE_AGE),
             dataclasses.replace(_LAUNCH, nodes=(launched.name,)),
@@ -253,8 +243,10 @@ def _check_room(scenario: Scenario) -> None:
         )
 
 
-_SCENARIOS: Mapping[str, tuple[Callable[[ScenarioSize, random.Random], Scenario], ScenarioSize]] = {
-    "single": (_single, ScenarioSize(nodes=3, pods_per_node=10, events=1)),
-    "storm": (_storm, ScenarioSize(nodes=50, pods_per_node=10, events=20)),
-    "mixed": (_mixed, ScenarioSize(nodes=16, pods_per_node=6, events=_MIXED_EVENTS)),
+_Builder = Callable[[int, int, int, random.Random], Scenario]
+# How to build each, and how many nodes, pods on a node, and events it has by default.
+_SCENARIOS: Mapping[str, tuple[_Builder, int, int, int]] = {
+    "single": (_single, 3, 10, 1),
+    "storm": (_storm, 50, 10, 20),
+    "mixed": (_mixed, 16, 6, _MIXED_EVENTS),
 }
