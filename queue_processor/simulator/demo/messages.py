@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from queue_processor.domain import composing, deadlines
+from queue_processor.domain import deadlines, event_builder
 from queue_processor.domain.events import EventKind
 from queue_processor.simulator.aws import events, lifecycle
 from queue_processor.simulator.demo.results import SentMessage
@@ -121,8 +121,8 @@ def compose(
             change = events.ScheduledChange(origin.time + _MAINTENANCE_AHEAD)
             return events.scheduled_change(names, change, origin=origin)
         case EventKind():
-            options = composing.Particulars(state=planned.state)
-            return composing.compose(planned.kind, instance_ids[0], options, origin=origin)
+            options = composing.EventOptions(state=planned.state)
+            return event_builder.build_event(planned.kind, instance_ids[0], options, origin=origin)
         case _:
             raise ValueError(f"{planned.kind} is not an event")
 
