@@ -14,7 +14,7 @@ from queue_processor.simulator.demo.results import SentMessage
 from queue_processor.simulator.demo.scenario import DeliveryRoute, Noise, PlannedMessage, Scenario
 
 if TYPE_CHECKING:
-    # Not at run time: a benchmark composes events without moto.
+    # Not at run time: a benchmark builds events without moto.
     from queue_processor.simulator.aws import simulator
 
 GROUP = "workers"
@@ -94,7 +94,7 @@ class MessageSender:
         # Events have their time in whole seconds.
         now = dt.datetime.now(tz=dt.UTC).replace(microsecond=0)
         origin = events.Origin(time=now - dt.timedelta(seconds=planned.age))
-        event = compose(planned, [self.instances[node] for node in planned.nodes], origin)
+        event = build_event(planned, [self.instances[node] for node in planned.nodes], origin)
         if planned.route is DeliveryRoute.RULES:
             self._aws.put_events([event] * planned.copies)
             mark = origin.event_id
@@ -104,10 +104,10 @@ class MessageSender:
         return SentMessage(planned=planned, mark=mark, deadline=_deadline(planned, origin.time))
 
 
-def compose(
+def build_event(
     planned: PlannedMessage, instance_ids: Sequence[str], origin: events.Origin
 ) -> events.Event:
-    """Compose an event that needs no lifecycle action.
+    """Build an event that needs no lifecycle action.
 
     A scheduled change names the instances after the first by their ARNs.
     """
@@ -121,7 +121,7 @@ def compose(
             change = events.ScheduledChange(origin.time + _MAINTENANCE_AHEAD)
             return events.scheduled_change(names, change, origin=origin)
         case EventKind():
-            options = composing.EventOptions(state=planned.state)
+            options = event_builder.EventOptions(state=planned.state)
             return event_builder.build_event(planned.kind, instance_ids[0], options, origin=origin)
         case _:
             raise ValueError(f"{planned.kind} is not an event")
