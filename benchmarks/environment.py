@@ -25,7 +25,7 @@ _START_SECONDS = 30.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """The state of the queue, and what it was asked so far.
+    """The state of the queue, and the calls that it got so far.
 
     Attributes:
         calls: How often each action was called, by its name.
@@ -105,7 +105,7 @@ class BenchmarkEnvironment:
         return [self._instances[node] for node in planned.nodes]
 
     async def queue_figures(self) -> QueueFigures:
-        """Return what the queue was asked so far, and what is left in it."""
+        """Return the calls that the queue got so far, and what is left in it."""
         async with self._session.get(f"{self._queue}/figures") as answer:
             return QueueFigures(**await answer.json())
 

@@ -52,7 +52,7 @@ def message(mark: str, *, deleted: float, body: str | None = None) -> records.Me
     )
 
 
-def moved(name: str, node: str, *, asked: float, gone: float) -> history.PodRecord:
+def moved(name: str, node: str, *, since: float, gone: float) -> history.PodRecord:
     """A pod that was evicted."""
     return history.PodRecord(
         namespace="default",
@@ -63,11 +63,11 @@ def moved(name: str, node: str, *, asked: float, gone: float) -> history.PodReco
         node=node,
         bound=at(-10),
         ready=at(-10),
-        removal_asked=at(asked),
+        removal_asked=at(since),
         removal_cause=store.Cause.EVICTION,
         removal_by="operator",
         grace_seconds=30,
-        signalled=at(asked),
+        signalled=at(since),
         removed=at(gone),
         ending=history.Ending.EXITED,
     )
@@ -87,10 +87,10 @@ def resting(name: str, node: str) -> history.PodRecord:
     )
 
 
-def force_deleted(name: str, node: str, *, asked: float, gone: float) -> history.PodRecord:
+def force_deleted(name: str, node: str, *, since: float, gone: float) -> history.PodRecord:
     """A pod that was deleted against its budget."""
     return dataclasses.replace(
-        moved(name, node, asked=asked, gone=gone), removal_cause=store.Cause.DELETE
+        moved(name, node, since=since, gone=gone), removal_cause=store.Cause.DELETE
     )
 
 
@@ -146,9 +146,9 @@ def success() -> Observations:
             action("coming", lifecycle.Transition.LAUNCHING, completed=4.05),
         ),
         pods=(
-            moved("web-1", "a", asked=0.2, gone=1),
-            moved("web-2", "b", asked=1, gone=2),
-            force_deleted("licence-1", "a", asked=5, gone=7),
+            moved("web-1", "a", since=0.2, gone=1),
+            moved("web-2", "b", since=1, gone=2),
+            force_deleted("licence-1", "a", since=5, gone=7),
             resting("web-3", "d"),
             resting("web-4", "d"),
             resting("web-5", "d"),

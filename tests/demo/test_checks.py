@@ -117,7 +117,7 @@ BREAKS: dict[str, list[Break]] = {
     "pods on other nodes stay, and so do those of the DaemonSet": [
         lambda right: with_pod(right, "web-3", removal_asked=samples.at(1)),
         lambda right: dataclasses.replace(
-            right, agents=[samples.moved("agent-1", "a", asked=1, gone=2)]
+            right, agents=[samples.moved("agent-1", "a", since=1, gone=2)]
         ),
     ],
     "every workload is complete again": [
@@ -137,11 +137,11 @@ BREAKS: dict[str, list[Break]] = {
         lambda right: with_action(right, "coming", completed_at=samples.at(3.9)),
         lambda right: dataclasses.replace(right, ready_at={}),
     ],
-    "the operator stops when asked to": [
+    "the operator stops on SIGTERM": [
         lambda right: dataclasses.replace(right, exit_code=1),
         lambda right: dataclasses.replace(right, exit_code=None),
     ],
-    "the Lease is released": [lambda right: dataclasses.replace(right, lease_holder="somebody")],
+    "the Lease is released": [lambda right: dataclasses.replace(right, lease_holder="pod-1")],
 }
 
 
@@ -168,7 +168,7 @@ def test_nothing_sent_and_nothing_done_is_not_right() -> None:
         "every message was settled",
         "they are drained",
         "every workload is complete again",
-        "the operator stops when asked to",
+        "the operator stops on SIGTERM",
     }
 
 

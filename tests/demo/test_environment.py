@@ -81,7 +81,7 @@ async def test_where_nobody_drains_nothing_comes_out_right(environment: Environm
         "nodes are drained before their deadlines",
         "every pod that moved got its SIGTERM and the time to exit",
         "every lifecycle action was completed with CONTINUE",
-        "the operator stops when asked to",
+        "the operator stops on SIGTERM",
     }
 
 

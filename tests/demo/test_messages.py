@@ -1,4 +1,4 @@
-"""The messages of a scenario arrive in the queue of the template, and can be told apart there."""
+"""The messages of a scenario arrive in the queue of the template, and can be matched there."""
 
 import json
 from collections.abc import Iterator

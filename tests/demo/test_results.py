@@ -54,7 +54,9 @@ def test_a_node_that_has_not_joined_yet_is_not_measured() -> None:
     assert observed.timelines[1].measured_from is None
 
 
-def test_a_node_that_two_events_name_measured_from_the_first_and_has_the_earlier_deadline() -> None:
+def test_a_node_that_two_events_name_is_measured_from_the_first_and_has_the_earlier_deadline() -> (
+    None
+):
     right = samples.success()
     rebalance = PlannedMessage(EventKind.REBALANCE_RECOMMENDATION, ("a",))
     earlier = dataclasses.replace(samples.message("earlier", deleted=7.1), sent_at=samples.at(-1))
@@ -76,14 +78,14 @@ def test_an_empty_node_is_drained_when_it_is_cordoned() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "is_in_time"), [(4.0, True), (6.0, True), (3.0, False), (0.5, False)]
+    ("seconds", "is_in_time"), [(4.0, True), (6.0, True), (3.0, False), (0.5, False)]
 )
 def test_a_pod_is_deleted_at_the_deadline_only_when_its_grace_period_is_all_that_is_left(
-    asked: float, *, is_in_time: bool
+    seconds: float, *, is_in_time: bool
 ) -> None:
     right = samples.success()
     pods = [
-        dataclasses.replace(pod, removal_asked=samples.at(asked))
+        dataclasses.replace(pod, removal_asked=samples.at(seconds))
         if pod.name == "licence-1"
         else pod
         for pod in right.pods
@@ -129,7 +131,7 @@ def test_a_cluster_is_at_rest_when_nothing_is_on_its_way() -> None:
     right = samples.success()
     assert right.is_at_rest
     starting = dataclasses.replace(samples.resting("web-9", "d"), ready=None)
-    ending = dataclasses.replace(samples.moved("web-9", "a", asked=1, gone=2), removed=None)
+    ending = dataclasses.replace(samples.moved("web-9", "a", since=1, gone=2), removed=None)
     open_action = dataclasses.replace(right.actions[0], ending=None)
     for change in (
         {"left": 1},

@@ -175,7 +175,7 @@ def _lifecycle_actions(observed: Observations) -> Iterator[Check]:
 def _operator(observed: Observations) -> Iterator[Check]:
     exit_code, holder = observed.exit_code, observed.lease_holder
     yield Check(
-        "the operator stops when asked to",
+        "the operator stops on SIGTERM",
         "exit code 0",
         "no exit code" if exit_code is None else f"exit code {exit_code}",
         exit_code == 0,

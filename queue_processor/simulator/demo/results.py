@@ -1,6 +1,6 @@
 """What happened, as the simulated AWS and cluster saw it, and the figures that follow from it.
 
-The operator is not asked: neither its log nor its metrics are read.
+Nothing comes from the operator: neither its log nor its metrics are read.
 """
 
 import dataclasses

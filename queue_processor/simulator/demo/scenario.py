@@ -15,7 +15,7 @@ class ImpossibleScenarioError(ValueError):
 
 
 class Noise(enum.StrEnum):
-    """Messages that ask for nothing, or that nobody can read."""
+    """Messages that ask for nothing, or that cannot be parsed."""
 
     PENDING_INSTANCE = "state_change: pending"
     HOOK_TEST = "TEST_NOTIFICATION"
@@ -180,7 +180,7 @@ class Scenario:
 
     @property
     def malformed_count(self) -> int:
-        """Count those of them that nobody can read."""
+        """Count those of them that cannot be parsed."""
         return sum(each.copies for each in self.messages if each.kind is Noise.MALFORMED)
 
     @functools.cached_property
