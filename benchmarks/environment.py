@@ -165,7 +165,7 @@ async def _queue() -> AsyncIterator[str]:
     (port,) = plane.free_ports(1)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "benchmarks.mail", str(port)),
+        *("-m", "benchmarks.queue", str(port)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
     )

@@ -85,7 +85,7 @@ def test_a_pod_is_deleted_at_the_deadline_only_when_its_grace_period_is_all_that
 ) -> None:
     right = samples.success()
     pods = [
-        dataclasses.replace(pod, removal_asked=samples.at(seconds))
+        dataclasses.replace(pod, removal_requested=samples.at(seconds))
         if pod.name == "licence-1"
         else pod
         for pod in right.pods

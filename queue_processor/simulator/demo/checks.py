@@ -123,17 +123,18 @@ def _pods(observed: Observations) -> Iterator[Check]:
     yield _none(
         "every pod that moved got its SIGTERM and the time to exit",
         (
-            f"{pod.name} ({pod.ending.value if pod.ending else 'still there'})"
+            f"{pod.name} ({pod.termination.value if pod.termination else 'still there'})"
             for line in observed.timelines
             for pod in line.pods
             # A pod that has not started has nothing to end.
-            if pod.ending is not history.Ending.EXITED or (pod.ready and not pod.signalled)
+            if pod.termination is not history.PodTermination.EXITED
+            or (pod.ready and not pod.signalled)
         ),
     )
     staying = [pod for pod in observed.pods if pod.node not in observed.scenario.interrupted]
     yield _none(
         "pods on other nodes stay, and so do those of the DaemonSet",
-        (pod.name for pod in (*staying, *observed.agents) if pod.removal_asked is not None),
+        (pod.name for pod in (*staying, *observed.agents) if pod.removal_requested is not None),
     )
     yield _none(
         "every workload is complete again",

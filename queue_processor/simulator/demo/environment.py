@@ -15,15 +15,8 @@ from queue_processor.simulator.demo.scenario import (
     Scenario,
     Workload,
 )
-from queue_processor.simulator.kube import (
-    api,
-    http,
-    manifests,
-    objects,
-    resources,
-    settings,
-    world,
-)
+from queue_processor.simulator.kube import api, http, manifests, objects, resources
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 
 _AGENT = "node-agent"
 _AGENT_LABELS = {"app": _AGENT}
@@ -37,8 +30,8 @@ class Environment:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.aws = simulator.AwsSimulator()
-        self.cluster = world.Cluster(settings.Settings())
-        self.server = http.HttpServer(api.ApiServer(self.cluster))
+        self.cluster = SimulatedCluster()
+        self.server = http.HttpServer(api.SimulatedApiServer(self.cluster))
         self.queue_url = ""
         self._sender = messages.MessageSender(self.aws)
         self._probe_id = ""

@@ -149,11 +149,9 @@ class Observations:
     @property
     def is_at_rest(self) -> bool:
         """True if nothing more will happen without another message."""
-        return (
-            not self.left
-            and not any(action.is_active for action in self.actions)
-            and all(pod.ready if pod.removal_asked is None else pod.removed for pod in self.pods)
-        )
+        if self.left or any(action.is_active for action in self.actions):
+            return False
+        return all(pod.removed if pod.removal_requested else pod.ready for pod in self.pods)
 
     @functools.cached_property
     def settled_count(self) -> int:
@@ -174,7 +172,7 @@ class Observations:
         grace = {each.name: each.grace_seconds for each in self.scenario.workloads}
 
         def is_forced(pod: history.PodRecord) -> bool:
-            left = seconds_between(pod.removal_asked, deadlines.get(pod.node))
+            left = seconds_between(pod.removal_requested, deadlines.get(pod.node))
             if pod.removal_cause is not store.Cause.DELETE or left is None:
                 return False
             own_grace = grace.get(pod.name.rpartition("-")[0], 0)
