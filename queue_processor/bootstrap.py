@@ -33,8 +33,7 @@ from queue_processor.controller import assembly
 from queue_processor.controller.assembly import Dependencies
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.domain import errors, selectors
-from queue_processor.observability import metrics, server
-from queue_processor.observability.health import Liveness
+from queue_processor.observability import health, metrics
 from queue_processor.settings import OnDeadline, Settings, SettingsError
 
 _log = structlog.get_logger(__name__)
@@ -88,12 +87,12 @@ async def run(settings: Settings) -> None:
         ConfigurationError: It cannot start like this: no Region or credentials, no API
             server, a queue that does not exist or refuses us, a port that is taken.
     """
-    liveness = Liveness()
+    liveness = health.Liveness()
     webhooks = delivery.from_settings(settings.webhooks)
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(contextlib.AsyncExitStack())
         await http.enter_async_context(
-            server.serving(settings.http.host, settings.http.port, liveness=liveness)
+            health.serving(settings.http.host, settings.http.port, liveness=liveness)
         )
         node_index = NodeIndex()
         async with _within(_AWS_START_SECONDS, "AWS"):

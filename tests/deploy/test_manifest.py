@@ -15,7 +15,7 @@ from kubernetes.aio import client
 from queue_processor import bootstrap, cli, settings
 from queue_processor.controller import consumer
 from queue_processor.domain import selectors
-from queue_processor.observability import health, server
+from queue_processor.observability import health
 from tests.deploy import chart
 
 PROJECT = pathlib.Path(__file__).parents[2] / "pyproject.toml"
@@ -187,7 +187,7 @@ async def test_every_probe_hits_a_route_that_is_served(container: Object) -> Non
     liveness = health.Liveness()
     liveness.is_ready = True
     async with (
-        server.serving("127.0.0.1", 0, liveness=liveness) as port,
+        health.serving("127.0.0.1", 0, liveness=liveness) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         for probe in PROBES:
@@ -197,7 +197,7 @@ async def test_every_probe_hits_a_route_that_is_served(container: Object) -> Non
 
 async def test_only_readiness_waits_for_the_index(container: Object) -> None:
     async with (
-        server.serving("127.0.0.1", 0, liveness=health.Liveness()) as port,
+        health.serving("127.0.0.1", 0, liveness=health.Liveness()) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         answers = {}
