@@ -96,7 +96,7 @@ _WORDS = {
     "boolean": "`true`, `false`",
     "string": "text",
     "path": "a path",
-    "password": "text, kept secret",
+    "uri": "a URL",
 }
 
 

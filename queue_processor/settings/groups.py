@@ -19,6 +19,18 @@ LaunchAction: TypeAlias = Literal[Action.AWAIT_READY, Action.IGNORE]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=172_800, allow_inf_nan=False)]
 
 
+def parse_http_url(text: str) -> pydantic.AnyHttpUrl:
+    """Parse an http or https URL.
+
+    Raises:
+        ValueError: It is not one; the message is one line and does not repeat the text.
+    """
+    try:
+        return pydantic.AnyHttpUrl(text)
+    except pydantic.ValidationError as invalid:
+        raise ValueError(invalid.errors()[0]["msg"]) from invalid
+
+
 class OnDeadline(enum.StrEnum):
     """What happens to a pod that its budget still blocks when the instance goes."""
 

@@ -1,6 +1,7 @@
 """Everything that can be set, and what the parts of the program make of it."""
 
 import datetime as dt
+from typing import Annotated, TypeAlias
 
 import pydantic
 import pydantic_settings
@@ -15,11 +16,25 @@ from queue_processor.settings.groups import (
     LeaderElectionSettings,
     LogSettings,
     SqsSettings,
+    parse_http_url,
 )
 from queue_processor.settings.webhooks import WebhookSettings
 
 ENVIRONMENT_PREFIX = "QUEUE_PROCESSOR_"
-_QUEUE_URL = r"^https?://.+/.+$"
+
+
+def _has_queue_path(text: str) -> str:
+    if (parse_http_url(text).path or "/") == "/":
+        raise ValueError("the URL of a queue ends in /ACCOUNT/NAME")
+    return text
+
+
+QueueUrl: TypeAlias = Annotated[
+    str,
+    pydantic.AfterValidator(_has_queue_path),
+    # For the schema of the chart: Helm does not check formats.
+    Field(json_schema_extra={"pattern": r"^https?://.+/.+$"}),
+]
 
 
 class ToolSettings(pydantic_settings.BaseSettings):
@@ -32,9 +47,7 @@ class ToolSettings(pydantic_settings.BaseSettings):
         extra="forbid",
     )
 
-    queue_url: str | None = Field(
-        default=None, pattern=_QUEUE_URL, description="The URL of the SQS queue."
-    )
+    queue_url: QueueUrl | None = Field(default=None, description="The URL of the SQS queue.")
     node_selector: str = Field(
         default="", description="A label selector: only these nodes are ours. Empty: all are."
     )
@@ -96,4 +109,4 @@ class ToolSettings(pydantic_settings.BaseSettings):
 class Settings(ToolSettings):
     """Everything that can be set, for the operator."""
 
-    queue_url: str = Field(pattern=_QUEUE_URL, description="The URL of the SQS queue. Required.")
+    queue_url: QueueUrl = Field(description="The URL of the SQS queue. Required.")

@@ -200,16 +200,23 @@ def test_a_file_that_cannot_be_read_is_named(
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["", "s3cr3t", "ftp://s3cr3t.invalid/", "https://", "https://a b/s3cr3t", "http://a:x/"],
+    ("content", "complaint"),
+    [
+        ("", "Input should be a valid URL, input is empty"),
+        ("s3cr3t", "Input should be a valid URL, relative URL without a base"),
+        ("ftp://s3cr3t.invalid/", "URL scheme should be 'http' or 'https'"),
+        ("https://", "Input should be a valid URL, empty host"),
+        ("https://a b/s3cr3t", "Input should be a valid URL, invalid international domain name"),
+        ("http://a:x/", "Input should be a valid URL, invalid port number"),
+    ],
 )
-def test_a_file_that_holds_no_url_is_named_without_what_it_holds(
-    content: str, tmp_path: pathlib.Path
+def test_a_file_without_a_url_is_named_and_its_content_is_not_repeated(
+    content: str, complaint: str, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "url"
     path.write_text(content, encoding="utf-8")
 
-    assert faults(url_file=str(path)) == [f"webhooks.0.url_file: {path}: it holds no http(s) URL"]
+    assert faults(url_file=str(path)) == [f"webhooks.0.url_file: {path}: {complaint}"]
 
 
 @pytest.mark.parametrize("content", ["s3cr3t", "A B: s3cr3t", ": s3cr3t", "A: b\nB: s3cr3t\x00"])

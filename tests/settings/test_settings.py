@@ -266,9 +266,11 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(
 # Bad values.
 
 BAD: list[tuple[str, str, str]] = [
-    ("queue_url", "interruptions", "https?://"),
-    ("queue_url", "", "https?://"),
-    ("queue_url", "https://sqs.local", "https?://"),
+    ("queue_url", "interruptions", "valid URL"),
+    ("queue_url", "", "valid URL"),
+    ("queue_url", "ftp://sqs.local/1/q", "'http' or 'https'"),
+    ("queue_url", "https://sqs.local", "/ACCOUNT/NAME"),
+    ("queue_url", "https://sqs.local/", "/ACCOUNT/NAME"),
     ("node_selector", "a in (", "list of label requirements"),
     ("node_selector", "a>1", "a in (b, c)"),
     ("managed_tag", "", "at least 1 character"),

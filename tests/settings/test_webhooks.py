@@ -54,7 +54,7 @@ webhooks:
     first, second = settings.load(config).webhooks
 
     assert first.url is not None
-    assert first.url.get_secret_value() == ADDRESS
+    assert str(first.url.get_secret_value()) == ADDRESS
     assert first.template is settings.BuiltInTemplate.SLACK
     assert first.moments == {DrainPhase.DRAIN_START, DrainPhase.DRAIN_END}
     assert (first.timeout_seconds, first.cluster, first.headers_file) == (5, "", None)
@@ -92,7 +92,11 @@ def test_settings_that_are_printed_do_not_show_the_url(environment: pytest.Monke
         ),
         (
             {"url": "s3cr3t"},
-            "webhooks.0.url: not allowed: http://HOST… or https://HOST… is needed",
+            "webhooks.0.url: not allowed: Input should be a valid URL, relative URL without a base",
+        ),
+        (
+            {"url": "ftp://s3cr3t.invalid/"},
+            "webhooks.0.url: not allowed: URL scheme should be 'http' or 'https'",
         ),
         (
             {"url": ADDRESS, "template": "discord"},

@@ -17,17 +17,25 @@ from queue_processor.domain.notifications import DrainNotification
 from queue_processor.observability import metrics
 from queue_processor.observability.outbox import Outbox
 from queue_processor.settings import WebhookSettings
-from queue_processor.settings.webhooks import is_web_address
+from queue_processor.settings.groups import parse_http_url
 
 _log = structlog.get_logger(__name__)
 
 _WAITING_LIMIT = 1000
 _ATTEMPTS = 4
 _LONGEST_RETRY_AFTER = dt.timedelta(seconds=30)
-_WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=10)
+_BACKOFF = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 _TEMPORARY = frozenset({http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS})
 # https://www.rfc-editor.org/rfc/rfc9110.html#name-field-names
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def _seconds_asked_for(error: BaseException) -> float:
+    pause = error.retry_after if isinstance(error, errors.TemporaryError) else None
+    return 0.0 if pause is None else pause.total_seconds()
+
+
+_RETRY_AFTER = tenacity.wait_exception(_seconds_asked_for)
 
 
 class Webhooks:
@@ -86,7 +94,7 @@ class Receiver:
         self.name = name
         self._settings = settings
         self._payload = _payload(settings)
-        for read in (_address_of, _headers_of):
+        for read in (_url_of, _headers_of):
             try:
                 read(settings)
             except errors.PermanentError as error:
@@ -133,9 +141,7 @@ class Receiver:
     async def _deliver(self, notice: DrainNotification) -> None:
         try:
             payload = self._payload.of(notice)
-            async for attempt in _patiently():
-                with attempt:
-                    await self._post(payload)
+            await self._post(payload)
         except (errors.TemporaryError, errors.PermanentError) as error:
             _count(notice, metrics.Delivery.FAILED)
             _log.warning(
@@ -148,6 +154,12 @@ class Receiver:
         else:
             _count(notice, metrics.Delivery.DELIVERED)
 
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(errors.TemporaryError),
+        wait=lambda state: max(_BACKOFF(state), _RETRY_AFTER(state)),
+        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        reraise=True,
+    )
     async def _post(self, payload: bytes) -> None:
         """Post once.
 
@@ -158,11 +170,11 @@ class Receiver:
         if self._session is None:
             raise errors.TemporaryError("it is not running")
         headers = {"Content-Type": "application/json", **_headers_of(self._settings)}
-        address = _address_of(self._settings)
+        url = _url_of(self._settings)
         try:
             # A redirect would carry the payload and the headers to somebody else.
             async with self._session.post(
-                address, data=payload, headers=headers, allow_redirects=False
+                url, data=payload, headers=headers, allow_redirects=False
             ) as response:
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
                 # What it says is of no use, and may be without end.
@@ -177,20 +189,6 @@ def _payload(settings: WebhookSettings) -> Payload:
         return Payload(settings.template, cluster=settings.cluster)
     except errors.ConfigurationError as error:
         raise errors.ConfigurationError(f"template: {error}") from error
-
-
-def _patiently() -> tenacity.AsyncRetrying:
-    def pause(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, errors.TemporaryError) else None
-        return max(_WAIT(state), 0.0 if asked is None else asked.total_seconds())
-
-    return tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(errors.TemporaryError),
-        wait=pause,
-        stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        reraise=True,
-    )
 
 
 def _raise_for(status: int, retry_after: str) -> None:
@@ -219,16 +217,17 @@ def _without_secrets(cause: Exception) -> str:
             return type(cause).__name__
 
 
-def _address_of(settings: WebhookSettings) -> str:
-    """The URL, read anew where it stands in a file."""
+def _url_of(settings: WebhookSettings) -> str:
+    """Return the URL; a file is read again for each notification."""
     if settings.url is not None:
-        return settings.url.get_secret_value()
+        return str(settings.url.get_secret_value())
     if settings.url_file is None:
         raise errors.PermanentError("url: not set")
-    address = _read(settings.url_file, "url_file").strip()
-    if not is_web_address(address):
-        raise errors.PermanentError(f"url_file: {settings.url_file}: it holds no http(s) URL")
-    return address
+    text = _read(settings.url_file, "url_file").strip()
+    try:
+        return str(parse_http_url(text))
+    except ValueError as cause:
+        raise errors.PermanentError(f"url_file: {settings.url_file}: {cause}") from cause
 
 
 def _headers_of(settings: WebhookSettings) -> dict[str, str]:
