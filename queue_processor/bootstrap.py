@@ -34,7 +34,8 @@ from queue_processor.controller.assembly import Dependencies
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.domain import errors, selectors
 from queue_processor.observability import health, metrics
-from queue_processor.settings import OnDeadline, Settings, SettingsError
+from queue_processor.settings import Settings, SettingsError
+from queue_processor.settings.groups import OnDeadline
 
 _log = structlog.get_logger(__name__)
 

@@ -12,7 +12,6 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queue_processor import settings
 from queue_processor.adapters.webhooks import delivery, payloads
 from queue_processor.domain import errors
 from queue_processor.domain.deadlines import Deadline
@@ -20,6 +19,7 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
+from queue_processor.settings.webhooks import BuiltInTemplate, WebhookSettings
 
 NOON = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 ADDRESS = "https://hooks.invalid/services/s3cr3t"
@@ -54,7 +54,7 @@ def notices(draw: st.DrawFn) -> DrainNotification:
 
 def posted(
     notice: DrainNotification,
-    template: settings.BuiltInTemplate | pathlib.Path,
+    template: BuiltInTemplate | pathlib.Path,
     *,
     cluster: str = "",
 ) -> Any:  # noqa: ANN401 each template has its own shape
@@ -78,7 +78,7 @@ def texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
 
 @given(notices(), HOSTILE)
 def test_plain_json_says_everything_word_for_word(notice: DrainNotification, cluster: str) -> None:
-    told = posted(notice, settings.BuiltInTemplate.JSON, cluster=cluster)
+    told = posted(notice, BuiltInTemplate.JSON, cluster=cluster)
 
     assert told == payloads.fields_of(notice, cluster=cluster)
     assert told["event_id"] == notice.plan.event_id[:320]
@@ -87,7 +87,7 @@ def test_plain_json_says_everything_word_for_word(notice: DrainNotification, clu
 
 @given(notices())
 def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(notice: DrainNotification) -> None:
-    told = posted(notice, settings.BuiltInTemplate.SLACK)
+    told = posted(notice, BuiltInTemplate.SLACK)
 
     assert not any("<" in text or ">" in text for _, text in texts(told))
     assert payloads.mrkdwn(notice.plan.event_id[:320]) in "".join(text for _, text in texts(told))
@@ -100,7 +100,7 @@ def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(notice: DrainNoti
 
 @given(notices())
 def test_teams_is_sent_a_card_that_reads_no_markdown(notice: DrainNotification) -> None:
-    told = posted(notice, settings.BuiltInTemplate.TEAMS)
+    told = posted(notice, BuiltInTemplate.TEAMS)
 
     assert told["type"] == "message"
     (attachment,) = told["attachments"]
@@ -125,7 +125,7 @@ def test_many_pods_are_counted_and_the_first_are_named() -> None:
         at=NOON, plan=last.plan, report=report, took=dt.timedelta(minutes=30)
     )
 
-    told = posted(notice, settings.BuiltInTemplate.JSON)
+    told = posted(notice, BuiltInTemplate.JSON)
 
     assert told["left_count"] == 500
     assert told["left"] == [f"default/web-{number}" for number in range(10)]
@@ -146,7 +146,7 @@ def test_a_template_of_ones_own_says_what_it_likes(tmp_path: pathlib.Path) -> No
 def faults(**chosen: object) -> list[str]:
     """What is wrong with a webhook, told before anything starts."""
     with pytest.raises(errors.ConfigurationError) as caught:
-        delivery.from_settings([settings.WebhookSettings.model_validate(chosen)])
+        delivery.from_settings([WebhookSettings.model_validate(chosen)])
     assert "s3cr3t" not in str(caught.value)
     return str(caught.value).splitlines()
 
@@ -235,9 +235,9 @@ def test_headers_that_are_none_are_refused_by_their_line(
 def test_every_webhook_that_cannot_be_used_is_named() -> None:
     missing = pathlib.Path("/nonexistent/file")
     chosen = [
-        settings.WebhookSettings(url_file=missing),
-        settings.WebhookSettings.model_validate({"url": ADDRESS}),
-        settings.WebhookSettings.model_validate({"url": ADDRESS, "template": missing}),
+        WebhookSettings(url_file=missing),
+        WebhookSettings.model_validate({"url": ADDRESS}),
+        WebhookSettings.model_validate({"url": ADDRESS, "template": missing}),
     ]
 
     with pytest.raises(errors.ConfigurationError) as caught:
@@ -251,7 +251,7 @@ def test_every_webhook_that_cannot_be_used_is_named() -> None:
 
 
 def test_notices_that_find_no_room_are_dropped_counted_and_told_once() -> None:
-    webhooks = delivery.from_settings([settings.WebhookSettings.model_validate({"url": ADDRESS})])
+    webhooks = delivery.from_settings([WebhookSettings.model_validate({"url": ADDRESS})])
     (notice, *_) = payloads._samples()
     labels = {"moment": "drain_start", "outcome": "dropped"}
 

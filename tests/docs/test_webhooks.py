@@ -6,6 +6,7 @@ import re
 from docs import reference
 from queue_processor import settings
 from queue_processor.adapters.webhooks import payloads
+from queue_processor.settings.webhooks import WebhookSettings
 
 TEXT = (reference.DOCS / "webhooks.md").read_text(encoding="utf-8")
 
@@ -18,7 +19,7 @@ def _names(heading: str) -> set[str]:
 
 
 def test_every_setting_of_a_webhook_is_told() -> None:
-    assert _names("setting") == set(settings.WebhookSettings.model_fields)
+    assert _names("setting") == set(WebhookSettings.model_fields)
 
 
 def test_every_name_that_a_template_can_use_is_told() -> None:

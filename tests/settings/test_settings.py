@@ -11,6 +11,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.plan import Action
 from queue_processor.domain.policy import UnknownInstancePolicy
+from queue_processor.settings import groups
 
 QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
 
@@ -147,8 +148,8 @@ def test_the_environment_rules_over_the_file_setting_by_setting(
 
     assert loaded.queue_url == QUEUE_URL
     assert loaded.drain.soft_drain_timeout_seconds == 90
-    assert loaded.drain.on_deadline is settings.OnDeadline.LEAVE
-    assert loaded.drain.on_soft_timeout is settings.OnSoftTimeout.KEEP
+    assert loaded.drain.on_deadline is groups.OnDeadline.LEAVE
+    assert loaded.drain.on_soft_timeout is groups.OnSoftTimeout.KEEP
 
 
 def test_the_file_alone_is_enough(tmp_path: pathlib.Path) -> None:
@@ -161,7 +162,7 @@ def test_the_file_may_be_named_by_a_variable(
     config = written(tmp_path, f"queue_url: {QUEUE_URL}\nlog: {{level: error}}\n")
     monkeypatch.setenv("QUEUE_PROCESSOR_CONFIG", str(config))
 
-    assert settings.load().log.level is settings.LogLevel.ERROR
+    assert settings.load().log.level is groups.LogLevel.ERROR
 
 
 def test_a_file_that_is_given_rules_over_one_that_a_variable_names(

@@ -8,6 +8,7 @@ import pytest
 
 from queue_processor import settings
 from queue_processor.domain.notifications import DrainPhase
+from queue_processor.settings.webhooks import BuiltInTemplate
 
 QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
 ADDRESS = "https://hooks.invalid/services/s3cr3t"
@@ -55,7 +56,7 @@ webhooks:
 
     assert first.url is not None
     assert str(first.url.get_secret_value()) == ADDRESS
-    assert first.template is settings.BuiltInTemplate.SLACK
+    assert first.template is BuiltInTemplate.SLACK
     assert first.moments == {DrainPhase.DRAIN_START, DrainPhase.DRAIN_END}
     assert (first.timeout_seconds, first.cluster, first.headers_file) == (5, "", None)
     assert second.url_file == pathlib.Path("/secrets/url")
@@ -71,7 +72,7 @@ def test_webhooks_are_json_in_the_environment(environment: pytest.MonkeyPatch) -
 
     (webhook,) = settings.load().webhooks
 
-    assert webhook.template is settings.BuiltInTemplate.TEAMS
+    assert webhook.template is BuiltInTemplate.TEAMS
 
 
 def test_settings_that_are_printed_do_not_show_the_url(environment: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from queue_processor.adapters.webhooks.payloads import Payload
 from queue_processor.domain import errors
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.observability import metrics
-from queue_processor.observability.outbox import Outbox
-from queue_processor.settings import WebhookSettings
+from queue_processor.outbox import Outbox
 from queue_processor.settings.groups import parse_http_url
+from queue_processor.settings.webhooks import WebhookSettings
 
 _log = structlog.get_logger(__name__)
 

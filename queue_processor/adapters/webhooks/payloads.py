@@ -21,7 +21,7 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
-from queue_processor.settings import BuiltInTemplate
+from queue_processor.settings.webhooks import BuiltInTemplate
 
 Fields: TypeAlias = Mapping[str, object]
 
