@@ -178,7 +178,7 @@ async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     """Say at the start what the account may not do, and stop if nothing works without it."""
     chosen = settings.leader_election
     needed = permissions.all_permissions(
-        lease_namespace=chosen.lies_in(cluster.own_namespace) if chosen.enabled else None,
+        lease_namespace=chosen.lease_namespace(cluster.own_namespace) if chosen.enabled else None,
         overrides=settings.drain.on_deadline is OnDeadline.DELETE,
     )
     try:
@@ -274,7 +274,7 @@ class Operator:
 
 def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Dependencies:
     election = settings.leader_election
-    namespace, name = election.lies_in(cluster.own_namespace), election.lease_name
+    namespace, name = election.lease_namespace(cluster.own_namespace), election.lease_name
     return Dependencies(
         queue=aws.queue,
         lifecycle=aws.lifecycle,

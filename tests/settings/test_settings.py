@@ -398,7 +398,7 @@ def test_leases_that_cannot_be_kept_are_a_contradiction(
 
     assert line.startswith("leader_election: ")
     assert line.endswith(
-        "retry_period_seconds < renew_deadline_seconds < lease_duration_seconds is needed"
+        "retry_period_seconds < renew_deadline_seconds < lease_duration_seconds is required"
     )
 
 
@@ -437,7 +437,7 @@ def test_a_file_that_is_no_text_is_a_fault(tmp_path: pathlib.Path) -> None:
 def test_a_file_that_holds_no_settings_is_a_fault(text: str, tmp_path: pathlib.Path) -> None:
     (line,) = faults(written(tmp_path, text))
 
-    assert "a mapping of settings is needed" in line
+    assert "a mapping of settings is required" in line
 
 
 def test_faulty_settings_are_a_fault_of_the_configuration() -> None:
