@@ -306,8 +306,8 @@ async def _announced(world: stage.World) -> AsyncIterator[None]:
     async with Receiver().listening() as receiver:
         await world.start(
             webhooks=[
-                {"url": receiver.url, "moments": ["drain_start"]},
-                {"url": "http://127.0.0.1:9/", "moments": ["drain_end"]},
+                {"url": receiver.url, "phases": ["drain_start"]},
+                {"url": "http://127.0.0.1:9/", "phases": ["drain_end"]},
             ]
         )
         yield
@@ -392,8 +392,8 @@ ROWS = [
     _row(_leadership_lost, None, "kubernetes_requests_total", method="put", code="none"),
     _row(_drained, 1, "kubernetes_requests_total", method="watch", code="200"),
     _row(_nothing_to_move, 2, "kubernetes_request_seconds_count", method="patch"),
-    _row(_announced, 1, "webhook_notifications_total", moment="drain_start", outcome="delivered"),
-    _row(_announced, 1, "webhook_notifications_total", moment="drain_end", outcome="failed"),
+    _row(_announced, 1, "webhook_notifications_total", phase="drain_start", outcome="delivered"),
+    _row(_announced, 1, "webhook_notifications_total", phase="drain_end", outcome="failed"),
     # One about the cordon, one about the end.
     _row(_events_refused, 2, "kubernetes_events_dropped_total"),
 ]

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from packaging import tags, utils
 
-from queue_processor import settings
+from queue_processor.settings import groups
 from queue_processor.simulator.aws import simulator
 from queue_processor.simulator.kube import api, http
 from queue_processor.simulator.kube.cluster import SimulatedCluster
@@ -115,7 +115,7 @@ def test_the_image_says_what_it_is(image: container.Stage) -> None:
     assert labels["title"] == PROJECT["name"]
     assert labels["version"] == PROJECT["version"]
     assert labels["licenses"] == PROJECT["license"]
-    assert image.ports == (str(settings.HttpSettings().port),)
+    assert image.ports == (str(groups.HttpSettings().port),)
     assert image.health_check == "NONE"
 
 
