@@ -58,7 +58,12 @@ SIMULATED = [
 ]
 
 
-@pytest.fixture(params=[*SIMULATED, pytest.param(real, id="real api server")])
+REAL = pytest.param(
+    real, marks=[pytest.mark.built, pytest.mark.xdist_group("control plane")], id="real api server"
+)
+
+
+@pytest.fixture(params=[*SIMULATED, REAL])
 async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
     """A cluster for this test: a simulated one in each of the ways, and the real one."""
     async with request.param(request) as made:
