@@ -112,7 +112,7 @@ def _each(entries: list[_Entry], act: Callable[[_Entry], None]) -> Mapping[str, 
         try:
             act(entry)
             done.append({"Id": entry["Id"]})
-        except errors.MessageNotOurs as fault:
+        except errors.StaleReceiptHandle as fault:
             failed.append(
                 {
                     "Id": entry["Id"],

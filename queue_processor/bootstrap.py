@@ -22,20 +22,20 @@ from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube import permissions
 from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
 from queue_processor.adapters.kube.leases import KubeLeases
-from queue_processor.adapters.kube.narrator import KubeNarrator
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.adapters.webhooks import delivery
 from queue_processor.adapters.webhooks.delivery import Webhooks
 from queue_processor.controller import assembly
-from queue_processor.controller.assembly import Parts
-from queue_processor.controller.directory import NodeDirectory
+from queue_processor.controller.assembly import Dependencies
+from queue_processor.controller.node_index import NodeIndex
 from queue_processor.domain import errors, selectors
 from queue_processor.observability import metrics, server
-from queue_processor.observability.health import Vitals
-from queue_processor.settings import OnDeadline, Settings, SettingsFault
+from queue_processor.observability.health import Liveness
+from queue_processor.settings import OnDeadline, Settings, SettingsError
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class _Kube:
     reader: NodeReader
     nodes: KubeNodes
     pods: KubePods
-    narrator: KubeNarrator
+    event_recorder: KubeEventRecorder
     identity: str
     own_namespace: str | None
 
@@ -73,47 +73,47 @@ def check(settings: Settings) -> None:
     """See that what the settings name can be used, before anything starts.
 
     Raises:
-        SettingsFault: Some of it cannot; one line for each, which starts with the setting.
+        SettingsError: Some of it cannot; one line for each, which starts with the setting.
     """
     try:
         delivery.from_settings(settings.webhooks)
-    except errors.ConfigurationFault as fault:
-        raise SettingsFault(str(fault)) from fault
+    except errors.ConfigurationError as error:
+        raise SettingsError(str(error)) from error
 
 
 async def run(settings: Settings) -> None:
     """Run the operator until it is told to stop.
 
     Raises:
-        ConfigurationFault: It cannot start like this: no Region or credentials, no API
+        ConfigurationError: It cannot start like this: no Region or credentials, no API
             server, a queue that does not exist or refuses us, a port that is taken.
     """
-    vitals = Vitals()
+    liveness = Liveness()
     webhooks = delivery.from_settings(settings.webhooks)
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(contextlib.AsyncExitStack())
         await http.enter_async_context(
-            server.serving(settings.http.host, settings.http.port, vitals=vitals)
+            server.serving(settings.http.host, settings.http.port, liveness=liveness)
         )
-        directory = NodeDirectory()
+        node_index = NodeIndex()
         async with _within(_AWS_START_SECONDS, "AWS"):
             aws = await _open_aws(settings)
         async with _within(_KUBE_START_SECONDS, "the Kubernetes API server"):
             cluster = await stack.enter_async_context(_open_kube(settings))
             await _check_permissions(settings, cluster)
-            await _fill(directory, cluster.nodes)
-        vitals.is_ready = True
-        lead = assembly.assemble(
+            await _fill(node_index, cluster.nodes)
+        liveness.is_ready = True
+        lead = assembly.build_controller(
             settings,
             _parts(settings, aws, cluster, webhooks),
-            directory=directory,
-            vitals=vitals,
+            node_index=node_index,
+            liveness=liveness,
             clock=utc_now,
         )
         operator = Operator(
             lead=lead, cluster=cluster, queue=aws.queue, webhooks=webhooks, http=http
         )
-        await _run_beside_kopf(operator, cluster, directory)
+        await _run_beside_kopf(operator, cluster, node_index)
 
 
 @contextlib.asynccontextmanager
@@ -122,7 +122,7 @@ async def _within(seconds: float, whom: str) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as cause:
-        raise errors.ConfigurationFault(
+        raise errors.ConfigurationError(
             f"{whom} did not answer within {seconds:.0f} s; check endpoints and the network"
         ) from cause
 
@@ -166,7 +166,7 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
             reader=reader,
             nodes=KubeNodes(api, reader=reader, clock=utc_now),
             pods=KubePods(api),
-            narrator=KubeNarrator(api, identity=identity, clock=utc_now),
+            event_recorder=KubeEventRecorder(api, identity=identity, clock=utc_now),
             identity=identity,
             own_namespace=kube.own_namespace(),
         )
@@ -183,37 +183,37 @@ async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     )
     try:
         missing = await permissions.missing(cluster.api, needed, lease_name=chosen.lease_name)
-    except errors.PermanentFault as fault:
-        _log.warning("permissions_not_checked", fault=str(fault))
+    except errors.PermanentError as error:
+        _log.warning("permissions_not_checked", error=str(error))
         return
-    except errors.TemporaryFault as fault:
-        raise _unreachable(fault) from fault
+    except errors.TemporaryError as error:
+        raise _unreachable(error) from error
     for permission in missing:
         _log.warning("permission_missing", permission=str(permission))
     fatal = [str(permission) for permission in missing if permission.is_needed]
     if fatal:
-        raise errors.ConfigurationFault(
+        raise errors.ConfigurationError(
             f"Kubernetes: the account may not {', '.join(fatal)}; see the roles in"
             " deploy/queue-processor.yaml"
         )
 
 
-def _unreachable(fault: errors.QueueProcessorError) -> errors.ConfigurationFault:
-    return errors.ConfigurationFault(
-        f"Kubernetes: {fault}; check that KUBECONFIG names a cluster that can be reached, and"
+def _unreachable(error: errors.QueueProcessorError) -> errors.ConfigurationError:
+    return errors.ConfigurationError(
+        f"Kubernetes: {error}; check that KUBECONFIG names a cluster that can be reached, and"
         " that the account may list nodes"
     )
 
 
-async def _fill(directory: NodeDirectory, nodes: KubeNodes) -> None:
+async def _fill(node_index: NodeIndex, nodes: KubeNodes) -> None:
     """List every node, so that the index is complete before the first message."""
     try:
         async for node in nodes.all():
-            directory.put(node)
-    except errors.QueueProcessorError as fault:
-        raise _unreachable(fault) from fault
-    metrics.NODES_INDEXED.set(len(directory))
-    _log.info("nodes_indexed", nodes=len(directory))
+            node_index.put(node)
+    except errors.QueueProcessorError as error:
+        raise _unreachable(error) from error
+    metrics.NODES_INDEXED.set(len(node_index))
+    _log.info("nodes_indexed", nodes=len(node_index))
 
 
 class Operator:
@@ -247,7 +247,7 @@ class Operator:
         """Work until asked to stop; raise what ended the work before that."""
         async with asyncio.TaskGroup() as group:
             helpers = [
-                group.create_task(self._cluster.narrator.run(), name="narrator"),
+                group.create_task(self._cluster.event_recorder.run(), name="event_recorder"),
                 group.create_task(self._webhooks.run(), name="webhooks"),
                 group.create_task(
                     self._cluster.connection.keep_token_fresh(), name="token refresh"
@@ -269,13 +269,13 @@ class Operator:
         """Tell what has not been told, as far as there is time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_LIMIT_SECONDS):
-                await asyncio.gather(self._cluster.narrator.flush(), self._webhooks.flush())
+                await asyncio.gather(self._cluster.event_recorder.flush(), self._webhooks.flush())
 
 
-def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Parts:
+def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Dependencies:
     election = settings.leader_election
     namespace, name = election.lies_in(cluster.own_namespace), election.lease_name
-    return Parts(
+    return Dependencies(
         queue=aws.queue,
         lifecycle=aws.lifecycle,
         managed=aws.managed,
@@ -283,14 +283,14 @@ def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) ->
         pods=cluster.pods,
         volumes=KubeVolumes(cluster.api),
         leases=KubeLeases(cluster.api, namespace=namespace, name=name),
-        narrator=cluster.narrator,
-        announcer=webhooks,
+        event_recorder=cluster.event_recorder,
+        notifier=webhooks,
         identity=cluster.identity,
         own_namespace=cluster.own_namespace,
     )
 
 
-async def _run_beside_kopf(operator: Operator, cluster: _Kube, directory: NodeDirectory) -> None:
+async def _run_beside_kopf(operator: Operator, cluster: _Kube, node_index: NodeIndex) -> None:
     """Run the operator, and kopf for as long as it runs.
 
     The operator stops first: kopf cancels tasks that it does not know a few seconds
@@ -300,7 +300,7 @@ async def _run_beside_kopf(operator: Operator, cluster: _Kube, directory: NodeDi
     watching = asyncio.create_task(
         kopf.operator(
             registry=handlers.registry(
-                cluster.connection, reader=cluster.reader, directory=directory
+                cluster.connection, reader=cluster.reader, node_index=node_index
             ),
             settings=handlers.settings(),
             memo=handlers.Shared(),

@@ -12,7 +12,7 @@ import kopf
 from queue_processor.adapters.kube.connection import Connection
 from queue_processor.adapters.kube.nodes import NodeReader
 from queue_processor.adapters.kube.transport import JsonObject
-from queue_processor.controller.directory import NodeDirectory
+from queue_processor.controller.node_index import NodeIndex
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.observability import metrics
 
@@ -53,7 +53,7 @@ def settings() -> kopf.OperatorSettings:
 
 
 def registry(
-    connection: Connection, *, reader: NodeReader, directory: NodeDirectory
+    connection: Connection, *, reader: NodeReader, node_index: NodeIndex
 ) -> kopf.OperatorRegistry:
     """The handlers, bound to what they feed."""
     handlers = kopf.OperatorRegistry()
@@ -77,13 +77,13 @@ def registry(
 
     @kopf.on.event("nodes", registry=handlers)
     async def node_changed(event: kopf.RawEvent, **_: object) -> None:
-        take_in(event["type"], {**event["object"]}, reader=reader, directory=directory)
+        take_in(event["type"], {**event["object"]}, reader=reader, node_index=node_index)
 
     return handlers
 
 
 def take_in(
-    change: str | None, node: JsonObject, *, reader: NodeReader, directory: NodeDirectory
+    change: str | None, node: JsonObject, *, reader: NodeReader, node_index: NodeIndex
 ) -> None:
     """Bring the index up to date with one watch event about a node.
 
@@ -91,11 +91,11 @@ def take_in(
         change: ADDED, MODIFIED or DELETED; None for a node of the first list.
         node: The Node as the event has it.
         reader: Tells what the node is to us.
-        directory: The index.
+        node_index: The index.
     """
     view = None if change == "DELETED" else reader.view_of(node)
     if view is None:
-        directory.remove(NodeName(node["metadata"]["name"]))
+        node_index.remove(NodeName(node["metadata"]["name"]))
     else:
-        directory.put(view)
-    metrics.NODES_INDEXED.set(len(directory))
+        node_index.put(view)
+    metrics.NODES_INDEXED.set(len(node_index))

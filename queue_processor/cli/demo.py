@@ -72,9 +72,9 @@ def demo(
     size = scenarios.Size(nodes=nodes, pods_per_node=pods_per_node, events=events)
     try:
         plan = scenarios.compose(scenarios.Name(scenario.value), size, seed=seed)
-    except scenes.ImpossibleScenarioError as fault:
-        typer.echo(f"demo: {fault}", err=True)
-        raise typer.Exit(_WRONG_USAGE) from fault
+    except scenes.ImpossibleScenarioError as error:
+        typer.echo(f"demo: {error}", err=True)
+        raise typer.Exit(_WRONG_USAGE) from error
     surroundings.stay_on_this_machine()
     try:
         from queue_processor.simulator.demo import program  # noqa: PLC0415

@@ -14,28 +14,28 @@ INTERRUPTED = 130
 
 
 @contextlib.contextmanager
-def settings_faults_told() -> Iterator[None]:
-    """End with one line for each fault of the settings."""
+def settings_errors_reported() -> Iterator[None]:
+    """End with one line for each error of the settings."""
     try:
         yield
-    except settings.SettingsFault as fault:
-        for line in str(fault).splitlines():
+    except settings.SettingsError as error:
+        for line in str(error).splitlines():
             typer.echo(f"settings: {line}", err=True)
-        raise typer.Exit(WRONG_USAGE) from fault
+        raise typer.Exit(WRONG_USAGE) from error
 
 
 @contextlib.contextmanager
-def faults_told(command: str) -> Iterator[None]:
+def errors_reported(command: str) -> Iterator[None]:
     """End with one line about what went wrong; it also decorates a command."""
     try:
-        with settings_faults_told():
+        with settings_errors_reported():
             yield
-    except errors.WrongUsage as fault:
-        typer.echo(f"{command}: {fault}", err=True)
-        raise typer.Exit(WRONG_USAGE) from fault
-    except errors.QueueProcessorError as fault:
-        typer.echo(f"{command}: {fault}", err=True)
-        raise typer.Exit(FAILED) from fault
+    except errors.UsageError as error:
+        typer.echo(f"{command}: {error}", err=True)
+        raise typer.Exit(WRONG_USAGE) from error
+    except errors.QueueProcessorError as error:
+        typer.echo(f"{command}: {error}", err=True)
+        raise typer.Exit(FAILED) from error
     except KeyboardInterrupt:
         typer.echo(f"{command}: interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None

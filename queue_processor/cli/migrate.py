@@ -22,7 +22,7 @@ class Output(enum.StrEnum):
     HELM = "helm"
 
 
-@exits.faults_told("migrate")
+@exits.errors_reported("migrate")
 def migrate(
     file: Annotated[
         str,
@@ -70,8 +70,8 @@ def migrate(
 def _migrated(file: str) -> Migration:
     try:
         return conversion.convert(reading.read(_text_of(file)))
-    except errors.WrongUsage as fault:
-        raise errors.WrongUsage(f"{'stdin' if file == _STDIN else file}: {fault}") from fault
+    except errors.UsageError as error:
+        raise errors.UsageError(f"{'stdin' if file == _STDIN else file}: {error}") from error
 
 
 def _text_of(file: str) -> str:
@@ -82,6 +82,6 @@ def _text_of(file: str) -> str:
         with pathlib.Path(file).open("rb") as opened:
             return opened.read(most).decode()
     except OSError as cause:
-        raise errors.WrongUsage(f"cannot be read: {cause.strerror}") from cause
+        raise errors.UsageError(f"cannot be read: {cause.strerror}") from cause
     except UnicodeDecodeError as cause:
-        raise errors.WrongUsage("no text in UTF-8") from cause
+        raise errors.UsageError("no text in UTF-8") from cause

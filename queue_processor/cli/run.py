@@ -32,7 +32,7 @@ def run(config: ConfigOption = None) -> None:
       QUEUE_PROCESSOR_QUEUE_URL=https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions
       AWS_REGION=eu-west-1 queue-processor run
     """  # noqa: D301 - after a real backspace the lines stay as they are
-    with exits.settings_faults_told():
+    with exits.settings_errors_reported():
         chosen = settings.load(config)
         bootstrap.check(chosen)
     logs.configure(as_text=chosen.log.is_text(), level=chosen.log.level)
@@ -40,9 +40,9 @@ def run(config: ConfigOption = None) -> None:
         asyncio.run(bootstrap.run(chosen))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
-    except errors.ConfigurationFault as fault:
-        _log.error("cannot_start", cause=str(fault))
-        raise typer.Exit(exits.FAILED) from fault
+    except errors.ConfigurationError as error:
+        _log.error("cannot_start", cause=str(error))
+        raise typer.Exit(exits.FAILED) from error
     except Exception as crash:
         _log.exception("crashed", cause=str(_first_cause(crash)))
         raise typer.Exit(exits.FAILED) from crash

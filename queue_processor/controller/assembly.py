@@ -7,21 +7,21 @@ from collections.abc import Callable, Coroutine
 
 from queue_processor.controller import ports
 from queue_processor.controller.consumer import Consumer
-from queue_processor.controller.directory import NodeDirectory
 from queue_processor.controller.drainer import Cluster, DrainOptions
-from queue_processor.controller.gate import RequestGate
 from queue_processor.controller.keepalive import Keepalive
-from queue_processor.controller.leadership import Leadership, LeaseTimes
-from queue_processor.controller.podfeed import PodFeed
+from queue_processor.controller.leader_election import LeaderElector, LeaseTimes
+from queue_processor.controller.limiter import PriorityLimiter
+from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.processor import Processor
-from queue_processor.controller.worker import NodeWorkers
+from queue_processor.controller.worker import DrainCoordinator
 from queue_processor.observability import metrics
-from queue_processor.observability.health import Vitals
+from queue_processor.observability.health import Liveness
 from queue_processor.settings import OnDeadline, OnSoftTimeout, Settings
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Dependencies:
     """The world, as the controller needs it.
 
     Attributes:
@@ -37,18 +37,18 @@ class Parts:
     pods: ports.Pods
     volumes: ports.Volumes
     leases: ports.Leases
-    narrator: ports.Narrator
-    announcer: ports.Announcer
+    event_recorder: ports.EventRecorder
+    notifier: ports.Notifier
     identity: str
     own_namespace: str | None
 
 
-def assemble(
+def build_controller(
     settings: Settings,
-    parts: Parts,
+    parts: Dependencies,
     *,
-    directory: NodeDirectory,
-    vitals: Vitals,
+    node_index: NodeIndex,
+    liveness: Liveness,
     clock: ports.Clock,
 ) -> Callable[[], Coroutine[None, None, None]]:
     """Build the controller.
@@ -56,35 +56,35 @@ def assemble(
     Args:
         settings: How it behaves.
         parts: What it works with.
-        directory: The node index, complete when the result is called.
-        vitals: Told that the loops make progress.
+        node_index: The node index, complete when the result is called.
+        liveness: Told that the loops make progress.
         clock: The present.
 
     Returns:
         What runs it: works whenever this process leads, until cancelled, and hands back
         what it has before it ends.
     """
-    leadership = _leadership(settings, parts, vitals, clock)
+    leadership = _leadership(settings, parts, liveness, clock)
     keepalive = Keepalive(
         queue=parts.queue,
         lifecycle=parts.lifecycle,
         visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
         clock=clock,
     )
-    requests = RequestGate(
+    requests = PriorityLimiter(
         settings.kubernetes.requests_in_flight,
         may_write=_always if leadership is None else leadership.is_held,
     )
-    feed = PodFeed(parts.pods)
-    workers = NodeWorkers(
+    feed = PodWatcher(parts.pods)
+    workers = DrainCoordinator(
         cluster=Cluster(
             nodes=parts.nodes,
             pods=parts.pods,
             feed=feed,
             volumes=parts.volumes,
-            narrator=parts.narrator,
-            announcer=parts.announcer,
-            directory=directory,
+            event_recorder=parts.event_recorder,
+            notifier=parts.notifier,
+            node_index=node_index,
             requests=requests,
         ),
         options=_drain_options(settings, parts.own_namespace),
@@ -93,7 +93,7 @@ def assemble(
         clock=clock,
     )
     processor = Processor(
-        directory=directory,
+        node_index=node_index,
         workers=workers,
         keepalive=keepalive,
         managed=parts.managed,
@@ -106,7 +106,7 @@ def assemble(
         processor=processor,
         keepalive=keepalive,
         max_in_flight=settings.sqs.max_in_flight,
-        vitals=vitals,
+        liveness=liveness,
     )
 
     async def work() -> None:
@@ -129,12 +129,12 @@ def _always() -> bool:
 
 
 def _leadership(
-    settings: Settings, parts: Parts, vitals: Vitals, clock: ports.Clock
-) -> Leadership | None:
+    settings: Settings, parts: Dependencies, liveness: Liveness, clock: ports.Clock
+) -> LeaderElector | None:
     chosen = settings.leader_election
     if not chosen.enabled:
         return None
-    return Leadership(
+    return LeaderElector(
         leases=parts.leases,
         identity=parts.identity,
         times=LeaseTimes(
@@ -142,7 +142,7 @@ def _leadership(
             renew_deadline=dt.timedelta(seconds=chosen.renew_deadline_seconds),
             retry_period=dt.timedelta(seconds=chosen.retry_period_seconds),
         ),
-        vitals=vitals,
+        liveness=liveness,
         clock=clock,
     )
 
@@ -150,7 +150,7 @@ def _leadership(
 def _drain_options(settings: Settings, own_namespace: str | None) -> DrainOptions:
     drain, own_name = settings.drain, settings.kubernetes.pod_name
     return DrainOptions(
-        overrides=drain.on_deadline is OnDeadline.DELETE,
+        force_deletes=drain.on_deadline is OnDeadline.DELETE,
         force_margin=dt.timedelta(seconds=drain.force_margin_seconds),
         volume_timeout=dt.timedelta(seconds=drain.volume_detach_timeout_seconds),
         declares_out_of_service=drain.out_of_service_taint,

@@ -5,7 +5,7 @@ import datetime as dt
 
 import structlog
 
-from queue_processor.controller import loglines, ports
+from queue_processor.controller import log_fields, ports
 from queue_processor.controller.keepalive import Holding, Keepalive
 from queue_processor.controller.processor import Processor
 from queue_processor.controller.retrying import Backoff
@@ -35,7 +35,7 @@ class Consumer:
         processor: Processor,
         keepalive: Keepalive,
         max_in_flight: int,
-        vitals: health.Vitals,
+        liveness: health.Liveness,
     ) -> None:
         self._queue = queue
         self._processor = processor
@@ -44,7 +44,7 @@ class Consumer:
             queue=queue, lifecycle=lifecycle, is_stopping=lambda: self._is_stopping
         )
         self._max_in_flight = max_in_flight
-        self._vitals = vitals
+        self._liveness = liveness
         self._is_stopping = False
         self._has_room = asyncio.Event()
         self._processing: set[asyncio.Task[Outcome]] = set()
@@ -62,7 +62,7 @@ class Consumer:
                 group.create_task(self._measure_for_ever(), name="measure queue")
         finally:
             metrics.MESSAGES_WAITING.set(0)
-            self._vitals.rest(_BEAT)
+            self._liveness.pause(_BEAT)
             await self._stop()
 
     async def _receive_for_ever(self) -> None:
@@ -72,35 +72,35 @@ class Consumer:
         while True:
             if not self._has_room.is_set():
                 # A full house may take hours to empty, and is no reason for a restart.
-                self._vitals.rest(_BEAT)
+                self._liveness.pause(_BEAT)
                 await self._has_room.wait()
-            self._vitals.beat(_BEAT)
+            self._liveness.heartbeat(_BEAT)
             began_at = loop.time()
             try:
                 received = await self._queue.receive()
-            except (errors.TemporaryFault, errors.PermanentFault) as fault:
+            except (errors.TemporaryError, errors.PermanentError) as error:
                 failures += 1
-                metrics.RECEIVES.labels(outcome=metrics.Receive.FAILED).inc()
-                _log.warning("receive_failed", failures=failures, fault=str(fault))
-                await asyncio.sleep(backoff.after(failures, fault).total_seconds())
+                metrics.RECEIVE_CALLS.labels(outcome=metrics.Receive.FAILED).inc()
+                _log.warning("receive_failed", failures=failures, error=str(error))
+                await asyncio.sleep(backoff.after(failures, error).total_seconds())
                 continue
             failures = 0
             if not received and loop.time() - began_at < _SHORTEST_POLL_SECONDS:
                 # A queue that answers "nothing" at once is not asked again at once.
                 await asyncio.sleep(_SHORTEST_POLL_SECONDS)
             got = metrics.Receive.MESSAGES if received else metrics.Receive.EMPTY
-            metrics.RECEIVES.labels(outcome=got).inc()
+            metrics.RECEIVE_CALLS.labels(outcome=got).inc()
             metrics.MESSAGES_RECEIVED.inc(len(received))
             for message in received:
                 self._dispatch(message)
 
     async def _measure_for_ever(self) -> None:
-        """Show how much waits in the queue: that nothing is received is no fault by itself."""
+        """Show how much waits in the queue: that nothing is received is no error by itself."""
         while True:
             try:
                 metrics.MESSAGES_WAITING.set(await self._queue.count_waiting())
-            except (errors.TemporaryFault, errors.PermanentFault) as fault:
-                _log.info("queue_not_measured", fault=str(fault))
+            except (errors.TemporaryError, errors.PermanentError) as error:
+                _log.info("queue_depth_unavailable", error=str(error))
             await asyncio.sleep(_MEASURING_INTERVAL_SECONDS)
 
     def _dispatch(self, message: ReceivedMessage) -> None:
@@ -138,22 +138,22 @@ class Consumer:
         kind = metrics.NO_KIND if holding.event is None else holding.event.kind
         metrics.MESSAGES.labels(kind=kind, outcome=outcome.kind).inc()
         took = asyncio.get_running_loop().time() - started_at
-        _log.info("outcome", **loglines.of_outcome(holding, outcome), seconds=round(took, 3))
+        _log.info("outcome", **log_fields.of_outcome(holding, outcome), seconds=round(took, 3))
 
     def _outcome_of(self, processing: "asyncio.Task[Outcome]", holding: Holding) -> Outcome:
         receive_count = holding.message.receive_count
         if processing.cancelled():
-            return policy.hand_back("the process stops, or leads no more")
-        fault = processing.exception()
-        match fault:
+            return policy.release("the process stops, or leads no more")
+        error = processing.exception()
+        match error:
             case None:
                 return processing.result()
-            case errors.TemporaryFault() | errors.PermanentFault():
-                return policy.retry(str(fault), receive_count=receive_count)
+            case errors.TemporaryError() | errors.PermanentError():
+                return policy.retry(str(error), receive_count=receive_count)
             case _:
                 # A defect of ours must cost this one message some time, not all the others.
-                _log.error("message_failed", exc_info=fault)
-                return policy.retry(f"a defect: {fault!r}", receive_count=receive_count)
+                _log.error("message_failed", exc_info=error)
+                return policy.retry(f"a defect: {error!r}", receive_count=receive_count)
 
     async def _stop(self) -> None:
         """Stop all work at once and give its messages back to the queue."""
@@ -166,5 +166,5 @@ class Consumer:
         for carrying in late:
             carrying.cancel()
         if late:
-            _log.warning("messages_not_handed_back", count=len(late))
+            _log.warning("messages_not_released", count=len(late))
             await asyncio.wait(late)

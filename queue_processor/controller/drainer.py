@@ -8,16 +8,16 @@ from contextlib import AbstractAsyncContextManager
 
 import structlog
 
-from queue_processor.controller import fencing, gate, ports
-from queue_processor.controller.countdown import Countdown
-from queue_processor.controller.directory import NodeDirectory
-from queue_processor.controller.eviction import DeadlineRule, Evictor
-from queue_processor.controller.podfeed import PodFeed
-from queue_processor.controller.podset import PodSet
+from queue_processor.controller import fencing, limiter, ports
+from queue_processor.controller.deadline_timer import DeadlineTimer
+from queue_processor.controller.eviction import Evictor, ForceDeletePolicy
+from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.node_pods import NodePods
+from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.ports import DrainProgress
 from queue_processor.domain import errors, pods
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import Ending, Plan, Report
+from queue_processor.domain.plan import InstanceReport, InstanceResult, Plan
 from queue_processor.domain.pods import EvictionGroup, PodView
 from queue_processor.observability import metrics
 
@@ -35,14 +35,14 @@ class DrainOptions:
     """How nodes are drained.
 
     Attributes:
-        overrides: Whether a pod that its budget blocks is deleted at a hard deadline.
+        force_deletes: Whether a pod that its budget blocks is deleted at a hard deadline.
         force_margin: How long before the deadline at the latest.
         volume_timeout: How long a drained node waits for its volumes to be detached.
         declares_out_of_service: Whether the control plane is told about a dead node.
         own_pod: Namespace and name of the pod that this program runs in.
     """
 
-    overrides: bool = True
+    force_deletes: bool = True
     force_margin: dt.timedelta = dt.timedelta(seconds=10)
     volume_timeout: dt.timedelta = dt.timedelta(seconds=60)
     declares_out_of_service: bool = True
@@ -55,64 +55,64 @@ class Cluster:
 
     nodes: ports.Nodes
     pods: ports.Pods
-    feed: PodFeed
+    feed: PodWatcher
     volumes: ports.Volumes
-    narrator: ports.Narrator
-    announcer: ports.Announcer
-    directory: NodeDirectory
-    requests: gate.RequestGate
+    event_recorder: ports.EventRecorder
+    notifier: ports.Notifier
+    node_index: NodeIndex
+    requests: limiter.PriorityLimiter
 
 
 class Drain:
-    """A drain in hand; its countdown may be tightened while it runs."""
+    """A drain in hand; its timer may be tightened while it runs."""
 
     def __init__(
         self,
         plan: Plan,
         node: NodeView,
         *,
-        countdown: Countdown,
+        timer: DeadlineTimer,
         cluster: Cluster,
         options: DrainOptions,
         clock: ports.Clock,
     ) -> None:
         self._plan = plan
         self._node = node
-        self._countdown = countdown
+        self._timer = timer
         self._cluster = cluster
         self._options = options
         self._clock = clock
         self._began_at = clock()
-        self._reserve = countdown.left
+        self._reserve = timer.left
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
         self._has_volumes = False
-        self._is_withdrawn = False
-        self._pods = PodSet(
+        self._is_cancelled = False
+        self._pods = NodePods(
             node.name,
             feed=cluster.feed,
-            turn=self._turn_to_list,
-            changed=countdown.changed,
+            slot=self._turn_to_list,
+            changed=timer.changed,
             arrived=self._on_arrival,
         )
         self._evictor = Evictor(
             pods=cluster.pods,
-            narrator=cluster.narrator,
+            event_recorder=cluster.event_recorder,
             requests=cluster.requests,
-            countdown=countdown,
-            rule=DeadlineRule(
+            timer=timer,
+            rule=ForceDeletePolicy(
                 kind=plan.kind,
-                overrides=options.overrides,
+                force_deletes=options.force_deletes,
                 # Nothing runs on an instance that is gone: no budget protects anything there.
                 force_margin=_AT_ONCE if plan.is_instance_gone else options.force_margin,
             ),
         )
 
-    async def run(self) -> Report:
+    async def run(self) -> InstanceReport:
         """Drain the node, or stop at its deadline.
 
         Raises:
-            TemporaryFault: The pods of the node could never be listed.
+            TemporaryError: The pods of the node could never be listed.
         """
         loop = asyncio.get_running_loop()
         started_at = loop.time()
@@ -122,22 +122,22 @@ class Drain:
             self._start(self._show_progress(), "show")
             if self._plan.is_instance_gone and self._options.declares_out_of_service:
                 self._start(self._free_dead_node(), "free")
-            ending = await self._until_over()
+            result = await self._until_over()
             for task in self._tasks:
                 task.cancel()
-        if ending is Ending.DRAINED and self._has_volumes:
+        if result is InstanceResult.DRAINED and self._has_volumes:
             await self._until_detached()
-        report = self._report(ending)
+        report = self._report(result)
         took = loop.time() - started_at
-        metrics.DRAIN_DURATION.labels(kind=self._plan.kind, ending=ending).observe(took)
-        metrics.PODS_LEFT.labels(kind=self._plan.kind, ending=ending).inc(len(report.left))
+        metrics.DRAIN_DURATION.labels(kind=self._plan.kind, result=result).observe(took)
+        metrics.PODS_LEFT.labels(kind=self._plan.kind, result=result).inc(len(report.left))
         await self._tell_ending(report)
         return report
 
-    def withdraw(self) -> None:
+    def cancel_drain(self) -> None:
         """Stop, because the event that asked for the drain has been taken back."""
-        self._is_withdrawn = True
-        self._countdown.changed.fire()
+        self._is_cancelled = True
+        self._timer.changed.fire()
 
     def _start(self, work: Coroutine[None, None, None], verb: str) -> None:
         name = f"{verb} {self._node.name}"
@@ -146,7 +146,7 @@ class Drain:
     # Choose and evict.
 
     def _turn_to_list(self) -> AbstractAsyncContextManager[None]:
-        return self._cluster.requests.turn(gate.Rank.DRAIN, self._countdown.ends_at, opens=True)
+        return self._cluster.requests.slot(limiter.Priority.DRAIN, self._timer.ends_at, opens=True)
 
     def _on_arrival(self, pod: PodView) -> None:
         self._has_volumes = self._has_volumes or bool(pod.claims)
@@ -164,8 +164,8 @@ class Drain:
         Half of the time is kept for the second group, a quarter for the third.
         """
         kept = self._reserve / 2**group
-        while self._has_before(group) and self._countdown.left > kept:
-            await self._countdown.changed.wait(self._countdown.left - kept)
+        while self._has_before(group) and self._timer.left > kept:
+            await self._timer.changed.wait(self._timer.left - kept)
 
     def _has_before(self, group: EvictionGroup) -> bool:
         own_pod = self._options.own_pod
@@ -173,41 +173,41 @@ class Drain:
 
     # Wait.
 
-    async def _until_over(self) -> Ending:
+    async def _until_over(self) -> InstanceResult:
         while True:
-            if self._is_withdrawn:
-                return Ending.WITHDRAWN
-            if self._cluster.directory.find(self._node.instance_id) is None:
-                return Ending.NODE_GONE
+            if self._is_cancelled:
+                return InstanceResult.CANCELLED
+            if self._cluster.node_index.find(self._node.instance_id) is None:
+                return InstanceResult.NODE_GONE
             if self._pods.is_listed and not self._pods.left:
-                return Ending.DRAINED
-            if self._countdown.is_over:
+                return InstanceResult.DRAINED
+            if self._timer.is_over:
                 return await self._at_deadline()
-            await self._countdown.changed.wait(self._countdown.left)
+            await self._timer.changed.wait(self._timer.left)
 
-    async def _at_deadline(self) -> Ending:
+    async def _at_deadline(self) -> InstanceResult:
         if not self._pods.is_listed:
-            raise errors.TemporaryFault(f"the pods of {self._node.name} could not be listed")
-        if not self._countdown.deadline.is_hard:
-            return Ending.GAVE_UP
+            raise errors.TemporaryError(f"the pods of {self._node.name} could not be listed")
+        if not self._timer.deadline.is_hard:
+            return InstanceResult.GAVE_UP
         if self._options.declares_out_of_service:
             await self._declare_out_of_service()
-        return Ending.PAST_DEADLINE
+        return InstanceResult.PAST_DEADLINE
 
     async def _watch_node(self) -> None:
-        await self._cluster.directory.until(self._node.instance_id, lambda found: found is None)
-        self._countdown.changed.fire()
+        await self._cluster.node_index.until(self._node.instance_id, lambda found: found is None)
+        self._timer.changed.fire()
 
     async def _until_listed(self) -> None:
         while not self._pods.is_listed:
-            await self._countdown.changed.wait()
+            await self._timer.changed.wait()
 
     async def _free_dead_node(self) -> None:
         await self._until_listed()
-        await self._cluster.directory.until(
+        await self._cluster.node_index.until(
             self._node.instance_id,
             lambda found: found is None or not found.is_ready,
-            limit=self._countdown.left,
+            limit=self._timer.left,
         )
         await self._declare_out_of_service()
 
@@ -221,16 +221,20 @@ class Drain:
                 metrics.NODES_OUT_OF_SERVICE.inc()
                 _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
                 message = f"not ready, with {len(self._pods.left)} pods that run no more"
-                self._cluster.narrator.about_node(node, "OutOfService", message, is_warning=True)
+                self._cluster.event_recorder.node_event(
+                    node, "OutOfService", message, is_warning=True
+                )
 
         try:
-            await fencing.write(nodes, await fencing.read_again(nodes, self._node), declare)
-        except (errors.NotFound, errors.TemporaryFault, errors.PermanentFault) as fault:
-            _log.warning("node_not_declared", node=self._node.name, fault=str(fault))
+            await fencing.retry_on_conflict(
+                nodes, await fencing.refresh(nodes, self._node), declare
+            )
+        except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
+            _log.warning("out_of_service_taint_failed", node=self._node.name, error=str(error))
 
     async def _until_detached(self) -> None:
         await self._show_in_progress("no pods left, volumes still attached")
-        limit = min(self._options.volume_timeout, self._countdown.left).total_seconds()
+        limit = min(self._options.volume_timeout, self._timer.left).total_seconds()
         staying = {
             (pod.ref.namespace, claim)
             for pod in self._pods.staying.values()
@@ -241,22 +245,20 @@ class Drain:
                 await self._cluster.volumes.await_detached(self._node.name, staying=staying)
         except TimeoutError:
             _log.warning("volumes_still_attached", node=self._node.name)
-        except (errors.TemporaryFault, errors.PermanentFault) as fault:
-            _log.warning("volumes_not_watched", node=self._node.name, fault=str(fault))
+        except (errors.TemporaryError, errors.PermanentError) as error:
+            _log.warning("volumes_not_watched", node=self._node.name, error=str(error))
 
     # Tell.
 
-    def _report(self, ending: Ending) -> Report:
-        return Report(
+    def _report(self, result: InstanceResult) -> InstanceReport:
+        return InstanceReport(
             instance_id=self._node.instance_id,
             node_name=self._node.name,
-            ending=ending,
-            evicted=self._evictor.tally.evicted,
-            overridden=tuple(self._evictor.tally.overridden),
+            result=result,
+            evicted=self._evictor.stats.evicted,
+            force_deleted=tuple(self._evictor.stats.force_deleted),
             left=tuple(sorted(str(pod.ref) for pod in self._pods.left.values())),
-            margin=max(self._countdown.left, dt.timedelta())
-            if self._countdown.deadline.is_hard
-            else None,
+            margin=max(self._timer.left, dt.timedelta()) if self._timer.deadline.is_hard else None,
         )
 
     async def _show_progress(self) -> None:
@@ -271,18 +273,18 @@ class Drain:
                 shown = message
             await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
 
-    async def _tell_ending(self, report: Report) -> None:
-        if report.ending is Ending.NODE_GONE:
+    async def _tell_ending(self, report: InstanceReport) -> None:
+        if report.result is InstanceResult.NODE_GONE:
             return
-        is_drained = report.ending is Ending.DRAINED
+        is_drained = report.result is InstanceResult.DRAINED
         message = report.summary(seen=self._pods.seen)
         await self._show(
             DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED,
             message,
             since=self._clock(),
-            rank=gate.Rank.ENDING,
+            priority=limiter.Priority.ENDING,
         )
-        self._cluster.narrator.about_node(
+        self._cluster.event_recorder.node_event(
             self._node,
             "Drained" if is_drained else "DrainStopped",
             message,
@@ -291,23 +293,35 @@ class Drain:
 
     async def _show_in_progress(self, message: str) -> None:
         await self._show(
-            DrainProgress.IN_PROGRESS, message, since=self._began_at, rank=gate.Rank.PROGRESS
+            DrainProgress.IN_PROGRESS,
+            message,
+            since=self._began_at,
+            priority=limiter.Priority.PROGRESS,
         )
 
     async def _show(
-        self, progress: DrainProgress, message: str, *, since: dt.datetime, rank: gate.Rank
+        self,
+        progress: DrainProgress,
+        message: str,
+        *,
+        since: dt.datetime,
+        priority: limiter.Priority,
     ) -> None:
         """Write a condition, which a drain neither depends on nor waits long for."""
         try:
             async with (
                 asyncio.timeout(_TELLING_LIMIT_SECONDS),
-                self._cluster.requests.turn(rank, self._countdown.ends_at),
+                self._cluster.requests.slot(priority, self._timer.ends_at),
             ):
                 await self._cluster.nodes.report(self._node, progress, message, since=since)
         except (
             TimeoutError,
             errors.NotFound,
-            errors.TemporaryFault,
-            errors.PermanentFault,
-        ) as fault:
-            _log.info("node_not_updated", node=self._node.name, fault=str(fault) or "timed out")
+            errors.TemporaryError,
+            errors.PermanentError,
+        ) as error:
+            _log.info(
+                "node_conditions_update_failed",
+                node=self._node.name,
+                error=str(error) or "timed out",
+            )

@@ -12,7 +12,7 @@ _CONFLICTS_IN_A_ROW = 20
 _Result = TypeVar("_Result")
 
 
-async def write(
+async def retry_on_conflict(
     nodes: ports.Nodes, node: NodeView, decide: Callable[[NodeView], Awaitable[_Result]]
 ) -> _Result:
     """Decide and write; when somebody else wrote first, read, decide and write again at once.
@@ -24,17 +24,17 @@ async def write(
 
     Raises:
         NotFound: The node is gone, or its name is another instance's now.
-        TemporaryFault: The node changes faster than it can be written.
+        TemporaryError: The node changes faster than it can be written.
     """
     for _ in range(_CONFLICTS_IN_A_ROW):
         try:
             return await decide(node)
         except errors.Conflict:
-            node = await read_again(nodes, node)
-    raise errors.TemporaryFault(f"{node.name} changes faster than it can be written")
+            node = await refresh(nodes, node)
+    raise errors.TemporaryError(f"{node.name} changes faster than it can be written")
 
 
-async def read_again(nodes: ports.Nodes, node: NodeView) -> NodeView:
+async def refresh(nodes: ports.Nodes, node: NodeView) -> NodeView:
     """Read a node as it is now.
 
     Raises:

@@ -7,12 +7,12 @@ import math
 import structlog
 
 from queue_processor.controller import ports
-from queue_processor.controller.countdown import Pulse
+from queue_processor.controller.deadline_timer import Pulse
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import InterruptionEvent, LifecycleAction, LifecycleHook
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.messages import ReceivedMessage
-from queue_processor.domain.plan import Plan, Report
+from queue_processor.domain.plan import InstanceReport, Plan
 from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class Holding:
         self.event_id: str | None = None
         self.event: InterruptionEvent | None = None
         self.plans: dict[InstanceId, Plan] = {}
-        self.reports: dict[InstanceId, Report] = {}
+        self.reports: dict[InstanceId, InstanceReport] = {}
         self.heartbeats: asyncio.Task[None] | None = None
         self._interval = interval
         self.received_again(message, now=now)
@@ -135,22 +135,22 @@ class Keepalive:
         if left < 1.0:
             holding.is_lost = True
             _count_extension(metrics.Extension.LOST)
-            _log.warning("message_held_too_long", message_id=message_id)
+            _log.warning("message_visibility_limit_reached", message_id=message_id)
             return
         handle = holding.message.receipt_handle
         try:
             await self._queue.hide(handle, dt.timedelta(seconds=min(self._timeout, int(left))))
-        except errors.MessageNotOurs as lost:
+        except errors.StaleReceiptHandle as lost:
             # A message that has been settled meanwhile is nobody's any more.
             is_held = self._held.get(message_id) is holding
             if is_held and handle == holding.message.receipt_handle:
                 holding.is_lost = True
                 _count_extension(metrics.Extension.LOST)
-                _log.warning("message_lost", message_id=message_id, fault=str(lost))
+                _log.warning("message_lost", message_id=message_id, error=str(lost))
             return
-        except (errors.TemporaryFault, errors.PermanentFault) as fault:
+        except (errors.TemporaryError, errors.PermanentError) as error:
             _count_extension(metrics.Extension.FAILED)
-            _log.warning("visibility_not_extended", message_id=message_id, fault=str(fault))
+            _log.warning("visibility_not_extended", message_id=message_id, error=str(error))
             holding.due_at = min(holding.due_at, loop.time() + _RETRY_SECONDS)
         else:
             _count_extension(metrics.Extension.EXTENDED)
@@ -177,10 +177,12 @@ class Keepalive:
         except (
             TimeoutError,
             errors.NotFound,
-            errors.TemporaryFault,
-            errors.PermanentFault,
-        ) as fault:
-            _log.warning("hook_not_read", group=hook.group, hook=hook.name, fault=str(fault))
+            errors.TemporaryError,
+            errors.PermanentError,
+        ) as error:
+            _log.warning(
+                "lifecycle_hook_lookup_failed", group=hook.group, hook=hook.name, error=str(error)
+            )
             return SHORTEST_HEARTBEAT_TIMEOUT
 
     async def _beat(self, action: LifecycleAction, since: dt.datetime) -> None:
@@ -200,11 +202,13 @@ class Keepalive:
             await self._lifecycle.heartbeat(action)
         except errors.NotFound as over:
             _count_heartbeat(metrics.Heartbeat.OVER)
-            _log.info("lifecycle_action_over", instance_id=action.instance_id, said=str(over))
+            _log.info(
+                "lifecycle_action_already_ended", instance_id=action.instance_id, response=str(over)
+            )
             return math.inf
-        except (errors.TemporaryFault, errors.PermanentFault) as fault:
+        except (errors.TemporaryError, errors.PermanentError) as error:
             _count_heartbeat(metrics.Heartbeat.FAILED)
-            _log.warning("heartbeat_failed", instance_id=action.instance_id, fault=str(fault))
+            _log.warning("heartbeat_failed", instance_id=action.instance_id, error=str(error))
             return min(interval.total_seconds() / 3, _LONGEST_HEARTBEAT_RETRY_SECONDS)
         _count_heartbeat(metrics.Heartbeat.RECORDED)
         return interval.total_seconds()

@@ -1,6 +1,6 @@
 """What this layer needs of the world, as small roles; the adapters fill them structurally.
 
-Every method may raise TemporaryFault (try again) or PermanentFault (it will be refused
+Every method may raise TemporaryError (try again) or PermanentError (it will be refused
 again) besides the errors that its docstring names.
 """
 
@@ -15,7 +15,7 @@ from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
 from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.domain.nodes import Mark, NodeView
-from queue_processor.domain.notices import DrainNotice
+from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.pods import Eviction, PodChange, PodList, PodRef
 
 Clock: TypeAlias = Callable[[], dt.datetime]
@@ -32,14 +32,14 @@ class MessageQueue(Protocol):
         """Keep a message invisible for this long from now; zero gives it back at once.
 
         Raises:
-            MessageNotOurs: The handle is stale, or the message was invisible for 12 hours.
+            StaleReceiptHandle: The handle is stale, or the message was invisible for 12 hours.
         """
 
     async def delete(self, receipt_handle: str) -> None:
         """Delete a message.
 
         Raises:
-            MessageNotOurs: The handle is stale.
+            StaleReceiptHandle: The handle is stale.
         """
 
     async def dead_letter(self, message: ReceivedMessage, reason: str) -> bool:
@@ -181,18 +181,18 @@ class Leases(Protocol):
         """
 
 
-class Announcer(Protocol):
+class Notifier(Protocol):
     """Tells the world outside of the cluster about drains; never fails and never waits."""
 
-    def announce(self, notice: DrainNotice) -> None:
+    def notify(self, notice: DrainNotification) -> None:
         """Tell that a drain begins, or how it ended."""
 
 
-class Narrator(Protocol):
+class EventRecorder(Protocol):
     """Tells people what happened, as Events; never fails and never waits."""
 
-    def about_node(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
+    def node_event(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
         """Tell something about a node."""
 
-    def about_pod(self, pod: PodRef, reason: str, message: str) -> None:
+    def pod_event(self, pod: PodRef, reason: str, message: str) -> None:
         """Warn about a pod."""

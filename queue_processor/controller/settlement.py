@@ -9,7 +9,7 @@ import tenacity
 
 from queue_processor.controller import ports
 from queue_processor.controller.keepalive import Holding
-from queue_processor.controller.retrying import patiently
+from queue_processor.controller.retrying import retrying
 from queue_processor.domain import errors, policy
 from queue_processor.domain.events import LifecycleAction
 from queue_processor.domain.plan import Outcome, OutcomeKind
@@ -18,7 +18,7 @@ from queue_processor.observability import metrics
 _log = structlog.get_logger(__name__)
 
 _LONGEST_DELAY = dt.timedelta(seconds=30)
-_REFUSED_OR_FAILED = (errors.TemporaryFault, errors.PermanentFault)
+_REFUSED_OR_FAILED = (errors.TemporaryError, errors.PermanentError)
 
 
 class Settler:
@@ -47,15 +47,15 @@ class Settler:
         """Bring the message to its end, or back to the queue."""
         try:
             await self._carry_out(holding, outcome)
-        except errors.MessageNotOurs as lost:
+        except errors.StaleReceiptHandle as lost:
             self._tell_not_settled(holding, lost)
-        except _REFUSED_OR_FAILED as fault:
-            self._tell_not_settled(holding, fault)
-            await self._give_back(holding, fault)
+        except _REFUSED_OR_FAILED as error:
+            self._tell_not_settled(holding, error)
+            await self._give_back(holding, error)
 
-    def _tell_not_settled(self, holding: Holding, fault: Exception) -> None:
+    def _tell_not_settled(self, holding: Holding, error: Exception) -> None:
         metrics.MESSAGES_NOT_SETTLED.inc()
-        _log.warning("message_not_settled", message_id=holding.message.message_id, fault=str(fault))
+        _log.warning("message_not_settled", message_id=holding.message.message_id, error=str(error))
 
     async def _carry_out(self, holding: Holding, outcome: Outcome) -> None:
         match outcome.kind:
@@ -79,9 +79,9 @@ class Settler:
         on: tuple[type[Exception], ...] = _REFUSED_OR_FAILED,
     ) -> tenacity.AsyncRetrying:
         """Repeat a call for as long as the message is ours and the process goes on."""
-        return patiently(
+        return retrying(
             call,
-            gives_up=lambda: self._is_stopping() or holding.is_lost,
+            stop_when=lambda: self._is_stopping() or holding.is_lost,
             longest_delay=_LONGEST_DELAY,
             on=on,
         )
@@ -109,7 +109,7 @@ class Settler:
         policy moves it in the end.
         """
         async for attempt in self._insisting(
-            metrics.Call.DEAD_LETTER_MESSAGE, holding, on=(errors.TemporaryFault,)
+            metrics.Call.DEAD_LETTER_MESSAGE, holding, on=(errors.TemporaryError,)
         ):
             with attempt:
                 if not await self._queue.dead_letter(holding.message, reason):
@@ -120,15 +120,15 @@ class Settler:
                         body=holding.message.body,
                     )
 
-    async def _give_back(self, holding: Holding, fault: Exception) -> None:
-        later = policy.retry(str(fault), receive_count=holding.message.receive_count)
+    async def _give_back(self, holding: Holding, error: Exception) -> None:
+        later = policy.retry(str(error), receive_count=holding.message.receive_count)
         visible_after = dt.timedelta() if self._is_stopping() else later.visible_after
         try:
             await self._queue.hide(holding.message.receipt_handle, visible_after)
-        except (errors.MessageNotOurs, *_REFUSED_OR_FAILED) as second_fault:
+        except (errors.StaleReceiptHandle, *_REFUSED_OR_FAILED) as second_fault:
             # The visibility timeout gives the message back, a little later.
             _log.info(
-                "message_not_handed_back",
+                "message_not_released",
                 message_id=holding.message.message_id,
-                fault=str(second_fault),
+                error=str(second_fault),
             )

@@ -6,23 +6,23 @@ from typing import assert_never
 
 import structlog
 
-from queue_processor.controller import fencing, gate, ports
-from queue_processor.controller.countdown import Countdown
+from queue_processor.controller import fencing, limiter, ports
+from queue_processor.controller.deadline_timer import DeadlineTimer
 from queue_processor.controller.drainer import Cluster, Drain, DrainOptions
 from queue_processor.controller.ports import DrainProgress
-from queue_processor.controller.retrying import patiently
+from queue_processor.controller.retrying import retrying
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import Mark, NodeView
-from queue_processor.domain.notices import DrainNotice
-from queue_processor.domain.plan import Action, Ending, Plan, Report
+from queue_processor.domain.notifications import DrainNotification
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
 from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
 
 
-class NodeWork:
+class NodeDrain:
     """What is in hand for one node: its mark, its deadline and, perhaps, its drain."""
 
     def __init__(
@@ -42,10 +42,10 @@ class NodeWork:
         self._options = options
         self._taint_effect = taint_effect
         self._clock = clock
-        self._countdown = Countdown(plan.deadline, clock=clock)
+        self._timer = DeadlineTimer(plan.deadline, clock=clock)
         self._marking = asyncio.Lock()
         self._drain: Drain | None = None
-        self._draining: asyncio.Task[Report] | None = None
+        self._draining: asyncio.Task[InstanceReport] | None = None
 
     async def mark(self, plan: Plan) -> None:
         """Cordon the node and write the event on it, if that adds anything.
@@ -53,7 +53,7 @@ class NodeWork:
         Raises:
             NotFound: The node is gone.
         """
-        is_tighter = self._countdown.tighten(plan.deadline)
+        is_tighter = self._timer.tighten(plan.deadline)
         if is_tighter:
             self._ruling = plan
         async with self._marking:
@@ -65,12 +65,12 @@ class NodeWork:
                 effect=self._taint_effect,
             )
             if mark.adds_to(self._node):
-                async for attempt in patiently(
-                    metrics.Call.CORDON, gives_up=lambda: self._countdown.is_over
+                async for attempt in retrying(
+                    metrics.Call.CORDON, stop_when=lambda: self._timer.is_over
                 ):
                     with attempt:
                         self._node = await self._write(mark)
-                self._cluster.narrator.about_node(
+                self._cluster.event_recorder.node_event(
                     self._node,
                     plan.kind.reason,
                     f"{plan.action}, {_until(plan)} (event {plan.event_id})",
@@ -79,18 +79,18 @@ class NodeWork:
 
     async def _write(self, mark: Mark) -> NodeView:
         async def cordon(node: NodeView) -> NodeView:
-            async with self._cluster.requests.turn(gate.Rank.CORDON, self._countdown.ends_at):
+            async with self._cluster.requests.slot(limiter.Priority.CORDON, self._timer.ends_at):
                 return await self._cluster.nodes.mark(node, mark)
 
-        return await fencing.write(self._cluster.nodes, self._node, cordon)
+        return await fencing.retry_on_conflict(self._cluster.nodes, self._node, cordon)
 
-    async def drain(self) -> Report:
+    async def drain(self) -> InstanceReport:
         """Drain the node, or join the drain in hand."""
         if self._draining is None or self._draining.done():
             self._drain = Drain(
                 self._ruling,
                 self._node,
-                countdown=self._countdown,
+                timer=self._timer,
                 cluster=self._cluster,
                 options=self._options,
                 clock=self._clock,
@@ -100,15 +100,15 @@ class NodeWork:
             )
         return await asyncio.shield(self._draining)
 
-    async def _announced(self, drain: Drain) -> Report:
+    async def _announced(self, drain: Drain) -> InstanceReport:
         """Run a drain, and have its beginning and its end told outside of the cluster."""
         loop = asyncio.get_running_loop()
-        announcer, began_at = self._cluster.announcer, loop.time()
-        announcer.announce(DrainNotice(at=self._clock(), plan=self._ruling))
+        notifier, began_at = self._cluster.notifier, loop.time()
+        notifier.notify(DrainNotification(at=self._clock(), plan=self._ruling))
         report = await drain.run()
         took = dt.timedelta(seconds=loop.time() - began_at)
-        announcer.announce(
-            DrainNotice(at=self._clock(), plan=self._ruling, report=report, took=took)
+        notifier.notify(
+            DrainNotification(at=self._clock(), plan=self._ruling, report=report, took=took)
         )
         return report
 
@@ -130,28 +130,28 @@ class NodeWork:
 
         nodes = self._cluster.nodes
         async with self._marking:
-            async for attempt in patiently(
-                metrics.Call.UNCORDON, gives_up=lambda: self._countdown.is_over
+            async for attempt in retrying(
+                metrics.Call.UNCORDON, stop_when=lambda: self._timer.is_over
             ):
                 with attempt:
-                    node = await fencing.read_again(nodes, self._node)
-                    if not await fencing.write(nodes, node, uncordon):
+                    node = await fencing.refresh(nodes, self._node)
+                    if not await fencing.retry_on_conflict(nodes, node, uncordon):
                         return False
         if self._drain is not None:
-            self._drain.withdraw()
+            self._drain.cancel_drain()
         await self._tell_unmarked()
         return True
 
     async def _tell_unmarked(self) -> None:
         """Take back what the conditions said; the node is as good as any other again."""
         message = "no event holds the node any more"
-        self._cluster.narrator.about_node(self._node, "Uncordoned", message, is_warning=False)
+        self._cluster.event_recorder.node_event(self._node, "Uncordoned", message, is_warning=False)
         try:
             await self._cluster.nodes.report(
                 self._node, DrainProgress.STOPPED, message, since=self._clock()
             )
-        except (errors.NotFound, errors.TemporaryFault, errors.PermanentFault) as fault:
-            _log.info("node_not_updated", node=self._node.name, fault=str(fault))
+        except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
+            _log.info("node_conditions_update_failed", node=self._node.name, error=str(error))
 
     async def stop(self) -> None:
         """End the drain in hand, if there is one, and wait until it has stopped."""
@@ -160,7 +160,7 @@ class NodeWork:
             await asyncio.wait((self._draining,))
 
 
-class NodeWorkers:
+class DrainCoordinator:
     """The work in hand, by instance."""
 
     def __init__(
@@ -177,20 +177,20 @@ class NodeWorkers:
         self._taint_effect = taint_effect
         self._uncordons_on_soft_timeout = uncordons_on_soft_timeout
         self._clock = clock
-        self._in_hand: dict[InstanceId, NodeWork] = {}
+        self._in_hand: dict[InstanceId, NodeDrain] = {}
 
-    async def carry_out(self, plan: Plan, node: NodeView) -> Report:
+    async def carry_out(self, plan: Plan, node: NodeView) -> InstanceReport:
         """Do what the plan says, joining the work in hand for the same node.
 
         When everybody who joined has been cancelled, the drain stops.
 
         Raises:
-            TemporaryFault: The API server could not be reached in time.
-            PermanentFault: The API server refuses us.
+            TemporaryError: The API server could not be reached in time.
+            PermanentError: The API server refuses us.
         """
         work = self._in_hand.get(plan.instance_id)
         if work is None:
-            work = self._in_hand[plan.instance_id] = NodeWork(
+            work = self._in_hand[plan.instance_id] = NodeDrain(
                 plan,
                 node,
                 cluster=self._cluster,
@@ -198,26 +198,26 @@ class NodeWorkers:
                 taint_effect=self._taint_effect,
                 clock=self._clock,
             )
-            metrics.NODES_IN_HAND.set(len(self._in_hand))
+            metrics.NODES_DRAINING.set(len(self._in_hand))
         work.holders += 1
         try:
             return await self._act(plan, work)
         except errors.NotFound:
-            self._cluster.directory.forget(node)
-            return self._without_drain(plan, Ending.NODE_GONE)
+            self._cluster.node_index.forget(node)
+            return self._without_drain(plan, InstanceResult.NODE_GONE)
         finally:
             work.holders -= 1
             if not work.holders:
                 self._in_hand.pop(plan.instance_id, None)
-                metrics.NODES_IN_HAND.set(len(self._in_hand))
+                metrics.NODES_DRAINING.set(len(self._in_hand))
                 await work.stop()
 
-    async def _act(self, plan: Plan, work: NodeWork) -> Report:
+    async def _act(self, plan: Plan, work: NodeDrain) -> InstanceReport:
         match plan.action:
             case Action.CORDON:
                 await work.mark(plan)
                 self._observe_cordon(plan)
-                return self._without_drain(plan, Ending.CORDONED)
+                return self._without_drain(plan, InstanceResult.CORDONED)
             case Action.CORDON_AND_DRAIN:
                 await work.mark(plan)
                 self._observe_cordon(plan)
@@ -225,13 +225,13 @@ class NodeWorkers:
                 if report.margin is not None:
                     margin = report.margin.total_seconds()
                     metrics.DEADLINE_MARGIN.labels(kind=plan.kind).observe(margin)
-                if report.ending is Ending.GAVE_UP and self._uncordons_on_soft_timeout:
+                if report.result is InstanceResult.GAVE_UP and self._uncordons_on_soft_timeout:
                     await work.unmark(frozenset({plan.kind}))
                 return report
             case Action.UNCORDON:
                 done = await work.unmark(frozenset({plan.kind}))
                 return self._without_drain(
-                    plan, Ending.UNCORDONED if done else Ending.HELD_BY_ANOTHER
+                    plan, InstanceResult.UNCORDONED if done else InstanceResult.HELD_BY_ANOTHER
                 )
             case Action.AWAIT_READY | Action.IGNORE:
                 raise AssertionError(f"{plan.action} changes no node")
@@ -242,8 +242,8 @@ class NodeWorkers:
         since_event = (self._clock() - plan.occurred_at).total_seconds()
         metrics.EVENT_TO_CORDON.labels(kind=plan.kind).observe(since_event)
 
-    def _without_drain(self, plan: Plan, ending: Ending) -> Report:
-        return Report(instance_id=plan.instance_id, node_name=plan.node_name, ending=ending)
+    def _without_drain(self, plan: Plan, result: InstanceResult) -> InstanceReport:
+        return InstanceReport(instance_id=plan.instance_id, node_name=plan.node_name, result=result)
 
 
 def _until(plan: Plan) -> str:

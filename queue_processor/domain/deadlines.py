@@ -57,7 +57,7 @@ def global_timeout(heartbeat_timeout: dt.timedelta) -> dt.timedelta:
     return min(_GLOBAL_TIMEOUT_LIMIT, _GLOBAL_TIMEOUT_HEARTBEATS * heartbeat_timeout)
 
 
-def taken_at(
+def terminates_at(
     event: InterruptionEvent,
     *,
     now: dt.datetime,
@@ -75,7 +75,7 @@ def taken_at(
     Returns:
         The moment, which may have passed; None where the event sets none.
     """
-    announced = event.announced_end
+    announced = event.scheduled_at
     at: dt.datetime | None
     match event.kind:
         case EventKind.REBALANCE_RECOMMENDATION:
@@ -118,7 +118,7 @@ def deadline_for(
     """
     if is_instance_gone(event):
         return Deadline(at=now + DEAD_NODE_WINDOW, is_hard=True)
-    at = taken_at(event, now=now, timeouts=timeouts, heartbeat_timeout=heartbeat_timeout)
+    at = terminates_at(event, now=now, timeouts=timeouts, heartbeat_timeout=heartbeat_timeout)
     if at is None:
         return Deadline(at=now + timeouts.soft, is_hard=False)
     return Deadline(at=at if at > now else now + LATE_WINDOW, is_hard=True)
@@ -129,7 +129,7 @@ def is_instance_gone(event: InterruptionEvent) -> bool:
     return event.instance_state is not None and event.instance_state.is_final
 
 
-def override_after(
+def force_delete_after(
     time_left: dt.timedelta, *, grace: dt.timedelta, force_margin: dt.timedelta
 ) -> dt.timedelta:
     """How long a hard deadline lets a budget block a pod (zero: no longer).

@@ -54,12 +54,12 @@ def parse_replacement(text: str) -> tuple[InstanceId, InstanceId]:
     """Read OLD=NEW, two instance ids.
 
     Raises:
-        WrongUsage: It is something else.
+        UsageError: It is something else.
     """
     old, _, new = text.partition("=")
     first, second = identifiers.parse_instance_id(old), identifiers.parse_instance_id(new)
     if first is None or second is None:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"{text!r} is no OLD=NEW with two instance ids such as i-0123456789abcdef0"
         )
     return first, second

@@ -2,7 +2,7 @@
 
 Adapters translate at their boundary and chain the cause; nothing above them sees an
 SDK's own exception. There are four meanings (temporary, permanent, malformed, not
-found) and four things that are no fault of a call (a bad configuration, a wrong usage, a
+found) and four things that are no error of a call (a bad configuration, a wrong usage, a
 lost race, lost leadership).
 """
 
@@ -13,11 +13,11 @@ class QueueProcessorError(Exception):
     """Everything this program raises on purpose."""
 
 
-class ConfigurationFault(QueueProcessorError):
+class ConfigurationError(QueueProcessorError):
     """The program cannot start like this; the text names the cause and the cure."""
 
 
-class WrongUsage(QueueProcessorError):
+class UsageError(QueueProcessorError):
     """A person asked for what cannot be done; the text names the cause and the cure."""
 
 
@@ -25,7 +25,7 @@ class MalformedMessage(QueueProcessorError):
     """A message body that is none of the accepted shapes; the text says where and why."""
 
 
-class TemporaryFault(QueueProcessorError):
+class TemporaryError(QueueProcessorError):
     """A call failed and may succeed later.
 
     Attributes:
@@ -37,7 +37,7 @@ class TemporaryFault(QueueProcessorError):
         self.retry_after = retry_after
 
 
-class PermanentFault(QueueProcessorError):
+class PermanentError(QueueProcessorError):
     """A call was refused, and the same call will be refused again."""
 
 
@@ -53,5 +53,5 @@ class WatchExpired(QueueProcessorError):
     """The version a watch resumes from is no longer kept (410): list again."""
 
 
-class MessageNotOurs(QueueProcessorError):
+class StaleReceiptHandle(QueueProcessorError):
     """The receipt handle is no longer valid: the queue has taken the message back."""

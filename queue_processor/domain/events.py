@@ -91,9 +91,9 @@ class InterruptionEvent:
         event_id: As the source gave it, else the id of the message that carried it.
         instance_ids: At least one, each once, in the order of the event.
         occurred_at: UTC; never later than the moment the message was sent.
-        announced_end: When AWS says that the instance goes, if the event says so: the
+        scheduled_at: When AWS says that the instance goes, if the event says so: the
             termination time of a capacity reservation, the start of a scheduled change.
-        is_withdrawn: A scheduled change that will not take place after all.
+        is_cancelled: A scheduled change that will not take place after all.
     """
 
     event_id: str
@@ -101,10 +101,10 @@ class InterruptionEvent:
     shape: BodyShape
     instance_ids: tuple[InstanceId, ...]
     occurred_at: dt.datetime
-    announced_end: dt.datetime | None = None
+    scheduled_at: dt.datetime | None = None
     instance_state: InstanceState | None = None
     lifecycle_action: LifecycleAction | None = None
-    is_withdrawn: bool = False
+    is_cancelled: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,15 +9,15 @@ from queue_processor.domain import deadlines, errors, parsing, policy, recording
 from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import Action, Ending, Outcome, Report
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Outcome
 from queue_processor.domain.policy import Policy
 from queue_processor.domain.recording import StoredMessage
 
 _ENDING_OF = {
-    Action.CORDON_AND_DRAIN: Ending.DRAINED,
-    Action.CORDON: Ending.CORDONED,
-    Action.UNCORDON: Ending.UNCORDONED,
-    Action.AWAIT_READY: Ending.READY,
+    Action.CORDON_AND_DRAIN: InstanceResult.DRAINED,
+    Action.CORDON: InstanceResult.CORDONED,
+    Action.UNCORDON: InstanceResult.UNCORDONED,
+    Action.AWAIT_READY: InstanceResult.READY,
 }
 
 
@@ -60,7 +60,7 @@ class Explanation:
         event_id: None where neither the body nor a message gives one.
         event: None for a body that is malformed, or an event of somebody else.
         action: What is done to each node of the event.
-        taken_at: When the instances go by what the event says, which may have passed; None
+        terminates_at: When the instances go by what the event says, which may have passed; None
             where it sets no moment, or nothing is done.
         drained_by: When a drain that begins now ends, finished or not.
         sightings: The nodes, by instance; None where nobody looked.
@@ -74,7 +74,7 @@ class Explanation:
     event_id: str | None = None
     event: InterruptionEvent | None = None
     action: Action | None = None
-    taken_at: dt.datetime | None = None
+    terminates_at: dt.datetime | None = None
     drained_by: deadlines.Deadline | None = None
     sightings: Mapping[InstanceId, Sighting] | None = None
 
@@ -102,7 +102,7 @@ class Explanation:
             "event_id": self.event_id,
             "instances": event and [str(instance_id) for instance_id in event.instance_ids],
             "occurred_at": event and _iso(event.occurred_at),
-            "deadline": self.taken_at and _iso(self.taken_at),
+            "deadline": self.terminates_at and _iso(self.terminates_at),
             "action": self.action and self.action.value,
             "lifecycle_hook": hook and {"group": hook.group, "name": hook.name},
             "nodes": self.node_names(),
@@ -143,8 +143,8 @@ def explain(
     """
     try:
         found = parsing.parse(body, message_id=message_id or "", sent_at=sent_at)
-    except errors.MalformedMessage as fault:
-        return _malformed(fault)
+    except errors.MalformedMessage as error:
+        return _malformed(error)
     if isinstance(found, Ignored):
         return Explanation(
             verdict=Verdict.IGNORED,
@@ -171,31 +171,33 @@ def explain_file(raw: bytes, *, now: dt.datetime, decisions: Policy) -> Explanat
     """The same for a file: a body, which may be no text at all, or one recorded message.
 
     Raises:
-        WrongUsage: It is a recording of several messages.
+        UsageError: It is a recording of several messages.
     """
     try:
         text = raw.decode()
     except UnicodeDecodeError as cause:
-        fault = errors.MalformedMessage(f"body: not UTF-8: {cause.reason}, byte {cause.start}")
-        return _malformed(fault)
+        error = errors.MalformedMessage(f"body: not UTF-8: {cause.reason}, byte {cause.start}")
+        return _malformed(error)
     message = recording.read_only(text)
     if message is not None:
         return explain_message(message, now=now, decisions=decisions)
     return explain(text, message_id=None, sent_at=now, now=now, decisions=decisions)
 
 
-def _malformed(fault: errors.MalformedMessage) -> Explanation:
+def _malformed(error: errors.MalformedMessage) -> Explanation:
     return Explanation(
-        verdict=Verdict.MALFORMED, reason=str(fault), outcome=policy.dead_letter(fault)
+        verdict=Verdict.MALFORMED, reason=str(error), outcome=policy.dead_letter(error)
     )
 
 
 def _of_event(event: InterruptionEvent, *, now: dt.datetime, decisions: Policy) -> Explanation:
-    action, dismissal = decisions.action_for(event), decisions.dismissal(event)
+    action, ignore_reason = decisions.action_for(event), decisions.ignore_reason(event)
     known = Explanation(
-        verdict=Verdict.INTERRUPTION if dismissal is None else Verdict.IGNORED,
-        outcome=_outcome(event, {}, decisions) if dismissal is None else policy.ignored(dismissal),
-        reason=dismissal,
+        verdict=Verdict.INTERRUPTION if ignore_reason is None else Verdict.IGNORED,
+        outcome=_outcome(event, {}, decisions)
+        if ignore_reason is None
+        else policy.ignored(ignore_reason),
+        reason=ignore_reason,
         shape=event.shape,
         event_id=event.event_id or None,
         event=event,
@@ -206,7 +208,7 @@ def _of_event(event: InterruptionEvent, *, now: dt.datetime, decisions: Policy) 
     timeouts = decisions.timeouts
     return dataclasses.replace(
         known,
-        taken_at=deadlines.taken_at(event, now=now, timeouts=timeouts),
+        terminates_at=deadlines.terminates_at(event, now=now, timeouts=timeouts),
         drained_by=deadlines.deadline_for(event, now=now, timeouts=timeouts),
     )
 
@@ -244,7 +246,7 @@ def _patience(event: InterruptionEvent, obstacle: Obstacle, decisions: Policy) -
         return ""
     if decisions.action_for(event) is Action.AWAIT_READY:
         return ", and it is waited for"
-    grace = decisions.joining_grace(event).total_seconds()
+    grace = decisions.join_timeout(event).total_seconds()
     return f", and it is waited for, {grace:.0f} s at most" if grace else ""
 
 
@@ -252,20 +254,20 @@ def _outcome(
     event: InterruptionEvent, sightings: Mapping[InstanceId, Sighting], decisions: Policy
 ) -> Outcome:
     """What becomes of the message when everything that can be done succeeds."""
-    ending = _ENDING_OF[decisions.action_for(event)]
+    result = _ENDING_OF[decisions.action_for(event)]
     reports = [
-        Report(instance_id=instance_id, ending=_ending(ending, sightings.get(instance_id)))
+        InstanceReport(instance_id=instance_id, result=_ending(result, sightings.get(instance_id)))
         for instance_id in event.instance_ids
     ]
     return policy.outcome_of(event, reports, policy=decisions, receive_count=1)
 
 
-def _ending(hoped: Ending, sighting: Sighting | None) -> Ending:
+def _ending(hoped: InstanceResult, sighting: Sighting | None) -> InstanceResult:
     match sighting and sighting.obstacle:
         case None:
             return hoped
         case Obstacle.NOT_TAGGED:
-            return Ending.NOT_MANAGED
+            return InstanceResult.NOT_MANAGED
         case _:
             # A node that is waited for may still come.
-            return hoped if hoped is Ending.READY else Ending.UNKNOWN_INSTANCE
+            return hoped if hoped is InstanceResult.READY else InstanceResult.UNKNOWN_INSTANCE

@@ -138,7 +138,7 @@ def _capacity_reservation(envelope: _Envelope) -> _Parsed:
     event = envelope.about_one(EventKind.CAPACITY_RESERVATION_INTERRUPTION)
     end = envelope.detail.get("instance-termination-time")
     return dataclasses.replace(
-        event, announced_end=_read_time(end) if isinstance(end, str) else None
+        event, scheduled_at=_read_time(end) if isinstance(end, str) else None
     )
 
 
@@ -213,8 +213,8 @@ def _health(envelope: _Envelope) -> _Parsed:
         shape=envelope.shape,
         instance_ids=instance_ids,
         occurred_at=envelope.occurred_at,
-        announced_end=_read_time(start) if isinstance(start, str) else None,
-        is_withdrawn=detail.get("statusCode") == "closed",
+        scheduled_at=_read_time(start) if isinstance(start, str) else None,
+        is_cancelled=detail.get("statusCode") == "closed",
     )
 
 

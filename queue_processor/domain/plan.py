@@ -40,7 +40,7 @@ class Plan:
     is_instance_gone: bool = False
 
 
-class Ending(enum.StrEnum):
+class InstanceResult(enum.StrEnum):
     """How the work on one instance ended."""
 
     DRAINED = "drained"
@@ -50,7 +50,7 @@ class Ending(enum.StrEnum):
     NODE_GONE = "node_gone"
     PAST_DEADLINE = "past_deadline"
     GAVE_UP = "gave_up"
-    WITHDRAWN = "withdrawn"
+    CANCELLED = "cancelled"
     NEVER_READY = "never_ready"
     UNKNOWN_INSTANCE = "unknown_instance"
     NOT_MANAGED = "not_managed"
@@ -58,21 +58,21 @@ class Ending(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class InstanceReport:
     """What happened to one instance of an event.
 
     Attributes:
         evicted: How many pods were evicted.
-        overridden: The pods that were deleted at the deadline against their budget.
+        force_deleted: The pods that were deleted at the deadline against their budget.
         left: The pods that were still there at the end.
         margin: What was left until the deadline; None where there was no deadline to meet.
     """
 
     instance_id: InstanceId
-    ending: Ending
+    result: InstanceResult
     node_name: NodeName | None = None
     evicted: int = 0
-    overridden: tuple[str, ...] = ()
+    force_deleted: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     margin: dt.timedelta | None = None
 
@@ -85,9 +85,9 @@ class Report:
         summary = f"{len(self.left)} of {seen} pods left"
         if self.left:
             summary += f": {', '.join(self.left[:_NAMED_PODS])}"
-        if self.overridden:
-            named = ", ".join(self.overridden[:_NAMED_PODS])
-            summary += f"; {len(self.overridden)} deleted at the deadline: {named}"
+        if self.force_deleted:
+            named = ", ".join(self.force_deleted[:_NAMED_PODS])
+            summary += f"; {len(self.force_deleted)} deleted at the deadline: {named}"
         return summary
 
 

@@ -10,14 +10,21 @@ from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import EventKind, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import Action, Ending, Outcome, OutcomeKind, Plan, Report
+from queue_processor.domain.plan import (
+    Action,
+    InstanceReport,
+    InstanceResult,
+    Outcome,
+    OutcomeKind,
+    Plan,
+)
 
 _RETRY_FIRST = dt.timedelta(seconds=2)
 _RETRY_LIMIT = dt.timedelta(minutes=1)
 
 # The pod may still run, or nobody knows: the group's own timeout decides, not we.
-_LEAVES_ACTION_OPEN = frozenset({Ending.NEVER_READY})
-_NOT_FOR_US = frozenset({Ending.UNKNOWN_INSTANCE, Ending.NOT_MANAGED})
+_LEAVES_ACTION_OPEN = frozenset({InstanceResult.NEVER_READY})
+_NOT_FOR_US = frozenset({InstanceResult.UNKNOWN_INSTANCE, InstanceResult.NOT_MANAGED})
 
 
 class UnknownInstancePolicy(enum.StrEnum):
@@ -42,7 +49,7 @@ class Policy:
     unknown_instance_grace: dt.timedelta
     completes_never_joined: bool = True
 
-    def joining_grace(self, event: InterruptionEvent) -> dt.timedelta:
+    def join_timeout(self, event: InterruptionEvent) -> dt.timedelta:
         """How long the event's instance, if it is no node, may take to become one.
 
         An instance that is on its way out joins no more; and where other clusters read the
@@ -58,11 +65,11 @@ class Policy:
     def action_for(self, event: InterruptionEvent) -> Action:
         """What to do about an event, whichever node it names."""
         action = self.actions[event.kind]
-        if event.is_withdrawn and action is not Action.IGNORE:
+        if event.is_cancelled and action is not Action.IGNORE:
             return Action.UNCORDON
         return action
 
-    def dismissal(self, event: InterruptionEvent) -> str | None:
+    def ignore_reason(self, event: InterruptionEvent) -> str | None:
         """Why there is nothing to do about an event, whichever node it names; else None."""
         if self.action_for(event) is Action.IGNORE:
             return f"actions.{event.kind} is ignore"
@@ -113,12 +120,16 @@ def plan_without_node(
 
 
 def outcome_of(
-    event: InterruptionEvent, reports: Sequence[Report], *, policy: Policy, receive_count: int
+    event: InterruptionEvent,
+    reports: Sequence[InstanceReport],
+    *,
+    policy: Policy,
+    receive_count: int,
 ) -> Outcome:
     """Decide what becomes of a message whose every instance has its report."""
-    endings = [report.ending for report in reports]
-    reason = ", ".join(f"{report.instance_id}: {report.ending}" for report in reports)
-    if Ending.UNKNOWN_INSTANCE in endings:
+    endings = [report.result for report in reports]
+    reason = ", ".join(f"{report.instance_id}: {report.result}" for report in reports)
+    if InstanceResult.UNKNOWN_INSTANCE in endings:
         match policy.unknown_instance:
             case UnknownInstancePolicy.RELEASE:
                 return retry(f"left to its owner: {reason}", receive_count=receive_count)
@@ -126,10 +137,10 @@ def outcome_of(
                 pass
             case _:
                 assert_never(policy.unknown_instance)
-    if all(ending in _NOT_FOR_US for ending in endings):
+    if all(result in _NOT_FOR_US for result in endings):
         completes = (
             event.kind is EventKind.AUTOSCALING_TERMINATION
-            and Ending.UNKNOWN_INSTANCE in endings
+            and InstanceResult.UNKNOWN_INSTANCE in endings
             and policy.completes_never_joined
         )
         action = event.lifecycle_action if completes else None
@@ -143,9 +154,9 @@ def ignored(reason: str) -> Outcome:
     return Outcome(kind=OutcomeKind.IGNORED, reason=reason)
 
 
-def dead_letter(fault: errors.MalformedMessage) -> Outcome:
+def dead_letter(error: errors.MalformedMessage) -> Outcome:
     """The outcome of a body that cannot be understood."""
-    return Outcome(kind=OutcomeKind.DEAD_LETTER, reason=str(fault))
+    return Outcome(kind=OutcomeKind.DEAD_LETTER, reason=str(error))
 
 
 def retry(reason: str, *, receive_count: int) -> Outcome:
@@ -158,6 +169,6 @@ def retry(reason: str, *, receive_count: int) -> Outcome:
     )
 
 
-def hand_back(reason: str) -> Outcome:
+def release(reason: str) -> Outcome:
     """The outcome of work that another process takes over at once."""
     return Outcome(kind=OutcomeKind.RETRY, reason=reason)

@@ -103,13 +103,13 @@ def read_only(text: str) -> StoredMessage | None:
     """Read a file that may be a recording of one message; None when it is no recording.
 
     Raises:
-        WrongUsage: It is a recording of several messages.
+        UsageError: It is a recording of several messages.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     if not all(_is_recorded(line) for line in lines):
         return read(text) if _is_recorded(text) else None
     if len(lines) > 1:
-        raise errors.WrongUsage(f"a recording of {len(lines)} messages, where one is needed")
+        raise errors.UsageError(f"a recording of {len(lines)} messages, where one is needed")
     return read(lines[0]) if lines else None
 
 
@@ -126,14 +126,14 @@ def read(text: str) -> StoredMessage:
     """Read a recorded message.
 
     Raises:
-        WrongUsage: It is none; the text says why.
+        UsageError: It is none; the text says why.
     """
     try:
         fields: object = json.loads(text)
     except (ValueError, RecursionError) as cause:
-        raise errors.WrongUsage(f"no recorded message: not JSON: {cause}") from cause
+        raise errors.UsageError(f"no recorded message: not JSON: {cause}") from cause
     if not isinstance(fields, dict):
-        raise errors.WrongUsage("no recorded message: not a JSON object")
+        raise errors.UsageError("no recorded message: not a JSON object")
     system, attributes = _object(fields, "Attributes"), _object(fields, "MessageAttributes")
     return StoredMessage(
         message_id=_text(fields, "MessageId"),
@@ -150,7 +150,7 @@ def _attribute(fields: JsonObject, name: str) -> Attribute:
     try:
         value = base64.b64decode(_text(fields, "BinaryValue"), validate=True)
     except binascii.Error as cause:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"no recorded message: attribute {name[:60]!r} is not base64"
         ) from cause
     return Attribute(data_type=data_type, value=value)
@@ -159,12 +159,12 @@ def _attribute(fields: JsonObject, name: str) -> Attribute:
 def _text(fields: JsonObject, key: str) -> str:
     found = fields.get(key)
     if not isinstance(found, str):
-        raise errors.WrongUsage(f"no recorded message: {key[:60]} is missing, or no text")
+        raise errors.UsageError(f"no recorded message: {key[:60]} is missing, or no text")
     return found
 
 
 def _object(fields: JsonObject, key: str) -> JsonObject:
     found = fields.get(key, {})
     if not isinstance(found, dict):
-        raise errors.WrongUsage(f"no recorded message: {key[:60]} is no object")
+        raise errors.UsageError(f"no recorded message: {key[:60]} is no object")
     return found

@@ -61,13 +61,13 @@ def parse(text: str) -> LabelSelector:
     """Read a selector such as `team=a,env!=dev,tier in (web, api),!spot`.
 
     Raises:
-        ConfigurationFault: The text is no label selector.
+        ConfigurationError: The text is no label selector.
     """
     if not text.strip():
         return LabelSelector()
     parts = _REQUIREMENTS.findall(text)
     if ",".join(parts) != text:
-        raise errors.ConfigurationFault(f"{text!r} is no list of label requirements")
+        raise errors.ConfigurationError(f"{text!r} is no list of label requirements")
     return LabelSelector(tuple(_requirement(part.strip()) for part in parts))
 
 
@@ -82,6 +82,6 @@ def _requirement(text: str) -> _Requirement:
         return _Requirement(
             found["key"], _Operator.ABSENT if found["operator"] else _Operator.EXISTS
         )
-    raise errors.ConfigurationFault(
+    raise errors.ConfigurationError(
         f"{text!r} is no label requirement such as a=b, a!=b, a in (b, c), a notin (b), a or !a"
     )

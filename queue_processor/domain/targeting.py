@@ -56,7 +56,7 @@ def choose(wanted: Wanted, roll: Roll) -> Choice:
     """Choose instances; of more than are wanted, ones that lie evenly among the nodes.
 
     Raises:
-        WrongUsage: A named node is protected or does not exist, or there are too few.
+        UsageError: A named node is protected or does not exist, or there are too few.
     """
     if wanted.selector is None:
         named = (*wanted.instance_ids, *(_instance_of(name, roll) for name in wanted.node_names))
@@ -70,13 +70,13 @@ def choose(wanted: Wanted, roll: Roll) -> Choice:
 
 def _enough(found: Sequence[InstanceId], wanted: Wanted) -> tuple[InstanceId, ...]:
     if not found:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"the selector selects no node that is on EC2 and without the label {PROTECTED_LABEL}"
         )
     if wanted.count is None:
         return tuple(found)
     if wanted.count > len(found):
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"a storm about {wanted.count} nodes needs as many, and there are {len(found)}; those"
             f" with the label {PROTECTED_LABEL} do not count"
         )
@@ -92,7 +92,7 @@ def _instance_of(name: NodeName, roll: Roll) -> InstanceId:
     for instance_id, node in roll.nodes.items():
         if node.name == name:
             return instance_id
-    raise errors.WrongUsage(
+    raise errors.UsageError(
         f"the cluster has no node {name} on an EC2 instance; check the name, and KUBECONFIG"
     )
 
@@ -100,7 +100,7 @@ def _instance_of(name: NodeName, roll: Roll) -> InstanceId:
 def _unprotected(instance_ids: tuple[InstanceId, ...], roll: Roll) -> tuple[InstanceId, ...]:
     protected = [roll.nodes[each].name for each in instance_ids if each in roll.protected]
     if protected:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"{', '.join(protected)}: protected by the label {PROTECTED_LABEL}, so nothing is sent;"
             " name other nodes, or take the label off if an interruption there is fine"
         )

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 
-from queue_processor.adapters.aws.mailbox import QueueState
+from queue_processor.adapters.aws.queue import QueueState
 from queue_processor.domain import errors
 from queue_processor.domain.leases import Lease
 from queue_processor.maintenance import cluster
@@ -41,11 +41,11 @@ def of(queue: QueueState, settings: ToolSettings, *, now: dt.datetime) -> Audien
         )
     try:
         lease = asyncio.run(cluster.lease(settings))
-    except errors.QueueProcessorError as fault:
+    except errors.QueueProcessorError as error:
         return Audience(
             is_excluded=False,
             text="nobody holds a message of it now, but an operator may wait at it; the Lease"
-            f" cannot be read: {fault}",
+            f" cannot be read: {error}",
         )
     if lease is not None and _is_held(lease, now):
         return Audience(is_excluded=False, text=f"{lease.holder} leads in the cluster")

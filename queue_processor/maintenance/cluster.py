@@ -73,7 +73,7 @@ async def opened(*, cure: str = "") -> AsyncIterator[Cluster]:
         cure: What can be done without a cluster, to be told when there is none.
 
     Raises:
-        ConfigurationFault: There is none, it cannot be reached, or it refuses us.
+        ConfigurationError: There is none, it cannot be reached, or it refuses us.
     """
     with _told_with(cure):
         connection = await kube.connect()
@@ -87,25 +87,25 @@ async def opened(*, cure: str = "") -> AsyncIterator[Cluster]:
 def _told_with(cure: str) -> Iterator[None]:
     try:
         yield
-    except errors.ConfigurationFault as fault:
-        raise errors.ConfigurationFault(f"{fault}{cure}") from fault
+    except errors.ConfigurationError as error:
+        raise errors.ConfigurationError(f"{error}{cure}") from error
     except (
-        errors.TemporaryFault,
-        errors.PermanentFault,
+        errors.TemporaryError,
+        errors.PermanentError,
         errors.NotFound,
         errors.WatchExpired,
-    ) as fault:
-        raise errors.ConfigurationFault(
-            f"Kubernetes: {fault}; check that KUBECONFIG names a cluster that can be reached, and"
+    ) as error:
+        raise errors.ConfigurationError(
+            f"Kubernetes: {error}; check that KUBECONFIG names a cluster that can be reached, and"
             f" what the account may do there{cure}"
-        ) from fault
+        ) from error
 
 
 async def lease(settings: ToolSettings) -> Lease | None:
     """The Lease that decides which operator works; None where there is none.
 
     Raises:
-        ConfigurationFault: The cluster does not answer.
+        ConfigurationError: The cluster does not answer.
     """
     chosen = settings.leader_election
     async with opened() as cluster:
@@ -116,7 +116,7 @@ async def locate(known: Explanation, settings: ToolSettings) -> Explanation:
     """Add to an explanation on which nodes its instances run.
 
     Raises:
-        ConfigurationFault: The cluster, or EC2 where a tag decides, does not answer.
+        ConfigurationError: The cluster, or EC2 where a tag decides, does not answer.
     """
     if known.event is None or known.verdict is not explanation.Verdict.INTERRUPTION:
         return known
@@ -137,7 +137,7 @@ async def sightings(
     """Which nodes run on some instances, and which of them are not the operator's to drain.
 
     Raises:
-        ConfigurationFault: EC2, where a tag decides, does not answer.
+        ConfigurationError: EC2, where a tag decides, does not answer.
     """
     tagged = await _tagged(instance_ids, settings.managed_tag)
     return {

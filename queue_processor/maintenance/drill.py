@@ -6,8 +6,9 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 
-from queue_processor.domain import composing, explanation, pods, selectors, targeting
-from queue_processor.domain.composing import Particulars
+from queue_processor.domain import event_builder, explanation, pods, selectors, targeting
+from queue_processor.domain.aws_events import Event, Origin
+from queue_processor.domain.event_builder import EventOptions
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.explanation import Explanation, Verdict
 from queue_processor.domain.identifiers import InstanceId, NodeName
@@ -16,7 +17,6 @@ from queue_processor.domain.plan import Action
 from queue_processor.domain.pods import PodView
 from queue_processor.domain.selectors import LabelSelector
 from queue_processor.domain.targeting import Roll, Wanted
-from queue_processor.domain.wording import Event, Origin
 from queue_processor.maintenance import cluster
 from queue_processor.settings import ToolSettings
 
@@ -32,14 +32,14 @@ class EventDraft:
     """
 
     kind: EventKind
-    particulars: Particulars
+    particulars: EventOptions
     queue_arn: str
 
     def event_about(self, instance_id: InstanceId, *, now: dt.datetime) -> Event:
         """An event that happens now, with an id of its own.
 
         Raises:
-            WrongUsage: The particulars lack what events of this kind say.
+            UsageError: The particulars lack what events of this kind say.
         """
         _, partition, _, region, account, _ = self.queue_arn.split(":", 5)
         origin = Origin(
@@ -50,7 +50,7 @@ class EventDraft:
             account=account,
             partition=partition,
         )
-        return composing.compose(self.kind, instance_id, self.particulars, origin=origin)
+        return event_builder.build_event(self.kind, instance_id, self.particulars, origin=origin)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +114,8 @@ async def look(
     """Find the instances, and what would become of their nodes and pods.
 
     Raises:
-        ConfigurationFault: The cluster, or EC2 where a tag decides, does not answer.
-        WrongUsage: A named node is protected, or what is wanted is not there.
+        ConfigurationError: The cluster, or EC2 where a tag decides, does not answer.
+        UsageError: A named node is protected, or what is wanted is not there.
     """
     async with cluster.opened() as kube:
         every, (ours, protected, selected) = await kube.nodes(
@@ -169,7 +169,7 @@ async def protected() -> frozenset[InstanceId]:
     """The instances whose nodes are protected now.
 
     Raises:
-        ConfigurationFault: The cluster does not answer.
+        ConfigurationError: The cluster does not answer.
     """
     async with cluster.opened() as kube:
         _, (found,) = await kube.nodes(targeting.PROTECTED)

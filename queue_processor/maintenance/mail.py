@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 
 from queue_processor.adapters.aws import clients
-from queue_processor.adapters.aws.mailbox import HeldMessage, Mailbox
+from queue_processor.adapters.aws.queue import HeldMessage, QueueClient
 from queue_processor.domain import errors, explanation
 from queue_processor.domain.explanation import Explanation
 from queue_processor.domain.recording import StoredMessage
@@ -33,45 +33,45 @@ class Address:
     is_dead_letters: bool = False
 
 
-def opened(address: Address, settings: ToolSettings) -> Mailbox:
+def opened(address: Address, settings: ToolSettings) -> QueueClient:
     """Find a queue.
 
     Raises:
-        WrongUsage: None is named, it does not exist, or it has no dead-letter queue.
-        ConfigurationFault: There is no Region, or there are no credentials.
-        PermanentFault: AWS refuses us.
-        TemporaryFault: AWS does not answer.
+        UsageError: None is named, it does not exist, or it has no dead-letter queue.
+        ConfigurationError: There is no Region, or there are no credentials.
+        PermanentError: AWS refuses us.
+        TemporaryError: AWS does not answer.
     """
     name = address.queue or settings.queue_url
     if name is None:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             "no queue: name one with --queue, by URL or name, or set QUEUE_PROCESSOR_QUEUE_URL"
         )
     client = clients.create_sqs(wait_time_seconds=int(PATIENCE.total_seconds()))
-    mailbox = Mailbox(client, "").named(name)
-    return dead_letters_of(mailbox) if address.is_dead_letters else mailbox
+    queue_client = QueueClient(client, "").named(name)
+    return dead_letters_of(queue_client) if address.is_dead_letters else queue_client
 
 
-def dead_letters_of(mailbox: Mailbox) -> Mailbox:
+def dead_letters_of(queue_client: QueueClient) -> QueueClient:
     """The dead-letter queue of a queue.
 
     Raises:
-        WrongUsage: It has none.
+        UsageError: It has none.
     """
-    redrive = mailbox.state().redrive
+    redrive = queue_client.state().redrive
     if redrive is None:
-        raise errors.WrongUsage(
-            f"{mailbox.name} has no dead-letter queue: it has no redrive policy, or is one itself"
+        raise errors.UsageError(
+            f"{queue_client.name} has no dead-letter queue: it has no redrive policy, or is one itself"
         )
-    return mailbox.beside(redrive.target_arn)
+    return queue_client.beside(redrive.target_arn)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """The way back of dead letters."""
 
-    dead_letters: Mailbox
-    target: Mailbox
+    dead_letters: QueueClient
+    target: QueueClient
 
 
 def way_back(queue: str | None, *, to: str | None, settings: ToolSettings) -> Route:
@@ -84,7 +84,7 @@ def way_back(queue: str | None, *, to: str | None, settings: ToolSettings) -> Ro
         settings: The operator's settings.
 
     Raises:
-        WrongUsage: There is no dead-letter queue, or it has not exactly one source.
+        UsageError: There is no dead-letter queue, or it has not exactly one source.
     """
     place = opened(Address(queue=queue), settings)
     redrive = place.state().redrive
@@ -93,18 +93,20 @@ def way_back(queue: str | None, *, to: str | None, settings: ToolSettings) -> Ro
         return Route(dead_letters=dead_letters, target=place.named(to) if to else place)
     sources = place.sources()
     if not sources:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"{place.name} neither has a dead-letter queue nor is one: no redrive policy names it"
         )
     if to is None and len(sources) > 1:
         names = ", ".join(sorted(source.name for source in sources))
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"{place.name} has the dead letters of {names}: name one of them with --to"
         )
     return Route(dead_letters=place, target=place.named(to) if to else sources[0])
 
 
-def glances(mailbox: Mailbox, *, limit: int | None = None) -> Iterator[Sequence[StoredMessage]]:
+def glances(
+    queue_client: QueueClient, *, limit: int | None = None
+) -> Iterator[Sequence[StoredMessage]]:
     """Look at the messages of a queue; each is visible again before the next glance.
 
     A glance receives until it has a hundred, so that none of them is received twice in it,
@@ -112,7 +114,7 @@ def glances(mailbox: Mailbox, *, limit: int | None = None) -> Iterator[Sequence[
     one again; the last one brings nothing new.
 
     Args:
-        mailbox: The queue.
+        queue_client: The queue.
         limit: The most messages to look at; None: all that are visible.
 
     Yields:
@@ -121,7 +123,7 @@ def glances(mailbox: Mailbox, *, limit: int | None = None) -> Iterator[Sequence[
     seen: set[str] = set()
     while limit is None or len(seen) < limit:
         wanted = GLANCE if limit is None else min(GLANCE, limit - len(seen))
-        found = glance(mailbox, wanted)
+        found = glance(queue_client, wanted)
         fresh = [message for message in found if message.message_id not in seen]
         seen.update(message.message_id for message in fresh)
         yield fresh
@@ -130,16 +132,16 @@ def glances(mailbox: Mailbox, *, limit: int | None = None) -> Iterator[Sequence[
 
 
 def explained(
-    mailbox: Mailbox, settings: ToolSettings, *, now: dt.datetime, limit: int | None = None
+    queue_client: QueueClient, settings: ToolSettings, *, now: dt.datetime, limit: int | None = None
 ) -> Iterator[tuple[StoredMessage, Explanation]]:
     """Look at the messages of a queue, each with what the operator would do with it."""
     decisions = settings.policy()
-    for found in glances(mailbox, limit=limit):
+    for found in glances(queue_client, limit=limit):
         for message in found:
             yield message, explanation.explain_message(message, now=now, decisions=decisions)
 
 
-def glance(mailbox: Mailbox, limit: int) -> Sequence[StoredMessage]:
+def glance(queue_client: QueueClient, limit: int) -> Sequence[StoredMessage]:
     """Receive messages until there are enough or no more come, and give them back."""
     found: dict[str, HeldMessage] = {}
     fruitless = 0
@@ -147,21 +149,25 @@ def glance(mailbox: Mailbox, limit: int) -> Sequence[StoredMessage]:
         while len(found) < limit and fruitless < FRUITLESS:
             # Only a receive that waits asks all servers; but what is held already waits too.
             wait = dt.timedelta() if found else PATIENCE
-            received = mailbox.receive(limit - len(found), hidden=_HIDDEN, wait=wait)
+            received = queue_client.receive(limit - len(found), hidden=_HIDDEN, wait=wait)
             before = len(found)
             found.update({each.message.message_id: each for each in received})
             if not found:
                 break
             fruitless = fruitless + 1 if len(found) == before else 0
     finally:
-        mailbox.give_back(each.receipt_handle for each in found.values())
+        queue_client.give_back(each.receipt_handle for each in found.values())
     return [each.message for each in found.values()]
 
 
-def find(mailbox: Mailbox, message_id: str) -> tuple[StoredMessage, Mailbox] | None:
+def find(queue_client: QueueClient, message_id: str) -> tuple[StoredMessage, QueueClient] | None:
     """Look for a message in a queue, then in its dead-letter queue; None where it is in neither."""
-    redrive = mailbox.state().redrive
-    places = [mailbox] if redrive is None else [mailbox, mailbox.beside(redrive.target_arn)]
+    redrive = queue_client.state().redrive
+    places = (
+        [queue_client]
+        if redrive is None
+        else [queue_client, queue_client.beside(redrive.target_arn)]
+    )
     for place in places:
         for found in glances(place):
             for message in found:

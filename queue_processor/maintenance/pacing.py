@@ -25,12 +25,12 @@ def rate(text: str) -> float:
     """Read `50/s`, `90/min` or `50`: how many a second.
 
     Raises:
-        WrongUsage: It is something else, or zero.
+        UsageError: It is something else, or zero.
     """
     found = _RATE.fullmatch(text)
     a_second = 0.0 if found is None else float(found[1]) / _SECONDS_IN[found[2]]
     if a_second <= 0:
-        raise errors.WrongUsage(f"{text!r} is no rate such as 50/s or 90/min")
+        raise errors.UsageError(f"{text!r} is no rate such as 50/s or 90/min")
     return a_second
 
 
@@ -38,12 +38,12 @@ def span(text: str) -> dt.timedelta:
     """Read `30s`, `5min`, `2h`, `14d` or `30`: how long.
 
     Raises:
-        WrongUsage: It is something else, or longer than a year.
+        UsageError: It is something else, or longer than a year.
     """
     found = _SPAN.fullmatch(text)
     seconds = None if found is None else float(found[1]) * _SECONDS_IN[found[2]]
     if seconds is None or seconds > _LONGEST_SECONDS:
-        raise errors.WrongUsage(f"{text!r} is no time such as 30s, 5min, 2h or 14d")
+        raise errors.UsageError(f"{text!r} is no time such as 30s, 5min, 2h or 14d")
     return dt.timedelta(seconds=seconds)
 
 

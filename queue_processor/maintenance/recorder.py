@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from queue_processor.adapters.aws.mailbox import Mailbox
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.adapters.files.recordings import Recording
 from queue_processor.domain import errors
 from queue_processor.domain.recording import StoredMessage
@@ -31,13 +31,13 @@ class Recorder:
 
     def __init__(
         self,
-        mailbox: Mailbox,
+        queue_client: QueueClient,
         recording: Recording,
         *,
         stop: Stop,
         told: Callable[[Copied], None],
     ) -> None:
-        self._mailbox = mailbox
+        self._mailbox = queue_client
         self._recording = recording
         self._stop = stop
         self._told = told
@@ -55,7 +55,7 @@ class Recorder:
         """Copy what is visible, and what comes, until stopped.
 
         Raises:
-            PermanentFault: A message stays in the queue, and looking at it on and on would
+            PermanentError: A message stays in the queue, and looking at it on and on would
                 move it to the dead-letter queue.
         """
         redrive = self._mailbox.state().redrive
@@ -83,7 +83,7 @@ def _spare(found: Sequence[StoredMessage], max_receive_count: int) -> None:
     """Leave half of the receives that a message has to the operator."""
     worn = next((each for each in found if 2 * each.receive_count > max_receive_count), None)
     if worn is not None:
-        raise errors.PermanentFault(
+        raise errors.PermanentError(
             f"message {worn.message_id} stays in the queue and has been received"
             f" {worn.receive_count} times; after {max_receive_count} it goes to the dead-letter"
             " queue, so nobody looks any more. Does the operator run?"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 import tenacity
 
 from queue_processor.adapters.aws import batches
-from queue_processor.adapters.aws.mailbox import HeldMessage
 from queue_processor.adapters.aws.movetasks import MoveTask, MoveTasks
+from queue_processor.adapters.aws.queue import HeldMessage
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.explanation import Explanation, Verdict
@@ -43,13 +43,13 @@ def choice(filters: Collection[str]) -> Choice:
     """Read filters such as `kind=spot_interruption`; any of them may hold.
 
     Raises:
-        WrongUsage: One is something else.
+        UsageError: One is something else.
     """
     kinds = set()
     for text in filters:
         key, _, value = text.partition("=")
         if key != "kind" or value not in set(EventKind):
-            raise errors.WrongUsage(
+            raise errors.UsageError(
                 f"{text!r} is no filter: kind= and one of {', '.join(EventKind)}"
             )
         kinds.add(EventKind(value))
@@ -65,14 +65,14 @@ def follow(tasks: MoveTasks, *, stop: Stop, told: Callable[[int], None]) -> Move
         told: Is told how many messages have been moved, time and again.
 
     Raises:
-        PermanentFault: AWS refuses us, or forgot the task.
-        TemporaryFault: AWS does not answer; the task goes on.
+        PermanentError: AWS refuses us, or forgot the task.
+        TemporaryError: AWS does not answer; the task goes on.
     """
 
     def look() -> MoveTask:
         task = tasks.latest()
         if task is None:
-            raise errors.PermanentFault("SQS lists no move task any more")
+            raise errors.PermanentError("SQS lists no move task any more")
         told(task.moved)
         return task
 
@@ -129,8 +129,8 @@ class Redriver:
             told: Is told how many have been dealt with, after each batch.
 
         Raises:
-            PermanentFault: AWS refuses us.
-            TemporaryFault: AWS did not answer; the last batch may be in both queues.
+            PermanentError: AWS refuses us.
+            TemporaryError: AWS did not answer; the last batch may be in both queues.
         """
         left = set(chosen)
         fruitless = 0
@@ -163,19 +163,19 @@ class Redriver:
         """Send messages to the other queue; those that it has taken."""
         results = self._route.target.send([each.message for each in batch])
         self.moved.refused |= {
-            each.message.message_id: str(fault)
-            for each, fault in zip(batch, results, strict=True)
-            if fault is not None
+            each.message.message_id: str(error)
+            for each, error in zip(batch, results, strict=True)
+            if error is not None
         }
-        return [each for each, fault in zip(batch, results, strict=True) if fault is None]
+        return [each for each, error in zip(batch, results, strict=True) if error is None]
 
     def _delete(self, sent: Sequence[HeldMessage]) -> None:
         if not sent:
             return
         results = self._route.dead_letters.delete([each.receipt_handle for each in sent])
-        for each, fault in zip(sent, results, strict=True):
+        for each, error in zip(sent, results, strict=True):
             self.moved.moved += 1
-            if fault is None:
+            if error is None:
                 del self._aside[each.message.message_id]
             else:
                 self.moved.doubled.append(each.message.message_id)

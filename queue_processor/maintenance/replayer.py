@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 
 from queue_processor.adapters.aws import batches
-from queue_processor.adapters.aws.mailbox import ATTRIBUTE_LIMIT, Mailbox
+from queue_processor.adapters.aws.queue import ATTRIBUTE_LIMIT, QueueClient
 from queue_processor.adapters.files.journal import Journal
 from queue_processor.domain import errors
 from queue_processor.domain.editing import Edits
@@ -36,14 +36,14 @@ class Replayer:
 
     def __init__(
         self,
-        mailbox: Mailbox,
+        queue_client: QueueClient,
         journal: Journal,
         *,
         edits: Edits,
         pace: Pace,
         clock: Callable[[], dt.datetime],
     ) -> None:
-        self._mailbox = mailbox
+        self._mailbox = queue_client
         self._journal = journal
         self._edits = edits
         self._pace = pace
@@ -58,8 +58,8 @@ class Replayer:
             told: Is told how many have been dealt with, after each batch.
 
         Raises:
-            PermanentFault: AWS refuses us.
-            TemporaryFault: AWS did not answer; it may have the messages that were on their way.
+            PermanentError: AWS refuses us.
+            TemporaryError: AWS did not answer; it may have the messages that were on their way.
         """
         for batch in self._pace.batches(messages, told=told):
             now = self._clock()
@@ -72,16 +72,16 @@ class Replayer:
         self._journal.sending(ids)
         try:
             results = self._mailbox.send(batch)
-        except (errors.PermanentFault, errors.WrongUsage):
+        except (errors.PermanentError, errors.UsageError):
             self._journal.failed(ids)
             raise
-        sent = [message for message, fault in zip(batch, results, strict=True) if fault is None]
+        sent = [message for message, error in zip(batch, results, strict=True) if error is None]
         if sent:
             self._journal.sent([message.message_id for message in sent])
         refused = {
-            message_id: str(fault)
-            for message_id, fault in zip(ids, results, strict=True)
-            if fault is not None
+            message_id: str(error)
+            for message_id, error in zip(ids, results, strict=True)
+            if error is not None
         }
         if refused:
             self._journal.failed(refused)

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from queue_processor.adapters.aws.mailbox import Mailbox
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.domain import errors
+from queue_processor.domain.aws_events import Event
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.recording import Attribute, StoredMessage
-from queue_processor.domain.wording import Event
 from queue_processor.maintenance.drill import EventDraft, Target
 from queue_processor.maintenance.pacing import Pace
 
@@ -29,8 +29,8 @@ class Outlet(Protocol):
 class QueueOutlet:
     """The queue itself, as if a rule of EventBridge had sent there."""
 
-    def __init__(self, mailbox: Mailbox, *, began_at: dt.datetime) -> None:
-        self._mailbox = mailbox
+    def __init__(self, queue_client: QueueClient, *, began_at: dt.datetime) -> None:
+        self._mailbox = queue_client
         mark = Attribute(data_type="String", value=began_at.isoformat(timespec="seconds"))
         self._attributes = {SENT_ATTRIBUTE: mark}
 
@@ -42,7 +42,7 @@ class QueueOutlet:
             for event_id, event in zip(ids, events, strict=True)
         ]
         results = self._mailbox.send(messages)
-        return [fault or event_id for event_id, fault in zip(ids, results, strict=True)]
+        return [error or event_id for event_id, error in zip(ids, results, strict=True)]
 
 
 @dataclasses.dataclass(slots=True)
@@ -80,8 +80,8 @@ class Sender:
             told: Is told how many have been dealt with, after each batch.
 
         Raises:
-            PermanentFault: AWS refuses us.
-            TemporaryFault: AWS did not answer; it may have the events that were on their way.
+            PermanentError: AWS refuses us.
+            TemporaryError: AWS did not answer; it may have the events that were on their way.
         """
         for batch in self._pace.batches(targets, told=told):
             self._send(batch)
@@ -94,7 +94,7 @@ class Sender:
             results = self._outlet.put(
                 [self._draft.event_about(instance_id, now=now) for instance_id in ids]
             )
-        except (errors.PermanentFault, errors.WrongUsage):
+        except (errors.PermanentError, errors.UsageError):
             self.sent.doubtful = ()
             raise
         self.sent.doubtful = ()

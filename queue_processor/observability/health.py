@@ -10,7 +10,7 @@ class _Beat:
     limit_seconds: float
 
 
-class Vitals:
+class Liveness:
     """What /healthz and /readyz answer from.
 
     A loop that is awaited for longer than its limit is stuck; one that rests is not
@@ -21,15 +21,15 @@ class Vitals:
         self._beats: dict[str, _Beat] = {}
         self.is_ready = False
 
-    def beat(self, loop: str, *, limit_seconds: float = 60.0) -> None:
+    def heartbeat(self, loop: str, *, limit_seconds: float = 60.0) -> None:
         """Say that a loop makes progress, and when the next word is due."""
         self._beats[loop] = _Beat(time.monotonic(), limit_seconds)
 
-    def rest(self, loop: str) -> None:
+    def pause(self, loop: str) -> None:
         """Say that a loop is not running, in good order."""
         self._beats.pop(loop, None)
 
-    def stuck(self) -> list[str]:
+    def stalled(self) -> list[str]:
         """The loops that have not made progress for too long."""
         now = time.monotonic()
         return sorted(

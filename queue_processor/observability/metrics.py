@@ -10,8 +10,8 @@ import importlib.metadata
 import platform
 
 from queue_processor.domain.events import EventKind
-from queue_processor.domain.notices import Moment
-from queue_processor.domain.plan import Ending, OutcomeKind
+from queue_processor.domain.notifications import DrainPhase
+from queue_processor.domain.plan import InstanceResult, OutcomeKind
 from queue_processor.domain.pods import EvictionAnswer
 from queue_processor.observability.catalogue import Catalogue, Label
 
@@ -93,15 +93,15 @@ CATALOGUE = Catalogue("queue_processor")
 _KIND = Label(name="kind", values=tuple(EventKind))
 _KIND_OR_NONE = Label(name="kind", values=(*EventKind, NO_KIND))
 _OUTCOME = Label(name="outcome", values=tuple(OutcomeKind))
-_ENDING = Label(name="ending", values=tuple(Ending))
+_ENDING = Label(name="result", values=tuple(InstanceResult))
 _DRAIN_ENDING = Label(
-    name="ending",
+    name="result",
     values=(
-        Ending.DRAINED,
-        Ending.NODE_GONE,
-        Ending.PAST_DEADLINE,
-        Ending.GAVE_UP,
-        Ending.WITHDRAWN,
+        InstanceResult.DRAINED,
+        InstanceResult.NODE_GONE,
+        InstanceResult.PAST_DEADLINE,
+        InstanceResult.GAVE_UP,
+        InstanceResult.CANCELLED,
     ),
 )
 _ANSWER = Label(name="answer", values=tuple(answer.name.lower() for answer in EvictionAnswer))
@@ -114,8 +114,8 @@ _CODE = Label(
 
 # The queue and its messages.
 
-RECEIVES = CATALOGUE.counter(
-    "receives",
+RECEIVE_CALLS = CATALOGUE.counter(
+    "receive_calls",
     "Long polls of the queue, by how they ended. None at all: this process does not lead, has"
     " as many messages in hand as it may, or is stuck.",
     Label(name="outcome", values=tuple(Receive)),
@@ -165,7 +165,7 @@ EVENT_AGE = CATALOGUE.histogram(
 NODES_INDEXED = CATALOGUE.gauge(
     "nodes_indexed", "Nodes in the index, by which instances are found."
 )
-NODES_IN_HAND = CATALOGUE.gauge("nodes_in_hand", "Nodes that are cordoned or drained right now.")
+NODES_DRAINING = CATALOGUE.gauge("nodes_draining", "Nodes that are cordoned or drained right now.")
 EVENT_TO_CORDON = CATALOGUE.histogram(
     "event_to_cordon_seconds",
     "Seconds from the event to the cordoned node.",
@@ -230,7 +230,8 @@ HEARTBEATS = CATALOGUE.counter(
 # The process, and what it asks of others.
 
 IS_LEADER = CATALOGUE.gauge(
-    "leader", "1 while this process works, 0 while it stands by; without leader election always 1."
+    "is_leader",
+    "1 while this process works, 0 while it stands by; without leader election always 1.",
 )
 LEADERSHIP_CHANGES = CATALOGUE.counter(
     "leadership_changes",
@@ -260,11 +261,11 @@ EVENTS_DROPPED = CATALOGUE.counter(
     "kubernetes_events_dropped",
     "Kubernetes Events that could not be written, or were too many to be kept until they were.",
 )
-WEBHOOK_NOTICES = CATALOGUE.counter(
-    "webhook_notices",
+WEBHOOK_NOTIFICATIONS = CATALOGUE.counter(
+    "webhook_notifications",
     "Notices to webhooks about the start and the end of drains, by what became of them: `failed`"
     " was refused or not answered as often as it is tried, `dropped` found no room to wait in.",
-    Label(name="moment", values=tuple(Moment)),
+    Label(name="moment", values=tuple(DrainPhase)),
     Label(name="outcome", values=tuple(Delivery)),
 )
 BUILD = CATALOGUE.info(

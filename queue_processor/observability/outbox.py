@@ -1,4 +1,4 @@
-"""What is told in the background: dropped rather than waited for, and never the caller's fault."""
+"""What is told in the background: dropped rather than waited for, and never the caller's error."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -57,6 +57,6 @@ class Outbox(Generic[_Item]):
             try:
                 await self._send(item)
             except Exception:  # noqa: BLE001 - a defect costs this one item, and no drain
-                _log.exception("not_told", outbox=self._name)
+                _log.exception("background_send_failed", outbox=self._name)
             finally:
                 self._waiting.task_done()

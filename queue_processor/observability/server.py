@@ -8,22 +8,22 @@ import structlog
 from aiohttp import web
 
 from queue_processor.domain import errors
-from queue_processor.observability.health import Vitals
+from queue_processor.observability.health import Liveness
 
 _log = structlog.get_logger(__name__)
 
-_VITALS = web.AppKey("vitals", Vitals)
+_VITALS = web.AppKey("liveness", Liveness)
 
 
 @contextlib.asynccontextmanager
-async def serving(host: str, port: int, *, vitals: Vitals) -> AsyncIterator[int]:
+async def serving(host: str, port: int, *, liveness: Liveness) -> AsyncIterator[int]:
     """Answer probes and scrapes while the block runs; the value is the port.
 
     Raises:
-        ConfigurationFault: The address is taken, or is not ours.
+        ConfigurationError: The address is taken, or is not ours.
     """
     app = web.Application()
-    app[_VITALS] = vitals
+    app[_VITALS] = liveness
     app.add_routes(
         [
             web.get("/healthz", _healthz),
@@ -38,7 +38,7 @@ async def serving(host: str, port: int, *, vitals: Vitals) -> AsyncIterator[int]
         try:
             await site.start()
         except OSError as cause:
-            raise errors.ConfigurationFault(
+            raise errors.ConfigurationError(
                 f"http.bind: cannot listen on {host}:{port}: {cause.strerror or cause}"
             ) from cause
         bound = int(runner.addresses[0][1])
@@ -49,7 +49,7 @@ async def serving(host: str, port: int, *, vitals: Vitals) -> AsyncIterator[int]
 
 
 async def _healthz(request: web.Request) -> web.Response:
-    stuck = request.app[_VITALS].stuck()
+    stuck = request.app[_VITALS].stalled()
     if stuck:
         return web.Response(status=503, text=f"no progress: {', '.join(stuck)}\n")
     return web.Response(text="ok\n")

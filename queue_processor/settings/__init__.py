@@ -20,7 +20,7 @@ from queue_processor.settings.groups import (
     SqsSettings,
     TaintEffect,
 )
-from queue_processor.settings.loading import CONFIG_VARIABLE, SettingsFault, load, load_for_tool
+from queue_processor.settings.loading import CONFIG_VARIABLE, SettingsError, load, load_for_tool
 from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings, ToolSettings
 from queue_processor.settings.webhooks import BuiltInTemplate, WebhookSettings
 
@@ -39,7 +39,7 @@ __all__ = [
     "OnDeadline",
     "OnSoftTimeout",
     "Settings",
-    "SettingsFault",
+    "SettingsError",
     "SqsSettings",
     "TaintEffect",
     "ToolSettings",

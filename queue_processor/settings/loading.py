@@ -1,4 +1,4 @@
-"""Reads the settings, and says in one line for each fault what is wrong with them."""
+"""Reads the settings, and says in one line for each error what is wrong with them."""
 
 import json
 import os
@@ -29,8 +29,8 @@ _SERVICE_VARIABLE = re.compile(
 _HOLDS_SECRETS = "webhooks"
 
 
-class SettingsFault(errors.ConfigurationFault):
-    """Settings that do not hold; one line for each fault."""
+class SettingsError(errors.ConfigurationError):
+    """Settings that do not hold; one line for each error."""
 
 
 _Chosen = TypeVar("_Chosen", bound=ToolSettings)
@@ -43,7 +43,7 @@ def load(config: pathlib.Path | None = None) -> Settings:
         config: A YAML file; None takes the one that QUEUE_PROCESSOR_CONFIG names, if any.
 
     Raises:
-        SettingsFault: A key is unknown, a value is not allowed, the required queue_url is
+        SettingsError: A key is unknown, a value is not allowed, the required queue_url is
             missing, the file cannot be read, or two settings contradict each other.
     """
     return _load(Settings, config)
@@ -56,7 +56,7 @@ def load_for_tool(config: pathlib.Path | None = None) -> ToolSettings:
         config: As `load` takes it.
 
     Raises:
-        SettingsFault: As `load` does, but for a queue_url that is not set.
+        SettingsError: As `load` does, but for a queue_url that is not set.
     """
     return _load(ToolSettings, config)
 
@@ -71,11 +71,11 @@ def _load(model: type[_Chosen], config: pathlib.Path | None) -> _Chosen:
     try:
         settings = model(**known)
     except pydantic.ValidationError as invalid:
-        raise SettingsFault("\n".join([*faults, *_lines(invalid)])) from invalid
+        raise SettingsError("\n".join([*faults, *_lines(invalid)])) from invalid
     except pydantic_settings.SettingsError as invalid:
-        raise SettingsFault("\n".join(faults or [f"environment: {invalid}"])) from invalid
+        raise SettingsError("\n".join(faults or [f"environment: {invalid}"])) from invalid
     if faults:
-        raise SettingsFault("\n".join(faults))
+        raise SettingsError("\n".join(faults))
     return settings
 
 
@@ -109,21 +109,21 @@ def _from_file(path: pathlib.Path) -> dict[object, Any]:
     try:
         loaded: object = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as cause:
-        raise SettingsFault(f"{path}: cannot be read: {cause.strerror}") from cause
+        raise SettingsError(f"{path}: cannot be read: {cause.strerror}") from cause
     except (yaml.YAMLError, UnicodeDecodeError) as cause:
-        raise SettingsFault(f"{path}: not YAML: {' '.join(str(cause).split())}") from cause
+        raise SettingsError(f"{path}: not YAML: {' '.join(str(cause).split())}") from cause
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise SettingsFault(f"{path}: a mapping of settings is needed")
+        raise SettingsError(f"{path}: a mapping of settings is needed")
     return loaded
 
 
 def _lines(invalid: pydantic.ValidationError) -> Iterator[str]:
-    for fault in invalid.errors():
-        key = ".".join(str(part) for part in fault["loc"]) or "settings"
-        given = "" if key.startswith(_HOLDS_SECRETS) else f"{fault['input']!r} is "
-        match fault["type"]:
+    for error in invalid.errors():
+        key = ".".join(str(part) for part in error["loc"]) or "settings"
+        given = "" if key.startswith(_HOLDS_SECRETS) else f"{error['input']!r} is "
+        match error["type"]:
             case "missing":
                 variable = ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
                 yield f"{key}: not set; set {variable} or `{key}` in the settings file"
@@ -132,8 +132,8 @@ def _lines(invalid: pydantic.ValidationError) -> Iterator[str]:
             case "tuple_type" | "frozen_set_type":
                 yield f"{key}: {given}not allowed: a list is needed"
             case "literal_error":
-                allowed = re.sub(r"<[^:]*: ('[^']*')>", r"\1", fault["msg"])
+                allowed = re.sub(r"<[^:]*: ('[^']*')>", r"\1", error["msg"])
                 yield f"{key}: {given}not allowed: {allowed}"
             case _:
-                allowed = fault["msg"].removeprefix("Value error, ")
+                allowed = error["msg"].removeprefix("Value error, ")
                 yield f"{key}: {given}not allowed: {allowed}"

@@ -62,8 +62,8 @@ class ToolSettings(pydantic_settings.BaseSettings):
     def _is_selector(cls, text: str) -> str:
         try:
             selectors.parse(text)
-        except errors.ConfigurationFault as fault:
-            raise ValueError(str(fault)) from fault
+        except errors.ConfigurationError as error:
+            raise ValueError(str(error)) from error
         return text
 
     @classmethod

@@ -7,7 +7,7 @@ import urllib.parse
 import pydantic
 from pydantic import Field
 
-from queue_processor.domain.notices import Moment
+from queue_processor.domain.notifications import DrainPhase
 from queue_processor.settings.groups import Group
 
 
@@ -43,8 +43,8 @@ class WebhookSettings(Group):
         " `Authorization: Bearer …`; it is read anew for each notice.",
     )
     # Not `on`, which YAML reads as `true`.
-    moments: frozenset[Moment] = Field(
-        default=frozenset(Moment),
+    moments: frozenset[DrainPhase] = Field(
+        default=frozenset(DrainPhase),
         min_length=1,
         description="When something is told: `drain_start`, `drain_end`.",
     )

@@ -65,13 +65,13 @@ def test_every_error_of_botocore_becomes_one_of_ours(cause: Exception) -> None:
     assert raised.value.__cause__ is cause
     assert str(raised.value).startswith("call: ")
     is_refused = isinstance(cause, botocore.exceptions.ParamValidationError)
-    expected = errors.PermanentFault if is_refused else errors.TemporaryFault
+    expected = errors.PermanentError if is_refused else errors.TemporaryError
     assert type(raised.value) is expected
 
 
 def test_an_answer_that_botocore_cannot_read_is_a_temporary_fault() -> None:
     cause = botocore.parsers.ResponseParserError("what")
-    with pytest.raises(errors.TemporaryFault) as raised, faults.translated("call"):
+    with pytest.raises(errors.TemporaryError) as raised, faults.translated("call"):
         raise cause
 
     assert raised.value.__cause__ is cause
@@ -80,22 +80,22 @@ def test_an_answer_that_botocore_cannot_read_is_a_temporary_fault() -> None:
 @pytest.mark.parametrize(
     ("code", "status", "expected"),
     [
-        ("AccessDenied", 403, errors.PermanentFault),
-        ("AccessDeniedException", 400, errors.PermanentFault),
-        ("InvalidClientTokenId", 403, errors.PermanentFault),
-        ("AWS.SimpleQueueService.NonExistentQueue", 400, errors.PermanentFault),
+        ("AccessDenied", 403, errors.PermanentError),
+        ("AccessDeniedException", 400, errors.PermanentError),
+        ("InvalidClientTokenId", 403, errors.PermanentError),
+        ("AWS.SimpleQueueService.NonExistentQueue", 400, errors.PermanentError),
         ("ValidationError", 400, errors.NotFound),
-        ("Throttling", 400, errors.TemporaryFault),
-        ("ThrottlingException", 400, errors.TemporaryFault),
-        ("RequestThrottled", 403, errors.TemporaryFault),
-        ("RequestLimitExceeded", 503, errors.TemporaryFault),
-        ("ServiceUnavailable", 503, errors.TemporaryFault),
-        ("InternalFailure", 500, errors.TemporaryFault),
-        ("SomethingNew", 502, errors.TemporaryFault),
-        ("SomethingNew", 400, errors.PermanentFault),
-        ("ExpiredToken", 403, errors.TemporaryFault),
-        ("ExpiredTokenException", 400, errors.TemporaryFault),
-        ("ResourceContention", 400, errors.TemporaryFault),
+        ("Throttling", 400, errors.TemporaryError),
+        ("ThrottlingException", 400, errors.TemporaryError),
+        ("RequestThrottled", 403, errors.TemporaryError),
+        ("RequestLimitExceeded", 503, errors.TemporaryError),
+        ("ServiceUnavailable", 503, errors.TemporaryError),
+        ("InternalFailure", 500, errors.TemporaryError),
+        ("SomethingNew", 502, errors.TemporaryError),
+        ("SomethingNew", 400, errors.PermanentError),
+        ("ExpiredToken", 403, errors.TemporaryError),
+        ("ExpiredTokenException", 400, errors.TemporaryError),
+        ("ResourceContention", 400, errors.TemporaryError),
     ],
 )
 def test_an_answer_of_aws_is_told_by_its_code(
@@ -146,14 +146,14 @@ def test_entries_of_a_batch_fail_each_in_its_own_way() -> None:
 
     assert [type(result) for result in results] == [
         type(None),
-        errors.TemporaryFault,
+        errors.TemporaryError,
         type(None),
-        errors.MessageNotOurs,
-        errors.PermanentFault,
-        errors.MessageNotOurs,
-        errors.TemporaryFault,
+        errors.StaleReceiptHandle,
+        errors.PermanentError,
+        errors.StaleReceiptHandle,
+        errors.TemporaryError,
         # Neither done nor failed.
-        errors.TemporaryFault,
+        errors.TemporaryError,
     ]
     assert str(results[4]) == "delete: AccessDenied: why"
 
@@ -180,7 +180,7 @@ async def test_a_broken_connection_is_a_temporary_fault_of_every_call(
     # A receive whose answer is no JSON has received nothing.
     assert len(found) >= 6
     for fault in found:
-        assert type(fault) is errors.TemporaryFault
+        assert type(fault) is errors.TemporaryError
         is_empty = "no answer about entry" in str(fault)
         assert is_empty or isinstance(fault.__cause__, Exception)
 
@@ -274,7 +274,7 @@ def test_what_is_missing_in_the_environment_is_told_in_one_line(
 ) -> None:
     for name, value in variables.items():
         environment.setenv(name, value)
-    with pytest.raises(errors.ConfigurationFault, match=expected) as raised:
+    with pytest.raises(errors.ConfigurationError, match=expected) as raised:
         clients.create(wait_time_seconds=20, with_ec2=False)
 
     assert "\n" not in str(raised.value)

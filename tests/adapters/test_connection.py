@@ -98,7 +98,7 @@ async def test_a_kubeconfig_that_cannot_be_used_is_told_in_one_line(
     kubeconfig: Write, text: str
 ) -> None:
     kubeconfig(text)
-    with pytest.raises(errors.ConfigurationFault, match="set KUBECONFIG") as raised:
+    with pytest.raises(errors.ConfigurationError, match="set KUBECONFIG") as raised:
         await connection.connect()
 
     assert "\n" not in str(raised.value)
@@ -109,13 +109,13 @@ async def test_a_kubeconfig_that_is_no_text_is_a_configuration_fault(
     kubeconfig: Write,
 ) -> None:
     kubeconfig("\xff\xfe\x00")
-    with pytest.raises(errors.ConfigurationFault):
+    with pytest.raises(errors.ConfigurationError):
         await connection.connect()
 
 
 @pytest.mark.usefixtures("kubeconfig")
 async def test_no_kubeconfig_at_all_is_a_configuration_fault() -> None:
-    with pytest.raises(errors.ConfigurationFault, match="neither in a pod"):
+    with pytest.raises(errors.ConfigurationError, match="neither in a pod"):
         await connection.connect()
 
 
@@ -159,7 +159,7 @@ async def test_in_a_pod_its_own_account_counts(kubeconfig: Write) -> None:
     kubeconfig(written("http://localhost"))
 
     # Its authority is none: so it was tried, and the file was not.
-    with pytest.raises(errors.ConfigurationFault) as raised:
+    with pytest.raises(errors.ConfigurationError) as raised:
         await connection.connect()
     assert isinstance(raised.value.__cause__, ssl.SSLError)
 

@@ -75,7 +75,7 @@ async def test_a_broken_connection_is_a_temporary_fault_with_its_cause(
     for request in (api.get(PATH), api.ask(PATH, {}, limit_seconds=5), follow(api)):
         fault = await fault_of(request)
 
-        assert type(fault) is errors.TemporaryFault
+        assert type(fault) is errors.TemporaryError
         assert PATH in str(fault)
         assert isinstance(fault.__cause__, aiohttp.ClientError | OSError)
 
@@ -85,7 +85,7 @@ async def test_a_refused_connection_is_a_temporary_fault(connect: Connect) -> No
     for request in (api.get(PATH), api.ask(PATH, {}, limit_seconds=5), follow(api)):
         fault = await fault_of(request)
 
-        assert type(fault) is errors.TemporaryFault
+        assert type(fault) is errors.TemporaryError
         assert isinstance(fault.__cause__, aiohttp.ClientConnectionError)
 
 
@@ -102,7 +102,7 @@ async def test_an_answer_that_does_not_come_is_a_temporary_fault(
         began = asyncio.get_running_loop().time()
         fault = await fault_of(request)
 
-        assert type(fault) is errors.TemporaryFault
+        assert type(fault) is errors.TemporaryError
         assert isinstance(fault.__cause__, TimeoutError)
         # aiohttp rounds up to whole seconds.
         assert asyncio.get_running_loop().time() - began <= limit + 1
@@ -114,7 +114,7 @@ async def test_a_watch_that_falls_silent_is_a_temporary_fault(
 ) -> None:
     api = connect((await listen(chunked(LINE, is_whole=False), Ending.HANG)).url)
 
-    assert type(await fault_of(follow(api))) is errors.TemporaryFault
+    assert type(await fault_of(follow(api))) is errors.TemporaryError
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ async def test_an_answer_that_is_no_json_object_is_a_temporary_fault(
     connect: Connect, listen: Listen, body: bytes
 ) -> None:
     api = connect((await listen(http(200, body))).url)
-    with pytest.raises(errors.TemporaryFault, match=PATH):
+    with pytest.raises(errors.TemporaryError, match=PATH):
         await api.get(PATH)
-    with pytest.raises(errors.TemporaryFault, match=PATH):
+    with pytest.raises(errors.TemporaryError, match=PATH):
         _ = [page async for page in api.pages(PATH)]
 
 
@@ -138,7 +138,7 @@ async def test_a_watch_line_that_is_cut_off_or_garbage_is_a_temporary_fault(
 
     async with api.watch(PATH, query={}) as events:
         assert (await anext(events))["type"] == "ADDED"
-        with pytest.raises(errors.TemporaryFault, match=PATH):
+        with pytest.raises(errors.TemporaryError, match=PATH):
             await anext(events)
 
 
@@ -149,12 +149,12 @@ async def test_a_watch_whose_stream_breaks_off_is_a_temporary_fault(
     api = connect((await listen(chunked(LINE, is_whole=False), ending)).url)
 
     fault = await fault_of(follow(api))
-    assert type(fault) is errors.TemporaryFault
+    assert type(fault) is errors.TemporaryError
     assert fault.__cause__ is not None
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [(410, errors.WatchExpired), (500, errors.TemporaryFault)]
+    ("code", "expected"), [(410, errors.WatchExpired), (500, errors.TemporaryError)]
 )
 async def test_an_error_in_a_watch_is_told_by_its_code(
     connect: Connect, listen: Listen, code: int, expected: type[Exception]
@@ -167,20 +167,20 @@ async def test_an_error_in_a_watch_is_told_by_its_code(
 
 
 STATUSES = [
-    (400, errors.PermanentFault),
-    (401, errors.TemporaryFault),
-    (403, errors.PermanentFault),
+    (400, errors.PermanentError),
+    (401, errors.TemporaryError),
+    (403, errors.PermanentError),
     (404, errors.NotFound),
-    (405, errors.PermanentFault),
-    (408, errors.TemporaryFault),
+    (405, errors.PermanentError),
+    (408, errors.TemporaryError),
     (409, errors.Conflict),
     (410, errors.WatchExpired),
-    (422, errors.PermanentFault),
-    (429, errors.TemporaryFault),
-    (500, errors.TemporaryFault),
-    (502, errors.TemporaryFault),
-    (503, errors.TemporaryFault),
-    (504, errors.TemporaryFault),
+    (422, errors.PermanentError),
+    (429, errors.TemporaryError),
+    (500, errors.TemporaryError),
+    (502, errors.TemporaryError),
+    (503, errors.TemporaryError),
+    (504, errors.TemporaryError),
 ]
 
 
@@ -214,7 +214,7 @@ async def test_a_server_that_asks_for_patience_is_heard(
     connect: Connect, listen: Listen, header: str, expected: dt.timedelta | None
 ) -> None:
     api = connect((await listen(http(429, b"{}", Retry_After=header))).url)
-    with pytest.raises(errors.TemporaryFault) as raised:
+    with pytest.raises(errors.TemporaryError) as raised:
         await api.get(PATH)
 
     assert raised.value.retry_after == expected
@@ -241,7 +241,7 @@ async def test_a_token_file_that_is_empty_for_a_moment_is_a_temporary_fault(
         api = KubeApi(transport)
         await api.get(PATH)
         token.write_text("")
-        with pytest.raises(errors.TemporaryFault, match="empty"):
+        with pytest.raises(errors.TemporaryError, match="empty"):
             await api.get(PATH)
         token.write_text("second")
         await api.get(PATH)
@@ -270,6 +270,6 @@ async def test_the_proxy_of_the_environment_is_asked_but_for_servers_that_it_exc
 
     assert await connect("http://cluster.test").get(PATH) == {"via": "proxy"}
     assert proxy.heads[0].startswith(f"GET http://cluster.test{PATH} ")
-    with pytest.raises(errors.TemporaryFault):
+    with pytest.raises(errors.TemporaryError):
         await connect("http://excluded.test").get(PATH)
     assert len(proxy.heads) == 1

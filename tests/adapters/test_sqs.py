@@ -92,7 +92,7 @@ async def test_a_batch_that_cannot_be_sent_fails_all_who_wait_for_it(mail: queue
         *(mail.queue.delete(f"handle {number}") for number in range(3)), return_exceptions=True
     )
 
-    assert [type(result) for result in results] == [errors.TemporaryFault] * 3
+    assert [type(result) for result in results] == [errors.TemporaryError] * 3
 
 
 async def test_one_who_stops_waiting_does_not_stop_the_others(mail: queues.SqsMail) -> None:
@@ -139,17 +139,17 @@ async def test_a_redrive_policy_that_is_none_is_a_configuration_fault(
 
     mail.client.meta.events.register("after-call.sqs.GetQueueAttributes", answer)
 
-    with pytest.raises(errors.ConfigurationFault):
+    with pytest.raises(errors.ConfigurationError):
         await mail.connect(mail.url).open()
 
 
 async def test_a_queue_that_does_not_exist_is_told_in_one_line(mail: queues.SqsMail) -> None:
-    with pytest.raises(errors.ConfigurationFault, match="check queue_url") as raised:
+    with pytest.raises(errors.ConfigurationError, match="check queue_url") as raised:
         await mail.connect(f"{mail.url}-missing").open()
 
     assert "\n" not in str(raised.value)
     assert f"{mail.url}-missing" in str(raised.value)
-    assert isinstance(raised.value.__cause__, errors.PermanentFault)
+    assert isinstance(raised.value.__cause__, errors.PermanentError)
 
 
 async def test_a_queue_that_refuses_us_is_told_in_one_line(mail: queues.SqsMail) -> None:
@@ -159,7 +159,7 @@ async def test_a_queue_that_refuses_us_is_told_in_one_line(mail: queues.SqsMail)
         )
 
     mail.client.meta.events.register("before-call.sqs.GetQueueAttributes", refuse)
-    with pytest.raises(errors.ConfigurationFault, match="AccessDenied") as raised:
+    with pytest.raises(errors.ConfigurationError, match="AccessDenied") as raised:
         await mail.connect(mail.url).open()
 
     assert "\n" not in str(raised.value)

@@ -18,8 +18,8 @@ from queue_processor.domain import errors
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
-from queue_processor.domain.notices import DrainNotice
-from queue_processor.domain.plan import Action, Ending, Plan, Report
+from queue_processor.domain.notifications import DrainNotification
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
 
 NOON = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 ADDRESS = "https://hooks.invalid/services/s3cr3t"
@@ -29,7 +29,7 @@ HOSTILE = st.text(max_size=400) | st.sampled_from(
 
 
 @st.composite
-def notices(draw: st.DrawFn) -> DrainNotice:
+def notices(draw: st.DrawFn) -> DrainNotification:
     plan = Plan(
         event_id=draw(HOSTILE),
         kind=draw(st.sampled_from(EventKind)),
@@ -40,20 +40,23 @@ def notices(draw: st.DrawFn) -> DrainNotice:
         deadline=Deadline(at=NOON + dt.timedelta(minutes=2), is_hard=draw(st.booleans())),
     )
     if draw(st.booleans()):
-        return DrainNotice(at=NOON, plan=plan)
-    report = Report(
+        return DrainNotification(at=NOON, plan=plan)
+    report = InstanceReport(
         instance_id=plan.instance_id,
-        ending=draw(st.sampled_from(Ending)),
+        result=draw(st.sampled_from(InstanceResult)),
         evicted=draw(st.integers(0, 500)),
-        overridden=tuple(draw(st.lists(HOSTILE, max_size=12))),
+        force_deleted=tuple(draw(st.lists(HOSTILE, max_size=12))),
         left=tuple(draw(st.lists(HOSTILE, max_size=12))),
         margin=draw(st.none() | st.just(dt.timedelta(seconds=1.25))),
     )
-    return DrainNotice(at=NOON, plan=plan, report=report, took=dt.timedelta(seconds=90))
+    return DrainNotification(at=NOON, plan=plan, report=report, took=dt.timedelta(seconds=90))
 
 
 def posted(
-    notice: DrainNotice, template: settings.BuiltInTemplate | pathlib.Path, *, cluster: str = ""
+    notice: DrainNotification,
+    template: settings.BuiltInTemplate | pathlib.Path,
+    *,
+    cluster: str = "",
 ) -> Any:  # noqa: ANN401 each template has its own shape
     return json.loads(payloads.Payload(template, cluster=cluster).of(notice))
 
@@ -74,16 +77,16 @@ def texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 @given(notices(), HOSTILE)
-def test_plain_json_says_everything_word_for_word(notice: DrainNotice, cluster: str) -> None:
+def test_plain_json_says_everything_word_for_word(notice: DrainNotification, cluster: str) -> None:
     told = posted(notice, settings.BuiltInTemplate.JSON, cluster=cluster)
 
     assert told == payloads.fields_of(notice, cluster=cluster)
     assert told["event_id"] == notice.plan.event_id[:320]
-    assert (told["ending"] is None) == (notice.report is None)
+    assert (told["result"] is None) == (notice.report is None)
 
 
 @given(notices())
-def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(notice: DrainNotice) -> None:
+def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(notice: DrainNotification) -> None:
     told = posted(notice, settings.BuiltInTemplate.SLACK)
 
     assert not any("<" in text or ">" in text for _, text in texts(told))
@@ -96,7 +99,7 @@ def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(notice: DrainNoti
 
 
 @given(notices())
-def test_teams_is_sent_a_card_that_reads_no_markdown(notice: DrainNotice) -> None:
+def test_teams_is_sent_a_card_that_reads_no_markdown(notice: DrainNotification) -> None:
     told = posted(notice, settings.BuiltInTemplate.TEAMS)
 
     assert told["type"] == "message"
@@ -113,12 +116,14 @@ def test_teams_is_sent_a_card_that_reads_no_markdown(notice: DrainNotice) -> Non
 
 def test_many_pods_are_counted_and_the_first_are_named() -> None:
     (*_, last) = [notice for notice in payloads._samples() if notice.report is not None]
-    report = Report(
+    report = InstanceReport(
         instance_id=last.plan.instance_id,
-        ending=Ending.GAVE_UP,
+        result=InstanceResult.GAVE_UP,
         left=tuple(f"default/web-{number}" for number in range(500)),
     )
-    notice = DrainNotice(at=NOON, plan=last.plan, report=report, took=dt.timedelta(minutes=30))
+    notice = DrainNotification(
+        at=NOON, plan=last.plan, report=report, took=dt.timedelta(minutes=30)
+    )
 
     told = posted(notice, settings.BuiltInTemplate.JSON)
 
@@ -140,7 +145,7 @@ def test_a_template_of_ones_own_says_what_it_likes(tmp_path: pathlib.Path) -> No
 
 def faults(**chosen: object) -> list[str]:
     """What is wrong with a webhook, told before anything starts."""
-    with pytest.raises(errors.ConfigurationFault) as caught:
+    with pytest.raises(errors.ConfigurationError) as caught:
         delivery.from_settings([settings.WebhookSettings.model_validate(chosen)])
     assert "s3cr3t" not in str(caught.value)
     return str(caught.value).splitlines()
@@ -228,7 +233,7 @@ def test_every_webhook_that_cannot_be_used_is_named() -> None:
         settings.WebhookSettings.model_validate({"url": ADDRESS, "template": missing}),
     ]
 
-    with pytest.raises(errors.ConfigurationFault) as caught:
+    with pytest.raises(errors.ConfigurationError) as caught:
         delivery.from_settings(chosen)
 
     starts = [line.split(":")[0] for line in str(caught.value).splitlines()]
@@ -244,13 +249,13 @@ def test_notices_that_find_no_room_are_dropped_counted_and_told_once() -> None:
     labels = {"moment": "drain_start", "outcome": "dropped"}
 
     def dropped() -> float:
-        series = "queue_processor_webhook_notices_total"
+        series = "queue_processor_webhook_notifications_total"
         return prometheus_client.REGISTRY.get_sample_value(series, labels) or 0.0
 
     before = dropped()
     with structlog.testing.capture_logs() as lines:
         for _ in range(1005):
-            webhooks.announce(notice)
+            webhooks.notify(notice)
 
     assert dropped() == before + 5
     assert [line["event"] for line in lines] == ["webhook_notices_dropped"]

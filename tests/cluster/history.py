@@ -126,7 +126,7 @@ class History:
                             take(event["type"], event["object"])
             except errors.WatchExpired:
                 version = ""
-            except errors.TemporaryFault:
+            except errors.TemporaryError:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     def _take_node(self, change: str, node: JsonObject) -> None:

@@ -125,6 +125,6 @@ async def test_a_weaker_pod_is_not_admitted(
     for given, change in ((pod["spec"], whole), (pod["spec"]["containers"][0], own)):
         for key, value in change.items():
             given[key] = {**given[key], **value} if isinstance(value, dict) else value
-    with pytest.raises(errors.PermanentFault, match='violates PodSecurity "restricted') as refused:
+    with pytest.raises(errors.PermanentError, match='violates PodSecurity "restricted') as refused:
         await cluster.api.post(f"{PODS}?dryRun=All", pod)
     assert said in str(refused.value)

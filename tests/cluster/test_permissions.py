@@ -157,6 +157,6 @@ async def test_without_a_grant_the_program_says_so_and_fails(
     await cluster.apply([grant.taken_away()])
     await account.until_it_lacks(grant.access)
 
-    with pytest.raises((errors.PermanentFault, AssertionError, ExceptionGroup)):
+    with pytest.raises((errors.PermanentError, AssertionError, ExceptionGroup)):
         await account.work()
     assert {request.access for request in account.log.refused()} == {grant.access}

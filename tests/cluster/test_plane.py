@@ -54,7 +54,7 @@ async def test_the_operator_may_do_what_its_role_says_and_no_more(cluster: world
     api = KubeApi(transport)
     node = await api.get("/api/v1/nodes/node-a")
     assert node["spec"]["providerID"].endswith("/i-0a")
-    with pytest.raises(errors.PermanentFault, match="403"):
+    with pytest.raises(errors.PermanentError, match="403"):
         await api.delete("/api/v1/nodes/node-a", {})
     await transport.close()
 
@@ -69,7 +69,7 @@ async def test_an_api_server_that_was_killed_comes_back_with_all_it_had(
 ) -> None:
     await cluster.make_nodes([("node-a", "i-0a")])
     cluster.plane.kill("kube-apiserver")
-    with pytest.raises(errors.TemporaryFault):
+    with pytest.raises(errors.TemporaryError):
         await cluster.node("node-a")
     cluster.plane.launch("kube-apiserver")
     await asyncio.to_thread(cluster.plane.await_ready)

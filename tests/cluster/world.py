@@ -102,7 +102,7 @@ class World(Observer):
         https://kubernetes.io/docs/reference/using-api/server-side-apply/
 
         Raises:
-            PermanentFault: The API server knows a field not, or refuses its value.
+            PermanentError: The API server knows a field not, or refuses its value.
         """
         for body in bodies:
             path = f"{path_of(body)}/{body['metadata']['name']}"

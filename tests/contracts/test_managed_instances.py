@@ -96,7 +96,7 @@ async def test_a_call_that_fails_is_a_fault_for_all_who_asked_and_made_again(
     answers = await asyncio.gather(
         *(account.managed.is_managed(each) for each in account.ours), return_exceptions=True
     )
-    assert [type(answer) for answer in answers] == [errors.TemporaryFault] * 2
+    assert [type(answer) for answer in answers] == [errors.TemporaryError] * 2
 
     account.is_reachable = True
 

@@ -85,7 +85,7 @@ async def test_an_old_handle_deletes_nothing_and_the_newest_does(mail: Mail) -> 
     await mail.queue.hide(old.receipt_handle, _NONE)
     newest = await next_message(mail)
 
-    with contextlib.suppress(errors.MessageNotOurs):
+    with contextlib.suppress(errors.StaleReceiptHandle):
         await mail.queue.delete(old.receipt_handle)
     assert mail.left() == 1
     by_old, by_newest = await asyncio.gather(
@@ -94,7 +94,7 @@ async def test_an_old_handle_deletes_nothing_and_the_newest_does(mail: Mail) -> 
         return_exceptions=True,
     )
 
-    assert by_old is None or isinstance(by_old, errors.MessageNotOurs)
+    assert by_old is None or isinstance(by_old, errors.StaleReceiptHandle)
     assert by_newest is None
     assert mail.left() == 0
 
@@ -110,7 +110,7 @@ async def test_each_of_many_deletes_has_a_result_of_its_own(mail: Mail) -> None:
         *(mail.queue.delete(handle) for handle in handles), return_exceptions=True
     )
 
-    assert isinstance(results.pop(12), errors.MessageNotOurs)
+    assert isinstance(results.pop(12), errors.StaleReceiptHandle)
     assert results == [None] * 24
     assert mail.left() == 0
 
@@ -127,8 +127,8 @@ async def test_each_of_many_hides_has_a_result_of_its_own(mail: Mail) -> None:
         return_exceptions=True,
     )
 
-    assert isinstance(deleted, errors.MessageNotOurs)
-    assert isinstance(unknown, errors.MessageNotOurs)
+    assert isinstance(deleted, errors.StaleReceiptHandle)
+    assert isinstance(unknown, errors.StaleReceiptHandle)
     assert kept is None
     assert mail.visible() == 1
 
@@ -157,7 +157,7 @@ async def test_a_deleted_message_cannot_be_hidden(mail: Mail) -> None:
     message = await next_message(mail)
     await mail.queue.delete(message.receipt_handle)
 
-    with pytest.raises(errors.MessageNotOurs):
+    with pytest.raises(errors.StaleReceiptHandle):
         await mail.queue.hide(message.receipt_handle, dt.timedelta(seconds=1))
 
 
@@ -167,11 +167,11 @@ async def test_a_message_that_is_visible_again_or_at_somebody_else_cannot_be_hid
     mail.send("one")
     message = await next_message(mail)
     await mail.queue.hide(message.receipt_handle, _NONE)
-    with pytest.raises(errors.MessageNotOurs):
+    with pytest.raises(errors.StaleReceiptHandle):
         await mail.queue.hide(message.receipt_handle, dt.timedelta(seconds=1))
     newest = await next_message(mail)
 
-    with pytest.raises(errors.MessageNotOurs):
+    with pytest.raises(errors.StaleReceiptHandle):
         await mail.queue.hide(message.receipt_handle, _NONE)
     assert mail.visible() == 0
     await mail.queue.hide(newest.receipt_handle, _NONE)
@@ -186,7 +186,7 @@ async def test_a_message_cannot_be_hidden_for_over_twelve_hours(
     message = await next_message(mail)
     await asyncio.sleep(0.01)
 
-    with pytest.raises(errors.MessageNotOurs):
+    with pytest.raises(errors.StaleReceiptHandle):
         await mail.queue.hide(message.receipt_handle, duration)
     await mail.queue.hide(message.receipt_handle, duration - dt.timedelta(minutes=1))
 

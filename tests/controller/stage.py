@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping
 
 from queue_processor import handlers
 from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
 from queue_processor.adapters.kube.leases import KubeLeases
-from queue_processor.adapters.kube.narrator import KubeNarrator
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.adapters.webhooks import delivery
 from queue_processor.controller import assembly, ports
-from queue_processor.controller.directory import NodeDirectory
+from queue_processor.controller.node_index import NodeIndex
 from queue_processor.domain import errors, selectors
 from queue_processor.domain.identifiers import InstanceId
-from queue_processor.observability.health import Vitals
+from queue_processor.observability.health import Liveness
 from queue_processor.settings import Settings
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import api, clock, objects, resources, world
@@ -56,13 +56,13 @@ class Process:
         self.transport = DirectTransport(stage.server, user_agent=name, is_alive=self._is_alive)
         self._api = KubeApi(self.transport)
         self._reader = NodeReader(selectors.parse(settings.node_selector))
-        self.directory = NodeDirectory()
+        self.node_index = NodeIndex()
         self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.wall_clock)
-        self._narrator = KubeNarrator(self._api, identity=name, clock=stage.wall_clock)
+        self._event_recorder = KubeEventRecorder(self._api, identity=name, clock=stage.wall_clock)
         self.webhooks = delivery.from_settings(settings.webhooks)
-        self._lead = assembly.assemble(
+        self._lead = assembly.build_controller(
             settings,
-            assembly.Parts(
+            assembly.Dependencies(
                 queue=FakeQueueClient(stage.queue, is_alive=self._is_alive),
                 lifecycle=stage.lifecycle,
                 managed=stage.managed,
@@ -70,13 +70,13 @@ class Process:
                 pods=KubePods(self._api),
                 volumes=KubeVolumes(self._api),
                 leases=KubeLeases(self._api, namespace="default", name="queue-processor"),
-                narrator=self._narrator,
-                announcer=self.webhooks,
+                event_recorder=self._event_recorder,
+                notifier=self.webhooks,
                 identity=name,
                 own_namespace="default",
             ),
-            directory=self.directory,
-            vitals=Vitals(),
+            node_index=self.node_index,
+            liveness=Liveness(),
             clock=stage.wall_clock,
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -84,10 +84,10 @@ class Process:
     async def start(self) -> None:
         """Fill the index, then work or stand by."""
         async for node in self._nodes.all():
-            self.directory.put(node)
+            self.node_index.put(node)
         self._tasks = [
             asyncio.create_task(self._feed(), name=f"{self.name}: nodes"),
-            asyncio.create_task(self._narrator.run(), name=f"{self.name}: narrator"),
+            asyncio.create_task(self._event_recorder.run(), name=f"{self.name}: event_recorder"),
             asyncio.create_task(self.webhooks.run(), name=f"{self.name}: webhooks"),
             asyncio.create_task(self._lead(), name=f"{self.name}: lead"),
         ]
@@ -95,7 +95,7 @@ class Process:
     async def _feed(self) -> None:
         """Watch nodes as kopf does: from the beginning, and again after each interruption."""
         while True:
-            with contextlib.suppress(errors.TemporaryFault, errors.WatchExpired):
+            with contextlib.suppress(errors.TemporaryError, errors.WatchExpired):
                 async with self._api.watch("/api/v1/nodes", query={}) as changes:
                     async for event in changes:
                         if event["type"] != "BOOKMARK":
@@ -103,7 +103,7 @@ class Process:
                                 event["type"],
                                 event["object"],
                                 reader=self._reader,
-                                directory=self.directory,
+                                node_index=self.node_index,
                             )
             await asyncio.sleep(0.5)
 

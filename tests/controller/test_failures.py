@@ -42,28 +42,28 @@ async def test_a_node_that_is_gone_before_the_cordon_settles_the_message(
 ) -> None:
     world.add_nodes(2)
     operator = await world.start()
-    ghost = operator.directory.find(stage.instance(0))
+    ghost = operator.node_index.find(stage.instance(0))
     world.cluster.remove_node("node-0")
     await asyncio.sleep(1)
     assert ghost is not None
-    operator.directory.put(ghost)
+    operator.node_index.put(ghost)
 
     world.send_spot(0)
     await world.until_settled()
 
-    assert operator.directory.find(stage.instance(0)) is None
+    assert operator.node_index.find(stage.instance(0)) is None
 
 
 async def test_a_name_that_another_instance_has_now_is_not_cordoned(world: stage.World) -> None:
     world.add_nodes(1)
     operator = await world.start()
-    ghost = operator.directory.find(stage.instance(0))
+    ghost = operator.node_index.find(stage.instance(0))
     world.cluster.remove_node("node-0")
     await asyncio.sleep(1)
     world.cluster.add_node("node-0", instance_id=stage.instance(9))
     await asyncio.sleep(1)
     assert ghost is not None
-    operator.directory.put(ghost)
+    operator.node_index.put(ghost)
 
     world.send_spot(0)
     await world.until_settled()
@@ -293,11 +293,11 @@ async def test_a_ghost_in_the_index_does_not_take_the_node_of_its_name_with_it(
 ) -> None:
     world.add_nodes(1)
     operator = await world.start()
-    ghost = operator.directory.find(stage.instance(0))
+    ghost = operator.node_index.find(stage.instance(0))
     world.cluster.remove_node("node-0")
     await asyncio.sleep(1)
     assert ghost is not None
-    operator.directory.put(ghost)
+    operator.node_index.put(ghost)
     world.cluster.add_node("node-0", instance_id=stage.instance(9))
     await asyncio.sleep(1)
 

@@ -292,9 +292,9 @@ async def test_a_completion_that_fails_three_times_is_repeated_before_the_deleti
     await world.start()
     world.lifecycle.fail(
         "complete",
-        errors.TemporaryFault("throttled"),
-        errors.PermanentFault("AccessDenied"),
-        errors.TemporaryFault("throttled"),
+        errors.TemporaryError("throttled"),
+        errors.PermanentError("AccessDenied"),
+        errors.TemporaryError("throttled"),
     )
 
     message_id = world.send_termination(0)
@@ -307,7 +307,7 @@ async def test_a_completion_that_fails_three_times_is_repeated_before_the_deleti
 async def test_a_deletion_that_fails_is_repeated_until_it_holds(world: stage.World) -> None:
     world.add_nodes(1)
     await world.start()
-    world.queue.fail("delete", *(errors.TemporaryFault("503") for _ in range(4)))
+    world.queue.fail("delete", *(errors.TemporaryError("503") for _ in range(4)))
 
     message_id = world.send_spot(0)
     await world.until_settled()
@@ -321,7 +321,7 @@ async def test_a_message_whose_visibility_cannot_be_extended_is_joined_when_it_c
     world.add_nodes(2)
     world.add_blocked_pod("node-0")
     await world.start()
-    world.queue.fail("hide", *(errors.TemporaryFault("503") for _ in range(20)))
+    world.queue.fail("hide", *(errors.TemporaryError("503") for _ in range(20)))
 
     message_id = world.send_spot(0)
     await world.until_settled(limit=130)
@@ -386,7 +386,7 @@ async def test_one_instance_that_fails_does_not_stop_the_others_and_the_message_
         async def is_managed(self, instance_id: str) -> bool:
             if instance_id == stage.instance(0) and self.faults:
                 self.faults -= 1
-                raise errors.TemporaryFault("RequestLimitExceeded")
+                raise errors.TemporaryError("RequestLimitExceeded")
             return True
 
     world.managed = Managed()
@@ -463,7 +463,7 @@ async def test_a_stop_between_the_completion_and_the_deletion_loses_neither(
 ) -> None:
     world.add_nodes(1)
     process = await world.start("one")
-    world.queue.fail("delete", *(errors.TemporaryFault("503") for _ in range(50)))
+    world.queue.fail("delete", *(errors.TemporaryError("503") for _ in range(50)))
 
     message_id = world.send_termination(0)
     record = world.lifecycle.records[stage.instance(0)]

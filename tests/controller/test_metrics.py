@@ -108,7 +108,7 @@ async def _idle(world: stage.World) -> AsyncIterator[None]:
 async def _refused_by_the_queue(world: stage.World) -> AsyncIterator[None]:
     await world.start()
     yield
-    world.queue.fail("receive", errors.PermanentFault("no such permission"))
+    world.queue.fail("receive", errors.PermanentError("no such permission"))
     await asyncio.sleep(25)
     yield
 
@@ -142,13 +142,13 @@ async def _received_again(world: stage.World) -> AsyncIterator[None]:
 
 
 async def _visibility_refused(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("hide", errors.TemporaryFault("throttled"))
+    world.queue.fail("hide", errors.TemporaryError("throttled"))
     async for _ in _slow(world):
         yield
 
 
 async def _taken_back(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("hide", errors.MessageNotOurs("the handle is stale"))
+    world.queue.fail("hide", errors.StaleReceiptHandle("the handle is stale"))
     async for _ in _slow(world):
         yield
 
@@ -157,20 +157,20 @@ async def _not_deleted(world: stage.World) -> AsyncIterator[None]:
     world.add_nodes(1)
     await world.start()
     yield
-    world.queue.fail("delete", errors.MessageNotOurs("the handle is stale"))
+    world.queue.fail("delete", errors.StaleReceiptHandle("the handle is stale"))
     world.send_spot(0)
     await asyncio.sleep(5)
     yield
 
 
 async def _deletion_repeated(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("delete", *[errors.TemporaryFault("throttled")] * 2)
+    world.queue.fail("delete", *[errors.TemporaryError("throttled")] * 2)
     async for _ in _drained(world):
         yield
 
 
 async def _malformed(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("dead_letter", errors.TemporaryFault("throttled"))
+    world.queue.fail("dead_letter", errors.TemporaryError("throttled"))
     await world.start()
     yield
     world.queue.send("{not json")
@@ -293,7 +293,7 @@ async def _terminated_by_its_group(world: stage.World) -> AsyncIterator[None]:
 
 
 async def _throttled_by_its_group(world: stage.World) -> AsyncIterator[None]:
-    throttled = errors.TemporaryFault("throttled")
+    throttled = errors.TemporaryError("throttled")
     world.lifecycle.fail("heartbeat", throttled)
     world.lifecycle.fail("complete", throttled)
     async for _ in _terminated_by_its_group(world):
@@ -363,21 +363,21 @@ ROWS = [
     _row(_joined, 3, "nodes_indexed"),
     _row(_slow, 1, "nodes_in_hand"),
     _row(_drained, 1, "event_to_cordon_seconds_count", kind="spot_interruption"),
-    _row(_drained, 1, "drain_duration_seconds_count", kind="spot_interruption", ending="drained"),
+    _row(_drained, 1, "drain_duration_seconds_count", kind="spot_interruption", result="drained"),
     _row(_slow, 1, "deadline_margin_seconds_bucket", kind="spot_interruption", le="120.0"),
     _row(_slow, 0, "deadline_margin_seconds_bucket", kind="spot_interruption", le="90.0"),
     _row(_left, 1, "deadline_margin_seconds_bucket", kind="spot_interruption", le="0.0"),
     _row(_left, 1, "deadline_margin_seconds_count", kind="spot_interruption"),
-    _row(_drained, 1, "instances_total", kind="spot_interruption", ending="drained"),
-    _row(_left, 1, "instances_total", kind="spot_interruption", ending="past_deadline"),
+    _row(_drained, 1, "instances_total", kind="spot_interruption", result="drained"),
+    _row(_left, 1, "instances_total", kind="spot_interruption", result="past_deadline"),
     _row(
-        _unknown, 1, "instances_total", kind="rebalance_recommendation", ending="unknown_instance"
+        _unknown, 1, "instances_total", kind="rebalance_recommendation", result="unknown_instance"
     ),
     _row(_drained, 3, "evictions_total", answer="accepted"),
     _row(_blocked, None, "evictions_total", answer="blocked"),
     _row(_blocked, 1, "pods_deleted_at_deadline_total", kind="spot_interruption"),
     _row(_left, 0, "pods_deleted_at_deadline_total", kind="spot_interruption"),
-    _row(_left, 1, "pods_left_total", kind="spot_interruption", ending="past_deadline"),
+    _row(_left, 1, "pods_left_total", kind="spot_interruption", result="past_deadline"),
     _row(_dead_node, 1, "nodes_declared_out_of_service_total"),
     _row(
         _terminated_by_its_group,
@@ -450,7 +450,7 @@ async def test_without_an_election_the_only_process_leads(world: stage.World) ->
     metrics.IS_LEADER.set(0)
     await world.start(leader_election={"enabled": False})
 
-    assert prometheus_client.REGISTRY.get_sample_value("queue_processor_leader") == 1
+    assert prometheus_client.REGISTRY.get_sample_value("queue_processor_is_leader") == 1
 
 
 def test_the_first_dead_letter_is_a_step_that_an_alert_sees() -> None:

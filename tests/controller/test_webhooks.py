@@ -25,7 +25,7 @@ def _told(outcome: str) -> tuple[float, float]:
 
     def read(moment: str) -> float:
         labels = {"moment": moment, "outcome": outcome}
-        series = "queue_processor_webhook_notices_total"
+        series = "queue_processor_webhook_notifications_total"
         return prometheus_client.REGISTRY.get_sample_value(series, labels) or 0.0
 
     return read("drain_start"), read("drain_end")
@@ -142,8 +142,8 @@ async def test_the_start_and_the_end_of_a_drain_are_told_in_their_order(
         assert (told["kind"], told["event_id"]) == ("spot_interruption", "e-1")
         assert told["instance_id"] == stage.instance(0)
         assert told["deadline"] == "2026-05-01T12:02:00+00:00"
-    assert (start["ending"], start["seconds"], start["evicted"]) == (None, None, None)
-    assert (end["ending"], end["evicted"], end["left"]) == ("drained", 1, [])
+    assert (start["result"], start["seconds"], start["evicted"]) == (None, None, None)
+    assert (end["result"], end["evicted"], end["left"]) == ("drained", 1, [])
     assert end["seconds"] == pytest.approx(5, abs=0.2)
     assert end["margin_seconds"] == pytest.approx(115, abs=0.5)
     assert start["summary"] == (

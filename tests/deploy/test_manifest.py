@@ -163,7 +163,7 @@ def test_the_program_takes_its_settings_when_the_url_is_filled_in(
 
 @pytest.mark.usefixtures("settings_file")
 def test_a_queue_that_was_not_filled_in_stops_the_program_at_once() -> None:
-    with pytest.raises(settings.SettingsFault, match=r"^queue_url: 'REPLACE-"):
+    with pytest.raises(settings.SettingsError, match=r"^queue_url: 'REPLACE-"):
         settings.load()
 
 
@@ -184,10 +184,10 @@ def test_service_links_add_no_variables_of_their_own(pod: Object) -> None:
 
 
 async def test_every_probe_hits_a_route_that_is_served(container: Object) -> None:
-    vitals = health.Vitals()
-    vitals.is_ready = True
+    liveness = health.Liveness()
+    liveness.is_ready = True
     async with (
-        server.serving("127.0.0.1", 0, vitals=vitals) as port,
+        server.serving("127.0.0.1", 0, liveness=liveness) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         for probe in PROBES:
@@ -197,7 +197,7 @@ async def test_every_probe_hits_a_route_that_is_served(container: Object) -> Non
 
 async def test_only_readiness_waits_for_the_index(container: Object) -> None:
     async with (
-        server.serving("127.0.0.1", 0, vitals=health.Vitals()) as port,
+        server.serving("127.0.0.1", 0, liveness=health.Liveness()) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         answers = {}

@@ -60,7 +60,10 @@ def in_dashboard() -> Iterator[tuple[str, str]]:
             "no queue_processor_messages_tot",
         ),
         ('queue_processor_event_age_seconds_bucket{le="61.0"}', "no queue_processor_event_age"),
-        ("sum by (zone) (queue_processor_leader)", "queue_processor_leader has no label zone"),
+        (
+            "sum by (zone) (queue_processor_is_leader)",
+            "queue_processor_is_leader has no label zone",
+        ),
     ],
 )
 def test_a_name_that_the_catalogue_does_not_have_is_found(expression: str, fault: str) -> None:
@@ -141,7 +144,7 @@ def test_the_alarms_of_the_stack_are_in_the_runbook() -> None:
 def test_alerts_can_be_about_metrics_with_labels_of_your_own(helm: chart.Helm) -> None:
     values = {**NEEDED, "prometheusRule": {"enabled": True, "selector": 'job="mine"'}}
     text = helm.template(values)
-    assert 'queue_processor_leader{job="mine"}' in text
+    assert 'queue_processor_is_leader{job="mine"}' in text
     assert "service=" not in text
 
 

@@ -10,12 +10,12 @@ import kopf
 from queue_processor import handlers, settings
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
 from queue_processor.adapters.kube.leases import KubeLeases
-from queue_processor.adapters.kube.narrator import KubeNarrator
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
-from queue_processor.controller import directory, fencing, ports
+from queue_processor.controller import fencing, node_index, ports
 from queue_processor.domain import events, leases, nodes, selectors
 from queue_processor.domain.identifiers import InstanceId, NodeName
 
@@ -92,23 +92,23 @@ async def _use_nodes(api: KubeApi, reader: NodeReader) -> None:
         taint=kind, event_id="1", kind=kind, deadline_at=_utc_now(), effect="NoSchedule"
     )
     # The control plane writes to nodes at the same time.
-    node = await fencing.write(adapter, node, lambda found: adapter.mark(found, mark))
-    await fencing.write(adapter, node, adapter.unmark)
+    node = await fencing.retry_on_conflict(adapter, node, lambda found: adapter.mark(found, mark))
+    await fencing.retry_on_conflict(adapter, node, adapter.unmark)
     await adapter.report(node, ports.DrainProgress.DRAINED, "0 of 2 pods left", since=_utc_now())
     dead = await adapter.read(DEAD_NODE)
     assert dead is not None
-    await fencing.write(adapter, dead, adapter.declare_out_of_service)
+    await fencing.retry_on_conflict(adapter, dead, adapter.declare_out_of_service)
 
 
 async def _use_narrator(api: KubeApi, reader: NodeReader, stage: Stage) -> None:
-    narrator = KubeNarrator(api, identity="a", clock=_utc_now)
+    event_recorder = KubeEventRecorder(api, identity="a", clock=_utc_now)
     node = await KubeNodes(api, reader=reader, clock=_utc_now).read(NODE)
     assert node is not None
     (pod, *_) = (await KubePods(api).on_node(NODE)).pods
-    running = asyncio.create_task(narrator.run())
-    narrator.about_node(node, "SpotInterruption", "Draining 2 pods", is_warning=False)
-    narrator.about_pod(pod.ref, "DeletedAtDeadline", "its budget blocked it")
-    await narrator.flush()
+    running = asyncio.create_task(event_recorder.run())
+    event_recorder.node_event(node, "SpotInterruption", "Draining 2 pods", is_warning=False)
+    event_recorder.pod_event(pod.ref, "DeletedAtDeadline", "its budget blocked it")
+    await event_recorder.flush()
     running.cancel()
     await asyncio.wait((running,))
     assert await stage.reasons() >= {"SpotInterruption", "DeletedAtDeadline"}
@@ -132,11 +132,11 @@ async def _use_pods(api: KubeApi) -> None:
 
 async def _use_index(connection: kube.Connection, reader: NodeReader, stage: Stage) -> None:
     """Run kopf just as the program does, until the index has what was listed and what joined."""
-    index = directory.NodeDirectory()
+    index = node_index.NodeIndex()
     stop = asyncio.Event()
     running = asyncio.create_task(
         kopf.operator(
-            registry=handlers.registry(connection, reader=reader, directory=index),
+            registry=handlers.registry(connection, reader=reader, node_index=index),
             settings=handlers.settings(),
             memo=handlers.Shared(),
             clusterwide=True,

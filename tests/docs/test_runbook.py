@@ -9,7 +9,7 @@ import pytest
 
 import queue_processor
 from docs import reference
-from queue_processor.domain.plan import Ending, OutcomeKind
+from queue_processor.domain.plan import InstanceResult, OutcomeKind
 from queue_processor.observability import metrics
 from queue_processor.settings import Settings, WebhookSettings
 from queue_processor.settings.groups import Group
@@ -77,7 +77,7 @@ def test_every_outcome_is_in_the_runbook_and_no_other() -> None:
 def test_every_ending_is_in_the_runbook_and_no_other() -> None:
     told = re.findall(r"^\| `(\w+)` \|", _section("Endings"), flags=re.MULTILINE)
 
-    assert sorted(told) == sorted(Ending)
+    assert sorted(told) == sorted(InstanceResult)
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -31,7 +31,7 @@ SPOT = InterruptionEvent(
 def event(
     kind: EventKind, *, end: dt.datetime | None = None, state: InstanceState | None = None
 ) -> InterruptionEvent:
-    return dataclasses.replace(SPOT, kind=kind, announced_end=end, instance_state=state)
+    return dataclasses.replace(SPOT, kind=kind, scheduled_at=end, instance_state=state)
 
 
 def deadline(
@@ -254,7 +254,7 @@ def test_a_lifecycle_action_lives_a_hundred_heartbeats_or_two_days(
 def test_a_budget_rules_until_grace_or_margin_before_the_deadline(
     time_left: int, grace: int, seconds: int
 ) -> None:
-    after = deadlines.override_after(
+    after = deadlines.force_delete_after(
         time_left * SECOND, grace=grace * SECOND, force_margin=10 * SECOND
     )
 
@@ -287,7 +287,7 @@ def test_a_pod_that_is_deleted_gets_what_grace_fits_and_never_none(
 @pytest.mark.parametrize("time_left", [0, 1, 5, 10, 29, 30, 31, 120, 3600])
 @pytest.mark.parametrize("grace", [1, 5, 10, 30, 120, 7200])
 def test_a_pod_that_is_deleted_in_time_is_gone_by_the_deadline(time_left: int, grace: int) -> None:
-    waits = deadlines.override_after(
+    waits = deadlines.force_delete_after(
         time_left * SECOND, grace=grace * SECOND, force_margin=10 * SECOND
     )
     rest = time_left * SECOND - waits

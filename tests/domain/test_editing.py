@@ -86,7 +86,7 @@ def test_an_event_that_is_retimed_happens_now_and_keeps_its_distances(
     event = parsing.parse(moved, message_id="m", sent_at=now)
     assert isinstance(event, InterruptionEvent)
     assert event.occurred_at == now
-    assert event.announced_end == now + (ends_at - happens_at)
+    assert event.scheduled_at == now + (ends_at - happens_at)
     assert event.instance_ids == (OLD,)
 
 
@@ -105,7 +105,7 @@ def test_every_sample_stays_the_same_event_but_for_its_times(path: pathlib.Path)
         return
     if isinstance(before, InterruptionEvent) and isinstance(after, InterruptionEvent):
         assert NOW - SECOND < after.occurred_at <= NOW
-        timeless = {"occurred_at": NOW, "announced_end": None}
+        timeless = {"occurred_at": NOW, "scheduled_at": None}
         assert dataclasses.replace(before, **timeless) == dataclasses.replace(after, **timeless)  # type: ignore[arg-type] # fields by name
     else:
         assert before == after
@@ -187,7 +187,7 @@ def test_an_instance_is_replaced_in_arns_and_inside_other_json_and_nowhere_else(
 
 @pytest.mark.parametrize("text", ["", "=", "i-1", f"{OLD}", f"{OLD}=", f"={NEW}", f"{OLD}={NEW}=x"])
 def test_what_is_no_replacement_is_told(text: str) -> None:
-    with pytest.raises(errors.WrongUsage, match="is no OLD=NEW"):
+    with pytest.raises(errors.UsageError, match="is no OLD=NEW"):
         editing.parse_replacement(text)
 
 

@@ -267,7 +267,7 @@ def test_a_capacity_sample_with_its_placeholders_filled_in_becomes_an_event(name
 
     assert event.kind is EventKind.CAPACITY_RESERVATION_INTERRUPTION
     assert event.instance_ids == (INSTANCE,)
-    assert event.announced_end == dt.datetime(2026, 8, 27, 12, 2, tzinfo=dt.UTC)
+    assert event.scheduled_at == dt.datetime(2026, 8, 27, 12, 2, tzinfo=dt.UTC)
 
 
 # The shapes of a body.
@@ -588,7 +588,7 @@ def test_a_capacity_reservation_whose_end_cannot_be_read_has_none(end: object) -
         detail={"instance-id": INSTANCE, "instance-termination-time": end},
     )
 
-    assert parse_event(fields).announced_end is None
+    assert parse_event(fields).scheduled_at is None
 
 
 # AWS Health.
@@ -597,16 +597,16 @@ def test_a_capacity_reservation_whose_end_cannot_be_read_has_none(end: object) -
 def test_a_scheduled_change_says_when_it_starts() -> None:
     start = dt.datetime(2026, 8, 28, 13, 19, 3, tzinfo=dt.UTC)
 
-    assert parse_event(health(INSTANCE)).announced_end == start
+    assert parse_event(health(INSTANCE)).scheduled_at == start
     iso = parse_event(health(INSTANCE, startTime=start.isoformat()))
-    assert iso.announced_end == start
+    assert iso.scheduled_at == start
     rfc = parse_event(health(INSTANCE, startTime=email.utils.format_datetime(start)))
-    assert rfc.announced_end == start
+    assert rfc.scheduled_at == start
 
 
 @pytest.mark.parametrize("start", [None, "", "soon", 7, {"at": "noon"}])
 def test_a_scheduled_change_whose_start_cannot_be_read_has_none(start: object) -> None:
-    assert parse_event(health(INSTANCE, startTime=start)).announced_end is None
+    assert parse_event(health(INSTANCE, startTime=start)).scheduled_at is None
 
 
 def test_a_scheduled_change_names_every_instance_once_as_id_or_as_arn() -> None:
@@ -682,11 +682,11 @@ def test_a_health_event_that_schedules_no_change_on_ec2_is_ignored(
 
 
 @pytest.mark.parametrize(
-    ("status", "is_withdrawn"),
+    ("status", "is_cancelled"),
     [("closed", True), ("open", False), ("upcoming", False), (None, False), ([], False)],
 )
-def test_a_closed_scheduled_change_is_withdrawn(status: object, *, is_withdrawn: bool) -> None:
+def test_a_closed_scheduled_change_is_withdrawn(status: object, *, is_cancelled: bool) -> None:
     event = parse_event(health(INSTANCE, statusCode=status))
 
-    assert event.is_withdrawn is is_withdrawn
+    assert event.is_cancelled is is_cancelled
     assert event.instance_ids == (INSTANCE,)

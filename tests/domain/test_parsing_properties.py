@@ -14,7 +14,7 @@ from queue_processor.domain import deadlines, errors, parsing, policy
 from queue_processor.domain.events import EventKind, Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import Action, Ending, OutcomeKind, Report
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, OutcomeKind
 
 SENT = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
 INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
@@ -135,7 +135,7 @@ def check(event: InterruptionEvent) -> None:
     assert all(INSTANCE_ID.fullmatch(instance_id) for instance_id in event.instance_ids)
     assert event.occurred_at.utcoffset() == dt.timedelta()
     assert event.occurred_at <= SENT
-    assert event.announced_end is None or event.announced_end.utcoffset() == dt.timedelta()
+    assert event.scheduled_at is None or event.scheduled_at.utcoffset() == dt.timedelta()
     if event.lifecycle_action is not None:
         assert event.lifecycle_action.hook.group.encode()
         assert event.lifecycle_action.hook.name.encode()
@@ -156,7 +156,8 @@ def check(event: InterruptionEvent) -> None:
         assert plan.deadline.at > now
         assert plan.deadline.at.utcoffset() == dt.timedelta()
     reports = [
-        Report(instance_id=instance_id, ending=Ending.DRAINED) for instance_id in event.instance_ids
+        InstanceReport(instance_id=instance_id, result=InstanceResult.DRAINED)
+        for instance_id in event.instance_ids
     ]
     outcome = policy.outcome_of(event, reports, policy=POLICY, receive_count=1)
     assert outcome.kind is OutcomeKind.DONE

@@ -17,7 +17,14 @@ from queue_processor.domain.events import (
 )
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import Action, Ending, Outcome, OutcomeKind, Plan, Report
+from queue_processor.domain.plan import (
+    Action,
+    InstanceReport,
+    InstanceResult,
+    Outcome,
+    OutcomeKind,
+    Plan,
+)
 from queue_processor.domain.policy import Policy, UnknownInstancePolicy
 
 NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
@@ -59,7 +66,7 @@ LAUNCH = dataclasses.replace(SPOT, kind=EventKind.AUTOSCALING_LAUNCH, lifecycle_
 SCHEDULED = dataclasses.replace(
     SPOT, kind=EventKind.SCHEDULED_CHANGE, instance_ids=(FIRST, SECOND_ONE, THIRD)
 )
-WITHDRAWN = dataclasses.replace(SCHEDULED, is_withdrawn=True)
+CANCELLED = dataclasses.replace(SCHEDULED, is_cancelled=True)
 NODE = NodeView(
     name=NodeName("node-1"),
     uid="uid-1",
@@ -85,13 +92,13 @@ def plan(event: InterruptionEvent, node: NodeView = NODE, *, decisions: Policy =
 
 def outcome(
     event: InterruptionEvent,
-    *endings: Ending,
+    *endings: InstanceResult,
     decisions: Policy = POLICY,
     receive_count: int = 1,
 ) -> Outcome:
     reports = [
-        Report(instance_id=instance_id, ending=ending)
-        for instance_id, ending in zip(event.instance_ids, endings, strict=True)
+        InstanceReport(instance_id=instance_id, result=result)
+        for instance_id, result in zip(event.instance_ids, endings, strict=True)
     ]
     return policy.outcome_of(event, reports, policy=decisions, receive_count=receive_count)
 
@@ -131,7 +138,7 @@ def test_the_owner_decides_what_is_done_about_each_kind(kind: EventKind, action:
 
 
 def test_a_withdrawn_change_is_undone() -> None:
-    assert plan(WITHDRAWN).action is Action.UNCORDON
+    assert plan(CANCELLED).action is Action.UNCORDON
 
 
 def test_a_withdrawn_change_of_a_kind_that_is_ignored_is_ignored() -> None:
@@ -139,7 +146,7 @@ def test_a_withdrawn_change_of_a_kind_that_is_ignored_is_ignored() -> None:
         POLICY, actions=ACTIONS | {EventKind.SCHEDULED_CHANGE: Action.IGNORE}
     )
 
-    assert plan(WITHDRAWN, decisions=ignoring).action is Action.IGNORE
+    assert plan(CANCELLED, decisions=ignoring).action is Action.IGNORE
 
 
 @pytest.mark.parametrize(
@@ -206,70 +213,70 @@ def test_no_other_deadline_on_the_node_moves_the_plans(node: NodeView) -> None:
 
 
 def test_an_instance_that_is_no_node_may_be_joining() -> None:
-    assert POLICY.joining_grace(SPOT) == MINUTE
-    assert POLICY.joining_grace(TERMINATION) == MINUTE
+    assert POLICY.join_timeout(SPOT) == MINUTE
+    assert POLICY.join_timeout(TERMINATION) == MINUTE
 
 
 @pytest.mark.parametrize("state", list(InstanceState))
 def test_an_instance_on_its_way_out_joins_no_more(state: InstanceState) -> None:
     changed = dataclasses.replace(SPOT, kind=EventKind.STATE_CHANGE, instance_state=state)
 
-    assert POLICY.joining_grace(changed) == dt.timedelta()
+    assert POLICY.join_timeout(changed) == dt.timedelta()
 
 
 def test_a_message_that_may_be_anothers_is_not_held_back() -> None:
-    assert RELEASING.joining_grace(SPOT) == dt.timedelta()
+    assert RELEASING.join_timeout(SPOT) == dt.timedelta()
 
 
-# The outcome, for every ending.
+# The outcome, for every result.
 
 WORKED = [
-    Ending.DRAINED,
-    Ending.CORDONED,
-    Ending.UNCORDONED,
-    Ending.READY,
-    Ending.NODE_GONE,
-    Ending.PAST_DEADLINE,
-    Ending.GAVE_UP,
-    Ending.WITHDRAWN,
-    Ending.HELD_BY_ANOTHER,
+    InstanceResult.DRAINED,
+    InstanceResult.CORDONED,
+    InstanceResult.UNCORDONED,
+    InstanceResult.READY,
+    InstanceResult.NODE_GONE,
+    InstanceResult.PAST_DEADLINE,
+    InstanceResult.GAVE_UP,
+    InstanceResult.CANCELLED,
+    InstanceResult.HELD_BY_ANOTHER,
 ]
-NOT_FOR_US = [Ending.UNKNOWN_INSTANCE, Ending.NOT_MANAGED]
+NOT_FOR_US = [InstanceResult.UNKNOWN_INSTANCE, InstanceResult.NOT_MANAGED]
 
 
 def test_every_ending_has_a_case() -> None:
-    assert {*WORKED, *NOT_FOR_US, Ending.NEVER_READY} == set(Ending)
+    assert {*WORKED, *NOT_FOR_US, InstanceResult.NEVER_READY} == set(InstanceResult)
 
 
-@pytest.mark.parametrize("ending", [*WORKED, Ending.NEVER_READY])
-def test_work_that_has_come_to_an_end_is_done(ending: Ending) -> None:
-    settled = outcome(SPOT, ending)
+@pytest.mark.parametrize("result", [*WORKED, InstanceResult.NEVER_READY])
+def test_work_that_has_come_to_an_end_is_done(result: InstanceResult) -> None:
+    settled = outcome(SPOT, result)
 
     assert settled.kind is OutcomeKind.DONE
     assert settled.completes is None
     assert FIRST in settled.reason
-    assert ending in settled.reason
+    assert result in settled.reason
 
 
-@pytest.mark.parametrize("ending", NOT_FOR_US)
-def test_an_instance_that_is_not_ours_is_ignored(ending: Ending) -> None:
-    settled = outcome(SPOT, ending)
+@pytest.mark.parametrize("result", NOT_FOR_US)
+def test_an_instance_that_is_not_ours_is_ignored(result: InstanceResult) -> None:
+    settled = outcome(SPOT, result)
 
     assert settled.kind is OutcomeKind.IGNORED
     assert settled.completes is None
-    assert ending in settled.reason
+    assert result in settled.reason
 
 
-@pytest.mark.parametrize("ending", WORKED)
-def test_a_termination_lets_its_group_go_on_however_the_work_ended(ending: Ending) -> None:
-    settled = outcome(TERMINATION, ending)
+@pytest.mark.parametrize("result", WORKED)
+def test_a_termination_lets_its_group_go_on_however_the_work_ended(result: InstanceResult) -> None:
+    settled = outcome(TERMINATION, result)
 
     assert settled.kind is OutcomeKind.DONE
     assert settled.completes == LIFECYCLE_ACTION
 
 
 def test_a_termination_of_an_instance_that_never_joined_does_not_hang() -> None:
-    settled = outcome(TERMINATION, Ending.UNKNOWN_INSTANCE)
+    settled = outcome(TERMINATION, InstanceResult.UNKNOWN_INSTANCE)
 
     assert settled.kind is OutcomeKind.IGNORED
     assert settled.completes == LIFECYCLE_ACTION
@@ -278,45 +285,47 @@ def test_a_termination_of_an_instance_that_never_joined_does_not_hang() -> None:
 def test_a_termination_of_one_that_never_joined_is_left_open_where_the_owner_says_so() -> None:
     careful = dataclasses.replace(POLICY, completes_never_joined=False)
 
-    settled = outcome(TERMINATION, Ending.UNKNOWN_INSTANCE, decisions=careful)
+    settled = outcome(TERMINATION, InstanceResult.UNKNOWN_INSTANCE, decisions=careful)
 
     assert settled.kind is OutcomeKind.IGNORED
     assert settled.completes is None
 
 
 def test_a_termination_that_is_not_managed_is_left_to_its_owner() -> None:
-    settled = outcome(TERMINATION, Ending.NOT_MANAGED)
+    settled = outcome(TERMINATION, InstanceResult.NOT_MANAGED)
 
     assert settled.kind is OutcomeKind.IGNORED
     assert settled.completes is None
 
 
 def test_a_launch_whose_node_is_ready_lets_its_group_go_on() -> None:
-    assert outcome(LAUNCH, Ending.READY).completes == LAUNCHING
+    assert outcome(LAUNCH, InstanceResult.READY).completes == LAUNCHING
 
 
 def test_a_launch_whose_node_never_got_ready_is_left_to_the_groups_own_timeout() -> None:
-    settled = outcome(LAUNCH, Ending.NEVER_READY)
+    settled = outcome(LAUNCH, InstanceResult.NEVER_READY)
 
     assert settled.kind is OutcomeKind.DONE
     assert settled.completes is None
 
 
-@pytest.mark.parametrize("ending", NOT_FOR_US)
-def test_a_launch_that_is_not_ours_is_not_completed(ending: Ending) -> None:
-    assert outcome(LAUNCH, ending).completes is None
+@pytest.mark.parametrize("result", NOT_FOR_US)
+def test_a_launch_that_is_not_ours_is_not_completed(result: InstanceResult) -> None:
+    assert outcome(LAUNCH, result).completes is None
 
 
 # Several instances.
 
 
-@pytest.mark.parametrize("endings", [*itertools.product([Ending.DRAINED, *NOT_FOR_US], repeat=3)])
+@pytest.mark.parametrize(
+    "endings", [*itertools.product([InstanceResult.DRAINED, *NOT_FOR_US], repeat=3)]
+)
 def test_a_message_is_done_when_one_of_its_instances_was_ours(
-    endings: tuple[Ending, ...],
+    endings: tuple[InstanceResult, ...],
 ) -> None:
     settled = outcome(SCHEDULED, *endings)
 
-    was_ours = Ending.DRAINED in endings
+    was_ours = InstanceResult.DRAINED in endings
     assert settled.kind is (OutcomeKind.DONE if was_ours else OutcomeKind.IGNORED)
     assert all(instance_id in settled.reason for instance_id in SCHEDULED.instance_ids)
 
@@ -326,7 +335,7 @@ def test_a_message_is_done_when_one_of_its_instances_was_ours(
 
 @pytest.mark.parametrize("event", [SPOT, TERMINATION])
 def test_an_unknown_instance_is_left_for_its_owner(event: InterruptionEvent) -> None:
-    settled = outcome(event, Ending.UNKNOWN_INSTANCE, decisions=RELEASING)
+    settled = outcome(event, InstanceResult.UNKNOWN_INSTANCE, decisions=RELEASING)
 
     assert settled.kind is OutcomeKind.RETRY
     assert settled.completes is None
@@ -336,24 +345,24 @@ def test_an_unknown_instance_is_left_for_its_owner(event: InterruptionEvent) -> 
 def test_one_unknown_instance_among_ours_leaves_the_message_for_its_owner() -> None:
     settled = outcome(
         SCHEDULED,
-        Ending.DRAINED,
-        Ending.UNKNOWN_INSTANCE,
-        Ending.NODE_GONE,
+        InstanceResult.DRAINED,
+        InstanceResult.UNKNOWN_INSTANCE,
+        InstanceResult.NODE_GONE,
         decisions=RELEASING,
     )
 
     assert settled.kind is OutcomeKind.RETRY
 
 
-@pytest.mark.parametrize("ending", [*WORKED, Ending.NOT_MANAGED])
-def test_what_is_no_unknown_instance_is_not_left_to_others(ending: Ending) -> None:
-    assert outcome(SPOT, ending, decisions=RELEASING) == outcome(SPOT, ending)
+@pytest.mark.parametrize("result", [*WORKED, InstanceResult.NOT_MANAGED])
+def test_what_is_no_unknown_instance_is_not_left_to_others(result: InstanceResult) -> None:
+    assert outcome(SPOT, result, decisions=RELEASING) == outcome(SPOT, result)
 
 
 def test_a_message_that_nobody_takes_comes_back_less_and_less_often() -> None:
     waits = [
         outcome(
-            SPOT, Ending.UNKNOWN_INSTANCE, decisions=RELEASING, receive_count=count
+            SPOT, InstanceResult.UNKNOWN_INSTANCE, decisions=RELEASING, receive_count=count
         ).visible_after
         for count in range(1, 12)
     ]
@@ -382,7 +391,7 @@ def test_a_retry_waits_between_two_seconds_and_five_minutes(count: int) -> None:
 
 
 def test_a_message_that_is_handed_back_is_there_for_the_next_process_at_once() -> None:
-    handed_back = policy.hand_back("stopping")
+    handed_back = policy.release("stopping")
 
     assert handed_back.kind is OutcomeKind.RETRY
     assert handed_back.visible_after == dt.timedelta()

@@ -97,7 +97,7 @@ def test_the_size_counts_body_names_types_and_values() -> None:
     ],
 )
 def test_what_is_no_recorded_message_is_told(text: str, said: str) -> None:
-    with pytest.raises(errors.WrongUsage, match=said):
+    with pytest.raises(errors.UsageError, match=said):
         recording.read(text)
 
 
@@ -111,5 +111,5 @@ def test_an_event_is_no_recording(text: str) -> None:
 def test_a_recording_of_several_messages_is_no_recording_of_one() -> None:
     line = recording.write(StoredMessage(message_id="id", body="x"))
 
-    with pytest.raises(errors.WrongUsage, match="a recording of 2 messages"):
+    with pytest.raises(errors.UsageError, match="a recording of 2 messages"):
         recording.read_only(f"{line}\n{line}\n")

@@ -120,7 +120,7 @@ def test_a_negative_requirement_selects_an_object_without_labels() -> None:
     ],
 )
 def test_what_is_no_selector_is_refused_and_quoted(text: str) -> None:
-    with pytest.raises(errors.ConfigurationFault) as caught:
+    with pytest.raises(errors.ConfigurationError) as caught:
         selectors.parse(text)
 
     assert "is no" in str(caught.value)

@@ -62,7 +62,7 @@ def test_a_protected_node_is_never_chosen(data: strategies.DataObject) -> None:
 
     try:
         choice = targeting.choose(Wanted(selector=ANY, count=count), roll)
-    except errors.WrongUsage:
+    except errors.UsageError:
         assert size - len(protected) < (count or 1)
         return
 
@@ -98,5 +98,5 @@ def test_an_instance_without_a_node_may_be_named() -> None:
     ],
 )
 def test_a_protected_one_among_the_named_refuses_all(wanted: Wanted) -> None:
-    with pytest.raises(errors.WrongUsage, match="node-001: protected by the label"):
+    with pytest.raises(errors.UsageError, match="node-001: protected by the label"):
         targeting.choose(wanted, roll_of(4, protected=frozenset({1})))

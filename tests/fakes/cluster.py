@@ -69,7 +69,7 @@ class DirectTransport:
                 self._requests.add(limit)
                 yield
         except TimeoutError as cause:
-            raise errors.TemporaryFault(f"{call}: timed out, or cut") from cause
+            raise errors.TemporaryError(f"{call}: timed out, or cut") from cause
         finally:
             self._requests.discard(limit)
 
@@ -79,7 +79,7 @@ class DirectTransport:
         # A request takes a moment: other tasks go on in it, as they do over a socket.
         await asyncio.sleep(0.001)
         if not self.is_reachable:
-            raise errors.TemporaryFault(f"{request.method} {request.path}: connection refused")
+            raise errors.TemporaryError(f"{request.method} {request.path}: connection refused")
         asked = api.ApiRequest(
             method=request.method,
             path=request.path,
@@ -90,7 +90,7 @@ class DirectTransport:
         try:
             return await self._server.handle(asked)
         except faults.ConnectionCutError as cause:
-            raise errors.TemporaryFault(
+            raise errors.TemporaryError(
                 f"{request.method} {request.path}: connection cut"
             ) from cause
 
@@ -113,7 +113,7 @@ class _Stream:
                 break
             yield line
         if self._is_cut:
-            raise errors.TemporaryFault(f"watch {self._path}: connection cut")
+            raise errors.TemporaryError(f"watch {self._path}: connection cut")
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -138,9 +138,9 @@ class FakeQueue:
         stored = self._messages.get(handle.partition("#")[0])
         now = asyncio.get_running_loop().time()
         if stored is None or stored.handle != handle or stored.visible_at <= now:
-            raise errors.MessageNotOurs(f"{handle} is stale")
+            raise errors.StaleReceiptHandle(f"{handle} is stale")
         if now + duration.total_seconds() - stored.received_at > LONGEST_INVISIBILITY:
-            raise errors.MessageNotOurs(f"{handle} would be invisible for over 12 hours")
+            raise errors.StaleReceiptHandle(f"{handle} would be invisible for over 12 hours")
         stored.visible_at = now + duration.total_seconds()
         self._wake()
 
@@ -148,7 +148,7 @@ class FakeQueue:
         """DeleteMessage: an old handle succeeds, and deletes nothing."""
         self._raise_if_failing("delete")
         if handle not in self._handles:
-            raise errors.MessageNotOurs(f"{handle} is no receipt handle")
+            raise errors.StaleReceiptHandle(f"{handle} is no receipt handle")
         message_id = handle.partition("#")[0]
         stored = self._messages.get(message_id)
         if stored is not None and stored.handle == handle:

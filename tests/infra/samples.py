@@ -6,10 +6,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from queue_processor.domain import composing
-from queue_processor.domain.composing import Particulars
+from queue_processor.domain import event_builder
+from queue_processor.domain.aws_events import Origin
+from queue_processor.domain.event_builder import EventOptions
 from queue_processor.domain.events import EventKind, InstanceState, LifecycleHook
-from queue_processor.domain.wording import Origin
 from queue_processor.simulator.aws import events
 
 FOLDER = pathlib.Path(__file__).parents[1] / "data" / "events"
@@ -75,12 +75,12 @@ _COMPOSED: Mapping[EventKind, str] = {
 
 def _composed() -> dict[str, tuple[dict[str, Any], str | None]]:
     """An event of each kind as a person's drill sends it."""
-    particulars = Particulars(
+    particulars = EventOptions(
         state=InstanceState.STOPPING, hook=LifecycleHook(group="workers", name="drain")
     )
     return {
         f"a composed {kind}": (
-            composing.compose(kind, _INSTANCE, particulars, origin=_ORIGIN),
+            event_builder.build_event(kind, _INSTANCE, particulars, origin=_ORIGIN),
             _COMPOSED[kind],
         )
         for kind in EventKind

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import botocore.exceptions
 import pytest
 
-from queue_processor.adapters.aws import mailbox
+from queue_processor.adapters.aws import queue
 from queue_processor.domain import errors
 from queue_processor.simulator.aws import lifecycle, simulator
 from tests import pyenvironments
@@ -173,15 +173,15 @@ def test_another_service_account_does_not_get_the_role(
 
 
 @pytest.fixture
-def person(in_ministack: pod.Cloud) -> Iterator[mailbox.Mailbox]:
+def person(in_ministack: pod.Cloud) -> Iterator[queue.QueueClient]:
     """The queue, for a person with the replay role."""
     client = in_ministack.assume_replay_role().client("sqs", **in_ministack.reach)
-    yield mailbox.Mailbox(client, in_ministack.outputs["QueueUrl"])
+    yield queue.QueueClient(client, in_ministack.outputs["QueueUrl"])
     client.close()
 
 
 def test_with_the_replay_role_a_dead_letter_is_found_sent_again_and_deleted(
-    in_ministack: pod.Cloud, person: mailbox.Mailbox
+    in_ministack: pod.Cloud, person: queue.QueueClient
 ) -> None:
     dead_letters = person.named(in_ministack.outputs["DeadLetterQueueArn"])
     with in_ministack.client("sqs") as sqs:
@@ -200,12 +200,12 @@ def test_with_the_replay_role_a_dead_letter_is_found_sent_again_and_deleted(
 
 
 def test_with_the_replay_role_messages_can_be_looked_at_but_not_taken(
-    person: mailbox.Mailbox,
+    person: queue.QueueClient,
 ) -> None:
     held = person.receive(10, hidden=dt.timedelta(minutes=1), wait=dt.timedelta())
     handles = [each.receipt_handle for each in held]
 
-    with pytest.raises(errors.PermanentFault, match="sqs:DeleteMessage"):
+    with pytest.raises(errors.PermanentError, match="sqs:DeleteMessage"):
         person.delete(handles[:1])
     person.give_back(handles)
 

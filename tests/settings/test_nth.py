@@ -356,7 +356,7 @@ def test_settings_are_found_in_what_people_have(text: str) -> None:
     ids=str,
 )
 def test_what_cannot_be_read_is_one_line(text: str, fault: str) -> None:
-    with pytest.raises(errors.WrongUsage, match=fault) as raised:
+    with pytest.raises(errors.UsageError, match=fault) as raised:
         migrated(text)
 
     assert "\n" not in str(raised.value)
@@ -390,7 +390,7 @@ def test_whatever_stands_in_the_values_what_is_made_can_be_loaded(
     text = yaml.safe_dump(values)
     try:
         migration = migrated(text)
-    except errors.WrongUsage as fault:
+    except errors.UsageError as fault:
         assert "\n" not in str(fault)  # noqa: PT017 the other outcome is tested below
         return
 
@@ -404,5 +404,5 @@ def test_whatever_stands_in_the_values_what_is_made_can_be_loaded(
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         migrated(text)
-    except errors.WrongUsage as fault:
+    except errors.UsageError as fault:
         assert "\n" not in str(fault)  # noqa: PT017 every other exception fails the test

@@ -36,7 +36,7 @@ def written(folder: pathlib.Path, text: str) -> pathlib.Path:
 
 
 def faults(config: pathlib.Path | None = None) -> list[str]:
-    with pytest.raises(settings.SettingsFault) as caught:
+    with pytest.raises(settings.SettingsError) as caught:
         settings.load(config)
     return str(caught.value).splitlines()
 
@@ -438,7 +438,7 @@ def test_a_file_that_holds_no_settings_is_a_fault(text: str, tmp_path: pathlib.P
 
 
 def test_faulty_settings_are_a_fault_of_the_configuration() -> None:
-    with pytest.raises(errors.ConfigurationFault):
+    with pytest.raises(errors.ConfigurationError):
         settings.load()
 
 

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from queue_processor import settings
-from queue_processor.domain.notices import Moment
+from queue_processor.domain.notifications import DrainPhase
 
 QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
 ADDRESS = "https://hooks.invalid/services/s3cr3t"
@@ -24,7 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def _faults() -> list[str]:
-    with pytest.raises(settings.SettingsFault) as caught:
+    with pytest.raises(settings.SettingsError) as caught:
         settings.load()
     assert "s3cr3t" not in str(caught.value)
     return str(caught.value).splitlines()
@@ -56,12 +56,12 @@ webhooks:
     assert first.url is not None
     assert first.url.get_secret_value() == ADDRESS
     assert first.template is settings.BuiltInTemplate.SLACK
-    assert first.moments == {Moment.DRAIN_START, Moment.DRAIN_END}
+    assert first.moments == {DrainPhase.DRAIN_START, DrainPhase.DRAIN_END}
     assert (first.timeout_seconds, first.cluster, first.headers_file) == (5, "", None)
     assert second.url_file == pathlib.Path("/secrets/url")
     assert second.template == pathlib.Path("/templates/ours.json.j2")
     assert second.headers_file == pathlib.Path("/secrets/headers")
-    assert second.moments == {Moment.DRAIN_END}
+    assert second.moments == {DrainPhase.DRAIN_END}
     assert (second.timeout_seconds, second.cluster) == (2, "blue")
 
 

@@ -60,7 +60,7 @@ async def test_one_line_holds_the_plan_and_one_the_outcome(site: Site) -> None:
     assert outcome["outcome"] == "done"
     (instance,) = outcome["instances"]
     assert set(instance) == _documented("The outcome", table=1)
-    assert (instance["ending"], instance["evicted"]) == ("drained", 2)
+    assert (instance["result"], instance["evicted"]) == ("drained", 2)
     assert 100 < instance["margin_seconds"] < 120
 
 
@@ -84,7 +84,7 @@ async def test_an_event_that_names_several_instances_has_a_plan_for_each_and_one
     assert {plan["message_id"] for plan in plans} == {outcome["message_id"]}
     assert outcome["instance_id"] == ",".join(named)
     assert outcome["node"] == "node-0,node-1"
-    assert [(each["node"], each["ending"]) for each in outcome["instances"]] == [
+    assert [(each["node"], each["result"]) for each in outcome["instances"]] == [
         ("node-0", "drained"),
         ("node-1", "drained"),
         (None, "unknown_instance"),

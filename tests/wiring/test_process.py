@@ -151,5 +151,5 @@ async def test_probes_and_metrics_answer(site: Site) -> None:
     assert await _get(f"{url}/healthz") == (200, "ok\n")
     assert await _get(f"{url}/readyz") == (200, "ok\n")
     _, metrics = await _get(f"{url}/metrics")
-    assert "queue_processor_leader 1.0" in metrics
+    assert "queue_processor_is_leader 1.0" in metrics
     assert 'queue_processor_messages_total{kind="spot_interruption",outcome="done"} 1.0' in metrics

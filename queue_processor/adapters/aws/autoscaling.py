@@ -38,7 +38,9 @@ class AutoScalingLifecycle:
         try:
             await self._call("complete lifecycle action", lambda: self._complete(action))
         except errors.NotFound as over:
-            _log.info("lifecycle_action_over", instance_id=action.instance_id, said=str(over))
+            _log.info(
+                "lifecycle_action_already_ended", instance_id=action.instance_id, said=str(over)
+            )
 
     async def heartbeat(self, action: LifecycleAction) -> None:
         """Start the action's heartbeat timeout anew; NotFound when the action is over."""

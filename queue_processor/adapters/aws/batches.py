@@ -77,8 +77,8 @@ class Batcher(Generic[_Entry]):
         results: Results
         try:
             results = await self._send([entry for entry, _ in batch])
-        except Exception as fault:  # noqa: BLE001 - it is raised where it is awaited
-            results = [fault] * len(batch)
+        except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+            results = [error] * len(batch)
         for (_, done), result in zip(batch, results, strict=True):
             if done.done():
                 continue

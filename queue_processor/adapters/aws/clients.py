@@ -41,7 +41,7 @@ def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
         with_ec2: Whether the EC2 client is needed; it costs 17 MiB.
 
     Raises:
-        ConfigurationFault: There is no Region, or a profile that does not exist.
+        ConfigurationError: There is no Region, or a profile that does not exist.
     """
     config = _config(wait_time_seconds)
     with _faults_told():
@@ -57,7 +57,7 @@ def create_sqs(*, wait_time_seconds: int) -> "SQSClient":
     """Build the client for SQS alone.
 
     Raises:
-        ConfigurationFault: As `create` does.
+        ConfigurationError: As `create` does.
     """
     with _faults_told():
         return _session().client("sqs", config=_config(wait_time_seconds))
@@ -67,7 +67,7 @@ def create_events() -> "EventBridgeClient":
     """Build the client for EventBridge alone.
 
     Raises:
-        ConfigurationFault: As `create` does.
+        ConfigurationError: As `create` does.
     """
     with _faults_told():
         return _session().client("events", config=_config(0))
@@ -89,7 +89,7 @@ def _session() -> boto3.session.Session:
     # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
     session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
     if session.get_credentials() is None:
-        raise errors.ConfigurationFault(
+        raise errors.ConfigurationError(
             "no AWS credentials: give the pod's service account an IAM role, or set"
             " AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
@@ -101,8 +101,8 @@ def _faults_told() -> Iterator[None]:
     try:
         yield
     except botocore.exceptions.NoRegionError as cause:
-        raise errors.ConfigurationFault(
+        raise errors.ConfigurationError(
             "no AWS Region: set AWS_REGION, or `region` in the profile"
         ) from cause
     except (botocore.exceptions.BotoCoreError, ValueError) as cause:
-        raise errors.ConfigurationFault(f"AWS: {cause}") from cause
+        raise errors.ConfigurationError(f"AWS: {cause}") from cause

@@ -29,7 +29,7 @@ class TaggedInstances:
         self._looking: asyncio.Task[None] | None = None
 
     async def is_managed(self, instance_id: InstanceId) -> bool:
-        """Whether the instance carries the tag; a failed call is a fault, never a no."""
+        """Whether the instance carries the tag; a failed call is an error, never a no."""
         now = asyncio.get_running_loop().time()
         known = self._known.get(instance_id)
         if known is not None and now < known[0]:
@@ -50,9 +50,9 @@ class TaggedInstances:
             try:
                 with faults.translated("describe instances"):
                     tagged = await loop.run_in_executor(self._threads, self._tagged, batch)
-            except Exception as fault:  # noqa: BLE001 - it is raised where it is awaited
+            except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
                 for future in asked.values():
-                    future.set_exception(fault)
+                    future.set_exception(error)
                 continue
             self._remember(batch, tagged, loop.time())
             for instance_id, future in asked.items():

@@ -51,8 +51,8 @@ class EventBus:
             One item for each event: its id on its way to the targets, or what went wrong.
 
         Raises:
-            PermanentFault: The source is refused, or a permission is missing.
-            TemporaryFault: EventBridge does not answer.
+            PermanentError: The source is refused, or a permission is missing.
+            TemporaryError: EventBridge does not answer.
         """
         with grants.asked("events:PutEvents", f"the event bus {self.name}"):
             answer = self._client.put_events(Entries=[self._entry(event) for event in events])
@@ -79,10 +79,10 @@ class EventBus:
             return entry["EventId"] if self._source is None else str(event["id"])
         text = f"events:PutEvents: {code}: {entry.get('ErrorMessage', '')}"
         if code.startswith(_SOURCE_REFUSED):
-            raise errors.PermanentFault(
+            raise errors.PermanentError(
                 f"the event bus {self.name} refuses the source {self._source or event['source']}"
                 f" ({text}): only AWS itself uses sources that begin with {RESERVED}, and a policy"
                 " may keep others back; send to the queue instead, or give the events a source of"
                 " your own"
             )
-        return errors.TemporaryFault(text) if code in _TEMPORARY else errors.PermanentFault(text)
+        return errors.TemporaryError(text) if code in _TEMPORARY else errors.PermanentError(text)

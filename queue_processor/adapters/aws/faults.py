@@ -56,7 +56,7 @@ def translated(call: str) -> Iterator[None]:
         raise _of_client_error(cause, call) from cause
     except botocore.exceptions.ParamValidationError as cause:
         # The SDK refuses to send it: a token in a message that is none, say.
-        raise errors.PermanentFault(f"{call}: {cause}") from cause
+        raise errors.PermanentError(f"{call}: {cause}") from cause
     except (
         botocore.exceptions.BotoCoreError,
         # It is none of botocore's own.
@@ -66,7 +66,7 @@ def translated(call: str) -> Iterator[None]:
     ) as cause:
         # Connections, timeouts, credentials that cannot be fetched just now, and answers
         # that are none: all of them can be different in a moment.
-        raise errors.TemporaryFault(f"{call}: {cause}") from cause
+        raise errors.TemporaryError(f"{call}: {cause}") from cause
 
 
 def of_batch(
@@ -82,24 +82,24 @@ def of_batch(
     is not.
 
     Returns:
-        One item for each entry: None, or MessageNotOurs, PermanentFault, TemporaryFault.
+        One item for each entry: None, or StaleReceiptHandle, PermanentError, TemporaryError.
     """
     results: list[Exception | None] = [
-        errors.TemporaryFault(f"{call}: no answer about entry {number}") for number in range(size)
+        errors.TemporaryError(f"{call}: no answer about entry {number}") for number in range(size)
     ]
     for number in done:
         results[int(number)] = None
     for entry in failed:
         code = entry.get("Code", "").rpartition(".")[2]
         text = f"{call}: {code}: {entry.get('Message', '')}"
-        fault: Exception
+        error: Exception
         if code in _STALE_RECEIPT:
-            fault = errors.MessageNotOurs(text)
+            error = errors.StaleReceiptHandle(text)
         elif entry.get("SenderFault") and code not in _THROTTLED:
-            fault = errors.PermanentFault(text)
+            error = errors.PermanentError(text)
         else:
-            fault = errors.TemporaryFault(text)
-        results[int(entry["Id"])] = fault
+            error = errors.TemporaryError(text)
+        results[int(entry["Id"])] = error
     return results
 
 
@@ -114,5 +114,5 @@ def _of_client_error(
         # Only Auto Scaling says this: the action is over, or its group or hook is gone.
         return errors.NotFound(text)
     if code in _THROTTLED or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        return errors.TemporaryFault(text)
-    return errors.PermanentFault(text)
+        return errors.TemporaryError(text)
+    return errors.PermanentError(text)

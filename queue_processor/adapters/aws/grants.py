@@ -29,24 +29,24 @@ def asked(action: str, subject: str) -> Iterator[None]:
         subject: What the action is on, for people.
 
     Raises:
-        WrongUsage: There is no such queue.
-        PermanentFault: The call is refused; for want of a permission the text names it.
-        TemporaryFault: The call failed, and may succeed later.
+        UsageError: There is no such queue.
+        PermanentError: The call is refused; for want of a permission the text names it.
+        TemporaryError: The call failed, and may succeed later.
     """
     try:
         with faults.translated(action):
             yield
-    except errors.PermanentFault as fault:
-        code = _code_of(fault.__cause__)
+    except errors.PermanentError as error:
+        code = _code_of(error.__cause__)
         if code in _REFUSED:
-            raise errors.PermanentFault(
-                f"the permission {action} on {subject} is missing: {' '.join(str(fault).split())}"
-            ) from fault
+            raise errors.PermanentError(
+                f"the permission {action} on {subject} is missing: {' '.join(str(error).split())}"
+            ) from error
         if code in _NO_SUCH_QUEUE:
-            raise errors.WrongUsage(
+            raise errors.UsageError(
                 f"there is no queue {subject} in this account and Region; check the name,"
                 " AWS_REGION and AWS_PROFILE"
-            ) from fault
+            ) from error
         raise
 
 

@@ -52,7 +52,7 @@ class MoveTask:
 class MoveTasks:
     """The tasks of one dead-letter queue.
 
-    Every method raises PermanentFault with the permission that is missing, or TemporaryFault.
+    Every method raises PermanentError with the permission that is missing, or TemporaryError.
     """
 
     def __init__(self, client: "SQSClient", *, arn: str, name: str) -> None:
@@ -97,7 +97,7 @@ class MoveTasks:
         try:
             with grants.asked("sqs:CancelMessageMoveTask", self._name):
                 self._client.cancel_message_move_task(TaskHandle=handle)
-        except errors.PermanentFault:
+        except errors.PermanentError:
             task = self.latest()
             if task is not None and task.handle == handle:
                 raise

@@ -72,15 +72,15 @@ class SqsQueue:
         """See that the queue is there and ours to read, and find its dead-letter queue.
 
         Raises:
-            ConfigurationFault: The queue does not exist, refuses us, or cannot be reached.
+            ConfigurationError: The queue does not exist, refuses us, or cannot be reached.
         """
         try:
             self._dead_letter_url = await self._call("look up queue", self._look_up)
-        except errors.QueueProcessorError as fault:
-            raise errors.ConfigurationFault(
-                f"the queue cannot be used: {fault}; check queue_url ({self._queue_url}), the"
+        except errors.QueueProcessorError as error:
+            raise errors.ConfigurationError(
+                f"the queue cannot be used: {error}; check queue_url ({self._queue_url}), the"
                 " Region, and that the role allows sqs:GetQueueAttributes"
-            ) from fault
+            ) from error
         if self._dead_letter_url is None:
             _log.warning("queue_has_no_dead_letter_queue", queue_url=self._queue_url)
 
@@ -163,12 +163,12 @@ class SqsQueue:
             return
         late = [(message.receipt_handle, 0) for message in poll.result()]
         if late:
-            _log.info("late_messages_handed_back", count=len(late))
+            _log.info("late_messages_released", count=len(late))
             try:
                 self._change_visibility(late)
-            except errors.QueueProcessorError as fault:
+            except errors.QueueProcessorError as error:
                 # The visibility timeout gives them back, a little later.
-                _log.warning("late_messages_not_handed_back", fault=str(fault))
+                _log.warning("late_messages_not_handed_back", error=str(error))
 
     def _message(self, found: "MessageTypeDef") -> ReceivedMessage:
         attributes = found.get("Attributes", {})

@@ -37,8 +37,8 @@ class DaemonExecutor(concurrent.futures.Executor):
                 return
             try:
                 result = fn(*args, **kwargs)
-            except BaseException as fault:  # noqa: BLE001 - it is raised where it is awaited
-                future.set_exception(fault)
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                future.set_exception(error)
             else:
                 future.set_result(result)
 

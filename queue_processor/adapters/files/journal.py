@@ -106,15 +106,15 @@ def read(path: pathlib.Path, *, queue: str) -> Progress:
         queue: The ARN of the queue that counts.
 
     Raises:
-        WrongUsage: The file cannot be read, or is no journal.
+        UsageError: The file cannot be read, or is no journal.
     """
     try:
         with path.open("rb") as file:
             return _progress((line for line in file if line.endswith(b"\n")), path, queue)
     except FileNotFoundError:
         return Progress()
-    except OSError as fault:
-        raise errors.WrongUsage(f"{path}: {fault.strerror}") from fault
+    except OSError as error:
+        raise errors.UsageError(f"{path}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -129,15 +129,15 @@ def opened(
         clock: The present.
 
     Raises:
-        WrongUsage: It cannot be written, is no journal, or another replay is writing it.
+        UsageError: It cannot be written, is no journal, or another replay is writing it.
     """
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(path.open("a+b"))
-        except OSError as fault:
-            raise errors.WrongUsage(
-                f"{path}: {fault.strerror}; --journal names another place"
-            ) from fault
+        except OSError as error:
+            raise errors.UsageError(
+                f"{path}: {error.strerror}; --journal names another place"
+            ) from error
         recordings.lock(file, path)
         progress = _progress(recordings.whole_lines(file), path, queue)
         yield Journal(file, path, queue=queue, progress=progress, clock=clock)
@@ -151,5 +151,5 @@ def _progress(lines: Iterable[bytes], path: pathlib.Path, queue: str) -> Progres
             if fields["queue"] == queue:
                 progress.take_in(fields["step"], fields["ids"])
         except (ValueError, LookupError, TypeError) as cause:
-            raise errors.WrongUsage(f"{path}, line {number}: no journal of a replay") from cause
+            raise errors.UsageError(f"{path}, line {number}: no journal of a replay") from cause
     return progress

@@ -26,7 +26,7 @@ class Recording(Protocol):
         """Write messages, and return when they are on the disk.
 
         Raises:
-            PermanentFault: They cannot be written: the disk is full, say.
+            PermanentError: They cannot be written: the disk is full, say.
         """
 
 
@@ -78,12 +78,12 @@ def written(path: pathlib.Path) -> Iterator[None]:
     """Tell which file could not be written.
 
     Raises:
-        PermanentFault: Something inside failed for want of space, or the like.
+        PermanentError: Something inside failed for want of space, or the like.
     """
     try:
         yield
-    except OSError as fault:
-        raise errors.PermanentFault(f"{path} cannot be written: {fault.strerror}") from fault
+    except OSError as error:
+        raise errors.PermanentError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def sync(file: BinaryIO) -> None:
@@ -100,7 +100,7 @@ def appended(path: pathlib.Path) -> Iterator[Recording]:
         path: A file whose name ends in .jsonl, or else a directory.
 
     Raises:
-        WrongUsage: It cannot be written, or another process is writing it.
+        UsageError: It cannot be written, or another process is writing it.
     """
     if path.suffix != LINES_SUFFIX:
         with _told(path):
@@ -119,12 +119,12 @@ def lock(file: BinaryIO, path: pathlib.Path) -> None:
     """Keep other processes from writing a file for as long as it is open.
 
     Raises:
-        WrongUsage: Another one does.
+        UsageError: Another one does.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as cause:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"{path}: another process is writing it; wait for its end"
         ) from cause
 
@@ -167,12 +167,12 @@ def read(path: pathlib.Path) -> Sequence[StoredMessage]:
     """Read a recording, the oldest message first where it is a directory; each message once.
 
     Raises:
-        WrongUsage: It cannot be read, or is no recording; the text says where and why.
+        UsageError: It cannot be read, or is no recording; the text says where and why.
     """
     with _told(path):
         found = _read_folder(path) if path.is_dir() else _read_file(path)
     if not found:
-        raise errors.WrongUsage(f"{path}: no recorded message in it")
+        raise errors.UsageError(f"{path}: no recorded message in it")
     return list({message.message_id: message for message in found}.values())
 
 
@@ -199,14 +199,14 @@ def _read(raw: bytes, where: str) -> StoredMessage:
     try:
         return recording.read(raw.decode())
     except UnicodeDecodeError as cause:
-        raise errors.WrongUsage(f"{where}: not UTF-8") from cause
-    except errors.WrongUsage as fault:
-        raise errors.WrongUsage(f"{where}: {fault}") from fault
+        raise errors.UsageError(f"{where}: not UTF-8") from cause
+    except errors.UsageError as error:
+        raise errors.UsageError(f"{where}: {error}") from error
 
 
 @contextlib.contextmanager
 def _told(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
-    except OSError as fault:
-        raise errors.WrongUsage(f"{path}: {fault.strerror}") from fault
+    except OSError as error:
+        raise errors.UsageError(f"{path}: {error.strerror}") from error

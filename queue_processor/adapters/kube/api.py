@@ -47,7 +47,7 @@ class Transport(Protocol):
 class KubeApi:
     """Requests that answer with an object, or raise what went wrong in our own terms.
 
-    Every method raises TemporaryFault, PermanentFault, NotFound (404) or Conflict (409).
+    Every method raises TemporaryError, PermanentError, NotFound (404) or Conflict (409).
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -78,7 +78,7 @@ class KubeApi:
     async def ask(
         self, path: str, body: JsonObject, *, limit_seconds: float = REQUEST_SECONDS
     ) -> Answer:
-        """Post something whose refusals mean something; raises TemporaryFault only."""
+        """Post something whose refusals mean something; raises TemporaryError only."""
         return await self._send(Request("POST", path, body=body, limit_seconds=limit_seconds))
 
     async def list(self, path: str, *, query: Mapping[str, str]) -> JsonObject:
@@ -153,7 +153,7 @@ def _counted(method: metrics.Method) -> Iterator[Callable[[Answer], None]]:
 
     try:
         yield count
-    except errors.TemporaryFault:
+    except errors.TemporaryError:
         metrics.KUBERNETES_REQUESTS.labels(method=method, code=metrics.NO_ANSWER).inc()
         raise
 
@@ -165,7 +165,7 @@ async def _events(lines: AsyncIterator[bytes], path: str) -> AsyncIterator[JsonO
             status = event.get("object", {})
             if status.get("code") == http.HTTPStatus.GONE:
                 raise errors.WatchExpired(str(status.get("message")))
-            raise errors.TemporaryFault(f"WATCH {path}: {status.get('message')}")
+            raise errors.TemporaryError(f"WATCH {path}: {status.get('message')}")
         yield event
 
 
@@ -174,9 +174,9 @@ def _loaded(text: bytes, call: str) -> JsonObject:
     try:
         loaded = orjson.loads(text)
     except ValueError as cause:
-        raise errors.TemporaryFault(f"{call}: the answer is not JSON") from cause
+        raise errors.TemporaryError(f"{call}: the answer is not JSON") from cause
     if not isinstance(loaded, dict):
-        raise errors.TemporaryFault(f"{call}: the answer is no object")
+        raise errors.TemporaryError(f"{call}: the answer is no object")
     return loaded
 
 
@@ -191,9 +191,9 @@ def fault_of(answer: Answer, call: str) -> errors.QueueProcessorError:
         case http.HTTPStatus.GONE:
             return errors.WatchExpired(message)
         case status if status in _TEMPORARY or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-            return errors.TemporaryFault(message, retry_after=retry_after_of(answer))
+            return errors.TemporaryError(message, retry_after=retry_after_of(answer))
         case _:
-            return errors.PermanentFault(message)
+            return errors.PermanentError(message)
 
 
 def status_of(answer: Answer) -> JsonObject:

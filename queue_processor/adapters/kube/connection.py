@@ -56,12 +56,12 @@ async def connect() -> Connection:
     https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 
     Raises:
-        ConfigurationFault: There is neither, or the file cannot be understood.
+        ConfigurationError: There is neither, or the file cannot be understood.
     """
     try:
         return _connect_from_pod() or await _connect_by_file()
     except _UNUSABLE as cause:
-        raise errors.ConfigurationFault(
+        raise errors.ConfigurationError(
             "no Kubernetes cluster: neither in a pod with a service account, nor with a"
             f" kubeconfig that can be used (set KUBECONFIG): {_in_one_line(cause)}"
         ) from cause

@@ -47,7 +47,7 @@ class KubeLeases:
         try:
             return _lease(await self._api.post(self._collection, body))
         except errors.NotFound as missing:
-            raise errors.PermanentFault(f"there is no such namespace: {missing}") from missing
+            raise errors.PermanentError(f"there is no such namespace: {missing}") from missing
 
     async def _replace(self, body: JsonObject) -> Lease:
         try:

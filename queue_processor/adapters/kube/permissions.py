@@ -77,8 +77,8 @@ async def missing(
         lease_name: The one Lease that the account has to reach.
 
     Raises:
-        TemporaryFault: The API server did not answer.
-        PermanentFault: The account may not even ask.
+        TemporaryError: The API server did not answer.
+        PermanentError: The account may not even ask.
     """
     are_allowed = await asyncio.gather(
         *(_is_allowed(api, permission, lease_name) for permission in permissions)
@@ -111,5 +111,5 @@ async def _is_allowed(api: KubeApi, permission: Permission, lease_name: str) -> 
             },
         )
     except (errors.NotFound, errors.Conflict) as strange:
-        raise errors.PermanentFault(str(strange)) from strange
+        raise errors.PermanentError(str(strange)) from strange
     return bool(review.get("status", {}).get("allowed"))

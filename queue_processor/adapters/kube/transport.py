@@ -73,7 +73,7 @@ class HttpTransport:
         """Send one request and read the whole answer.
 
         Raises:
-            TemporaryFault: No answer came: refused, cut off, or not within the limit.
+            TemporaryError: No answer came: refused, cut off, or not within the limit.
         """
         limits = aiohttp.ClientTimeout(total=request.limit_seconds, sock_connect=_CONNECT_SECONDS)
         with _translated(f"{request.method} {request.path}"):
@@ -93,7 +93,7 @@ class HttpTransport:
                 silent for longer than that is dead.
 
         Raises:
-            TemporaryFault: The connection failed, or was cut.
+            TemporaryError: The connection failed, or was cut.
         """
         limits = aiohttp.ClientTimeout(
             total=None,
@@ -171,4 +171,4 @@ def _translated(call: str) -> Iterator[None]:
     # ConfigException: the token is read again from its file, which may be in the making.
     except (aiohttp.ClientError, OSError, TimeoutError, config.ConfigException) as cause:
         what = str(cause) or type(cause).__name__
-        raise errors.TemporaryFault(f"{call}: {what}") from cause
+        raise errors.TemporaryError(f"{call}: {what}") from cause

@@ -37,8 +37,8 @@ class KubeVolumes:
             staying: Namespace and name of the claims that the pods use that stay.
 
         Raises:
-            TemporaryFault: A claim cannot be read now.
-            PermanentFault: The API server refuses us.
+            TemporaryError: A claim cannot be read now.
+            PermanentError: The API server refuses us.
         """
         kept = {await self._volume_of(*claim) for claim in staying}
         async with self._followed() as following, self._known.changes_on(name) as changed:
@@ -81,7 +81,7 @@ class KubeVolumes:
 
     async def _follow(self) -> None:
         async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type((errors.TemporaryFault, errors.WatchExpired)),
+            retry=tenacity.retry_if_exception_type((errors.TemporaryError, errors.WatchExpired)),
             wait=tenacity.wait_random(0.2, 1.0),
         ):
             with attempt:
@@ -91,7 +91,7 @@ class KubeVolumes:
                 ) as events:
                     async for event in events:
                         self._known.take(event)
-                raise errors.TemporaryFault("the watch has ended")
+                raise errors.TemporaryError("the watch has ended")
 
     async def _list(self) -> str:
         """List all attachments, out of the API server's cache; their version."""

@@ -13,7 +13,7 @@ import tenacity
 
 from queue_processor.adapters.webhooks.payloads import Payload
 from queue_processor.domain import errors
-from queue_processor.domain.notices import DrainNotice
+from queue_processor.domain.notifications import DrainNotification
 from queue_processor.observability import metrics
 from queue_processor.observability.outbox import Outbox
 from queue_processor.settings import WebhookSettings
@@ -37,7 +37,7 @@ class Webhooks:
     def __init__(self, receivers: Sequence["Receiver"]) -> None:
         self._receivers = receivers
 
-    def announce(self, notice: DrainNotice) -> None:
+    def notify(self, notice: DrainNotification) -> None:
         """Tell that a drain begins, or how it ended; never fails and never waits."""
         for receiver in self._receivers:
             receiver.take(notice)
@@ -57,17 +57,17 @@ def from_settings(chosen: Iterable[WebhookSettings]) -> Webhooks:
     """Build what announces, and see that templates and files can be used.
 
     Raises:
-        ConfigurationFault: Some cannot; one line for each, which starts with the setting.
+        ConfigurationError: Some cannot; one line for each, which starts with the setting.
     """
     receivers, faults = [], []
     for number, settings in enumerate(chosen):
         name = f"webhooks.{number}"
         try:
             receivers.append(Receiver(settings, name=name))
-        except errors.ConfigurationFault as fault:
-            faults.append(f"{name}.{fault}")
+        except errors.ConfigurationError as error:
+            faults.append(f"{name}.{error}")
     if faults:
-        raise errors.ConfigurationFault("\n".join(faults))
+        raise errors.ConfigurationError("\n".join(faults))
     return Webhooks(receivers)
 
 
@@ -82,7 +82,7 @@ class Receiver:
         """Build it.
 
         Raises:
-            ConfigurationFault: A file cannot be used.
+            ConfigurationError: A file cannot be used.
         """
         self.name = name
         self._settings = settings
@@ -90,16 +90,16 @@ class Receiver:
         for read in (_address_of, _headers_of):
             try:
                 read(settings)
-            except errors.PermanentFault as fault:
-                raise errors.ConfigurationFault(str(fault)) from fault
+            except errors.PermanentError as error:
+                raise errors.ConfigurationError(str(error)) from error
         self._session: aiohttp.ClientSession | None = None
         self._is_full = False
         # One at a time: the end of a drain is not told before its beginning.
-        self._outbox: Outbox[DrainNotice] = Outbox(
+        self._outbox: Outbox[DrainNotification] = Outbox(
             self._deliver, name=name, limit=_WAITING_LIMIT, senders=1
         )
 
-    def take(self, notice: DrainNotice) -> None:
+    def take(self, notice: DrainNotification) -> None:
         """Have a notice posted, if it is about a moment that the receiver wants to know of."""
         if notice.moment not in self._settings.moments:
             return
@@ -131,20 +131,20 @@ class Receiver:
         """Return when everything taken so far is posted or given up."""
         await self._outbox.flush()
 
-    async def _deliver(self, notice: DrainNotice) -> None:
+    async def _deliver(self, notice: DrainNotification) -> None:
         try:
             payload = self._payload.of(notice)
             async for attempt in _patiently():
                 with attempt:
                     await self._post(payload)
-        except (errors.TemporaryFault, errors.PermanentFault) as fault:
+        except (errors.TemporaryError, errors.PermanentError) as error:
             _count(notice, metrics.Delivery.FAILED)
             _log.warning(
                 "webhook_failed",
                 webhook=self.name,
                 moment=notice.moment,
                 node=notice.plan.node_name,
-                fault=str(fault),
+                error=str(error),
             )
         else:
             _count(notice, metrics.Delivery.DELIVERED)
@@ -153,11 +153,11 @@ class Receiver:
         """Post once.
 
         Raises:
-            TemporaryFault: No answer, or one that says to come again.
-            PermanentFault: Refused, or what is needed for the request cannot be read now.
+            TemporaryError: No answer, or one that says to come again.
+            PermanentError: Refused, or what is needed for the request cannot be read now.
         """
         if self._session is None:
-            raise errors.TemporaryFault("it is not running")
+            raise errors.TemporaryError("it is not running")
         headers = {"Content-Type": "application/json", **_headers_of(self._settings)}
         address = _address_of(self._settings)
         try:
@@ -169,25 +169,25 @@ class Receiver:
                 # What it says is of no use, and may be without end.
                 response.close()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as cause:
-            raise errors.TemporaryFault(_without_secrets(cause)) from cause
+            raise errors.TemporaryError(_without_secrets(cause)) from cause
         _raise_for(status, asked)
 
 
 def _payload(settings: WebhookSettings) -> Payload:
     try:
         return Payload(settings.template, cluster=settings.cluster)
-    except errors.ConfigurationFault as fault:
-        raise errors.ConfigurationFault(f"template: {fault}") from fault
+    except errors.ConfigurationError as error:
+        raise errors.ConfigurationError(f"template: {error}") from error
 
 
 def _patiently() -> tenacity.AsyncRetrying:
     def pause(state: tenacity.RetryCallState) -> float:
-        fault = state.outcome.exception() if state.outcome else None
-        asked = fault.retry_after if isinstance(fault, errors.TemporaryFault) else None
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, errors.TemporaryError) else None
         return max(_WAIT(state), 0.0 if asked is None else asked.total_seconds())
 
     return tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(errors.TemporaryFault),
+        retry=tenacity.retry_if_exception_type(errors.TemporaryError),
         wait=pause,
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
         reraise=True,
@@ -198,10 +198,10 @@ def _raise_for(status: int, asked: str) -> None:
     if http.HTTPStatus.OK <= status < http.HTTPStatus.MULTIPLE_CHOICES:
         return
     if status in _TEMPORARY or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise errors.TemporaryFault(f"it answers {status}", retry_after=_retry_after(asked))
+        raise errors.TemporaryError(f"it answers {status}", retry_after=_retry_after(asked))
     is_redirect = status < http.HTTPStatus.BAD_REQUEST
     follows = ", and redirects are not followed" if is_redirect else ""
-    raise errors.PermanentFault(f"it answers {status}{follows}")
+    raise errors.PermanentError(f"it answers {status}{follows}")
 
 
 def _retry_after(asked: str) -> dt.timedelta | None:
@@ -229,10 +229,10 @@ def _address_of(settings: WebhookSettings) -> str:
     if settings.url is not None:
         return settings.url.get_secret_value()
     if settings.url_file is None:
-        raise errors.PermanentFault("url: not set")
+        raise errors.PermanentError("url: not set")
     address = _read(settings.url_file, "url_file").strip()
     if not is_web_address(address):
-        raise errors.PermanentFault(f"url_file: {settings.url_file}: it holds no http(s) URL")
+        raise errors.PermanentError(f"url_file: {settings.url_file}: it holds no http(s) URL")
     return address
 
 
@@ -250,7 +250,7 @@ def _headers(lines: Sequence[str], path: pathlib.Path) -> Iterator[tuple[str, st
             continue
         name, colon, value = line.partition(":")
         if not colon or not _HEADER_NAME.fullmatch(name) or not value.isprintable():
-            raise errors.PermanentFault(
+            raise errors.PermanentError(
                 f"headers_file: {path}: line {number} is none of the form `Name: value`"
             )
         yield name, value.strip()
@@ -260,10 +260,10 @@ def _read(path: pathlib.Path, key: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as cause:
-        raise errors.PermanentFault(f"{key}: {path}: cannot be read: {cause.strerror}") from cause
+        raise errors.PermanentError(f"{key}: {path}: cannot be read: {cause.strerror}") from cause
     except UnicodeDecodeError as cause:
-        raise errors.PermanentFault(f"{key}: {path}: it is not UTF-8") from cause
+        raise errors.PermanentError(f"{key}: {path}: it is not UTF-8") from cause
 
 
-def _count(notice: DrainNotice, outcome: metrics.Delivery) -> None:
-    metrics.WEBHOOK_NOTICES.labels(moment=notice.moment, outcome=outcome).inc()
+def _count(notice: DrainNotification, outcome: metrics.Delivery) -> None:
+    metrics.WEBHOOK_NOTIFICATIONS.labels(moment=notice.moment, outcome=outcome).inc()

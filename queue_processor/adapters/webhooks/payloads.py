@@ -19,8 +19,8 @@ from queue_processor.domain import errors
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
-from queue_processor.domain.notices import DrainNotice
-from queue_processor.domain.plan import Action, Ending, Plan, Report
+from queue_processor.domain.notifications import DrainNotification
+from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
 from queue_processor.settings import BuiltInTemplate
 
 Fields: TypeAlias = Mapping[str, object]
@@ -44,27 +44,27 @@ class Payload:
             cluster: How notices call the cluster.
 
         Raises:
-            ConfigurationFault: The file cannot be read, is no template, or does not make JSON.
+            ConfigurationError: The file cannot be read, is no template, or does not make JSON.
         """
         self._cluster = cluster
         self._template = _compiled(template)
         for notice in _samples():
             try:
                 self.of(notice)
-            except errors.PermanentFault as fault:
-                raise errors.ConfigurationFault(f"{template}: {fault}") from fault
+            except errors.PermanentError as error:
+                raise errors.ConfigurationError(f"{template}: {error}") from error
 
-    def of(self, notice: DrainNotice) -> bytes:
+    def of(self, notice: DrainNotification) -> bytes:
         """What is posted about a notice.
 
         Raises:
-            PermanentFault: The template fails, or makes something else than JSON, or too much.
+            PermanentError: The template fails, or makes something else than JSON, or too much.
         """
         text = self._rendered(fields_of(notice, cluster=self._cluster))
         try:
             json.loads(text)
         except ValueError as cause:
-            raise errors.PermanentFault(
+            raise errors.PermanentError(
                 f"what it makes is not JSON ({cause}); values need the filter `tojson`"
             ) from cause
         return text.encode()
@@ -72,11 +72,11 @@ class Payload:
     def _rendered(self, fields: Fields) -> str:
         try:
             return _bounded(self._template.generate({**fields, "notice": fields}))
-        except errors.PermanentFault:
+        except errors.PermanentError:
             raise
         except Exception as cause:
             # A template is a program of somebody else's: anything can go wrong in it.
-            raise errors.PermanentFault(f"{type(cause).__name__}: {cause}") from cause
+            raise errors.PermanentError(f"{type(cause).__name__}: {cause}") from cause
 
 
 def _bounded(chunks: Iterable[str]) -> str:
@@ -85,7 +85,7 @@ def _bounded(chunks: Iterable[str]) -> str:
     for chunk in chunks:
         size += len(chunk.encode())
         if size > _PAYLOAD_BYTES:
-            raise errors.PermanentFault(f"it makes more than {_PAYLOAD_BYTES} bytes")
+            raise errors.PermanentError(f"it makes more than {_PAYLOAD_BYTES} bytes")
         kept.append(chunk)
     return "".join(kept)
 
@@ -104,12 +104,12 @@ def _compiled(template: BuiltInTemplate | pathlib.Path) -> jinja2.Template:
     try:
         return environment.from_string(_source(template))
     except jinja2.TemplateSyntaxError as cause:
-        raise errors.ConfigurationFault(
+        raise errors.ConfigurationError(
             f"{template}: line {cause.lineno}: {cause.message}"
         ) from cause
     except (OSError, UnicodeDecodeError) as cause:
         what = cause.strerror if isinstance(cause, OSError) else "not UTF-8"
-        raise errors.ConfigurationFault(f"{template}: cannot be read: {what}") from cause
+        raise errors.ConfigurationError(f"{template}: cannot be read: {what}") from cause
 
 
 def _source(template: BuiltInTemplate | pathlib.Path) -> str:
@@ -127,7 +127,7 @@ def mrkdwn(text: object) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def fields_of(notice: DrainNotice, *, cluster: str) -> Fields:
+def fields_of(notice: DrainNotification, *, cluster: str) -> Fields:
     """What a template can say, in plain values; all fields are there at both moments."""
     plan, report, took = notice.plan, notice.report, notice.took
     margin = None if report is None else report.margin
@@ -144,18 +144,18 @@ def fields_of(notice: DrainNotice, *, cluster: str) -> Fields:
         "occurred_at": plan.occurred_at.isoformat(timespec="seconds"),
         "deadline": plan.deadline.at.isoformat(timespec="seconds"),
         "deadline_is_hard": plan.deadline.is_hard,
-        "ending": None if report is None else report.ending.value,
+        "result": None if report is None else report.result.value,
         "seconds": None if took is None else round(took.total_seconds(), 1),
         "margin_seconds": None if margin is None else round(margin.total_seconds(), 1),
         "evicted": None if report is None else report.evicted,
-        "deleted_at_deadline_count": None if report is None else len(report.overridden),
-        "deleted_at_deadline": [] if report is None else _first(report.overridden),
+        "deleted_at_deadline_count": None if report is None else len(report.force_deleted),
+        "deleted_at_deadline": [] if report is None else _first(report.force_deleted),
         "left_count": None if report is None else len(report.left),
         "left": [] if report is None else _first(report.left),
     }
 
 
-def _summary(notice: DrainNotice, cluster: str) -> str:
+def _summary(notice: DrainNotification, cluster: str) -> str:
     plan, report = notice.plan, notice.report
     where = f"{cluster}: " if cluster else ""
     node = _cut(plan.node_name or "")
@@ -163,9 +163,9 @@ def _summary(notice: DrainNotice, cluster: str) -> str:
         end = f"{plan.deadline.at:%H:%M:%S} UTC"
         until = f"the instance goes at {end}" if plan.deadline.is_hard else f"until {end} at most"
         return f"{where}draining {node} ({plan.kind}), {until}"
-    text = f"{where}{node} {report.ending.replace('_', ' ')}: {report.evicted} pods evicted"
-    if report.overridden:
-        text += f", {len(report.overridden)} deleted at the deadline"
+    text = f"{where}{node} {report.result.replace('_', ' ')}: {report.evicted} pods evicted"
+    if report.force_deleted:
+        text += f", {len(report.force_deleted)} deleted at the deadline"
     if report.left:
         text += f", {len(report.left)} left"
     return text
@@ -179,7 +179,7 @@ def _first(pods: Iterable[str]) -> list[str]:
     return [_cut(pod) for pod in tuple(pods)[:_NAMED_PODS]]
 
 
-def _samples() -> Iterator[DrainNotice]:
+def _samples() -> Iterator[DrainNotification]:
     """Notices as strange as they can be, for both moments, with and without what may be missing."""
     noon = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
     strange = '"quotes" \\ {{ 7 * 7 }} {% x %} <!channel> [a](http://b) \u2028 \x00\n}]'
@@ -193,14 +193,14 @@ def _samples() -> Iterator[DrainNotice]:
             node_name=NodeName(strange),
             deadline=Deadline(at=noon + dt.timedelta(minutes=2), is_hard=is_hard),
         )
-        yield DrainNotice(at=noon, plan=plan)
-        report = Report(
+        yield DrainNotification(at=noon, plan=plan)
+        report = InstanceReport(
             instance_id=plan.instance_id,
-            ending=Ending.PAST_DEADLINE if is_hard else Ending.DRAINED,
+            result=InstanceResult.PAST_DEADLINE if is_hard else InstanceResult.DRAINED,
             node_name=plan.node_name,
             evicted=12,
-            overridden=(strange,) * 12 if is_hard else (),
+            force_deleted=(strange,) * 12 if is_hard else (),
             left=(strange,) * 12 if is_hard else (),
             margin=dt.timedelta() if is_hard else None,
         )
-        yield DrainNotice(at=noon, plan=plan, report=report, took=dt.timedelta(seconds=90))
+        yield DrainNotification(at=noon, plan=plan, report=report, took=dt.timedelta(seconds=90))

@@ -13,10 +13,10 @@ def confirm(question: str) -> None:
     """Go on when a person agrees; end the command otherwise.
 
     Raises:
-        WrongUsage: There is nobody to ask.
+        UsageError: There is nobody to ask.
     """
     if not sys.stdin.isatty():
-        raise errors.WrongUsage(f"{question} Nobody can be asked here: --yes agrees beforehand")
+        raise errors.UsageError(f"{question} Nobody can be asked here: --yes agrees beforehand")
     if not typer.confirm(printing.safe(question), err=True):
         printing.note("nothing was changed")
         raise typer.Exit(exits.FAILED)

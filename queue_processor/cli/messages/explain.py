@@ -24,7 +24,7 @@ _STDIN = "-"
 _MESSAGE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
-@exits.faults_told("explain")
+@exits.errors_reported("explain")
 def explain(
     source: Annotated[
         str,
@@ -64,7 +64,7 @@ def explain(
     if raw is not None:
         known = explanation.explain_file(raw, now=now, decisions=chosen.policy())
     elif offline:
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             "a message id needs the queue: leave --offline out, or record the message first"
         )
     else:
@@ -87,15 +87,15 @@ def _read(source: str) -> bytes | None:
     except OSError as cause:
         if isinstance(cause, FileNotFoundError) and _MESSAGE_ID.fullmatch(source):
             return None
-        raise errors.WrongUsage(f"{source}: cannot be read: {cause.strerror}") from cause
+        raise errors.UsageError(f"{source}: cannot be read: {cause.strerror}") from cause
 
 
 def _find(message_id: str, address: mail.Address, chosen: ToolSettings) -> StoredMessage:
-    mailbox = mail.opened(address, chosen)
-    found = mail.find(mailbox, message_id)
+    queue_client = mail.opened(address, chosen)
+    found = mail.find(queue_client, message_id)
     if found is None:
-        raise errors.WrongUsage(
-            f"{message_id} is visible neither in {mailbox.name} nor in its dead-letter queue; what"
+        raise errors.UsageError(
+            f"{message_id} is visible neither in {queue_client.name} nor in its dead-letter queue; what"
             " the operator holds cannot be seen"
         )
     message, place = found
@@ -141,10 +141,10 @@ def _deadline(known: Explanation, now: dt.datetime) -> str | None:
     ends = known.drained_by
     if ends is None:
         return None
-    if known.taken_at is None:
+    if known.terminates_at is None:
         return f"none; a drain that begins now gives up {printing.moment(ends.at, now=now)}"
-    told = printing.moment(known.taken_at, now=now)
-    if ends.at == known.taken_at:
+    told = printing.moment(known.terminates_at, now=now)
+    if ends.at == known.terminates_at:
         return told
     return f"{told}; a node that still stands is drained until {printing.moment(ends.at, now=now)}"
 

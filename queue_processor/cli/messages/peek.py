@@ -16,7 +16,7 @@ from queue_processor.maintenance import mail
 _HEADINGS = ("message id", "age", "received", "kind", "instances", "verdict", "reason")
 
 
-@exits.faults_told("peek")
+@exits.errors_reported("peek")
 def peek(
     *,
     most: Annotated[
@@ -40,20 +40,20 @@ def peek(
       queue-processor messages peek --queue interruptions --output json | jq '.[].verdict'
     """  # noqa: D301 - after a real backspace the lines stay as they are
     chosen = settings.load_for_tool(config)
-    mailbox = mail.opened(mail.Address(queue=queue, is_dead_letters=dead_letters), chosen)
+    queue_client = mail.opened(mail.Address(queue=queue, is_dead_letters=dead_letters), chosen)
     now = dt.datetime.now(dt.UTC)
     seen = [
         _Seen(message=message, age=now - (message.sent_at or now), known=known)
-        for message, known in mail.explained(mailbox, chosen, now=now, limit=most)
+        for message, known in mail.explained(queue_client, chosen, now=now, limit=most)
     ]
     if output is not printing.Output.TEXT:
         printing.data([each.fields() for each in seen], output)
     elif seen:
         printing.table(_HEADINGS, [each.cells() for each in seen])
     printing.note(
-        f"{len(seen)} of {mailbox.name}; the receive count of each went up by one"
+        f"{len(seen)} of {queue_client.name}; the receive count of each went up by one"
         if seen
-        else f"nothing is visible in {mailbox.name}; what the operator holds cannot be seen"
+        else f"nothing is visible in {queue_client.name}; what the operator holds cannot be seen"
     )
 
 

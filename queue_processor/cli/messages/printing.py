@@ -42,8 +42,8 @@ def note(text: str) -> None:
 
 def refusals(faults: Mapping[str, str]) -> None:
     """Tell a person the first messages that a queue did not take, and why, by message id."""
-    for message_id, fault in list(faults.items())[:SHOWN_FAULTS]:
-        note(f"{message_id} was not taken: {fault}")
+    for message_id, error in list(faults.items())[:SHOWN_FAULTS]:
+        note(f"{message_id} was not taken: {error}")
 
 
 def pairs(rows: Mapping[str, str | None]) -> None:

@@ -12,7 +12,7 @@ from queue_processor.cli.messages import options, printing
 from queue_processor.maintenance import mail, recorder, stopping
 
 
-@exits.faults_told("record")
+@exits.errors_reported("record")
 def record(
     *,
     to: Annotated[
@@ -45,29 +45,29 @@ def record(
       jq -r .Body storm.jsonl
     """  # noqa: D301 - after a real backspace the lines stay as they are
     chosen = settings.load_for_tool(config)
-    mailbox = mail.opened(mail.Address(queue=queue, is_dead_letters=dead_letters), chosen)
+    queue_client = mail.opened(mail.Address(queue=queue, is_dead_letters=dead_letters), chosen)
     with stopping.on_signals() as stop, recordings.appended(to) as recording:
         work = recorder.Recorder(
-            mailbox,
+            queue_client,
             recording,
             stop=stop,
             told=lambda copied: printing.note(f"{copied.recorded} recorded"),
         )
         if follow:
-            printing.note(f"recording what comes to {mailbox.name}, until Ctrl-C")
+            printing.note(f"recording what comes to {queue_client.name}, until Ctrl-C")
             work.follow()
         else:
             work.run()
         copied, is_cut_short = work.copied, stop.is_asked and not follow
     told = {
-        "queue": mailbox.url,
+        "queue": queue_client.url,
         "to": str(to),
         "recorded": copied.recorded,
         "known": copied.known,
     }
     if output is printing.Output.TEXT:
         known = f"; {copied.known} were in it before" if copied.known else ""
-        typer.echo(f"{copied.recorded} messages of {mailbox.name} recorded in {to}{known}")
+        typer.echo(f"{copied.recorded} messages of {queue_client.name} recorded in {to}{known}")
     else:
         printing.data(told, output)
     if is_cut_short:

@@ -23,7 +23,7 @@ _HEADINGS = ("messages", "kind", "verdict", "reason", "what is done")
 _OWN_RATE = 100.0
 
 
-@exits.faults_told("redrive")
+@exits.errors_reported("redrive")
 def redrive(  # noqa: PLR0913 - the options of a command
     *,
     queue: options.Queue = None,

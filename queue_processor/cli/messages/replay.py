@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from queue_processor import settings
-from queue_processor.adapters.aws.mailbox import Mailbox, QueueState
+from queue_processor.adapters.aws.queue import QueueClient, QueueState
 from queue_processor.adapters.files import journal as journals
 from queue_processor.adapters.files import recordings
 from queue_processor.cli import exits
@@ -25,7 +25,7 @@ from queue_processor.settings import ToolSettings
 _HEADINGS = ("message id", "kind", "instances", "occurred at", "verdict", "reason")
 
 
-@exits.faults_told("replay")
+@exits.errors_reported("replay")
 def replay(  # noqa: PLR0913 - the options of a command
     source: Annotated[
         pathlib.Path, typer.Argument(metavar="FILE|DIR", help="What `messages record` wrote.")
@@ -92,8 +92,8 @@ def replay(  # noqa: PLR0913 - the options of a command
     )
     chosen = settings.load_for_tool(config)
     messages = recordings.read(source)
-    mailbox = mail.opened(mail.Address(queue=to), chosen)
-    state = mailbox.state()
+    queue_client = mail.opened(mail.Address(queue=to), chosen)
+    state = queue_client.state()
     before = journals.read(order.journal, queue=state.arn)
     left = order.left_of(messages, before)
     if dry_run:
@@ -102,11 +102,11 @@ def replay(  # noqa: PLR0913 - the options of a command
             printing.table(_HEADINGS, [each.cells() for each in seen])
         else:
             printing.data([each.fields() for each in seen], output)
-        printing.note(f"{len(left)} of {len(messages)} would be sent to {mailbox.name}")
+        printing.note(f"{len(left)} of {len(messages)} would be sent to {queue_client.name}")
         return
     if left and not yes:
-        _ask(len(left), mailbox, state, chosen)
-    _send(messages, mailbox, state, order, output)
+        _ask(len(left), queue_client, state, chosen)
+    _send(messages, queue_client, state, order, output)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,17 +161,17 @@ def _preview(message: StoredMessage, edits: Edits, chosen: ToolSettings) -> _Pre
     return _Preview(message=sent, known=known)
 
 
-def _ask(count: int, mailbox: Mailbox, state: QueueState, chosen: ToolSettings) -> None:
+def _ask(count: int, queue_client: QueueClient, state: QueueState, chosen: ToolSettings) -> None:
     readers = audience.of(state, chosen, now=dt.datetime.now(dt.UTC))
     if readers.is_excluded:
         printing.note(readers.text)
         return
-    asking.confirm(f"{readers.text}. Send {count} messages to {mailbox.name}?")
+    asking.confirm(f"{readers.text}. Send {count} messages to {queue_client.name}?")
 
 
 def _send(
     messages: Sequence[StoredMessage],
-    mailbox: Mailbox,
+    queue_client: QueueClient,
     state: QueueState,
     order: _Order,
     output: printing.Output,
@@ -189,7 +189,7 @@ def _send(
         left = order.left_of(messages, journal.progress)
         _note_begin(len(messages) - len(left), journal.progress.doubtful, order)
         work = Replayer(
-            mailbox,
+            queue_client,
             journal,
             edits=order.edits,
             pace=pacing.Pace(order.rate, stop=stop),
@@ -199,7 +199,7 @@ def _send(
             with progress.shown(len(left), done="sent") as told:
                 work.run(left, told=told)
         finally:
-            _report(work.replayed, len(left), mailbox, order, output)
+            _report(work.replayed, len(left), queue_client, order, output)
     if work.replayed.sent + len(work.replayed.refused) < len(left):
         raise typer.Exit(exits.INTERRUPTED)
     if work.replayed.refused:
@@ -217,7 +217,11 @@ def _note_begin(sent_before: int, doubtful: set[str], order: _Order) -> None:
 
 
 def _report(
-    replayed: Replayed, total: int, mailbox: Mailbox, order: _Order, output: printing.Output
+    replayed: Replayed,
+    total: int,
+    queue_client: QueueClient,
+    order: _Order,
+    output: printing.Output,
 ) -> None:
     left = total - replayed.sent - len(replayed.refused)
     printing.refusals(replayed.refused)
@@ -226,7 +230,7 @@ def _report(
     if left or replayed.refused:
         printing.note("the same command goes on with what is left")
     told = {
-        "queue": mailbox.url,
+        "queue": queue_client.url,
         "sent": replayed.sent,
         "refused": len(replayed.refused),
         "left": left,
@@ -236,4 +240,4 @@ def _report(
         printing.data(told, output)
         return
     refused = f", {len(replayed.refused)} refused" if replayed.refused else ""
-    typer.echo(f"{replayed.sent} messages sent to {mailbox.name}{refused}, {left} left")
+    typer.echo(f"{replayed.sent} messages sent to {queue_client.name}{refused}, {left} left")

@@ -11,11 +11,11 @@ import typer
 from queue_processor import settings
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.eventbus import EventBus
-from queue_processor.adapters.aws.mailbox import Mailbox
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.cli import exits
 from queue_processor.cli.messages import asking, options, preview, printing, progress, sendoptions
 from queue_processor.domain import errors
-from queue_processor.domain.composing import ChangeStatus
+from queue_processor.domain.event_builder import ChangeStatus
 from queue_processor.domain.events import EventKind, InstanceState
 from queue_processor.domain.targeting import Wanted
 from queue_processor.maintenance import drill, mail, pacing, stopping
@@ -27,7 +27,7 @@ _HEADINGS = ("instance", "node", "event id")
 _AT_ONCE = 100.0
 
 
-@exits.faults_told("send")
+@exits.errors_reported("send")
 def send(  # noqa: PLR0913 - the options of a command
     kind: Annotated[EventKind, typer.Argument(metavar="KIND", help="What the events tell.")],
     *,
@@ -127,11 +127,11 @@ def send(  # noqa: PLR0913 - the options of a command
     lasting = sendoptions.lasting(spread, is_storm=storm is not None)
     sendoptions.check_source(source, event_bus)
     chosen = settings.load_for_tool(config)
-    mailbox = mail.opened(mail.Address(queue=queue), chosen)
-    draft = EventDraft(kind=kind, particulars=particulars, queue_arn=mailbox.state().arn)
+    queue_client = mail.opened(mail.Address(queue=queue), chosen)
+    draft = EventDraft(kind=kind, particulars=particulars, queue_arn=queue_client.state().arn)
     order = _Order(
         draft=draft,
-        mailbox=mailbox,
+        queue_client=queue_client,
         bus=_bus(event_bus, source),
         lasting=lasting,
         output=output,
@@ -151,19 +151,19 @@ class _Order:
     """What is sent where, and how fast."""
 
     draft: EventDraft
-    mailbox: Mailbox
+    queue_client: QueueClient
     bus: EventBus | None
     lasting: dt.timedelta
     output: printing.Output
 
     @property
     def destination(self) -> str:
-        return self.mailbox.name if self.bus is None else f"the event bus {self.bus.name}"
+        return self.queue_client.name if self.bus is None else f"the event bus {self.bus.name}"
 
     def outlet(self) -> Outlet:
         if self.bus is not None:
             return self.bus
-        return QueueOutlet(self.mailbox, began_at=dt.datetime.now(dt.UTC))
+        return QueueOutlet(self.queue_client, began_at=dt.datetime.now(dt.UTC))
 
     def rate(self, count: int) -> float:
         """How many a second."""
@@ -202,7 +202,7 @@ def _asked(selection: Selection, wanted: Wanted, order: _Order) -> Selection:
     protected = asyncio.run(drill.protected())
     late = [target.name for target in selection.targets if target.instance_id in protected]
     if late and wanted.selector is None:
-        raise errors.WrongUsage(f"{' '.join(late)}: protected meanwhile, so nothing is sent")
+        raise errors.UsageError(f"{' '.join(late)}: protected meanwhile, so nothing is sent")
     if late:
         printing.note(f"left out, protected meanwhile: {' '.join(late)}")
     return dataclasses.replace(
@@ -233,15 +233,15 @@ def _report(sent: Sent, targets: Sequence[Target], order: _Order) -> None:
     by_instance = {target.instance_id: target for target in targets}
     dealt_with = {*sent.event_ids, *sent.refused, *sent.doubtful}
     left = [target for target in targets if target.instance_id not in dealt_with]
-    for instance_id, fault in sent.refused.items():
-        printing.note(f"{by_instance[instance_id].name} was not taken: {fault}")
+    for instance_id, error in sent.refused.items():
+        printing.note(f"{by_instance[instance_id].name} was not taken: {error}")
     if sent.doubtful:
         names = " ".join(by_instance[each].name for each in sent.doubtful)
         printing.note(f"no answer came, so these may have been sent: {names}")
     rows = [(by_instance[each], event_id) for each, event_id in sent.event_ids.items()]
     if order.output is not printing.Output.TEXT:
         told = {
-            "queue": order.mailbox.url if order.bus is None else None,
+            "queue": order.queue_client.url if order.bus is None else None,
             "event_bus": None if order.bus is None else order.bus.name,
             "kind": order.draft.kind.value,
             "sent": [{**_identity(target), "event_id": event_id} for target, event_id in rows],

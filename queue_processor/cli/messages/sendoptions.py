@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from queue_processor.adapters.aws import eventbus
 from queue_processor.domain import errors, identifiers, selectors
-from queue_processor.domain.composing import ChangeStatus, Particulars
+from queue_processor.domain.event_builder import ChangeStatus, EventOptions
 from queue_processor.domain.events import EventKind, InstanceState, LifecycleHook
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.targeting import Wanted
@@ -44,10 +44,10 @@ def wanted(
     """Which nodes are meant.
 
     Raises:
-        WrongUsage: They are named in no way, or in more than one, or not as they can be.
+        UsageError: They are named in no way, or in more than one, or not as they can be.
     """
     if sum((bool(instances), bool(nodes), selector is not None)) != 1:
-        raise errors.WrongUsage("name the nodes in one way: --instance, --node or --selector")
+        raise errors.UsageError("name the nodes in one way: --instance, --node or --selector")
     if selector is not None:
         return Wanted(selector=_selector(selector), count=count)
     return Wanted(
@@ -59,35 +59,35 @@ def wanted(
 
 def _selector(text: str) -> selectors.LabelSelector:
     if not text.strip():
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"the selector is empty; if every node is meant, write --selector {_EVERY_NODE}"
         )
     try:
         return selectors.parse(text)
-    except errors.ConfigurationFault as fault:
-        raise errors.WrongUsage(str(fault)) from fault
+    except errors.ConfigurationError as error:
+        raise errors.UsageError(str(error)) from error
 
 
 def _instance_id(text: str) -> InstanceId:
     found = identifiers.parse_instance_id(text)
     if found is None:
-        raise errors.WrongUsage(f"{text!r} is no instance id such as i-0123456789abcdef0")
+        raise errors.UsageError(f"{text!r} is no instance id such as i-0123456789abcdef0")
     return found
 
 
-def particulars(kind: EventKind, given: Given) -> Particulars:
+def particulars(kind: EventKind, given: Given) -> EventOptions:
     """What the events say beside their instances.
 
     Raises:
-        WrongUsage: The kind needs more, or does not say that.
+        UsageError: The kind needs more, or does not say that.
     """
     for field in dataclasses.fields(given):
         option, value = f"--{field.name.replace('_', '-')}", getattr(given, field.name)
         if not value and field.name in _NEEDED.get(kind, ()):
-            raise errors.WrongUsage(f"{kind} needs {option}; --help says what it is")
+            raise errors.UsageError(f"{kind} needs {option}; --help says what it is")
         if value is not None and field.name not in _POSSIBLE.get(kind, ()):
-            raise errors.WrongUsage(f"{option} says nothing about {kind}; leave it out")
-    plain = Particulars(state=given.state)
+            raise errors.UsageError(f"{option} says nothing about {kind}; leave it out")
+    plain = EventOptions(state=given.state)
     if given.group and given.hook:
         plain = dataclasses.replace(plain, hook=LifecycleHook(group=given.group, name=given.hook))
     if given.starts_in is not None:
@@ -101,7 +101,7 @@ def lasting(spread: str | None, *, is_storm: bool) -> dt.timedelta:
     """Over which time events are sent; zero means at once.
 
     Raises:
-        WrongUsage: It is no time.
+        UsageError: It is no time.
     """
     if spread is not None:
         return pacing.span(spread)
@@ -112,14 +112,14 @@ def check_source(source: str | None, event_bus: str | None) -> None:
     """Refuse what AWS would refuse.
 
     Raises:
-        WrongUsage: The source belongs to AWS, or there is no bus that it is for.
+        UsageError: The source belongs to AWS, or there is no bus that it is for.
     """
     if source is None:
         return
     if event_bus is None:
-        raise errors.WrongUsage("--source is for events on a bus: name it with --event-bus")
+        raise errors.UsageError("--source is for events on a bus: name it with --event-bus")
     if not source or source.startswith(eventbus.RESERVED):
-        raise errors.WrongUsage(
+        raise errors.UsageError(
             f"AWS refuses the source {source!r}: those that begin with {eventbus.RESERVED} are its"
             " own; choose another, such as drill"
         )

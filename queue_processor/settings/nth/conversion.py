@@ -76,12 +76,12 @@ def convert(found: Sequence[Found]) -> Migration:
     """Convert.
 
     Raises:
-        WrongUsage: There is not one setting of NTH among what was found.
+        UsageError: There is not one setting of NTH among what was found.
     """
     spread = _old_names_first(list(_spread(found)))
     rows = {row: each for each in spread for row in [_row_of(each.name)] if row is not None}
     if not rows:
-        raise errors.WrongUsage("there is no setting of aws-node-termination-handler in it")
+        raise errors.UsageError("there is no setting of aws-node-termination-handler in it")
     told = [
         Told(_printable(each.name), Fate.UNSUPPORTED, _UNKNOWN)
         for each in spread
@@ -180,11 +180,11 @@ def _take_out_refused(settings: dict[Place, Put]) -> Iterator[Told]:
     try:
         _AsWritten(**tree(settings))
     except pydantic.ValidationError as invalid:
-        for fault in invalid.errors():
-            named = tuple(str(part) for part in fault["loc"])
+        for error in invalid.errors():
+            named = tuple(str(part) for part in error["loc"])
             for place in [place for place in settings if named[: len(place)] == place]:
                 put = settings.pop(place)
-                reason = fault["msg"].removeprefix("Value error, ")
+                reason = error["msg"].removeprefix("Value error, ")
                 why = f"not taken over, because {'.'.join(place)} does not allow it: {reason}"
                 yield Told(put.origin, Fate.UNSUPPORTED, why)
 

@@ -44,10 +44,10 @@ def read(text: str) -> Sequence[Found]:
             of them, or KEY=VALUE lines.
 
     Raises:
-        WrongUsage: It is none of these, or nothing is set in it.
+        UsageError: It is none of these, or nothing is set in it.
     """
     if len(text) > SIZE_LIMIT:
-        raise errors.WrongUsage(f"larger than {SIZE_LIMIT // 1024} KiB: not a values file")
+        raise errors.UsageError(f"larger than {SIZE_LIMIT // 1024} KiB: not a values file")
     lines = [line for line in map(str.strip, text.splitlines()) if line and line[0] != "#"]
     if lines and all(_ASSIGNMENT.fullmatch(line) for line in lines):
         found = _of_lines(text)
@@ -55,7 +55,7 @@ def read(text: str) -> Sequence[Found]:
         found = _of_yaml(_parsed(text))
     kept = [each for each in found if each.value not in (None, "", {}, [])]
     if not kept:
-        raise errors.WrongUsage("nothing is set in it")
+        raise errors.UsageError("nothing is set in it")
     return kept
 
 
@@ -65,14 +65,14 @@ def variables(items: Sequence[object]) -> Iterator[Found]:
     https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#environment-variables
 
     Raises:
-        WrongUsage: An item is no environment variable.
+        UsageError: An item is no environment variable.
     """
     for item in items:
         name = item.get("name") if isinstance(item, Mapping) else None
         if not isinstance(item, Mapping) or not isinstance(name, str):
-            raise errors.WrongUsage(f"{reprlib.repr(item)[:_QUOTED]} is no environment variable")
+            raise errors.UsageError(f"{reprlib.repr(item)[:_QUOTED]} is no environment variable")
         if not _VARIABLE.fullmatch(name):
-            raise errors.WrongUsage(f"{name[:_QUOTED]!r} is no name of an environment variable")
+            raise errors.UsageError(f"{name[:_QUOTED]!r} is no name of an environment variable")
         yield Found(name, _value_of(item))
 
 
@@ -101,12 +101,12 @@ def _parsed(text: str) -> Sequence[object]:
         yaml.safe_dump_all(documents)
     except yaml.YAMLError as cause:
         told = " ".join(str(cause).split())
-        raise errors.WrongUsage(f"neither YAML nor KEY=VALUE lines: {told[:300]}") from cause
+        raise errors.UsageError(f"neither YAML nor KEY=VALUE lines: {told[:300]}") from cause
     except RecursionError:
-        raise errors.WrongUsage("nested too deeply") from None
+        raise errors.UsageError("nested too deeply") from None
     except ValueError as cause:
         # A number or a date that is none.
-        raise errors.WrongUsage(f"not YAML that can be read: {str(cause)[:300]}") from cause
+        raise errors.UsageError(f"not YAML that can be read: {str(cause)[:300]}") from cause
     return documents
 
 
@@ -121,7 +121,7 @@ def _of_yaml(documents: Sequence[object]) -> Iterator[Found]:
             values = below if isinstance(below, dict) else loaded
             yield from (Found(str(name), value) for name, value in values.items())
         case _:
-            raise errors.WrongUsage(
+            raise errors.UsageError(
                 "values of NTH's chart, a Deployment, or environment variables are needed"
             )
 
@@ -130,7 +130,7 @@ def _env_of(manifests: Sequence[object]) -> Sequence[object]:
     """The variables of the container that reads a queue, else of the first that has any.
 
     Raises:
-        WrongUsage: There is none.
+        UsageError: There is none.
     """
     found = [
         container["env"]
@@ -139,7 +139,7 @@ def _env_of(manifests: Sequence[object]) -> Sequence[object]:
         if isinstance(container, Mapping) and isinstance(container.get("env"), list)
     ]
     if not found:
-        raise errors.WrongUsage("no container with environment variables is in it")
+        raise errors.UsageError("no container with environment variables is in it")
     return max(found, key=_names_a_queue)
 
 

@@ -1,6 +1,6 @@
 """Interruption events of the simulated AWS: each arises now and here, unless it is told.
 
-The events that the program can make too have their shapes in `domain.wording`; those that only
+The events that the program can make too have their shapes in `domain.aws_events`; those that only
 AWS sends are made here, by
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
 and https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/capacity-blocks-monitor.html
@@ -12,13 +12,13 @@ import uuid
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from queue_processor.domain import wording
+from queue_processor.domain import aws_events
 
-Event: TypeAlias = wording.Event
+Event: TypeAlias = aws_events.Event
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin(wording.Origin):
+class Origin(aws_events.Origin):
     """Where and when an event arises; a new one for each event, unless its id is to repeat."""
 
     time: dt.datetime = dataclasses.field(default_factory=lambda: dt.datetime.now(tz=dt.UTC))
@@ -28,14 +28,14 @@ class Origin(wording.Origin):
 
 
 @dataclasses.dataclass(frozen=True)
-class LifecycleStep(wording.LifecycleStep):
+class LifecycleStep(aws_events.LifecycleStep):
     """What a lifecycle hook holds up; each time another action."""
 
     token: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclasses.dataclass(frozen=True)
-class ScheduledChange(wording.ScheduledChange):
+class ScheduledChange(aws_events.ScheduledChange):
     """One AWS Health event, of which every page is an event of EventBridge."""
 
     arn: str = dataclasses.field(
@@ -47,17 +47,17 @@ def spot_interruption(
     instance_id: str, *, action: str = "terminate", origin: Origin | None = None
 ) -> Event:
     """EC2 takes a Spot instance back in two minutes: it will stop, terminate or hibernate it."""
-    return wording.spot_interruption(instance_id, action=action, origin=origin or Origin())
+    return aws_events.spot_interruption(instance_id, action=action, origin=origin or Origin())
 
 
 def rebalance_recommendation(instance_id: str, *, origin: Origin | None = None) -> Event:
     """EC2 expects to take a Spot instance back."""
-    return wording.rebalance_recommendation(instance_id, origin=origin or Origin())
+    return aws_events.rebalance_recommendation(instance_id, origin=origin or Origin())
 
 
 def state_change(instance_id: str, state: str, *, origin: Origin | None = None) -> Event:
     """An instance is pending, running, stopping, stopped, shutting-down or terminated."""
-    return wording.state_change(instance_id, state, origin=origin or Origin())
+    return aws_events.state_change(instance_id, state, origin=origin or Origin())
 
 
 def capacity_reservation_interruption(
@@ -68,7 +68,7 @@ def capacity_reservation_interruption(
     origin: Origin | None = None,
 ) -> Event:
     """The owner of an interruptible capacity reservation takes it back."""
-    return wording.capacity_reservation_interruption(
+    return aws_events.capacity_reservation_interruption(
         instance_id, terminates_at=terminates_at, zone_id=zone_id, origin=origin or Origin()
     )
 
@@ -92,27 +92,27 @@ def capacity_block_interruption(
 
 
 def autoscaling_termination(
-    instance_id: str, step: wording.LifecycleStep, *, origin: Origin | None = None
+    instance_id: str, step: aws_events.LifecycleStep, *, origin: Origin | None = None
 ) -> Event:
     """A group waits at a lifecycle hook before it terminates an instance."""
-    return wording.autoscaling_termination(instance_id, step, origin=origin or Origin())
+    return aws_events.autoscaling_termination(instance_id, step, origin=origin or Origin())
 
 
 def autoscaling_launch(
-    instance_id: str, step: wording.LifecycleStep, *, origin: Origin | None = None
+    instance_id: str, step: aws_events.LifecycleStep, *, origin: Origin | None = None
 ) -> Event:
     """A group waits at a lifecycle hook before it takes a new instance into service."""
-    return wording.autoscaling_launch(instance_id, step, origin=origin or Origin())
+    return aws_events.autoscaling_launch(instance_id, step, origin=origin or Origin())
 
 
 def scheduled_change(
     instance_ids: Sequence[str],
-    change: wording.ScheduledChange,
+    change: aws_events.ScheduledChange,
     *,
     origin: Origin | None = None,
 ) -> Event:
     """AWS Health announces a change for instances; those of one page of the announcement."""
-    return wording.scheduled_change(instance_ids, change, origin=origin or Origin())
+    return aws_events.scheduled_change(instance_ids, change, origin=origin or Origin())
 
 
 def lifecycle_notification(

@@ -18,12 +18,15 @@ from moto.autoscaling import exceptions, models, responses
 from moto.core import responses as core_responses
 from moto.sqs import models as sqs_models
 
-from queue_processor.domain import wording
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import bus, events, lifecycle, patches
 
 _EVENT_OF = {
-    lifecycle.Transition.TERMINATING: (events.autoscaling_termination, *wording.TERMINATION_PATH),
-    lifecycle.Transition.LAUNCHING: (events.autoscaling_launch, *wording.LAUNCH_PATH),
+    lifecycle.Transition.TERMINATING: (
+        events.autoscaling_termination,
+        *aws_events.TERMINATION_PATH,
+    ),
+    lifecycle.Transition.LAUNCHING: (events.autoscaling_launch, *aws_events.LAUNCH_PATH),
 }
 
 

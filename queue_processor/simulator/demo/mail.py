@@ -117,12 +117,12 @@ def _event(
     kind: Kind, ids: list[str], origin: events.Origin
 ) -> tuple[events.Event, dt.datetime | None]:
     """An event of AWS, and when it takes the instance away."""
-    taken_at: dt.datetime | None = origin.time + _NOTICE
+    terminates_at: dt.datetime | None = origin.time + _NOTICE
     match kind:
         case Kind.SPOT:
             event = events.spot_interruption(ids[0], origin=origin)
         case Kind.REBALANCE:
-            event, taken_at = events.rebalance_recommendation(ids[0], origin=origin), None
+            event, terminates_at = events.rebalance_recommendation(ids[0], origin=origin), None
         case Kind.CAPACITY:
             event = events.capacity_reservation_interruption(ids[0], origin=origin)
         case Kind.STOPPING:
@@ -130,13 +130,13 @@ def _event(
         case Kind.SHUTTING_DOWN:
             event = events.state_change(ids[0], "shutting-down", origin=origin)
         case Kind.PENDING:
-            event, taken_at = events.state_change(_NO_NODE, "pending", origin=origin), None
+            event, terminates_at = events.state_change(_NO_NODE, "pending", origin=origin), None
         case Kind.SCHEDULED_CHANGE:
-            taken_at = origin.time + _MAINTENANCE_AHEAD
-            event = _maintenance(ids, taken_at, origin)
+            terminates_at = origin.time + _MAINTENANCE_AHEAD
+            event = _maintenance(ids, terminates_at, origin)
         case _:
             raise ValueError(f"{kind} is no event that is simply sent")
-    return event, taken_at
+    return event, terminates_at
 
 
 def _maintenance(ids: list[str], starts_at: dt.datetime, origin: events.Origin) -> events.Event:

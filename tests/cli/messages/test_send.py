@@ -99,8 +99,8 @@ class TestWhatIsSent:
         drill.run(*order, "--status", "closed")
 
         change, cancelled = (parse(body) for body in drill.bodies())
-        assert change.announced_end == change.occurred_at + dt.timedelta(hours=2)
-        assert (change.is_withdrawn, cancelled.is_withdrawn) == (False, True)
+        assert change.scheduled_at == change.occurred_at + dt.timedelta(hours=2)
+        assert (change.is_cancelled, cancelled.is_cancelled) == (False, True)
 
     def test_programs_get_the_ids_of_what_was_sent(self, drill: Desk) -> None:
         told = drill.run(

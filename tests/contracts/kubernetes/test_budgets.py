@@ -155,7 +155,7 @@ async def test_a_budget_whose_evictions_nobody_confirms_refuses_at_last(
         moment = "2026-05-01T12:00:00Z"
         disrupted = {f"pod-{number}": moment for number in range(TOO_MANY_DISRUPTED)}
         await cluster.admin.set_status(budget, {"disruptedPods": disrupted})
-        with pytest.raises(errors.PermanentFault, match="DisruptedPods map too big"):
+        with pytest.raises(errors.PermanentError, match="DisruptedPods map too big"):
             await port.evict(pod)
 
     assert cluster.wire.last.refusal == (403, "Forbidden", ("DisruptionBudget",))

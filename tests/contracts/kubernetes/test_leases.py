@@ -126,5 +126,5 @@ async def test_a_lease_that_people_made_by_hand_can_be_taken(
 async def test_a_lease_in_no_namespace_is_a_permanent_fault(cluster: Cluster) -> None:
     elsewhere: ports.Leases = KubeLeases(cluster.api, namespace="nowhere", name=LEASE_NAME)
 
-    with pytest.raises(errors.PermanentFault):
+    with pytest.raises(errors.PermanentError):
         await elsewhere.write(LEASE)

@@ -10,7 +10,7 @@ from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import ports
-from queue_processor.controller.podfeed import Follower, PodFeed
+from queue_processor.controller.pod_watcher import PodWatcher, Subscription
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import Eviction, EvictionAnswer
@@ -37,7 +37,7 @@ async def test_an_eviction_whose_answer_is_lost_can_be_repeated(
     pod = await simulation.admin.add_pod(await node_of(simulation))
     cut = faults.Fault(faults.Cut(after_effect=is_late), method="POST", times=1)
     simulation.server.faults.add(cut)
-    with pytest.raises(errors.TemporaryFault):
+    with pytest.raises(errors.TemporaryError):
         await pods.evict(pod)
     assert await simulation.admin.is_told_to_stop(pod) == is_late
 
@@ -54,12 +54,12 @@ async def test_requests_that_are_cut_off_in_an_outage_are_faults(
     await asyncio.sleep(0.1)
     await simulation.way.cut()
     await asyncio.wait((asking,), timeout=1)
-    assert isinstance(asking.exception(), errors.TemporaryFault)
-    with pytest.raises(errors.TemporaryFault):
+    assert isinstance(asking.exception(), errors.TemporaryError)
+    with pytest.raises(errors.TemporaryError):
         await pods.on_node(node)
     await simulation.way.restore()
 
-    with contextlib.suppress(errors.TemporaryFault):
+    with contextlib.suppress(errors.TemporaryError):
         # A connection that the server closed may be found out only by its use.
         await pods.on_node(node)
     assert (await pods.on_node(node)).pods == ()
@@ -114,9 +114,9 @@ async def test_a_watch_whose_connection_is_cut_is_a_fault_and_can_be_opened_agai
     version = (await pods.on_node(node)).version
     async with pods.watch(version) as changes:
         await simulation.way.cut()
-        with pytest.raises(errors.TemporaryFault):
+        with pytest.raises(errors.TemporaryError):
             await asyncio.wait_for(anext(changes), 5)
-    with pytest.raises(errors.TemporaryFault):
+    with pytest.raises(errors.TemporaryError):
         async with pods.watch(version):
             pass
     await simulation.way.restore()
@@ -133,7 +133,7 @@ async def test_a_watch_that_is_cut_at_its_beginning_is_a_fault(
     simulation: SimulatedCluster, pods: ports.Pods, *, is_late: bool
 ) -> None:
     simulation.server.faults.add(faults.Fault(faults.Cut(after_effect=is_late)))
-    with pytest.raises(errors.TemporaryFault):
+    with pytest.raises(errors.TemporaryError):
         async with pods.watch("1"):
             pass
 
@@ -175,9 +175,9 @@ async def test_a_server_that_ends_watches_at_once_is_not_asked_on_and_on(
     simulation: SimulatedCluster,
 ) -> None:
     node = await node_of(simulation)
-    feed = PodFeed(KubePods(KubeApi(simulation.wire)))
+    feed = PodWatcher(KubePods(KubeApi(simulation.wire)))
     watching = asyncio.create_task(feed.run())
-    with feed.following(Follower(node, take=lambda _: None, lose=lambda: None)):
+    with feed.following(Subscription(node, take=lambda _: None, lose=lambda: None)):
         await feed.pods_on(node)
         for _ in range(100):
             simulation.cluster.drop_watches()
@@ -209,5 +209,5 @@ async def test_who_may_not_see_volumes_is_told_so(simulation: SimulatedCluster) 
     simulation.server.faults.add(faults.Fault(refused, path=".*/volumeattachments"))
 
     for _ in range(2):
-        with pytest.raises(errors.PermanentFault):
+        with pytest.raises(errors.PermanentError):
             await port.await_detached(node, staying=())

@@ -24,7 +24,7 @@ async def test_a_right_that_is_missing_is_named(cluster: Cluster) -> None:
 async def test_a_request_without_the_right_to_it_is_a_permanent_fault(cluster: Cluster) -> None:
     path = f"/api/v1/nodes/{await cluster.add_node()}"
     node = await cluster.api.get(path)
-    with pytest.raises(errors.PermanentFault, match='cannot update resource "nodes"'):
+    with pytest.raises(errors.PermanentError, match='cannot update resource "nodes"'):
         await cluster.api.put(path, node)
 
     assert cluster.wire.last.refusal == (403, "Forbidden", ())

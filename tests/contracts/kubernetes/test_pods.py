@@ -135,7 +135,7 @@ async def test_a_list_that_is_to_be_newer_than_the_server_is_a_temporary_fault(
 ) -> None:
     node = await node_of(cluster)
     version = int((await port.on_node(node)).version)
-    with pytest.raises(errors.TemporaryFault, match="Too large resource version") as fault:
+    with pytest.raises(errors.TemporaryError, match="Too large resource version") as fault:
         await port.on_node(node, not_before=str(version + 1_000_000))
 
     assert fault.value.retry_after == dt.timedelta(seconds=1)

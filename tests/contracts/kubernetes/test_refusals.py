@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
 from queue_processor.adapters.kube.leases import KubeLeases
-from queue_processor.adapters.kube.narrator import KubeNarrator
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import ports
@@ -53,12 +53,12 @@ async def running_pod(simulation: SimulatedCluster) -> PodRef:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        (400, errors.PermanentFault),
-        (401, errors.TemporaryFault),
-        (403, errors.PermanentFault),
-        (422, errors.PermanentFault),
-        (500, errors.TemporaryFault),
-        (503, errors.TemporaryFault),
+        (400, errors.PermanentError),
+        (401, errors.TemporaryError),
+        (403, errors.PermanentError),
+        (422, errors.PermanentError),
+        (500, errors.TemporaryError),
+        (503, errors.TemporaryError),
     ],
 )
 async def test_any_other_refusal_of_an_eviction_is_a_fault(
@@ -91,7 +91,7 @@ async def test_a_right_that_is_missing_is_a_permanent_fault(
     pod = await running_pod(simulation)
     simulation.server.denials.append(api.Denial(verb="create", resource="pods/eviction"))
 
-    with pytest.raises(errors.PermanentFault, match="cannot create"):
+    with pytest.raises(errors.PermanentError, match="cannot create"):
         await pods.evict(pod)
 
 
@@ -102,10 +102,10 @@ async def test_a_right_that_is_missing_is_a_permanent_fault(
     ("code", "expected"),
     [
         (410, errors.WatchExpired),
-        (403, errors.PermanentFault),
-        (401, errors.TemporaryFault),
-        (429, errors.TemporaryFault),
-        (500, errors.TemporaryFault),
+        (403, errors.PermanentError),
+        (401, errors.TemporaryError),
+        (429, errors.TemporaryError),
+        (500, errors.TemporaryError),
     ],
 )
 async def test_a_watch_that_is_refused_says_why(
@@ -153,9 +153,9 @@ async def test_a_server_that_fails_is_a_temporary_fault(
     simulation: SimulatedCluster, leases: ports.Leases
 ) -> None:
     simulation.server.faults.add(faults.Fault(faults.Answer(503, retry_after=2)))
-    with pytest.raises(errors.TemporaryFault) as reading:
+    with pytest.raises(errors.TemporaryError) as reading:
         await leases.read()
-    with pytest.raises(errors.TemporaryFault):
+    with pytest.raises(errors.TemporaryError):
         await leases.write(dataclasses.replace(LEASE, holder="two"))
 
     assert reading.value.retry_after == dt.timedelta(seconds=2)
@@ -165,8 +165,8 @@ async def test_a_server_that_fails_is_a_temporary_fault(
 
 
 @pytest.fixture
-async def narrator(simulation: SimulatedCluster) -> AsyncIterator[KubeNarrator]:
-    made = KubeNarrator(simulation.api, identity="process", clock=simulation.clock)
+async def event_recorder(simulation: SimulatedCluster) -> AsyncIterator[KubeEventRecorder]:
+    made = KubeEventRecorder(simulation.api, identity="process", clock=simulation.clock)
     running = asyncio.create_task(made.run())
     yield made
     running.cancel()
@@ -186,14 +186,16 @@ async def reasons(simulation: SimulatedCluster) -> list[str]:
 
 @pytest.mark.parametrize("effect", [faults.Answer(403), faults.Answer(500), faults.Cut()])
 async def test_an_event_that_cannot_be_written_is_dropped_and_the_next_is_not(
-    simulation: SimulatedCluster, narrator: KubeNarrator, effect: faults.Answer | faults.Cut
+    simulation: SimulatedCluster,
+    event_recorder: KubeEventRecorder,
+    effect: faults.Answer | faults.Cut,
 ) -> None:
     before = dropped()
     simulation.server.faults.add(faults.Fault(effect, method="POST", times=1))
-    narrator.about_pod(POD, "First", "is lost")
-    await narrator.flush()
-    narrator.about_pod(POD, "Second", "is not")
-    await narrator.flush()
+    event_recorder.pod_event(POD, "First", "is lost")
+    await event_recorder.flush()
+    event_recorder.pod_event(POD, "Second", "is not")
+    await event_recorder.flush()
 
     assert await reasons(simulation) == ["Second"]
     assert dropped() == before + 1
@@ -203,11 +205,11 @@ async def test_what_cannot_be_kept_is_dropped_without_waiting(
     simulation: SimulatedCluster,
 ) -> None:
     before = dropped()
-    silent: ports.Narrator = KubeNarrator(
+    silent: ports.EventRecorder = KubeEventRecorder(
         simulation.api, identity="process", clock=simulation.clock
     )
     for _ in range(1_005):
-        silent.about_pod(POD, "Blocked", "a budget says no")
+        silent.pod_event(POD, "Blocked", "a budget says no")
 
     assert dropped() == before + 5
     assert await reasons(simulation) == []

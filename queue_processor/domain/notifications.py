@@ -4,10 +4,10 @@ import dataclasses
 import datetime as dt
 import enum
 
-from queue_processor.domain.plan import Plan, Report
+from queue_processor.domain.plan import InstanceReport, Plan
 
 
-class Moment(enum.StrEnum):
+class DrainPhase(enum.StrEnum):
     """When something is told; the value is the one in settings and metrics."""
 
     DRAIN_START = "drain_start"
@@ -15,7 +15,7 @@ class Moment(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DrainNotice:
+class DrainNotification:
     """That a drain begins, or how it ended.
 
     Attributes:
@@ -27,10 +27,10 @@ class DrainNotice:
 
     at: dt.datetime
     plan: Plan
-    report: Report | None = None
+    report: InstanceReport | None = None
     took: dt.timedelta | None = None
 
     @property
-    def moment(self) -> Moment:
+    def moment(self) -> DrainPhase:
         """Whether it is about the beginning or the end."""
-        return Moment.DRAIN_START if self.report is None else Moment.DRAIN_END
+        return DrainPhase.DRAIN_START if self.report is None else DrainPhase.DRAIN_END

@@ -25,7 +25,7 @@ _WAITING_LIMIT = 1000
 _WRITERS = 4
 
 
-class KubeNarrator:
+class KubeEventRecorder:
     """Writes Events about nodes and pods; `run` has to be running for that."""
 
     def __init__(self, api: KubeApi, *, identity: str, clock: Callable[[], dt.datetime]) -> None:
@@ -36,13 +36,13 @@ class KubeNarrator:
             self._write, name="events", limit=_WAITING_LIMIT, senders=_WRITERS
         )
 
-    def about_node(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
+    def node_event(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
         """Tell something about a node."""
         # The UID of a node's events is its name: that is where `kubectl describe` looks.
         regarding = {"kind": "Node", "name": node.name, "uid": node.name, "apiVersion": "v1"}
         self._tell(_NODE_EVENTS_NAMESPACE, regarding, reason, message, is_warning=is_warning)
 
-    def about_pod(self, pod: PodRef, reason: str, message: str) -> None:
+    def pod_event(self, pod: PodRef, reason: str, message: str) -> None:
         """Warn about a pod."""
         regarding = {
             "kind": "Pod",
@@ -88,6 +88,6 @@ class KubeNarrator:
         namespace = event["metadata"]["namespace"]
         try:
             await self._api.post(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event)
-        except errors.QueueProcessorError as fault:
+        except errors.QueueProcessorError as error:
             metrics.EVENTS_DROPPED.inc()
-            _log.info("event_not_written", reason=event["reason"], fault=str(fault))
+            _log.info("event_not_written", reason=event["reason"], error=str(error))

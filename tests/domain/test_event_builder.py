@@ -8,8 +8,9 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from queue_processor.domain import composing, errors, parsing
-from queue_processor.domain.composing import ChangeStatus, Particulars
+from queue_processor.domain import errors, event_builder, parsing
+from queue_processor.domain.aws_events import Origin
+from queue_processor.domain.event_builder import ChangeStatus, EventOptions
 from queue_processor.domain.events import (
     BodyShape,
     EventKind,
@@ -18,7 +19,6 @@ from queue_processor.domain.events import (
     LifecycleHook,
     LifecycleTransition,
 )
-from queue_processor.domain.wording import Origin
 
 INSTANCE = "i-0123456789abcdef0"
 NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
@@ -28,10 +28,10 @@ CHINA = Origin(
 )
 HOOK = LifecycleHook(group="workers", name="drain")
 # What every kind can be made from.
-EVERYTHING = Particulars(state=InstanceState.STOPPING, hook=HOOK, starts_in=dt.timedelta(hours=3))
+EVERYTHING = EventOptions(state=InstanceState.STOPPING, hook=HOOK, starts_in=dt.timedelta(hours=3))
 KINDS = strategies.sampled_from(EventKind)
 PARTICULARS = strategies.builds(
-    Particulars,
+    EventOptions,
     state=strategies.sampled_from(InstanceState),
     hook=strategies.builds(
         LifecycleHook,
@@ -58,15 +58,15 @@ def parsed(event: dict[str, object]) -> InterruptionEvent:
     return found
 
 
-def made(kind: EventKind, particulars: Particulars = EVERYTHING) -> dict[str, Any]:
-    return composing.compose(kind, INSTANCE, particulars, origin=CHINA)
+def made(kind: EventKind, particulars: EventOptions = EVERYTHING) -> dict[str, Any]:
+    return event_builder.build_event(kind, INSTANCE, particulars, origin=CHINA)
 
 
 @hypothesis.given(KINDS, INSTANCES, PARTICULARS, ORIGINS)
 def test_what_is_composed_is_what_is_parsed(
-    kind: EventKind, instance_id: str, particulars: Particulars, origin: Origin
+    kind: EventKind, instance_id: str, particulars: EventOptions, origin: Origin
 ) -> None:
-    event = parsed(composing.compose(kind, instance_id, particulars, origin=origin))
+    event = parsed(event_builder.build_event(kind, instance_id, particulars, origin=origin))
 
     assert (event.kind, event.instance_ids) == (kind, (instance_id,))
     assert (event.event_id, event.occurred_at) == (origin.event_id, origin.time)
@@ -74,8 +74,8 @@ def test_what_is_composed_is_what_is_parsed(
     if kind is EventKind.STATE_CHANGE:
         assert event.instance_state is particulars.state
     if kind is EventKind.SCHEDULED_CHANGE:
-        assert event.announced_end == origin.time + particulars.starts_in
-        assert event.is_withdrawn == (particulars.status is ChangeStatus.CLOSED)
+        assert event.scheduled_at == origin.time + particulars.starts_in
+        assert event.is_cancelled == (particulars.status is ChangeStatus.CLOSED)
     if event.lifecycle_action is not None:
         assert event.lifecycle_action.hook == particulars.hook
         assert event.lifecycle_action.instance_id == instance_id
@@ -92,7 +92,7 @@ def test_a_lifecycle_action_goes_its_way_and_has_a_token_of_its_own(
     kind: EventKind, transition: LifecycleTransition
 ) -> None:
     action = parsed(made(kind)).lifecycle_action
-    other = composing.compose(
+    other = event_builder.build_event(
         kind, INSTANCE, EVERYTHING, origin=Origin(NOON, "event-2", "cn-north-1", "123456789012")
     )
 
@@ -113,7 +113,7 @@ def test_an_event_says_where_it_arose(kind: EventKind) -> None:
 def test_a_reservation_ends_two_minutes_after_the_event() -> None:
     event = parsed(made(EventKind.CAPACITY_RESERVATION_INTERRUPTION))
 
-    assert event.announced_end == NOON + dt.timedelta(minutes=2)
+    assert event.scheduled_at == NOON + dt.timedelta(minutes=2)
 
 
 @pytest.mark.parametrize(
@@ -125,5 +125,5 @@ def test_a_reservation_ends_two_minutes_after_the_event() -> None:
     ],
 )
 def test_what_cannot_be_said_for_want_of_particulars_is_refused(kind: EventKind, said: str) -> None:
-    with pytest.raises(errors.WrongUsage, match=said):
-        made(kind, Particulars())
+    with pytest.raises(errors.UsageError, match=said):
+        made(kind, EventOptions())

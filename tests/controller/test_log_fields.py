@@ -27,7 +27,7 @@ async def test_a_message_that_is_handed_back_says_which_node_it_was_about(
     (outcome,) = (line for line in lines if line["event"] == "outcome")
     assert (outcome["message_id"], outcome["outcome"]) == (message_id, "retry")
     assert (outcome["instance_id"], outcome["node"]) == (stage.instance(0), "node-0")
-    assert [each["ending"] for each in outcome["instances"]] == [None]
+    assert [each["result"] for each in outcome["instances"]] == [None]
 
 
 async def test_a_message_that_is_deleted_while_it_is_extended_is_not_told_as_lost(
@@ -70,7 +70,7 @@ async def test_what_is_done_about_one_instance_is_told_though_another_failed(
 
     first, second = (line for line in lines if line["event"] == "outcome")
     assert (first["outcome"], second["outcome"]) == ("retry", "done")
-    assert [each["ending"] for each in first["instances"]] == [None, "drained"]
+    assert [each["result"] for each in first["instances"]] == [None, "drained"]
     assert first["node"] == "node-0,node-1"
 
 

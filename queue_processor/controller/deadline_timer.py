@@ -36,7 +36,7 @@ class Pulse:
             self._waiters.discard(waiter)
 
 
-class Countdown:
+class DeadlineTimer:
     """What is left until a deadline.
 
     A deadline is a wall-clock time, set by AWS. It is read against the wall clock once;

@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from queue_processor.controller.countdown import Pulse
-from queue_processor.controller.podfeed import Follower, PodFeed
-from queue_processor.controller.retrying import patiently
+from queue_processor.controller.deadline_timer import Pulse
+from queue_processor.controller.pod_watcher import PodWatcher, Subscription
+from queue_processor.controller.retrying import retrying
 from queue_processor.domain import pods
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodView
 from queue_processor.observability import metrics
 
 
-class PodSet:
+class NodePods:
     """Follows the pods of one node; those the scheduler binds late are caught.
 
     Attributes:
@@ -26,8 +26,8 @@ class PodSet:
         self,
         node_name: NodeName,
         *,
-        feed: PodFeed,
-        turn: Callable[[], AbstractAsyncContextManager[None]],
+        feed: PodWatcher,
+        slot: Callable[[], AbstractAsyncContextManager[None]],
         changed: Pulse,
         arrived: Callable[[PodView], None],
     ) -> None:
@@ -36,13 +36,13 @@ class PodSet:
         Args:
             node_name: Whose pods.
             feed: Where they are listed and watched.
-            turn: Held while they are listed.
+            slot: Held while they are listed.
             changed: Fired whenever `left` changes.
             arrived: Called once for every pod that has to go.
         """
         self._node_name = node_name
         self._feed = feed
-        self._turn = turn
+        self._slot = slot
         self._arrived = arrived
         self._seen: set[str] = set()
         self._gone: set[str] = set()
@@ -59,17 +59,17 @@ class PodSet:
 
     async def follow(self) -> None:
         """List once, then take in what changes, for ever; what was missed is listed again."""
-        follower = Follower(self._node_name, take=self._on_change, lose=self._outdated.set)
+        follower = Subscription(self._node_name, take=self._on_change, lose=self._outdated.set)
         with self._feed.following(follower):
             while True:
                 self._outdated.clear()
-                async for attempt in patiently(metrics.Call.LIST_PODS):
+                async for attempt in retrying(metrics.Call.LIST_PODS):
                     with attempt:
                         await self._list()
                 await self._outdated.wait()
 
     async def _list(self) -> None:
-        async with self._turn():
+        async with self._slot():
             # Those that come while the list is on its way may be newer than it.
             known = set(self.left)
             listed = await self._feed.pods_on(self._node_name)

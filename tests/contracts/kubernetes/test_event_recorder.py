@@ -1,4 +1,4 @@
-"""What a Narrator does."""
+"""What a EventRecorder does."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from queue_processor.adapters.kube.narrator import KubeNarrator
+from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
 from queue_processor.adapters.kube.transport import JsonObject, Request
 from queue_processor.controller import ports
 from queue_processor.domain.identifiers import InstanceId, NodeName
@@ -18,8 +18,8 @@ EVENTS = "/apis/events.k8s.io/v1/namespaces"
 
 
 @pytest.fixture
-async def narrator(cluster: Cluster) -> AsyncIterator[KubeNarrator]:
-    made = KubeNarrator(cluster.api, identity="process", clock=cluster.clock)
+async def event_recorder(cluster: Cluster) -> AsyncIterator[KubeEventRecorder]:
+    made = KubeEventRecorder(cluster.api, identity="process", clock=cluster.clock)
     running = asyncio.create_task(made.run())
     yield made
     running.cancel()
@@ -28,8 +28,8 @@ async def narrator(cluster: Cluster) -> AsyncIterator[KubeNarrator]:
 
 
 @pytest.fixture
-def port(narrator: KubeNarrator) -> ports.Narrator:
-    return narrator
+def port(event_recorder: KubeEventRecorder) -> ports.EventRecorder:
+    return event_recorder
 
 
 @pytest.fixture
@@ -62,11 +62,11 @@ async def written(cluster: Cluster, namespace: str, name: str) -> list[JsonObjec
 
 
 async def test_an_event_about_a_node_lies_where_people_look_for_it(
-    cluster: Cluster, port: ports.Narrator, narrator: KubeNarrator
+    cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder
 ) -> None:
     name = await cluster.add_node()
-    port.about_node(node_called(name), "Drained", "all pods are gone", is_warning=False)
-    await narrator.flush()
+    port.node_event(node_called(name), "Drained", "all pods are gone", is_warning=False)
+    await event_recorder.flush()
 
     assert cluster.wire.last.answer.status == 201
     (event,) = await written(cluster, "default", name)
@@ -77,10 +77,10 @@ async def test_an_event_about_a_node_lies_where_people_look_for_it(
 
 
 async def test_an_event_about_a_pod_is_a_warning_in_its_namespace(
-    cluster: Cluster, port: ports.Narrator, narrator: KubeNarrator, pod: PodRef
+    cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder, pod: PodRef
 ) -> None:
-    port.about_pod(pod, "Blocked", "a budget says no")
-    await narrator.flush()
+    port.pod_event(pod, "Blocked", "a budget says no")
+    await event_recorder.flush()
 
     (event,) = await written(cluster, pod.namespace, pod.name)
     assert (event["regarding"]["kind"], event["regarding"]["uid"]) == ("Pod", pod.uid)
@@ -88,12 +88,12 @@ async def test_an_event_about_a_pod_is_a_warning_in_its_namespace(
 
 
 async def test_events_longer_than_the_api_takes_are_cut(
-    cluster: Cluster, port: ports.Narrator, narrator: KubeNarrator
+    cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder
 ) -> None:
     name = await cluster.add_node()
     note = "x" + "ü" * 5000
-    port.about_node(node_called(name), "Reason" * 50, note, is_warning=True)
-    await narrator.flush()
+    port.node_event(node_called(name), "Reason" * 50, note, is_warning=True)
+    await event_recorder.flush()
 
     (event,) = await written(cluster, "default", name)
     assert 1022 < len(event["note"].encode()) <= 1024
@@ -101,13 +101,13 @@ async def test_events_longer_than_the_api_takes_are_cut(
 
 
 async def test_an_event_that_the_api_refuses_is_dropped_and_the_next_is_not(
-    cluster: Cluster, port: ports.Narrator, narrator: KubeNarrator, pod: PodRef
+    cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder, pod: PodRef
 ) -> None:
-    port.about_pod(PodRef(namespace="nowhere", name="web", uid="x"), "First", "is lost")
-    await narrator.flush()
+    port.pod_event(PodRef(namespace="nowhere", name="web", uid="x"), "First", "is lost")
+    await event_recorder.flush()
     assert cluster.wire.last.refusal == (404, "NotFound", ())
-    port.about_pod(pod, "Second", "is not")
-    await narrator.flush()
+    port.pod_event(pod, "Second", "is not")
+    await event_recorder.flush()
 
     assert [event["reason"] for event in await written(cluster, pod.namespace, "web")] == ["Second"]
 
@@ -140,10 +140,12 @@ ODD_NAME = f'metadata.name: Invalid value: "x.": {NAME_RULE}'
     ],
 )
 async def test_the_api_refuses_an_event_that_breaks_its_rules(
-    cluster: Cluster, narrator: KubeNarrator, change: JsonObject, fault: str
+    cluster: Cluster, event_recorder: KubeEventRecorder, change: JsonObject, fault: str
 ) -> None:
-    narrator.about_node(node_called("node-z"), "Drained", "all pods are gone", is_warning=False)
-    await narrator.flush()
+    event_recorder.node_event(
+        node_called("node-z"), "Drained", "all pods are gone", is_warning=False
+    )
+    await event_recorder.flush()
     body = {**(cluster.wire.last.body or {}), "metadata": {"name": "x"}, **change}
     await cluster.wire.send(Request("POST", f"{EVENTS}/default/events", body=body))
 
@@ -155,10 +157,10 @@ async def test_the_api_refuses_an_event_that_breaks_its_rules(
 
 @pytest.mark.parametrize(("regarding", "expected"), [("elsewhere", 201), ("", 422)])
 async def test_an_event_about_what_lies_elsewhere_is_taken_and_about_what_lies_nowhere_is_not(
-    cluster: Cluster, narrator: KubeNarrator, pod: PodRef, regarding: str, expected: int
+    cluster: Cluster, event_recorder: KubeEventRecorder, pod: PodRef, regarding: str, expected: int
 ) -> None:
-    narrator.about_pod(pod, "Blocked", "a budget says no")
-    await narrator.flush()
+    event_recorder.pod_event(pod, "Blocked", "a budget says no")
+    await event_recorder.flush()
     body = dict(cluster.wire.last.body or {})
     body |= {"metadata": {"name": "x"}, "regarding": {"kind": "Pod", "namespace": regarding}}
     answer = await cluster.wire.send(Request("POST", f"{EVENTS}/{pod.namespace}/events", body=body))

@@ -6,9 +6,9 @@ import enum
 import uuid
 from typing import assert_never
 
-from queue_processor.domain import errors, wording
+from queue_processor.domain import aws_events, errors
+from queue_processor.domain.aws_events import Event, Origin
 from queue_processor.domain.events import EventKind, InstanceState, LifecycleHook
-from queue_processor.domain.wording import Event, Origin
 
 
 class ChangeStatus(enum.StrEnum):
@@ -23,7 +23,7 @@ class ChangeStatus(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Particulars:
+class EventOptions:
     """What events of some kinds say beside where they happen, and to which instance.
 
     Attributes:
@@ -39,33 +39,33 @@ class Particulars:
     status: ChangeStatus = ChangeStatus.UPCOMING
 
 
-def compose(
-    kind: EventKind, instance_id: str, particulars: Particulars, *, origin: Origin
+def build_event(
+    kind: EventKind, instance_id: str, particulars: EventOptions, *, origin: Origin
 ) -> Event:
     """Make an event of any kind, about one instance.
 
     Raises:
-        WrongUsage: The particulars lack what events of this kind say.
+        UsageError: The particulars lack what events of this kind say.
     """
     match kind:
         case EventKind.SPOT_INTERRUPTION:
-            event = wording.spot_interruption(instance_id, origin=origin)
+            event = aws_events.spot_interruption(instance_id, origin=origin)
         case EventKind.CAPACITY_RESERVATION_INTERRUPTION:
-            event = wording.capacity_reservation_interruption(instance_id, origin=origin)
+            event = aws_events.capacity_reservation_interruption(instance_id, origin=origin)
         case EventKind.REBALANCE_RECOMMENDATION:
-            event = wording.rebalance_recommendation(instance_id, origin=origin)
+            event = aws_events.rebalance_recommendation(instance_id, origin=origin)
         case EventKind.AUTOSCALING_TERMINATION:
-            step = _step(kind, particulars, wording.TERMINATION_PATH, origin)
-            event = wording.autoscaling_termination(instance_id, step, origin=origin)
+            step = _step(kind, particulars, aws_events.TERMINATION_PATH, origin)
+            event = aws_events.autoscaling_termination(instance_id, step, origin=origin)
         case EventKind.AUTOSCALING_LAUNCH:
-            step = _step(kind, particulars, wording.LAUNCH_PATH, origin)
-            event = wording.autoscaling_launch(instance_id, step, origin=origin)
+            step = _step(kind, particulars, aws_events.LAUNCH_PATH, origin)
+            event = aws_events.autoscaling_launch(instance_id, step, origin=origin)
         case EventKind.STATE_CHANGE:
             if particulars.state is None:
-                raise errors.WrongUsage(f"{kind} needs a state: {', '.join(InstanceState)}")
-            event = wording.state_change(instance_id, particulars.state, origin=origin)
+                raise errors.UsageError(f"{kind} needs a state: {', '.join(InstanceState)}")
+            event = aws_events.state_change(instance_id, particulars.state, origin=origin)
         case EventKind.SCHEDULED_CHANGE:
-            event = wording.scheduled_change(
+            event = aws_events.scheduled_change(
                 [instance_id], _change(particulars, origin), origin=origin
             )
         case _:
@@ -74,12 +74,12 @@ def compose(
 
 
 def _step(
-    kind: EventKind, particulars: Particulars, path: tuple[str, str], origin: Origin
-) -> wording.LifecycleStep:
+    kind: EventKind, particulars: EventOptions, path: tuple[str, str], origin: Origin
+) -> aws_events.LifecycleStep:
     hook = particulars.hook
     if hook is None:
-        raise errors.WrongUsage(f"{kind} needs a group and a hook: it is about a lifecycle action")
-    return wording.LifecycleStep(
+        raise errors.UsageError(f"{kind} needs a group and a hook: it is about a lifecycle action")
+    return aws_events.LifecycleStep(
         group=hook.group,
         hook=hook.name,
         token=str(uuid.uuid5(uuid.NAMESPACE_URL, origin.event_id)),
@@ -88,10 +88,10 @@ def _step(
     )
 
 
-def _change(particulars: Particulars, origin: Origin) -> wording.ScheduledChange:
+def _change(particulars: EventOptions, origin: Origin) -> aws_events.ScheduledChange:
     number = uuid.uuid5(uuid.NAMESPACE_URL, origin.event_id).int
-    return wording.ScheduledChange(
+    return aws_events.ScheduledChange(
         starts_at=origin.time + particulars.starts_in,
-        arn=f"arn:{origin.partition}:health:{origin.region}::event/{wording.RETIREMENT}_{number}",
+        arn=f"arn:{origin.partition}:health:{origin.region}::event/{aws_events.RETIREMENT}_{number}",
         status=particulars.status,
     )

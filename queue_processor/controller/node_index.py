@@ -5,12 +5,12 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable
 
-from queue_processor.controller.countdown import Pulse
+from queue_processor.controller.deadline_timer import Pulse
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
 
 
-class NodeDirectory:
+class NodeIndex:
     """Finds nodes by instance id without asking anybody.
 
     It is filled by a complete list before the first message is judged, so "no such node"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from queue_processor.domain import errors
 
 
-class Rank(enum.IntEnum):
+class Priority(enum.IntEnum):
     """What a request is for, the most urgent first."""
 
     CORDON = 0
@@ -23,12 +23,12 @@ class Rank(enum.IntEnum):
 class _Urgency(NamedTuple):
     """What is served first; compared from the first field to the last."""
 
-    rank: Rank
+    priority: Priority
     ends_at: float
     opens: bool
 
 
-class RequestGate:
+class PriorityLimiter:
     """A semaphore whose waiters are served by urgency.
 
     What is scarce is requests, not drains: a drain that waits for a budget holds no
@@ -36,7 +36,7 @@ class RequestGate:
     """
 
     def __init__(self, places: int, *, may_write: Callable[[], bool]) -> None:
-        """Build the gate.
+        """Build the limiter.
 
         Args:
             places: How many requests may run at once.
@@ -48,22 +48,24 @@ class RequestGate:
         self._order = itertools.count()
 
     @contextlib.asynccontextmanager
-    async def turn(self, rank: Rank, ends_at: float, *, opens: bool = False) -> AsyncIterator[None]:
+    async def slot(
+        self, priority: Priority, ends_at: float, *, opens: bool = False
+    ) -> AsyncIterator[None]:
         """Hold a place while the request runs.
 
         Args:
-            rank: What the request is for.
+            priority: What the request is for.
             ends_at: The deadline of the drain, on the loop's clock.
             opens: Whether the request opens a drain. Those that go on with one come first, so
                 that of nodes with one deadline some are done early, and not all of them late.
 
         Raises:
-            TemporaryFault: This process does not lead any more.
+            TemporaryError: This process does not lead any more.
         """
-        await self._enter(_Urgency(rank, ends_at, opens))
+        await self._enter(_Urgency(priority, ends_at, opens))
         try:
             if not self._may_write():
-                raise errors.TemporaryFault("leadership is lost: nothing is written")
+                raise errors.TemporaryError("leadership is lost: nothing is written")
             yield
         finally:
             self._leave()

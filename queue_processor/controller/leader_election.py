@@ -19,7 +19,7 @@ from queue_processor.observability import health, metrics
 _log = structlog.get_logger(__name__)
 
 _BEAT = "leadership"
-_FAILED = (TimeoutError, errors.TemporaryFault, errors.PermanentFault)
+_FAILED = (TimeoutError, errors.TemporaryError, errors.PermanentError)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class LeaseTimes:
     retry_period: dt.timedelta = dt.timedelta(seconds=2)
 
 
-class Leadership:
+class LeaderElector:
     """Acquires the Lease, works while it holds it, and hands it on."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Leadership:
         leases: ports.Leases,
         identity: str,
         times: LeaseTimes,
-        vitals: health.Vitals,
+        liveness: health.Liveness,
         clock: ports.Clock,
     ) -> None:
         """Build the elector.
@@ -55,13 +55,13 @@ class Leadership:
             leases: Where the Lease lies.
             identity: Who we are; no other process may have the same.
             times: How patient the election is.
-            vitals: Told that the loop makes progress.
+            liveness: Told that the loop makes progress.
             clock: For the times that people read in the Lease; decides nothing.
         """
         self._leases = leases
         self._identity = identity
         self._times = times
-        self._vitals = vitals
+        self._liveness = liveness
         self._clock = clock
         self._seen: Lease | None = None
         self._seen_at = 0.0
@@ -108,7 +108,7 @@ class Leadership:
     async def _acquire(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self._vitals.beat(_BEAT)
+            self._liveness.heartbeat(_BEAT)
             started_at = loop.time()
             try:
                 async with asyncio.timeout(self._times.renew_deadline.total_seconds()):
@@ -116,8 +116,8 @@ class Leadership:
                         return
             except errors.Conflict:
                 _log.debug("lease_taken_by_another")
-            except _FAILED as fault:
-                _log.warning("lease_not_read", fault=str(fault) or "timed out")
+            except _FAILED as error:
+                _log.warning("lease_acquire_failed", error=str(error) or "timed out")
             await asyncio.sleep(self._times.retry_period.total_seconds())
 
     async def _try_to_acquire(self, started_at: float) -> bool:
@@ -160,7 +160,7 @@ class Leadership:
     async def _renew_until_lost(self) -> None:
         loop = asyncio.get_running_loop()
         while self.is_held():
-            self._vitals.beat(_BEAT)
+            self._liveness.heartbeat(_BEAT)
             await asyncio.sleep(
                 min(self._times.retry_period.total_seconds(), self._held_until - loop.time())
             )
@@ -169,8 +169,8 @@ class Leadership:
                 async with asyncio.timeout(max(self._held_until - started_at, 0.0)):
                     if not await self._renew(started_at):
                         return
-            except _FAILED as fault:
-                _log.warning("lease_not_renewed", fault=str(fault) or "timed out")
+            except _FAILED as error:
+                _log.warning("lease_not_renewed", error=str(error) or "timed out")
 
     async def _renew(self, started_at: float) -> bool:
         """Renew; False when another process holds the Lease."""
@@ -197,8 +197,8 @@ class Leadership:
                 await self._leases.write(released)
             _count(metrics.LeadershipChange.RELEASED)
             _log.info("leadership_released", identity=self._identity)
-        except (errors.Conflict, *_FAILED) as fault:
-            _log.warning("lease_not_released", fault=str(fault) or "timed out")
+        except (errors.Conflict, *_FAILED) as error:
+            _log.warning("lease_not_released", error=str(error) or "timed out")
 
 
 def _count(change: metrics.LeadershipChange) -> None:

@@ -46,11 +46,11 @@ class QueueState:
     held: int
 
 
-class Mailbox:
+class QueueClient:
     """One queue.
 
-    Every method raises WrongUsage where there is no such queue, PermanentFault with the
-    permission that is missing, or TemporaryFault.
+    Every method raises UsageError where there is no such queue, PermanentError with the
+    permission that is missing, or TemporaryError.
     """
 
     def __init__(self, client: "SQSClient", url: str) -> None:
@@ -62,17 +62,17 @@ class Mailbox:
         """The name of the queue."""
         return self.url.rpartition("/")[2]
 
-    def named(self, name: str) -> "Mailbox":
+    def named(self, name: str) -> "QueueClient":
         """Another queue, by URL, ARN or name; a name is looked up."""
         if name.startswith(("https://", "http://")):
-            return Mailbox(self._client, name)
+            return QueueClient(self._client, name)
         name = name.rpartition(":")[2]
         with grants.asked("sqs:GetQueueUrl", name):
-            return Mailbox(self._client, self._client.get_queue_url(QueueName=name)["QueueUrl"])
+            return QueueClient(self._client, self._client.get_queue_url(QueueName=name)["QueueUrl"])
 
-    def beside(self, arn: str) -> "Mailbox":
+    def beside(self, arn: str) -> "QueueClient":
         """The queue of this ARN, in the same account and Region."""
-        return Mailbox(self._client, deadletters.url_beside(self.url, arn))
+        return QueueClient(self._client, deadletters.url_beside(self.url, arn))
 
     def state(self) -> QueueState:
         """Look at the queue, not into it."""
@@ -93,13 +93,13 @@ class Mailbox:
                 held=int(found["ApproximateNumberOfMessagesNotVisible"]),
             )
 
-    def sources(self) -> Sequence["Mailbox"]:
+    def sources(self) -> Sequence["QueueClient"]:
         """The queues whose dead letters come here."""
         with grants.asked("sqs:ListDeadLetterSourceQueues", self.name):
             pages = self._client.get_paginator("list_dead_letter_source_queues").paginate(
                 QueueUrl=self.url
             )
-            return [Mailbox(self._client, url) for page in pages for url in page["queueUrls"]]
+            return [QueueClient(self._client, url) for page in pages for url in page["queueUrls"]]
 
     def moves(self) -> MoveTasks:
         """The tasks that empty this dead-letter queue."""

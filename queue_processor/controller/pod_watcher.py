@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Follower:
+class Subscription:
     """Who wants to know about the pods of one node.
 
     Attributes:
@@ -32,7 +32,7 @@ class Follower:
     lose: Callable[[], None]
 
 
-class PodFeed:
+class PodWatcher:
     """Lists the pods of nodes, and tells of every change after the list.
 
     A watch for each node costs a connection, with its buffers and its TLS handshake, and a
@@ -45,13 +45,13 @@ class PodFeed:
 
     def __init__(self, source: ports.Pods) -> None:
         self._source = source
-        self._followers: defaultdict[NodeName, set[Follower]] = defaultdict(set)
+        self._followers: defaultdict[NodeName, set[Subscription]] = defaultdict(set)
         self._version: str | None = None
         self._starting = asyncio.Lock()
         self._started = asyncio.Event()
 
     @contextlib.contextmanager
-    def following(self, follower: Follower) -> Iterator[None]:
+    def following(self, follower: Subscription) -> Iterator[None]:
         """Tell the follower about its node for as long as this lasts."""
         self._followers[follower.node_name].add(follower)
         try:
@@ -65,7 +65,7 @@ class PodFeed:
         """List the pods of a node; who follows it misses nothing that happens afterwards.
 
         Raises:
-            TemporaryFault: The list cannot be had now.
+            TemporaryError: The list cannot be had now.
         """
         async with self._starting:
             if not self._started.is_set():
@@ -90,10 +90,10 @@ class PodFeed:
                         self._tell(change)
             except errors.WatchExpired:
                 self._lose()
-            except (errors.TemporaryFault, errors.PermanentFault) as fault:
+            except (errors.TemporaryError, errors.PermanentError) as error:
                 # Refused now is not refused for ever: permissions get mended in mid-drain.
-                ended = fault
-                _log.info("pods_lost_sight_of", fault=str(fault))
+                ended = error
+                _log.info("pod_watch_interrupted", error=str(error))
             if attempt:
                 # A watch that brings nothing, for whatever reason, is not begun again at once.
                 await asyncio.sleep(backoff.after(attempt, ended).total_seconds())

@@ -49,9 +49,9 @@ def _instances(holding: Holding, event: InterruptionEvent) -> Iterator[Fields]:
         yield {
             "instance_id": instance_id,
             "node": _node_of(holding, instance_id),
-            "ending": None if report is None else report.ending,
+            "result": None if report is None else report.result,
             "evicted": 0 if report is None else report.evicted,
-            "deleted_at_deadline": [] if report is None else report.overridden,
+            "deleted_at_deadline": [] if report is None else report.force_deleted,
             "left": [] if report is None else report.left,
             "margin_seconds": None
             if report is None or report.margin is None
