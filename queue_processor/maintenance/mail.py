@@ -61,7 +61,8 @@ def dead_letters_of(queue_client: QueueClient) -> QueueClient:
     redrive = queue_client.state().redrive
     if redrive is None:
         raise errors.UsageError(
-            f"{queue_client.name} has no dead-letter queue: it has no redrive policy, or is one itself"
+            f"{queue_client.name} has no dead-letter queue: it has no redrive policy, or is one"
+            " itself"
         )
     return queue_client.beside(redrive.target_arn)
 

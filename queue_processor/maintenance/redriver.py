@@ -1,22 +1,17 @@
-"""Moves dead letters back: SQS moves all of them, or we move those that a person chose."""
+"""Moves dead letters back to their queue: each is sent first, and then deleted."""
 
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Collection, Sequence
 
-import tenacity
-
 from queue_processor.adapters.aws import batches
-from queue_processor.adapters.aws.movetasks import MoveTask, MoveTasks
 from queue_processor.adapters.aws.queue import HeldMessage
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.explanation import Explanation, Verdict
 from queue_processor.maintenance import mail
 from queue_processor.maintenance.pacing import Pace
-from queue_processor.maintenance.stopping import Stop
 
-_LOOK_SECONDS = 1.0
 # Longer than it takes to look through most dead-letter queues; whoever is killed in the middle
 # leaves messages that nobody sees for as long.
 _HIDDEN = dt.timedelta(minutes=10)
@@ -54,38 +49,6 @@ def choice(filters: Collection[str]) -> Choice:
             )
         kinds.add(EventKind(value))
     return Choice(kinds=frozenset(kinds))
-
-
-def follow(tasks: MoveTasks, *, stop: Stop, told: Callable[[int], None]) -> MoveTask:
-    """Wait until the task that runs is over; cancel it when somebody asks for the end.
-
-    Args:
-        tasks: Those of the dead-letter queue.
-        stop: Asks for the end.
-        told: Is told how many messages have been moved, time and again.
-
-    Raises:
-        PermanentError: AWS refuses us, or forgot the task.
-        TemporaryError: AWS does not answer; the task goes on.
-    """
-
-    def look() -> MoveTask:
-        task = tasks.latest()
-        if task is None:
-            raise errors.PermanentError("SQS lists no move task any more")
-        told(task.moved)
-        return task
-
-    while (task := look()).is_active:
-        if stop.wait(_LOOK_SECONDS):
-            if task.handle is not None:
-                tasks.cancel(task.handle)
-            break
-    until_over = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda task: task.is_active),
-        wait=tenacity.wait_fixed(_LOOK_SECONDS),
-    )
-    return until_over(look)
 
 
 @dataclasses.dataclass(slots=True)

@@ -340,9 +340,9 @@ async def _joined(world: stage.World) -> AsyncIterator[None]:
 
 
 ROWS = [
-    _row(_drained, 1, "receives_total", outcome="messages"),
-    _row(_idle, 1, "receives_total", outcome="empty"),
-    _row(_refused_by_the_queue, 1, "receives_total", outcome="failed"),
+    _row(_drained, 1, "receive_calls_total", outcome="messages"),
+    _row(_idle, 1, "receive_calls_total", outcome="empty"),
+    _row(_refused_by_the_queue, 1, "receive_calls_total", outcome="failed"),
     _row(_drained, 1, "messages_received_total"),
     _row(_received_again, 1, "messages_received_again_total"),
     _row(_drained, 1, "messages_total", kind="spot_interruption", outcome="done"),
@@ -361,7 +361,7 @@ ROWS = [
     _row(_drained, 1, "event_age_seconds_bucket", kind="spot_interruption", le="30.0"),
     _row(_drained, 0, "event_age_seconds_bucket", kind="spot_interruption", le="10.0"),
     _row(_joined, 3, "nodes_indexed"),
-    _row(_slow, 1, "nodes_in_hand"),
+    _row(_slow, 1, "nodes_draining"),
     _row(_drained, 1, "event_to_cordon_seconds_count", kind="spot_interruption"),
     _row(_drained, 1, "drain_duration_seconds_count", kind="spot_interruption", result="drained"),
     _row(_slow, 1, "deadline_margin_seconds_bucket", kind="spot_interruption", le="120.0"),
@@ -388,7 +388,7 @@ ROWS = [
     _row(_terminated_by_its_group, 1, "lifecycle_heartbeats_total", outcome="recorded"),
     _row(_throttled_by_its_group, 1, "lifecycle_heartbeats_total", outcome="failed"),
     _row(_completed_by_another, 1, "lifecycle_heartbeats_total", outcome="over"),
-    _row(_leadership_lost, 0, "leader"),
+    _row(_leadership_lost, 0, "is_leader"),
     _row(_begun, 1, "leadership_changes_total", change="acquired"),
     _row(_leadership_lost, 1, "leadership_changes_total", change="lost"),
     _row(_stopped, 1, "leadership_changes_total", change="released"),
@@ -405,8 +405,8 @@ ROWS = [
     _row(_leadership_lost, None, "kubernetes_requests_total", method="put", code="none"),
     _row(_drained, 1, "kubernetes_requests_total", method="watch", code="200"),
     _row(_nothing_to_move, 2, "kubernetes_request_seconds_count", method="patch"),
-    _row(_announced, 1, "webhook_notices_total", moment="drain_start", outcome="delivered"),
-    _row(_announced, 1, "webhook_notices_total", moment="drain_end", outcome="failed"),
+    _row(_announced, 1, "webhook_notifications_total", moment="drain_start", outcome="delivered"),
+    _row(_announced, 1, "webhook_notifications_total", moment="drain_end", outcome="failed"),
     # One about the cordon, one about the end.
     _row(_events_refused, 2, "kubernetes_events_dropped_total"),
 ]

@@ -74,8 +74,8 @@ def test_every_outcome_is_in_the_runbook_and_no_other() -> None:
     assert told == [f"`{kind.value}`" for kind in OutcomeKind]
 
 
-def test_every_ending_is_in_the_runbook_and_no_other() -> None:
-    told = re.findall(r"^\| `(\w+)` \|", _section("Endings"), flags=re.MULTILINE)
+def test_every_instance_result_is_in_the_runbook_and_no_other() -> None:
+    told = re.findall(r"^\| `(\w+)` \|", _section("Instance results"), flags=re.MULTILINE)
 
     assert sorted(told) == sorted(InstanceResult)
 

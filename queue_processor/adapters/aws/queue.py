@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from queue_processor.adapters.aws import deadletters, faults, grants
 from queue_processor.adapters.aws.batches import BATCH_SIZE
 from queue_processor.adapters.aws.deadletters import RedrivePolicy
-from queue_processor.adapters.aws.movetasks import MoveTasks
 from queue_processor.domain.recording import Attribute, StoredMessage
 
 if TYPE_CHECKING:
@@ -100,10 +99,6 @@ class QueueClient:
                 QueueUrl=self.url
             )
             return [QueueClient(self._client, url) for page in pages for url in page["queueUrls"]]
-
-    def moves(self) -> MoveTasks:
-        """The tasks that empty this dead-letter queue."""
-        return MoveTasks(self._client, arn=self.state().arn, name=self.name)
 
     def receive(
         self, limit: int, *, hidden: dt.timedelta, wait: dt.timedelta

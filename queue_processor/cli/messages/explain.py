@@ -95,8 +95,8 @@ def _find(message_id: str, address: mail.Address, chosen: ToolSettings) -> Store
     found = mail.find(queue_client, message_id)
     if found is None:
         raise errors.UsageError(
-            f"{message_id} is visible neither in {queue_client.name} nor in its dead-letter queue; what"
-            " the operator holds cannot be seen"
+            f"{message_id} is visible neither in {queue_client.name} nor in its dead-letter queue;"
+            " what the operator holds cannot be seen"
         )
     message, place = found
     printing.note(f"found in {place.name}; the receive count of what was looked at went up by one")

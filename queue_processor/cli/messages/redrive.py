@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from queue_processor import settings
-from queue_processor.adapters.aws.movetasks import FASTEST_A_SECOND, MoveStatus, MoveTasks
 from queue_processor.cli import exits
 from queue_processor.cli.messages import asking, options, printing, progress
 from queue_processor.domain.explanation import Explanation
@@ -19,8 +18,6 @@ from queue_processor.maintenance.redriver import Choice, Moved, Redriver
 from queue_processor.settings import ToolSettings
 
 _HEADINGS = ("messages", "kind", "verdict", "reason", "what is done")
-# A person who wants it quicker names a rate.
-_OWN_RATE = 100.0
 
 
 @exits.errors_reported("redrive")
@@ -43,13 +40,9 @@ def redrive(  # noqa: PLR0913 - the options of a command
         ),
     ] = None,
     rate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N/s",
-            help="How many a second, or a minute: 90/min.  [default: as fast as SQS likes]",
-            show_default=False,
-        ),
-    ] = None,
+        str,
+        typer.Option(metavar="N/s", help="How many a second, or a minute: 90/min."),
+    ] = "100/s",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be moved, and move nothing.")
     ] = False,
@@ -60,10 +53,12 @@ def redrive(  # noqa: PLR0913 - the options of a command
     """Move dead letters back to their queue, when the operator would understand them now.
 
     Each message is explained first, with the settings that count for `run`. What is still
-    malformed stays, because it would only come back. When all of them can go, SQS moves them in a
-    task of its own; else, and with a filter, each is sent and then deleted here. A message that is
-    moved is a new one: its age and its receive count begin anew, and the times in its event stay
-    as they were. To look at them adds one to the receive count of each.
+    malformed stays, because it would only come back. Each of the others is sent to the queue and
+    then deleted here, so that none is lost: when the command is killed in between, up to ten of
+    them are in both queues. The same command goes on with the rest, ten minutes later, when all
+    of them are visible again. A moved message is a new one: its age and its receive count start
+    again, and the times in its event stay the same. The command adds one to the receive count of
+    each message that it looks at.
 
     \b
     Examples:
@@ -72,45 +67,17 @@ def redrive(  # noqa: PLR0913 - the options of a command
       queue-processor messages redrive --queue interruptions --filter kind=spot_interruption --yes
     """  # noqa: D301 - after a real backspace the lines stay as they are
     chosen = settings.load_for_tool(config)
-    order = _Order(
-        choice=redriver.choice(filters or ()), rate=None if rate is None else pacing.rate(rate)
-    )
+    choice = redriver.choice(filters or ())
+    a_second = pacing.rate(rate)
     route = mail.way_back(queue, to=to, settings=chosen)
-    tasks = route.dead_letters.moves()
-    under_way = tasks.latest()
-    if under_way is not None and under_way.is_active:
-        printing.note(f"SQS moves the messages of {route.dead_letters.name} already")
-        _follow(tasks, route, under_way.to_move, output)
-        return
-    letters = _look(route, order.choice, chosen)
+    letters = _look(route, choice, chosen)
     going = [letter for letter in letters if letter.goes]
     _show(letters, route, is_dry=dry_run, output=output)
     if dry_run or not going:
         return
     if not yes:
         _ask(f"Move {len(going)} messages", route, chosen)
-    if len(going) == len(letters) and not order.choice.kinds and order.suits_sqs:
-        tasks.start(target_arn=route.target.state().arn, a_second=order.whole_rate)
-        _follow(tasks, route, len(going), output)
-    else:
-        _move([letter.message.message_id for letter in going], route, order, output)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
-    """What a person asked for."""
-
-    choice: Choice
-    rate: float | None
-
-    @property
-    def whole_rate(self) -> int | None:
-        return None if self.rate is None else int(self.rate)
-
-    @property
-    def suits_sqs(self) -> bool:
-        """Whether a move task can keep the rate."""
-        return self.rate is None or (self.rate.is_integer() and self.rate <= FASTEST_A_SECOND)
+    _move([letter.message.message_id for letter in going], route, a_second, output)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,25 +139,11 @@ def _ask(deed: str, route: mail.Route, chosen: ToolSettings) -> None:
     )
 
 
-def _follow(tasks: MoveTasks, route: mail.Route, total: int, output: printing.Output) -> None:
-    printing.note(
-        "SQS goes on with it when this command is killed, and the same command follows it again;"
-        " Ctrl-C cancels it"
-    )
-    with stopping.on_signals() as stop, progress.shown(total, done="moved") as told:
-        task = redriver.follow(tasks, stop=stop, told=told)
-    _report(task.moved, total, route, output)
-    match task.status:
-        case MoveStatus.FAILED:
-            printing.note(f"redrive: the move task failed: {task.failure}")
-            raise typer.Exit(exits.FAILED)
-        case MoveStatus.CANCELLED:
-            raise typer.Exit(exits.INTERRUPTED)
-
-
-def _move(chosen: Sequence[str], route: mail.Route, order: _Order, output: printing.Output) -> None:
+def _move(
+    chosen: Sequence[str], route: mail.Route, a_second: float, output: printing.Output
+) -> None:
     with stopping.on_signals() as stop:
-        work = Redriver(route, pace=pacing.Pace(order.rate or _OWN_RATE, stop=stop))
+        work = Redriver(route, pace=pacing.Pace(a_second, stop=stop))
         try:
             with progress.shown(len(chosen), done="moved") as told:
                 work.run(chosen, told=told)

@@ -22,7 +22,6 @@ from queue_processor.simulator.aws import records
 
 _LONGEST_VISIBILITY_SECONDS = 43_200
 # Where moto's messages have no place for it.
-_SOURCE = "dead_letter_queue_source_arn"
 _NOT_IN_FLIGHT = (
     "Value {handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is "
     "not available for visibility timeout change."
@@ -169,16 +168,6 @@ class StrictQueue(models.Queue):
             held.available_at = now + seconds
             self._offer(held)
 
-    def hand_over(self) -> models.Message | None:
-        """Take out the oldest visible message for good; None when there is none."""
-        now = time.time()
-        with self._messages_lock:
-            visible = [held for held in self._held.values() if held.available_at <= now]
-            if not visible:
-                return None
-            self._remove(visible[0], records.Ending.MOVED)
-            return visible[0].message
-
     def purge(self) -> None:
         """Delete everything."""
         with self._messages_lock:
@@ -252,7 +241,6 @@ class StrictQueue(models.Queue):
             elif self._is_dead_letter(held):
                 self._remove(held, records.Ending.DEAD_LETTERED)
                 assert self.dead_letter_queue is not None  # noqa: S101 for the type checker
-                setattr(held.message, _SOURCE, self.queue_arn)
                 self.dead_letter_queue.add_message(held.message)
             else:
                 self._mark_received(held, now, visibility_seconds)
@@ -296,12 +284,6 @@ class StrictQueue(models.Queue):
         self._records[held.message.id] = dataclasses.replace(
             record, ended_at=_utc(time.time()), ending=ending
         )
-
-
-def source_of(message: models.Message) -> str | None:
-    """The ARN of the queue whose dead letter a message is; None for one that was sent."""
-    source: str | None = getattr(message, _SOURCE, None)
-    return source
 
 
 def _text_attributes(message: models.Message) -> Mapping[str, str]:

@@ -12,7 +12,6 @@ class Ending(enum.Enum):
 
     DELETED = "deleted"
     DEAD_LETTERED = "dead-lettered"
-    MOVED = "moved"
     EXPIRED = "expired"
 
 

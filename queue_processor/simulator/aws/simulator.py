@@ -14,7 +14,6 @@ from queue_processor.simulator.aws import (
     fleet,
     groups,
     lifecycle,
-    movetasks,
     queues,
     records,
     server,
@@ -43,7 +42,6 @@ class AwsSimulator:
 
     def __init__(self) -> None:
         self._groups = groups.Groups(_ACCOUNT, _REGION)
-        self._moves = movetasks.MoveTasks()
         self._running = contextlib.ExitStack()
         self._server: server.MotoServer | None = None
         self._session = boto3.Session(
@@ -76,7 +74,6 @@ class AwsSimulator:
         with contextlib.ExitStack() as starting:
             base_backend.BackendDict.reset()
             starting.enter_context(sqs.installed())
-            starting.enter_context(self._moves.installed())
             starting.enter_context(bus.installed())
             starting.enter_context(templates.installed())
             starting.enter_context(self._groups.installed())
@@ -91,8 +88,7 @@ class AwsSimulator:
         self._server = None
 
     def reset(self) -> None:
-        """Forget every queue, stack, instance, group, action and task, and go on."""
-        self._moves.clear()
+        """Forget every queue, stack, instance, group and action, and go on."""
         for queue in self._backend.queues.values():
             if isinstance(queue, queues.StrictQueue):
                 queue.close()

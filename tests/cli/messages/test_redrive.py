@@ -2,7 +2,6 @@
 
 import collections
 import json
-from typing import Any
 
 import pytest
 
@@ -16,16 +15,8 @@ REBALANCE = json.dumps(events.rebalance_recommendation("i-0123456789abcdef0"))
 NONSENSE = "nonsense"
 
 
-def tasks(desk: Desk) -> list[Any]:
-    """The move tasks of the dead-letter queue."""
-    arn = desk.sqs.get_queue_attributes(
-        QueueUrl=desk.dead_letters_url, AttributeNames=["QueueArn"]
-    )["Attributes"]["QueueArn"]
-    return list(desk.sqs.list_message_move_tasks(SourceArn=arn)["Results"])
-
-
 class TestWhatGoes:
-    def test_all_that_is_understood_goes_in_one_task_of_sqs(self, desk: Desk) -> None:
+    def test_all_that_is_understood_goes(self, desk: Desk) -> None:
         desk.bury(SPOT, REBALANCE)
 
         told = desk.run("redrive", "--yes", "--output", "json")
@@ -39,7 +30,6 @@ class TestWhatGoes:
         }
         assert "2 of 2 moved" in told.err
         assert (sorted(desk.bodies()), desk.dead_bodies()) == (sorted([SPOT, REBALANCE]), [])
-        assert len(tasks(desk)) == 1
 
     def test_what_is_still_malformed_stays_and_may_be_seen_again_at_once(self, desk: Desk) -> None:
         desk.bury(NONSENSE, SPOT, OTHER_SPOT)
@@ -54,7 +44,6 @@ class TestWhatGoes:
         assert sorted(desk.bodies()) == sorted([SPOT, OTHER_SPOT])
         assert desk.dead_bodies() == [NONSENSE]
         assert desk.aws.queue_state(desk.dead_letters_url).visible == 1
-        assert tasks(desk) == []
 
     def test_a_filter_takes_kinds_only(self, desk: Desk) -> None:
         desk.bury(SPOT, REBALANCE, "{}", NONSENSE)
@@ -191,41 +180,6 @@ class TestAsking:
 
 
 class TestInterruptions:
-    def test_ctrl_c_cancels_the_task_and_the_same_command_moves_the_rest(self, desk: Desk) -> None:
-        desk.bury(*[SPOT] * 200)
-        order = ("redrive", "--rate", "50/s", "--yes", "--output", "json")
-
-        first = desk.start(*order)
-        first.until(lambda: len(desk.contents()) >= 40)
-        first.interrupt()
-        code, out, err = first.ended()
-
-        half = json.loads(out)
-        assert code == 130
-        assert 40 <= half["moved"] < 200
-        assert half["left"] == 200 - half["moved"] == len(desk.dead_bodies())
-        assert "the same command goes on with what is left" in err
-        assert [task["Status"] for task in tasks(desk)] == ["CANCELLED"]
-
-        told = desk.run("redrive", "--yes", "--output", "json")
-
-        assert (told.code, told.data()["moved"]) == (0, half["left"])
-        assert (len(desk.bodies()), desk.dead_bodies()) == (200, [])
-
-    def test_a_task_outlives_a_kill_and_is_followed_by_the_next_command(self, desk: Desk) -> None:
-        desk.bury(*[SPOT] * 100)
-
-        first = desk.start("redrive", "--rate", "50/s", "--yes")
-        first.until(lambda: len(desk.contents()) >= 10)
-        first.kill()
-        first.ended()
-        told = desk.run("redrive", "--output", "json")
-
-        assert (told.code, told.data()["left"]) == (0, 0)
-        assert "already" in told.err
-        assert (len(desk.bodies()), desk.dead_bodies()) == (100, [])
-        assert len(tasks(desk)) == 1
-
     def test_ctrl_c_between_two_batches_leaves_the_rest_to_the_same_command(
         self, desk: Desk
     ) -> None:
@@ -235,11 +189,12 @@ class TestInterruptions:
         first = desk.start(*order)
         first.until(lambda: len(desk.contents()) >= 20)
         first.interrupt()
-        code, out, _ = first.ended()
+        code, out, err = first.ended()
 
         half = json.loads(out)
         assert code == 130
         assert half["moved"] == len(desk.contents()) < 100
+        assert "the same command goes on with what is left" in err
 
         told = desk.run("redrive", "--yes", "--rate", "500/s", "--output", "json")
 
@@ -274,31 +229,42 @@ class TestInterruptions:
         assert sorted(desk.dead_bodies()) == sorted([large, NONSENSE])
         assert desk.aws.queue_state(desk.dead_letters_url).visible == 2
 
-    def test_a_task_that_fails_is_told_with_the_reason(self, desk: Desk) -> None:
+    def test_a_queue_that_goes_away_costs_no_dead_letter(self, desk: Desk) -> None:
         desk.bury(*[SPOT] * 100)
         gone = desk.sqs.create_queue(QueueName="gone")["QueueUrl"]
 
-        running = desk.start("redrive", "--to", "gone", "--rate", "20/s", "--yes")
+        order = ("redrive", "--to", "gone", "--rate", "20/s", "--yes", "--output", "json")
+        running = desk.start(*order)
         running.until(lambda: len(desk.aws.contents(gone)) > 0)
         desk.sqs.delete_queue(QueueUrl=gone)
-        code, _, err = running.ended()
+        code, out, err = running.ended()
 
-        assert code == 1
-        assert "the move task failed: " in err
+        assert code == 2
+        assert "there is no queue gone in this account and Region" in err
+        left = desk.aws.queue_state(desk.dead_letters_url)
+        assert left.visible == left.total == json.loads(out)["left"] < 100
 
     @pytest.mark.parametrize(
         ("allowed", "missing"),
         [
-            (["sqs:GetQueueAttributes"], "sqs:ListMessageMoveTasks"),
+            (["sqs:GetQueueAttributes"], "sqs:ReceiveMessage"),
             (
-                # moto asks for batches by a name that IAM does not have.
+                # moto asks for batches by names that IAM does not have.
                 [
                     "sqs:GetQueueAttributes",
-                    "sqs:ListMessageMoveTasks",
                     "sqs:ReceiveMessage",
                     "sqs:ChangeMessageVisibilityBatch",
                 ],
-                "sqs:StartMessageMoveTask",
+                "sqs:SendMessage",
+            ),
+            (
+                [
+                    "sqs:GetQueueAttributes",
+                    "sqs:ReceiveMessage",
+                    "sqs:ChangeMessageVisibilityBatch",
+                    "sqs:SendMessageBatch",
+                ],
+                "sqs:DeleteMessage",
             ),
         ],
     )
