@@ -22,8 +22,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("side by side")
 
-# How often looptime polls for I/O before it moves the clock on. It polls 42 times by default, which
-# is half of what tests in virtual time compute; their I/O stays in the process, and is there at once.
+# How often looptime polls for I/O before it moves the clock on. Its default of 42 is half of what
+# tests in virtual time compute. Their I/O does not leave the process, so that it is there at once.
 _IDLE_CYCLES = 2
 # Fixtures of which a session has one, and the group in which pytest-xdist runs their tests.
 _SHARED = {"started": "control plane", "emulator": "ministack"}
