@@ -19,7 +19,6 @@ class NodePods:
     Attributes:
         left: The pods that have to go and are still there, by uid.
         staying: The pods that stay on the node, by uid.
-        is_listed: Whether `left` is a statement about the node and not about us.
     """
 
     def __init__(
@@ -47,15 +46,24 @@ class NodePods:
         self._seen: set[str] = set()
         self._gone: set[str] = set()
         self._outdated = asyncio.Event()
+        self._listed = asyncio.Event()
         self.left: dict[str, PodView] = {}
         self.staying: dict[str, PodView] = {}
-        self.is_listed = False
         self._changed = changed
 
     @property
     def seen(self) -> int:
         """How many pods have had to go so far."""
         return len(self._seen)
+
+    @property
+    def is_listed(self) -> bool:
+        """True once `left` is a statement about the node and not about us."""
+        return self._listed.is_set()
+
+    async def until_listed(self) -> None:
+        """Wait for the first list."""
+        await self._listed.wait()
 
     async def follow(self) -> None:
         """List once, then take in what changes, for ever; what was missed is listed again."""
@@ -77,7 +85,7 @@ class NodePods:
             self.left.pop(uid, None)
         for pod in listed.pods:
             self._take(pod, is_gone=False)
-        self.is_listed = True
+        self._listed.set()
         self._changed.fire()
 
     def _on_change(self, change: PodChange) -> None:

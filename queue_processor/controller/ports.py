@@ -4,8 +4,8 @@ Every method may raise TemporaryError (try again) or PermanentError (it will be 
 again) besides the errors that its docstring names.
 """
 
+import dataclasses
 import datetime as dt
-import enum
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
@@ -14,7 +14,7 @@ from queue_processor.domain.events import LifecycleAction, LifecycleHook
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
 from queue_processor.domain.messages import ReceivedMessage
-from queue_processor.domain.nodes import Mark, NodeView
+from queue_processor.domain.nodes import DrainProgress, Mark, NodeView
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.pods import Eviction, PodChange, PodList, PodRef
 
@@ -104,7 +104,7 @@ class Nodes(Protocol):
         """
 
     async def report(
-        self, node: NodeView, progress: "DrainProgress", message: str, *, since: dt.datetime
+        self, node: NodeView, progress: DrainProgress, message: str, *, since: dt.datetime
     ) -> None:
         """Write the drain conditions of a node.
 
@@ -125,14 +125,6 @@ class Nodes(Protocol):
             Conflict: The node has changed since `node` was read.
             NotFound: There is no such node any more.
         """
-
-
-class DrainProgress(enum.Enum):
-    """What the conditions of a node say about its drain."""
-
-    IN_PROGRESS = "in progress"
-    DRAINED = "drained"
-    STOPPED = "stopped"
 
 
 class Pods(Protocol):
@@ -196,3 +188,26 @@ class EventRecorder(Protocol):
 
     def pod_event(self, pod: PodRef, reason: str, message: str) -> None:
         """Warn about a pod."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """The world, as the controller needs it.
+
+    Attributes:
+        managed: Narrows down which instances are ours; None: all nodes are.
+        identity: Who we are in the election; no other process has the same.
+        own_namespace: Of the pod that this process runs in, if it does.
+    """
+
+    queue: MessageQueue
+    lifecycle: LifecycleActions
+    managed: ManagedInstances | None
+    nodes: Nodes
+    pods: Pods
+    volumes: Volumes
+    leases: Leases
+    event_recorder: EventRecorder
+    notifier: Notifier
+    identity: str
+    own_namespace: str | None

@@ -19,11 +19,6 @@ class EventKind(enum.StrEnum):
     SCHEDULED_CHANGE = "scheduled_change"
 
     @property
-    def taint_key(self) -> str:
-        """The key of the taint on a node that such an event named."""
-        return f"queue-processor/{self.value.replace('_', '-')}"
-
-    @property
     def reason(self) -> str:
         """The reason of a Kubernetes Event about it."""
         return "".join(word.capitalize() for word in self.value.split("_"))

@@ -18,7 +18,6 @@ from queue_processor.settings.groups import (
     OnDeadline,
     OnSoftTimeout,
     SqsSettings,
-    TaintEffect,
 )
 from queue_processor.settings.loading import CONFIG_VARIABLE, SettingsError, load, load_for_tool
 from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings, ToolSettings
@@ -41,7 +40,6 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SqsSettings",
-    "TaintEffect",
     "ToolSettings",
     "WebhookSettings",
     "load",

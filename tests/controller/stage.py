@@ -62,7 +62,7 @@ class Process:
         self.webhooks = delivery.from_settings(settings.webhooks)
         self._lead = assembly.build_controller(
             settings,
-            assembly.Dependencies(
+            ports.Dependencies(
                 queue=FakeQueueClient(stage.queue, is_alive=self._is_alive),
                 lifecycle=stage.lifecycle,
                 managed=stage.managed,

@@ -15,7 +15,7 @@ from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
-from queue_processor.controller import fencing, node_index, ports
+from queue_processor.controller import fencing, node_index
 from queue_processor.domain import events, leases, nodes, selectors
 from queue_processor.domain.identifiers import InstanceId, NodeName
 
@@ -89,12 +89,16 @@ async def _use_nodes(api: KubeApi, reader: NodeReader) -> None:
     assert node is not None
     kind = events.EventKind.SPOT_INTERRUPTION
     mark = nodes.Mark(
-        taint=kind, event_id="1", kind=kind, deadline_at=_utc_now(), effect="NoSchedule"
+        taint=kind,
+        event_id="1",
+        kind=kind,
+        deadline_at=_utc_now(),
+        effect=nodes.TaintEffect.NO_SCHEDULE,
     )
     # The control plane writes to nodes at the same time.
     node = await fencing.retry_on_conflict(adapter, node, lambda found: adapter.mark(found, mark))
     await fencing.retry_on_conflict(adapter, node, adapter.unmark)
-    await adapter.report(node, ports.DrainProgress.DRAINED, "0 of 2 pods left", since=_utc_now())
+    await adapter.report(node, nodes.DrainProgress.DRAINED, "0 of 2 pods left", since=_utc_now())
     dead = await adapter.read(DEAD_NODE)
     assert dead is not None
     await fencing.retry_on_conflict(adapter, dead, adapter.declare_out_of_service)

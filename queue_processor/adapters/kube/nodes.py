@@ -2,13 +2,13 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Protocol
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
-from queue_processor.domain import events, identifiers, nodes
+from queue_processor.domain import identifiers, nodes
+from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import NodeName, ProviderId
-from queue_processor.domain.nodes import Mark, NodeView, Taint
+from queue_processor.domain.nodes import DrainProgress, Mark, NodeView, Taint, TaintEffect
 from queue_processor.domain.selectors import LabelSelector
 
 _ANNOTATIONS = (
@@ -22,14 +22,6 @@ _ANNOTATIONS = (
 _IN_PROGRESS_CONDITION = "DrainInProgress"
 _DRAINED_CONDITION = "Drained"
 _CONDITION_MESSAGE_LIMIT = 1024
-
-
-class Progress(Protocol):
-    """What the conditions say; an enum of the layer that drains."""
-
-    @property
-    def name(self) -> str:
-        """IN_PROGRESS, DRAINED or STOPPED."""
 
 
 class NodeReader:
@@ -99,7 +91,7 @@ class KubeNodes:
         }
         if not node.is_unschedulable:
             annotations[nodes.CORDONED_ANNOTATION] = "true"
-        taints = node.tainted_with(Taint(key=mark.taint.taint_key, effect=mark.effect))
+        taints = node.tainted_with(Taint(key=nodes.taint_key(mark.taint), effect=mark.effect))
         return await self._write(
             node,
             {
@@ -113,7 +105,7 @@ class KubeNodes:
 
     async def unmark(self, node: NodeView) -> NodeView:
         """Take our mark off, and uncordon if it was us who cordoned."""
-        ours = {kind.taint_key for kind in events.EventKind}
+        ours = {nodes.taint_key(kind) for kind in EventKind}
         taints = (taint for taint in node.taints if taint.key not in ours)
         spec: JsonObject = {"taints": _listed(taints)}
         if node.was_cordoned_by_us:
@@ -130,15 +122,15 @@ class KubeNodes:
         )
 
     async def report(
-        self, node: NodeView, progress: Progress, message: str, *, since: dt.datetime
+        self, node: NodeView, progress: DrainProgress, message: str, *, since: dt.datetime
     ) -> None:
         """Write the drain conditions, whose names are those of KEP-5683."""
         truths = {
-            _IN_PROGRESS_CONDITION: progress.name == "IN_PROGRESS",
-            _DRAINED_CONDITION: progress.name == "DRAINED",
+            _IN_PROGRESS_CONDITION: progress is DrainProgress.IN_PROGRESS,
+            _DRAINED_CONDITION: progress is DrainProgress.DRAINED,
         }
         written = {
-            "reason": "".join(word.capitalize() for word in progress.name.split("_")),
+            "reason": progress.value,
             "message": message[:_CONDITION_MESSAGE_LIMIT],
             "lastTransitionTime": _time(since),
             "lastHeartbeatTime": _time(self._clock()),
@@ -156,7 +148,9 @@ class KubeNodes:
 
         https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
         """
-        taint = Taint(key=nodes.OUT_OF_SERVICE_TAINT, value="nodeshutdown", effect="NoExecute")
+        taint = Taint(
+            key=nodes.OUT_OF_SERVICE_TAINT, value="nodeshutdown", effect=TaintEffect.NO_EXECUTE
+        )
         await self._write(
             node, {"metadata": {}, "spec": {"taints": _listed(node.tainted_with(taint))}}
         )

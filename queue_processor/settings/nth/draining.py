@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from queue_processor.settings.groups import TaintEffect
+from queue_processor.domain.nodes import TaintEffect
 from queue_processor.settings.nth.rules import (
     AboveOnly,
     Answer,
