@@ -98,7 +98,8 @@ class _ActiveNode:
         self._draining: asyncio.Task[InstanceReport] | None = None
 
     async def cordon(self, plan: Plan) -> None:
-        self._cordon.tighten(plan)
+        if self._cordon.tighten(plan) and self._drain is not None:
+            self._drain.notice_deadline()
         await self._cordon.apply(plan)
 
     async def drain(self) -> InstanceReport:

@@ -5,10 +5,10 @@ import datetime as dt
 
 import structlog
 
-from queue_processor.controller.deadline_timer import DeadlineTimer
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.limiter import Priority
 from queue_processor.controller.node_pods import NodePods
+from queue_processor.controller.waiting import DeadlineTimer
 from queue_processor.domain import errors
 from queue_processor.domain.nodes import DrainProgress, NodeView
 from queue_processor.domain.plan import InstanceReport, InstanceResult

@@ -9,7 +9,7 @@ from typing import assert_never
 import structlog
 
 from queue_processor.controller import limiter, ports, retrying
-from queue_processor.controller.deadline_timer import DeadlineTimer
+from queue_processor.controller.waiting import ChangeSignal, DeadlineTimer
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
@@ -58,6 +58,7 @@ class Evictor:
         event_recorder: ports.EventRecorder,
         requests: limiter.PriorityLimiter,
         timer: DeadlineTimer,
+        changed: ChangeSignal,
         rule: ForceDeletePolicy,
     ) -> None:
         """Build the evictor of one drain.
@@ -67,12 +68,14 @@ class Evictor:
             event_recorder: Told about pods that are deleted against their budget.
             requests: Bounds the requests of all drains.
             timer: The drain's deadline.
+            changed: Notified when a pod has gone, or the deadline has come nearer.
             rule: What happens to pods that are blocked until it is near.
         """
         self._pods = pods
         self._event_recorder = event_recorder
         self._requests = requests
         self._timer = timer
+        self._changed = changed
         self._rule = rule
         self._backoff = retrying.Backoff()
         self.stats = EvictionStats()
@@ -152,7 +155,7 @@ class Evictor:
         ends_at = loop.time() + delay.total_seconds()
         while delay > dt.timedelta() and not self._needs_force_delete(pod):
             limit = min(delay, self._until_due(pod)) if self._force_deletes else delay
-            await self._timer.changed.wait(limit)
+            await self._changed.wait(limit)
             delay = dt.timedelta(seconds=ends_at - loop.time())
 
     async def _force_delete(self, pod: PodView) -> None:

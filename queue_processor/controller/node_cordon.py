@@ -5,9 +5,9 @@ import asyncio
 import structlog
 
 from queue_processor.controller import fencing, limiter
-from queue_processor.controller.deadline_timer import DeadlineTimer
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.retrying import retrying
+from queue_processor.controller.waiting import DeadlineTimer
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.nodes import DrainProgress, Mark, NodeView
@@ -37,10 +37,12 @@ class NodeCordon:
         self._clock = context.clock
         self._lock = asyncio.Lock()
 
-    def tighten(self, plan: Plan) -> None:
-        """Take over the deadline of another event's plan, if it is the tighter one."""
-        if self.timer.tighten(plan.deadline):
+    def tighten(self, plan: Plan) -> bool:
+        """Take over the deadline of another event's plan where it rules; True if it does."""
+        is_tighter = self.timer.tighten(plan.deadline)
+        if is_tighter:
             self.plan = plan
+        return is_tighter
 
     async def apply(self, plan: Plan) -> None:
         """Cordon the node and write the event on it, if that adds anything.

@@ -32,11 +32,11 @@ from contextlib import AbstractAsyncContextManager
 import structlog
 
 from queue_processor.controller import fencing, limiter
-from queue_processor.controller.deadline_timer import DeadlineTimer
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.drain_status import DrainStatus
 from queue_processor.controller.eviction import Evictor, ForceDeletePolicy
 from queue_processor.controller.node_pods import NodePods
+from queue_processor.controller.waiting import ChangeSignal, DeadlineTimer
 from queue_processor.domain import errors, pods
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import InstanceReport, InstanceResult, Plan
@@ -62,16 +62,17 @@ class NodeDrain:
         self._limiter = context.limiter
         self._options = context.options
         self._reserve = timer.left
+        self._changed = ChangeSignal()
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
         self._has_volumes = False
         self._is_cancelled = False
         self._pods = NodePods(
             node.name,
-            feed=context.pod_watcher,
+            watcher=context.pod_watcher,
             slot=self._slot_to_list,
-            changed=timer.changed,
-            arrived=self._on_arrival,
+            on_change=self._changed.notify_all,
+            on_arrival=self._on_arrival,
         )
         self._status = DrainStatus(node, pods=self._pods, timer=timer, context=context)
         self._evictor = Evictor(
@@ -79,6 +80,7 @@ class NodeDrain:
             event_recorder=context.ports.event_recorder,
             requests=context.limiter,
             timer=timer,
+            changed=self._changed,
             rule=ForceDeletePolicy(
                 kind=plan.kind,
                 force_deletes=context.options.force_deletes,
@@ -106,7 +108,11 @@ class NodeDrain:
     def cancel(self) -> None:
         """Stop, because the event that asked for the drain has been cancelled."""
         self._is_cancelled = True
-        self._timer.changed.fire()
+        self._changed.notify_all()
+
+    def notice_deadline(self) -> None:
+        """Look at the timer again, because its deadline has come nearer."""
+        self._changed.notify_all()
 
     # Drain the pods.
 
@@ -136,7 +142,7 @@ class NodeDrain:
                 return InstanceResult.DRAINED
             if self._timer.is_over:
                 return await self._end_at_deadline()
-            await self._timer.changed.wait(self._timer.left)
+            await self._changed.wait(self._timer.left)
 
     async def _end_at_deadline(self) -> InstanceResult:
         if not self._pods.is_listed:
@@ -149,7 +155,7 @@ class NodeDrain:
 
     async def _watch_node(self) -> None:
         await self._node_index.until(self._node.instance_id, lambda node: node is None)
-        self._timer.changed.fire()
+        self._changed.notify_all()
 
     # Evict one pod.
 
@@ -173,7 +179,7 @@ class NodeDrain:
         """
         kept = self._reserve / 2**group
         while self._is_preceded(group) and self._timer.left > kept:
-            await self._timer.changed.wait(self._timer.left - kept)
+            await self._changed.wait(self._timer.left - kept)
 
     def _is_preceded(self, group: EvictionGroup) -> bool:
         own_pod = self._options.own_pod

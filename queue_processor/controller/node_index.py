@@ -5,7 +5,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable
 
-from queue_processor.controller.deadline_timer import Pulse
+from queue_processor.controller.waiting import ChangeSignal
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
 
@@ -20,7 +20,7 @@ class NodeIndex:
     def __init__(self) -> None:
         self._by_instance: dict[InstanceId, NodeView] = {}
         self._instance_of: dict[NodeName, InstanceId] = {}
-        self._changes: defaultdict[InstanceId, Pulse] = defaultdict(Pulse)
+        self._changes: defaultdict[InstanceId, ChangeSignal] = defaultdict(ChangeSignal)
 
     def __len__(self) -> int:
         return len(self._by_instance)
@@ -36,7 +36,7 @@ class NodeIndex:
             self._drop(before)
         self._instance_of[node.name] = node.instance_id
         self._by_instance[node.instance_id] = node
-        self._tell(node.instance_id)
+        self._notify(node.instance_id)
 
     def remove(self, name: NodeName) -> None:
         """Forget a node that is gone, or not ours any more."""
@@ -72,18 +72,18 @@ class NodeIndex:
         began_at = loop.time()
         left = limit
         while not holds(node := self.find(instance_id)) and (left is None or left > dt.timedelta()):
-            pulse = self._changes[instance_id]
-            await pulse.wait(left)
+            changed = self._changes[instance_id]
+            await changed.wait(left)
             if limit is not None:
                 left = limit - dt.timedelta(seconds=loop.time() - began_at)
-            if not pulse.is_awaited:
+            if not changed.has_waiters:
                 self._changes.pop(instance_id, None)
         return node
 
     def _drop(self, instance_id: InstanceId) -> None:
         self._by_instance.pop(instance_id, None)
-        self._tell(instance_id)
+        self._notify(instance_id)
 
-    def _tell(self, instance_id: InstanceId) -> None:
+    def _notify(self, instance_id: InstanceId) -> None:
         if instance_id in self._changes:
-            self._changes[instance_id].fire()
+            self._changes[instance_id].notify_all()

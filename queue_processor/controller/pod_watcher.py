@@ -19,17 +19,17 @@ _log = structlog.get_logger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Subscription:
-    """Who wants to know about the pods of one node.
+    """A wish to be called about the pods of one node.
 
     Attributes:
         node_name: Whose pods.
-        take: Called for each change.
-        lose: Called when changes may have been missed: the pods have to be listed again.
+        on_change: Called for each change.
+        on_gap: Called when changes may have been missed: the pods have to be listed again.
     """
 
     node_name: NodeName
-    take: Callable[[PodChange], None]
-    lose: Callable[[], None]
+    on_change: Callable[[PodChange], None]
+    on_gap: Callable[[], None]
 
 
 class PodWatcher:
@@ -45,21 +45,22 @@ class PodWatcher:
 
     def __init__(self, source: ports.Pods) -> None:
         self._source = source
-        self._followers: defaultdict[NodeName, set[Subscription]] = defaultdict(set)
+        self._subscriptions: defaultdict[NodeName, list[Subscription]] = defaultdict(list)
         self._version: str | None = None
         self._starting = asyncio.Lock()
         self._started = asyncio.Event()
 
     @contextlib.contextmanager
-    def following(self, follower: Subscription) -> Iterator[None]:
-        """Tell the follower about its node for as long as this lasts."""
-        self._followers[follower.node_name].add(follower)
+    def subscribed(self, subscription: Subscription) -> Iterator[None]:
+        """Call the subscriber about its node for as long as this lasts."""
+        of_node = self._subscriptions[subscription.node_name]
+        of_node.append(subscription)
         try:
             yield
         finally:
-            self._followers[follower.node_name].discard(follower)
-            if not self._followers[follower.node_name]:
-                del self._followers[follower.node_name]
+            of_node.remove(subscription)
+            if not of_node:
+                del self._subscriptions[subscription.node_name]
 
     async def pods_on(self, name: NodeName) -> PodList:
         """List the pods of a node; who follows it misses nothing that happens afterwards.
@@ -97,19 +98,19 @@ class PodWatcher:
             if attempt:
                 # A watch that brings nothing, for whatever reason, is not begun again at once.
                 await asyncio.sleep(backoff.after(attempt, ended).total_seconds())
-            if not self._followers:
+            if not self._subscriptions:
                 self._started.clear()
                 self._version = None
 
     def _tell(self, change: PodChange) -> None:
         self._version = change.version
         if change.node_name is not None:
-            for follower in tuple(self._followers.get(change.node_name, ())):
-                follower.take(change)
+            for subscription in tuple(self._subscriptions.get(change.node_name, ())):
+                subscription.on_change(change)
 
     def _lose(self) -> None:
         """Have everything listed again, but not as it was before what has been told."""
         self._started.clear()
-        for followers in self._followers.values():
-            for follower in followers:
-                follower.lose()
+        for of_node in self._subscriptions.values():
+            for subscription in of_node:
+                subscription.on_gap()
