@@ -61,7 +61,7 @@ class NodeDrain:
         self._node_index = context.node_index
         self._limiter = context.limiter
         self._options = context.options
-        self._reserve = timer.left
+        self._time_at_start = timer.left
         self._changed = ChangeSignal()
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
@@ -173,11 +173,8 @@ class NodeDrain:
             await self._evictor.remove(pod, is_gone=lambda: pod.ref.uid not in self._pods.left)
 
     async def _await_turn_of(self, group: EvictionGroup) -> None:
-        """Wait for the groups before this one, but not past the time kept for it.
-
-        Half of the time is kept for the second group, a quarter for the third.
-        """
-        kept = self._reserve / 2**group
+        """Wait for the groups before this one, but not into the time that is kept for it."""
+        kept = self._time_at_start * pods.TIME_KEPT[group]
         while self._is_preceded(group) and self._timer.left > kept:
             await self._changed.wait(self._timer.left - kept)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import enum
+from collections.abc import Mapping
 
 from queue_processor.domain.identifiers import NodeName
 
@@ -70,6 +71,15 @@ class EvictionGroup(enum.IntEnum):
     ORDINARY = 0
     CRITICAL = 1
     OURSELVES = 2
+
+
+# How much of a drain's time is kept for a group and those after it. The groups before it may take
+# the rest; then its pods are evicted as well, whether the others are gone or not.
+TIME_KEPT: Mapping[EvictionGroup, float] = {
+    EvictionGroup.ORDINARY: 1.0,
+    EvictionGroup.CRITICAL: 0.5,
+    EvictionGroup.OURSELVES: 0.25,
+}
 
 
 def verdict_on(pod: PodView) -> PodVerdict:
