@@ -23,11 +23,11 @@ from queue_processor.domain.identifiers import InstanceId
 from queue_processor.observability.health import Liveness
 from queue_processor.settings import Settings
 from queue_processor.simulator.aws import events
-from queue_processor.simulator.kube import api, clock, objects, resources, world
-from queue_processor.simulator.kube import settings as delays
+from queue_processor.simulator.kube import api, clock, objects, resources
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.fakes.autoscaling import FakeLifecycle
 from tests.fakes.cluster import DirectTransport
-from tests.fakes.sqs import FakeQueue, FakeQueueClient
+from tests.fakes.sqs import FakeQueue
 
 
 def instance(number: int) -> InstanceId:
@@ -60,10 +60,11 @@ class Process:
         self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.wall_clock)
         self._event_recorder = KubeEventRecorder(self._api, identity=name, clock=stage.wall_clock)
         self.webhooks = delivery.from_settings(settings.webhooks)
+        self._queue = stage.queue.client(self._is_alive)
         self._lead = assembly.build_controller(
             settings,
             ports.Dependencies(
-                queue=FakeQueueClient(stage.queue, is_alive=self._is_alive),
+                queue=self._queue,
                 lifecycle=stage.lifecycle,
                 managed=stage.managed,
                 nodes=self._nodes,
@@ -82,7 +83,8 @@ class Process:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Fill the index, then work or stand by."""
+        """Open the queue and fill the index, then work or stand by."""
+        await self._queue.open()
         async for node in self._nodes.all():
             self.node_index.put(node)
         self._tasks = [
@@ -112,6 +114,7 @@ class Process:
         lead = self._tasks[-1]
         lead.cancel()
         await asyncio.wait((lead,))
+        await self._queue.close()
         await self.kill()
 
     async def kill(self) -> None:
@@ -134,8 +137,8 @@ class World:
     def __init__(self, start: dt.datetime) -> None:
         self.clock = clock.LoopClock(start)
         self.wall_clock = WallClock(self.clock)
-        self.cluster = world.Cluster(delays.Settings(), self.clock)
-        self.server = api.ApiServer(self.cluster)
+        self.cluster = SimulatedCluster(now=self.clock)
+        self.server = api.SimulatedApiServer(self.cluster)
         self.queue = FakeQueue(clock=self.clock)
         self.lifecycle = FakeLifecycle(clock=self.clock)
         self.managed: ports.ManagedInstances | None = None

@@ -1,4 +1,4 @@
-"""Sections 5.1 to 5.5 of the contract: what a drained node, its pods and its message look like."""
+"""One drain: the mark on the node, the order and grace of evictions, the deadline, the volumes."""
 
 import asyncio
 import datetime as dt
@@ -19,13 +19,13 @@ async def test_a_spot_interruption_moves_every_pod_and_then_deletes_the_message(
     world.cluster.add_replica_set("web", replicas=6, labels={"app": "web"}, nodes=["node-0"])
     await world.start()
 
-    world.send_spot(0)
+    message_id = world.send_spot(0)
     await world.until_settled()
 
     assert world.is_cordoned("node-0")
     assert not world.pods_on("node-0")
     assert len(world.pods_on("node-1") | world.pods_on("node-2")) == 6
-    assert world.queue.deleted == ["message-1"]
+    assert world.queue.deleted == [message_id]
 
 
 async def test_a_cordoned_node_says_why_until_when_and_takes_no_traffic(
@@ -186,8 +186,8 @@ async def test_a_pod_that_its_budget_blocks_gets_its_sigterm_with_all_the_grace_
     assert record.signalled is not None
     assert record.grace_seconds == 40
     assert 78 < (record.signalled - began).total_seconds() < 82
-    assert record.ending is not None
-    assert record.ending.value == "exited"
+    assert record.termination is not None
+    assert record.termination.value == "exited"
     assert ("DeletedAtDeadline", record.name) in world.kubernetes_events()
 
 

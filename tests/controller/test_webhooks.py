@@ -1,4 +1,4 @@
-"""Section 8 of the contract: webhooks tell of drains, and change nothing about them."""
+"""Webhook notifications report drains and never delay them."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ async def _drain(world: stage.World, number: int) -> float:
     began = loop.time()
     message_id = world.send_spot(number)
     await world.until(lambda: message_id in world.queue.deleted, limit=130)
-    deleted = [at for call, at in world.queue.calls if call == "delete"]
+    deleted = [at for call, at in world.queue.calls if call == "DeleteMessageBatch"]
     return deleted[-1] - began
 
 

@@ -36,7 +36,7 @@ _Hide: TypeAlias = tuple[str, int]
 class SqsQueue:
     """One queue and its dead-letter queue; the long poll has a thread of its own."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what its environment gives it
         self,
         client: "SQSClient",
         *,
@@ -44,7 +44,8 @@ class SqsQueue:
         visibility_timeout: dt.timedelta,
         wait_time: dt.timedelta,
         clock: Callable[[], dt.datetime],
-        threads: DaemonExecutor,
+        threads: concurrent.futures.Executor,
+        polling: concurrent.futures.Executor | None = None,
     ) -> None:
         """Build the adapter.
 
@@ -55,6 +56,7 @@ class SqsQueue:
             wait_time: How long one receive waits for a message.
             clock: Stands in for the times that a message should carry.
             threads: Where short calls run.
+            polling: Where receives run, one at a time; None: in a thread of their own.
         """
         self._client = client
         self._queue_url = queue_url
@@ -62,7 +64,7 @@ class SqsQueue:
         self._wait_seconds = int(wait_time.total_seconds())
         self._clock = clock
         self._threads = threads
-        self._polling = DaemonExecutor(1, name="receive")
+        self._polling = polling or DaemonExecutor(1, name="receive")
         self._handing_back: concurrent.futures.Future[None] | None = None
         self._dead_letter_url: str | None = None
         self._hiding: Batcher[_Hide] = Batcher(self._hide_batch, linger=_HIDE_LINGER)
@@ -123,7 +125,7 @@ class SqsQueue:
 
     async def _call(self, name: str, function: Callable[[], _Result]) -> _Result:
         with faults.translated(name):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+            return await asyncio.wrap_future(self._threads.submit(function))
 
     # In threads.
 
@@ -185,9 +187,7 @@ class SqsQueue:
         )
 
     async def _hide_batch(self, entries: Sequence[_Hide]) -> faults.Results:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._change_visibility, entries
-        )
+        return await asyncio.wrap_future(self._threads.submit(self._change_visibility, entries))
 
     def _change_visibility(self, entries: Sequence[_Hide]) -> faults.Results:
         with faults.translated("change visibility"):
@@ -206,9 +206,7 @@ class SqsQueue:
         )
 
     async def _delete_batch(self, handles: Sequence[str]) -> faults.Results:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._delete, handles
-        )
+        return await asyncio.wrap_future(self._threads.submit(self._delete, handles))
 
     def _delete(self, handles: Sequence[str]) -> faults.Results:
         with faults.translated("delete"):
