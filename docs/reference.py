@@ -1,4 +1,4 @@
-"""Writes the references: metrics, settings, settings of NTH, out of the code that makes them.
+"""Writes the references: Events, metrics, settings, settings of NTH, out of the code for them.
 
 `make docs` runs it; a test fails when a file is not what it would write.
 """
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from queue_processor.migration import table
 from queue_processor.migration.table import Fate, Rule
-from queue_processor.observability import metrics
+from queue_processor.observability import event_reasons, metrics
 from queue_processor.observability.catalogue import Entry, Label
 from queue_processor.settings import Settings
 
@@ -30,6 +30,23 @@ them by what it counts.
 Values of labels come from fixed lists, so the number of series is bounded. Unless it is said
 otherwise, series are there from the start, at 0. With several replicas, the one that leads does
 the work, and the others show 0 where nothing is counted yet: sum over the pods.
+"""
+
+_EVENTS_HEAD = """\
+# Kubernetes Events
+
+What `kubectl describe` shows of a drain, on nodes and on pods. Made from
+[the catalogue](../queue_processor/observability/event_reasons.py) by `make docs`. Events are best
+effort: a drain does not wait for them, and those that cannot be written are counted in
+[`queue_processor_kubernetes_events_dropped_total`](metrics.md#queue_processor_kubernetes_events_dropped_total).
+
+```console
+$ kubectl describe node NODE
+$ kubectl get events -A --field-selector reportingComponent=queue-processor
+```
+
+Events about nodes are in the namespace `default`, those about pods in the namespace of the pod.
+
 """
 
 _SETTINGS_HEAD = """\
@@ -132,6 +149,16 @@ def _sentences(entry: Entry) -> Iterator[str]:
 
 def _values(label: Label) -> str:
     return label.described or ", ".join(f"`{value}`" for value in label.values) or "any"
+
+
+def events_reference() -> str:
+    """docs/events.md, as the catalogue of reasons has it."""
+    rows = ["| reason | type | on | |", "|---|---|---|---|"]
+    rows += [
+        f"| `{reason.name}` | {reason.type} | {reason.regarding} | {reason.meaning} |"
+        for reason in event_reasons.REASONS
+    ]
+    return "\n".join([_EVENTS_HEAD.rstrip("\n"), "", *rows, ""])
 
 
 def settings_reference() -> str:
@@ -253,6 +280,7 @@ def _migrated_key(key: str) -> str:
 
 
 REFERENCES: Mapping[str, Callable[[], str]] = {
+    "events.md": events_reference,
     "metrics.md": metrics_reference,
     "migrate-from-nth.md": migration_reference,
     "settings.md": settings_reference,

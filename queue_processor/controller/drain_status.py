@@ -12,6 +12,7 @@ from queue_processor.controller.waiting import DeadlineTimer
 from queue_processor.domain import errors
 from queue_processor.domain.nodes import DrainProgress, NodeView
 from queue_processor.domain.plan import InstanceReport, InstanceResult
+from queue_processor.observability import event_reasons
 
 _log = structlog.get_logger(__name__)
 
@@ -68,9 +69,8 @@ class DrainStatus:
         )
         self._event_recorder.node_event(
             self._node,
-            "Drained" if is_drained else "DrainStopped",
+            event_reasons.DRAINED if is_drained else event_reasons.DRAIN_STOPPED,
             message,
-            is_warning=not is_drained,
         )
 
     async def _write(

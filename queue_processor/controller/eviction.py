@@ -13,7 +13,7 @@ from queue_processor.controller.waiting import ChangeSignal, DeadlineTimer
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
-from queue_processor.observability import metrics
+from queue_processor.observability import event_reasons, metrics
 
 _log = structlog.get_logger(__name__)
 
@@ -132,7 +132,9 @@ class Evictor:
             response=eviction.message,
         )
         if eviction.answer is EvictionAnswer.AMBIGUOUS:
-            self._event_recorder.pod_event(pod.ref, "EvictionBlocked", eviction.message)
+            self._event_recorder.pod_event(
+                pod.ref, event_reasons.EVICTION_BLOCKED, eviction.message
+            )
 
     def _needs_force_delete(self, pod: PodView) -> bool:
         return self._force_deletes and self._until_due(pod) <= dt.timedelta()
@@ -183,7 +185,7 @@ class Evictor:
         )
         self._event_recorder.pod_event(
             pod.ref,
-            "DeletedAtDeadline",
+            event_reasons.DELETED_AT_DEADLINE,
             f"Deleted with {grace.total_seconds():.0f} s of grace, because the instance is taken"
             f" away at {self._timer.deadline.at:%H:%M:%S} UTC and the eviction was refused"
             f" until now: {blocked}",

@@ -12,7 +12,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.nodes import DrainProgress, Mark, NodeView
 from queue_processor.domain.plan import Plan
-from queue_processor.observability import metrics
+from queue_processor.observability import event_reasons, metrics
 
 _log = structlog.get_logger(__name__)
 
@@ -66,9 +66,8 @@ class NodeCordon:
                         self.node = await self._write(mark)
                 self._event_recorder.node_event(
                     self.node,
-                    plan.kind.reason,
+                    event_reasons.INTERRUPTIONS[plan.kind],
                     f"{plan.action}, {_until(plan)} (event {plan.event_id})",
-                    is_warning=False,
                 )
 
     async def _write(self, mark: Mark) -> NodeView:
@@ -107,7 +106,7 @@ class NodeCordon:
     async def show_uncordoned(self) -> None:
         """Record that the node is schedulable again, as an Event and in its conditions."""
         message = "no event holds the node any more"
-        self._event_recorder.node_event(self.node, "Uncordoned", message, is_warning=False)
+        self._event_recorder.node_event(self.node, event_reasons.UNCORDONED, message)
         try:
             await self._nodes.report(self.node, DrainProgress.STOPPED, message, since=self._clock())
         except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:

@@ -41,7 +41,7 @@ from queue_processor.domain import errors, pods
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import InstanceReport, InstanceResult, Plan
 from queue_processor.domain.pods import EvictionGroup, PodView
-from queue_processor.observability import metrics
+from queue_processor.observability import event_reasons, metrics
 
 _log = structlog.get_logger(__name__)
 
@@ -203,9 +203,7 @@ class NodeDrain:
                 metrics.NODES_OUT_OF_SERVICE.inc()
                 _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
                 message = f"not ready, with {len(self._pods.left)} pods that run no more"
-                self._ports.event_recorder.node_event(
-                    node, "OutOfService", message, is_warning=True
-                )
+                self._ports.event_recorder.node_event(node, event_reasons.OUT_OF_SERVICE, message)
 
         try:
             await fencing.retry_on_conflict(

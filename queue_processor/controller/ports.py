@@ -17,6 +17,7 @@ from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.domain.nodes import DrainProgress, Mark, NodeView
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.pods import Eviction, PodChange, PodList, PodRef
+from queue_processor.observability.event_reasons import EventReason
 
 Clock: TypeAlias = Callable[[], dt.datetime]
 """Tells the present, in UTC."""
@@ -181,13 +182,13 @@ class Notifier(Protocol):
 
 
 class EventRecorder(Protocol):
-    """Tells people what happened, as Events; never fails and never waits."""
+    """Records Kubernetes Events. Best effort: never blocks or raises."""
 
-    def node_event(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
-        """Tell something about a node."""
+    def node_event(self, node: NodeView, reason: EventReason, note: str) -> None:
+        """Record an Event about a node."""
 
-    def pod_event(self, pod: PodRef, reason: str, message: str) -> None:
-        """Warn about a pod."""
+    def pod_event(self, pod: PodRef, reason: EventReason, note: str) -> None:
+        """Record an Event about a pod."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

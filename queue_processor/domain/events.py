@@ -18,11 +18,6 @@ class EventKind(enum.StrEnum):
     STATE_CHANGE = "state_change"
     SCHEDULED_CHANGE = "scheduled_change"
 
-    @property
-    def reason(self) -> str:
-        """The reason of a Kubernetes Event about it."""
-        return "".join(word.capitalize() for word in self.value.split("_"))
-
 
 class BodyShape(enum.StrEnum):
     """The three shapes in which an event arrives on the queue."""

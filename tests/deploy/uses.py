@@ -18,6 +18,7 @@ from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import fencing, node_index
 from queue_processor.domain import events, leases, nodes, selectors
 from queue_processor.domain.identifiers import InstanceId, NodeName
+from queue_processor.observability import event_reasons
 
 NODE = NodeName("a")
 DEAD_NODE = NodeName("b")
@@ -110,12 +111,12 @@ async def _use_narrator(api: KubeApi, reader: NodeReader, stage: Stage) -> None:
     assert node is not None
     (pod, *_) = (await KubePods(api).on_node(NODE)).pods
     running = asyncio.create_task(event_recorder.run())
-    event_recorder.node_event(node, "SpotInterruption", "Draining 2 pods", is_warning=False)
-    event_recorder.pod_event(pod.ref, "DeletedAtDeadline", "its budget blocked it")
+    event_recorder.node_event(node, event_reasons.DRAINED, "0 of 2 pods left")
+    event_recorder.pod_event(pod.ref, event_reasons.DELETED_AT_DEADLINE, "its budget blocked it")
     await event_recorder.flush()
     running.cancel()
     await asyncio.wait((running,))
-    assert await stage.reasons() >= {"SpotInterruption", "DeletedAtDeadline"}
+    assert await stage.reasons() >= {"Drained", "DeletedAtDeadline"}
 
 
 async def _use_pods(api: KubeApi) -> None:

@@ -132,21 +132,18 @@ def test_a_node_remembers_whether_it_was_us_who_cordoned_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "taint_key", "reason"),
+    ("kind", "taint_key"),
     [
-        (EventKind.SPOT_INTERRUPTION, "queue-processor/spot-interruption", "SpotInterruption"),
+        (EventKind.SPOT_INTERRUPTION, "queue-processor/spot-interruption"),
         (
             EventKind.CAPACITY_RESERVATION_INTERRUPTION,
             "queue-processor/capacity-reservation-interruption",
-            "CapacityReservationInterruption",
         ),
-        (EventKind.STATE_CHANGE, "queue-processor/state-change", "StateChange"),
+        (EventKind.STATE_CHANGE, "queue-processor/state-change"),
     ],
 )
-def test_a_kind_is_spelt_as_taint_and_as_reason(
-    kind: EventKind, taint_key: str, reason: str
-) -> None:
-    assert (nodes.taint_key(kind), kind.reason) == (taint_key, reason)
+def test_a_kind_is_spelt_as_the_key_of_a_taint(kind: EventKind, taint_key: str) -> None:
+    assert nodes.taint_key(kind) == taint_key
 
 
 def test_every_taint_key_is_one_that_kubernetes_takes() -> None:
