@@ -8,12 +8,13 @@ from typing import assert_never
 
 import structlog
 
-from queue_processor.controller import limiter, ports, retrying
+from queue_processor.controller import limiter, ports
 from queue_processor.controller.waiting import ChangeSignal, DeadlineTimer
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
 from queue_processor.observability import event_reasons, metrics
+from queue_processor.retrying import Backoff, retrying
 
 _log = structlog.get_logger(__name__)
 
@@ -77,7 +78,7 @@ class Evictor:
         self._timer = timer
         self._changed = changed
         self._rule = rule
-        self._backoff = retrying.Backoff()
+        self._backoff = Backoff()
         self.stats = EvictionStats()
 
     async def remove(self, pod: PodView, *, is_gone: Callable[[], bool]) -> None:
@@ -163,9 +164,7 @@ class Evictor:
     async def _force_delete(self, pod: PodView) -> None:
         grace = deadlines.MINIMUM_GRACE
         try:
-            async for attempt in retrying.retrying(
-                metrics.Call.DELETE_POD, stop_when=self._past_recovery
-            ):
+            async for attempt in retrying(metrics.Call.DELETE_POD, stop_when=self._past_recovery):
                 with attempt:
                     grace = deadlines.grace_that_fits(self._timer.left, grace=pod.grace)
                     async with self._requests.slot(limiter.Priority.DRAIN, self._timer.ends_at):

@@ -4,15 +4,15 @@ import asyncio
 
 import structlog
 
-from queue_processor.controller import fencing, limiter
+from queue_processor.controller import limiter, ports
 from queue_processor.controller.drain_context import DrainContext
-from queue_processor.controller.retrying import retrying
 from queue_processor.controller.waiting import DeadlineTimer
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.nodes import DrainProgress, Mark, NodeView
 from queue_processor.domain.plan import Plan
 from queue_processor.observability import event_reasons, metrics
+from queue_processor.retrying import retry_on_conflict, retrying
 
 _log = structlog.get_logger(__name__)
 
@@ -75,7 +75,10 @@ class NodeCordon:
             async with self._limiter.slot(limiter.Priority.CORDON, self.timer.ends_at):
                 return await self._nodes.mark(node, mark)
 
-        return await fencing.retry_on_conflict(self._nodes, self.node, cordon)
+        return await retry_on_conflict(cordon, self.node, refresh=self._refresh)
+
+    async def _refresh(self, node: NodeView) -> NodeView:
+        return await refresh(self._nodes, node)
 
     async def remove(self, kinds: frozenset[EventKind]) -> bool:
         """Uncordon the node, if no event of another kind holds it.
@@ -98,8 +101,8 @@ class NodeCordon:
                 metrics.Call.UNCORDON, stop_when=lambda: self.timer.is_over
             ):
                 with attempt:
-                    node = await fencing.refresh(self._nodes, self.node)
-                    if not await fencing.retry_on_conflict(self._nodes, node, uncordon):
+                    node = await self._refresh(self.node)
+                    if not await retry_on_conflict(uncordon, node, refresh=self._refresh):
                         return False
         return True
 
@@ -111,6 +114,18 @@ class NodeCordon:
             await self._nodes.report(self.node, DrainProgress.STOPPED, message, since=self._clock())
         except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
             _log.info("node_conditions_update_failed", node=self.node.name, error=str(error))
+
+
+async def refresh(nodes: ports.Nodes, node: NodeView) -> NodeView:
+    """Read a node as it is now.
+
+    Raises:
+        NotFound: The node is gone, or its name is another instance's now.
+    """
+    current = await nodes.read(node.name)
+    if current is None or current.instance_id != node.instance_id:
+        raise errors.NotFound(f"{node.name} is another instance now")
+    return current
 
 
 def _until(plan: Plan) -> str:

@@ -26,12 +26,13 @@ one timeout for all pods, and none for those that are blocked.
 
 import asyncio
 import datetime as dt
+import functools
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 
 import structlog
 
-from queue_processor.controller import fencing, limiter
+from queue_processor.controller import limiter, node_cordon
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.drain_status import DrainStatus
 from queue_processor.controller.eviction import Evictor, ForceDeletePolicy
@@ -42,6 +43,7 @@ from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import InstanceReport, InstanceResult, Plan
 from queue_processor.domain.pods import EvictionGroup, PodView
 from queue_processor.observability import event_reasons, metrics
+from queue_processor.retrying import retry_on_conflict
 
 _log = structlog.get_logger(__name__)
 
@@ -196,6 +198,7 @@ class NodeDrain:
     async def _declare_out_of_service(self) -> None:
         """Free the pods and volumes of the node, if it is certain that nothing runs there."""
         nodes = self._ports.nodes
+        refresh = functools.partial(node_cordon.refresh, nodes)
 
         async def declare(node: NodeView) -> None:
             if not node.is_ready and self._pods.left:
@@ -206,9 +209,7 @@ class NodeDrain:
                 self._ports.event_recorder.node_event(node, event_reasons.OUT_OF_SERVICE, message)
 
         try:
-            await fencing.retry_on_conflict(
-                nodes, await fencing.refresh(nodes, self._node), declare
-            )
+            await retry_on_conflict(declare, await refresh(self._node), refresh=refresh)
         except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
             _log.warning("out_of_service_taint_failed", node=self._node.name, error=str(error))
 

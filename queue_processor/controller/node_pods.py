@@ -5,11 +5,11 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from queue_processor.controller.pod_watcher import PodWatcher, Subscription
-from queue_processor.controller.retrying import retrying
 from queue_processor.domain import pods
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodView
 from queue_processor.observability import metrics
+from queue_processor.retrying import retrying
 
 
 class NodePods:

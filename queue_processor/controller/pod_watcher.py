@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from queue_processor.controller import ports
-from queue_processor.controller.retrying import Backoff
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodList
+from queue_processor.retrying import Backoff
 
 _log = structlog.get_logger(__name__)
 

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+import functools
 from typing import Protocol
 
 import kopf
@@ -15,10 +16,11 @@ from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
-from queue_processor.controller import fencing, node_index
+from queue_processor.controller import node_cordon, node_index
 from queue_processor.domain import events, leases, nodes, selectors
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.observability import event_reasons
+from queue_processor.retrying import retry_on_conflict
 
 NODE = NodeName("a")
 DEAD_NODE = NodeName("b")
@@ -97,12 +99,15 @@ async def _use_nodes(api: KubeApi, reader: NodeReader) -> None:
         effect=nodes.TaintEffect.NO_SCHEDULE,
     )
     # The control plane writes to nodes at the same time.
-    node = await fencing.retry_on_conflict(adapter, node, lambda found: adapter.mark(found, mark))
-    await fencing.retry_on_conflict(adapter, node, adapter.unmark)
+    refresh = functools.partial(node_cordon.refresh, adapter)
+    node = await retry_on_conflict(
+        lambda current: adapter.mark(current, mark), node, refresh=refresh
+    )
+    await retry_on_conflict(adapter.unmark, node, refresh=refresh)
     await adapter.report(node, nodes.DrainProgress.DRAINED, "0 of 2 pods left", since=_utc_now())
     dead = await adapter.read(DEAD_NODE)
     assert dead is not None
-    await fencing.retry_on_conflict(adapter, dead, adapter.declare_out_of_service)
+    await retry_on_conflict(adapter.declare_out_of_service, dead, refresh=refresh)
 
 
 async def _use_narrator(api: KubeApi, reader: NodeReader, stage: Stage) -> None:

@@ -2,16 +2,17 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
-
-import tenacity
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
+from queue_processor.retrying import retrying
 
+_LONGEST_DELAY = dt.timedelta(seconds=1)
 _ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 
 
@@ -80,9 +81,8 @@ class KubeVolumes:
                 await asyncio.gather(following, return_exceptions=True)
 
     async def _follow(self) -> None:
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type((errors.TemporaryError, errors.WatchExpired)),
-            wait=tenacity.wait_random(0.2, 1.0),
+        async for attempt in retrying(
+            longest_delay=_LONGEST_DELAY, on=(errors.TemporaryError, errors.WatchExpired)
         ):
             with attempt:
                 version = await self._list()
@@ -114,7 +114,7 @@ class _Attachments:
     def __init__(self) -> None:
         self.is_listed = False
         self._by_node: defaultdict[str, dict[str, str | None]] = defaultdict(dict)
-        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiters: defaultdict[str, list[asyncio.Event]] = defaultdict(list)
 
     def volumes_on(self, node: str) -> set[str | None]:
         """The volumes that are attached to a node; None for one that has no PersistentVolume."""
@@ -124,11 +124,11 @@ class _Attachments:
     async def changes_on(self, node: str) -> AsyncIterator[asyncio.Event]:
         """An event that is set whenever something may have changed on a node."""
         changed = asyncio.Event()
-        self._waiters[node].add(changed)
+        self._waiters[node].append(changed)
         try:
             yield changed
         finally:
-            self._waiters[node].discard(changed)
+            self._waiters[node].remove(changed)
             if not self._waiters[node]:
                 del self._waiters[node]
 

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import aiohttp
 import structlog
-import tenacity
 
 from queue_processor.adapters.webhooks.payloads import Payload
 from queue_processor.domain import errors
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.observability import metrics
 from queue_processor.observability.outbox import Outbox
+from queue_processor.retrying import retrying
 from queue_processor.settings import WebhookSettings
 from queue_processor.settings.webhooks import is_web_address
 
@@ -23,8 +23,8 @@ _log = structlog.get_logger(__name__)
 
 _WAITING_LIMIT = 1000
 _ATTEMPTS = 4
+_LONGEST_DELAY = dt.timedelta(seconds=10)
 _LONGEST_RETRY_AFTER = dt.timedelta(seconds=30)
-_WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 _TEMPORARY = frozenset({http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS})
 # https://www.rfc-editor.org/rfc/rfc9110.html#name-field-names
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -133,7 +133,7 @@ class Receiver:
     async def _deliver(self, notice: DrainNotification) -> None:
         try:
             payload = self._payload.of(notice)
-            async for attempt in _patiently():
+            async for attempt in retrying(attempts=_ATTEMPTS, longest_delay=_LONGEST_DELAY):
                 with attempt:
                     await self._post(payload)
         except (errors.TemporaryError, errors.PermanentError) as error:
@@ -177,20 +177,6 @@ def _payload(settings: WebhookSettings) -> Payload:
         return Payload(settings.template, cluster=settings.cluster)
     except errors.ConfigurationError as error:
         raise errors.ConfigurationError(f"template: {error}") from error
-
-
-def _patiently() -> tenacity.AsyncRetrying:
-    def pause(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, errors.TemporaryError) else None
-        return max(_WAIT(state), 0.0 if asked is None else asked.total_seconds())
-
-    return tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(errors.TemporaryError),
-        wait=pause,
-        stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        reraise=True,
-    )
 
 
 def _raise_for(status: int, retry_after: str) -> None:
