@@ -9,12 +9,13 @@ from queue_processor.controller.consumer import Consumer
 from queue_processor.controller.drain_context import DrainContext, DrainOptions
 from queue_processor.controller.drain_coordinator import DrainCoordinator
 from queue_processor.controller.keepalive import Keepalive
-from queue_processor.controller.leader_election import LeaderElector, LeaseTimes
+from queue_processor.controller.leader_election import LeaderElector
 from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.ports import Dependencies
 from queue_processor.controller.processor import Processor
+from queue_processor.domain.leases import LeaseTimes
 from queue_processor.observability import metrics
 from queue_processor.observability.health import Liveness
 from queue_processor.settings import OnDeadline, OnSoftTimeout, Settings
