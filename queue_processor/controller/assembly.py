@@ -103,16 +103,16 @@ def _always() -> bool:
 def _leadership(
     settings: Settings, dependencies: Dependencies, liveness: Liveness, clock: ports.Clock
 ) -> LeaderElector | None:
-    chosen = settings.leader_election
-    if not chosen.enabled:
+    election = settings.leader_election
+    if not election.enabled:
         return None
     return LeaderElector(
         leases=dependencies.leases,
         identity=dependencies.identity,
         times=LeaseTimes(
-            duration=dt.timedelta(seconds=chosen.lease_duration_seconds),
-            renew_deadline=dt.timedelta(seconds=chosen.renew_deadline_seconds),
-            retry_period=dt.timedelta(seconds=chosen.retry_period_seconds),
+            duration=dt.timedelta(seconds=election.lease_duration_seconds),
+            renew_deadline=dt.timedelta(seconds=election.renew_deadline_seconds),
+            retry_period=dt.timedelta(seconds=election.retry_period_seconds),
         ),
         liveness=liveness,
         clock=clock,

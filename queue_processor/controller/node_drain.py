@@ -13,15 +13,15 @@ A drain is `kubectl drain` against a clock. What makes it more than a list of ev
   (`groupPodsByPriority`), and also lets pods that are past their deadline skip the order.
 - The instance may be gone before its pods are. Their kubelet cannot confirm that they stopped, so
   they stay in the API until the control plane gives up on the node. The out-of-service taint makes
-  it do that at once. It deletes pods by force, so we put it on only where the node is known to be
-  dead, or is not ready when a hard deadline has passed.
+  it do that at once. It deletes pods by force, so it is put on only where the instance is gone
+  and the node not ready, or where the node is not ready at a hard deadline.
 
 At a soft deadline the drain gives up, and the pods stay. At a hard one AWS takes the instance, and
 pods that their budget still blocks are deleted in time (`eviction`).
 
-Rejected: one loop that polls all pods of the node. It is a list for each node and second, and the
-slowest eviction delays all others. Also rejected: to run `kubectl drain`'s library call, which has
-one timeout for all pods, and none for those that are blocked.
+Rejected: one loop that polls all pods of the node, as `kubectl drain` does. It takes a list for
+each node and second, sees a pod that comes late only in the next round, and has one timeout for
+all pods.
 """
 
 import asyncio
@@ -80,10 +80,10 @@ class NodeDrain:
         self._evictor = Evictor(
             pods=context.ports.pods,
             event_recorder=context.ports.event_recorder,
-            requests=context.limiter,
+            limiter=context.limiter,
             timer=timer,
             changed=self._changed,
-            rule=ForceDeletePolicy(
+            policy=ForceDeletePolicy(
                 kind=plan.kind,
                 force_deletes=context.options.force_deletes,
                 # Nothing runs on an instance that is gone: no budget protects anything there.

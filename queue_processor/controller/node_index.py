@@ -11,7 +11,7 @@ from queue_processor.domain.nodes import NodeView
 
 
 class NodeIndex:
-    """Finds nodes by instance id without asking anybody.
+    """Finds nodes by instance id without a request.
 
     It is filled by a complete list before the first message is judged, so "no such node"
     is a statement about the cluster and not about a call that failed.
@@ -26,7 +26,7 @@ class NodeIndex:
         return len(self._by_instance)
 
     def find(self, instance_id: InstanceId) -> NodeView | None:
-        """The node that runs on an instance, if one does."""
+        """Return the node that runs on an instance, if one does."""
         return self._by_instance.get(instance_id)
 
     def put(self, node: NodeView) -> None:
@@ -63,7 +63,7 @@ class NodeIndex:
         Args:
             instance_id: The instance.
             holds: Looks at its node; None while it has none.
-            limit: How long to wait; None waits for ever.
+            limit: How long to wait; None waits without end.
 
         Returns:
             The node as it is then, or as it is at the limit.

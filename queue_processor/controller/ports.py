@@ -20,7 +20,7 @@ from queue_processor.domain.pods import Eviction, PodChange, PodList, PodRef
 from queue_processor.observability.event_reasons import EventReason
 
 Clock: TypeAlias = Callable[[], dt.datetime]
-"""Tells the present, in UTC."""
+"""Returns the present, in UTC."""
 
 
 class MessageQueue(Protocol):
@@ -72,10 +72,10 @@ class LifecycleActions(Protocol):
 
 
 class ManagedInstances(Protocol):
-    """Tells which instances are ours by something that the cluster does not know."""
+    """Knows which instances are ours by something that the cluster does not know."""
 
     async def is_managed(self, instance_id: InstanceId) -> bool:
-        """Whether the instance is ours."""
+        """Return True if the instance is ours."""
 
 
 class Nodes(Protocol):
@@ -175,10 +175,10 @@ class Leases(Protocol):
 
 
 class Notifier(Protocol):
-    """Tells the world outside of the cluster about drains; never fails and never waits."""
+    """Notifies receivers outside of the cluster. Best effort: never blocks or raises."""
 
     def notify(self, notice: DrainNotification) -> None:
-        """Tell that a drain begins, or how it ended."""
+        """Notify that a drain begins, or how it ended."""
 
 
 class EventRecorder(Protocol):

@@ -60,7 +60,7 @@ class NodeView:
     """What we need to know of a Node object.
 
     Attributes:
-        resource_version: Fences the next write: another writer makes it stale.
+        resource_version: The next write holds only for it: another writer makes it stale.
         taints: All of them: the API replaces the list as a whole.
         annotations: Only those that are ours.
     """
@@ -88,7 +88,7 @@ class NodeView:
 
     @property
     def was_cordoned_by_us(self) -> bool:
-        """Whether the node was schedulable until we came."""
+        """True if the node was schedulable before we cordoned it."""
         return CORDONED_ANNOTATION in self.annotations
 
     @property
@@ -97,7 +97,7 @@ class NodeView:
         return frozenset(kind for kind in EventKind if taint_key(kind) in self.taint_keys)
 
     def marked_deadline(self, event_id: str) -> dt.datetime | None:
-        """The deadline that an earlier process wrote down for this very event, if one did."""
+        """Return the deadline that an earlier process wrote for this very event, if one did."""
         if self.annotations.get(EVENT_ID_ANNOTATION) != event_id:
             return None
         try:
@@ -124,7 +124,7 @@ class Mark:
     effect: TaintEffect
 
     def adds_to(self, node: NodeView) -> bool:
-        """Whether the node does not say all this already."""
+        """Return True if the node does not carry all this already."""
         marked = node.marked_deadline(self.event_id)
         return (
             not node.is_unschedulable

@@ -25,13 +25,13 @@ _CONDITION_MESSAGE_LIMIT = 1024
 
 
 class NodeReader:
-    """Reads Node objects, and tells which of them are ours."""
+    """Reads Node objects, and selects those that are ours."""
 
     def __init__(self, selector: LabelSelector) -> None:
         self._selector = selector
 
     def view_of(self, node: JsonObject) -> NodeView | None:
-        """The view of a Node; None when it is no EC2 instance or not selected."""
+        """Return the view of a Node; None when it is not an EC2 instance, or not selected."""
         metadata, spec = node["metadata"], node.get("spec", {})
         instance_id = identifiers.instance_of(ProviderId(spec.get("providerID", "")))
         if instance_id is None or not self._selector.selects(metadata.get("labels") or {}):
@@ -72,18 +72,16 @@ class KubeNodes:
         self._clock = clock
 
     async def all(self) -> AsyncIterator[NodeView]:
-        """Every node that is ours."""
+        """Yield every node that is ours."""
         async for node in listed(self._api):
             view = self._reader.view_of(node)
             if view is not None:
                 yield view
 
     async def read(self, name: NodeName) -> NodeView | None:
-        """Read a node; None when it is no EC2 instance, or not one of ours."""
         return self._reader.view_of(await self._api.get(f"/api/v1/nodes/{name}"))
 
     async def mark(self, node: NodeView, mark: Mark) -> NodeView:
-        """Cordon, taint, label and annotate a node in one write, fenced by its version."""
         annotations = {
             nodes.EVENT_ID_ANNOTATION: mark.event_id,
             nodes.KIND_ANNOTATION: mark.kind.value,
@@ -104,7 +102,6 @@ class KubeNodes:
         )
 
     async def unmark(self, node: NodeView) -> NodeView:
-        """Take our mark off, and uncordon if it was us who cordoned."""
         ours = {nodes.taint_key(kind) for kind in EventKind}
         taints = (taint for taint in node.taints if taint.key not in ours)
         spec: JsonObject = {"taints": _listed(taints)}
@@ -124,7 +121,6 @@ class KubeNodes:
     async def report(
         self, node: NodeView, progress: DrainProgress, message: str, *, since: dt.datetime
     ) -> None:
-        """Write the drain conditions, whose names are those of KEP-5683."""
         truths = {
             _IN_PROGRESS_CONDITION: progress is DrainProgress.IN_PROGRESS,
             _DRAINED_CONDITION: progress is DrainProgress.DRAINED,
@@ -144,10 +140,7 @@ class KubeNodes:
         )
 
     async def declare_out_of_service(self, node: NodeView) -> None:
-        """Let the control plane free the pods and volumes of a node that is dead.
-
-        https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
-        """
+        # https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
         taint = Taint(
             key=nodes.OUT_OF_SERVICE_TAINT, value="nodeshutdown", effect=TaintEffect.NO_EXECUTE
         )
@@ -163,7 +156,7 @@ class KubeNodes:
 
 
 async def listed(api: KubeApi) -> AsyncIterator[JsonObject]:
-    """Every Node, as the API server has it."""
+    """Yield every Node, as the API server has it."""
     async for page in api.pages("/api/v1/nodes"):
         for node in page["items"]:
             yield node
@@ -173,7 +166,7 @@ def _listed(taints: Iterable[Taint]) -> list[JsonObject]:
     """Taints as the API takes them.
 
     A patch, a strategic one too, replaces the whole list: the schema gives it no merge
-    key. That is why every such write is fenced by the version that it was made from.
+    key. So every such write holds only for the version that it was made from.
     """
     return [
         {
