@@ -18,7 +18,8 @@ from queue_processor.controller.processor import Processor
 from queue_processor.domain.leases import LeaseTimes
 from queue_processor.observability import metrics
 from queue_processor.observability.health import Liveness
-from queue_processor.settings import OnDeadline, OnSoftTimeout, Settings
+from queue_processor.settings import Settings
+from queue_processor.settings.groups import OnDeadline, OnSoftTimeout
 
 
 def build_controller(

@@ -177,7 +177,7 @@ class Leases(Protocol):
 class Notifier(Protocol):
     """Notifies receivers outside of the cluster. Best effort: never blocks or raises."""
 
-    def notify(self, notice: DrainNotification) -> None:
+    def notify(self, notification: DrainNotification) -> None:
         """Notify that a drain begins, or how it ended."""
 
 
