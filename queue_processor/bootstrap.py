@@ -30,8 +30,8 @@ from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.adapters.webhooks import delivery
 from queue_processor.adapters.webhooks.delivery import Webhooks
 from queue_processor.controller import assembly
-from queue_processor.controller.assembly import Dependencies
 from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.ports import Dependencies
 from queue_processor.domain import errors, selectors
 from queue_processor.observability import health, metrics
 from queue_processor.settings import Settings, SettingsError

@@ -7,7 +7,7 @@ import math
 import structlog
 
 from queue_processor.controller import ports
-from queue_processor.controller.deadline_timer import Pulse
+from queue_processor.controller.waiting import ChangeSignal
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import InterruptionEvent, LifecycleAction, LifecycleHook
 from queue_processor.domain.identifiers import InstanceId
@@ -76,7 +76,7 @@ class Keepalive:
         self._timeout = visibility_timeout.total_seconds()
         self._clock = clock
         self._held: dict[str, Holding] = {}
-        self._changed = Pulse()
+        self._changed = ChangeSignal()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -101,7 +101,7 @@ class Keepalive:
         holding = Holding(message, now=now, interval=self._timeout / 3)
         self._held[message.message_id] = holding
         metrics.MESSAGES_IN_FLIGHT.set(len(self._held))
-        self._changed.fire()
+        self._changed.notify_all()
         return holding
 
     async def let_go(self, holding: Holding) -> None:
@@ -155,7 +155,7 @@ class Keepalive:
         else:
             _count_extension(metrics.ExtensionOutcome.EXTENDED)
             holding.due_at = min(holding.due_at, loop.time() + self._timeout / 3)
-        self._changed.fire()
+        self._changed.notify_all()
 
     def beat(self, holding: Holding, action: LifecycleAction, *, since: dt.datetime) -> None:
         """Keep a lifecycle action alive until its message is let go.
