@@ -7,7 +7,7 @@ import math
 import structlog
 
 from queue_processor.controller import ports
-from queue_processor.controller.deadline_timer import Pulse
+from queue_processor.controller.waiting import ChangeSignal
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import InterruptionEvent, LifecycleAction, LifecycleHook
 from queue_processor.domain.identifiers import InstanceId
@@ -76,7 +76,7 @@ class Keepalive:
         self._timeout = visibility_timeout.total_seconds()
         self._clock = clock
         self._held: dict[str, Holding] = {}
-        self._changed = Pulse()
+        self._changed = ChangeSignal()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -101,7 +101,7 @@ class Keepalive:
         holding = Holding(message, now=now, interval=self._timeout / 3)
         self._held[message.message_id] = holding
         metrics.MESSAGES_IN_FLIGHT.set(len(self._held))
-        self._changed.fire()
+        self._changed.notify_all()
         return holding
 
     async def let_go(self, holding: Holding) -> None:
@@ -134,7 +134,7 @@ class Keepalive:
         message_id = holding.message.message_id
         if left < 1.0:
             holding.is_lost = True
-            _count_extension(metrics.Extension.LOST)
+            _count_extension(metrics.ExtensionOutcome.LOST)
             _log.warning("message_visibility_limit_reached", message_id=message_id)
             return
         handle = holding.message.receipt_handle
@@ -145,17 +145,17 @@ class Keepalive:
             is_held = self._held.get(message_id) is holding
             if is_held and handle == holding.message.receipt_handle:
                 holding.is_lost = True
-                _count_extension(metrics.Extension.LOST)
+                _count_extension(metrics.ExtensionOutcome.LOST)
                 _log.warning("message_lost", message_id=message_id, error=str(lost))
             return
         except (errors.TemporaryError, errors.PermanentError) as error:
-            _count_extension(metrics.Extension.FAILED)
+            _count_extension(metrics.ExtensionOutcome.FAILED)
             _log.warning("visibility_not_extended", message_id=message_id, error=str(error))
             holding.due_at = min(holding.due_at, loop.time() + _RETRY_SECONDS)
         else:
-            _count_extension(metrics.Extension.EXTENDED)
+            _count_extension(metrics.ExtensionOutcome.EXTENDED)
             holding.due_at = min(holding.due_at, loop.time() + self._timeout / 3)
-        self._changed.fire()
+        self._changed.notify_all()
 
     def beat(self, holding: Holding, action: LifecycleAction, *, since: dt.datetime) -> None:
         """Keep a lifecycle action alive until its message is let go.
@@ -201,22 +201,22 @@ class Keepalive:
         try:
             await self._lifecycle.heartbeat(action)
         except errors.NotFound as over:
-            _count_heartbeat(metrics.Heartbeat.OVER)
+            _count_heartbeat(metrics.HeartbeatOutcome.OVER)
             _log.info(
                 "lifecycle_action_already_ended", instance_id=action.instance_id, response=str(over)
             )
             return math.inf
         except (errors.TemporaryError, errors.PermanentError) as error:
-            _count_heartbeat(metrics.Heartbeat.FAILED)
+            _count_heartbeat(metrics.HeartbeatOutcome.FAILED)
             _log.warning("heartbeat_failed", instance_id=action.instance_id, error=str(error))
             return min(interval.total_seconds() / 3, _LONGEST_HEARTBEAT_RETRY_SECONDS)
-        _count_heartbeat(metrics.Heartbeat.RECORDED)
+        _count_heartbeat(metrics.HeartbeatOutcome.RECORDED)
         return interval.total_seconds()
 
 
-def _count_extension(outcome: metrics.Extension) -> None:
+def _count_extension(outcome: metrics.ExtensionOutcome) -> None:
     metrics.VISIBILITY_EXTENSIONS.labels(outcome=outcome).inc()
 
 
-def _count_heartbeat(outcome: metrics.Heartbeat) -> None:
+def _count_heartbeat(outcome: metrics.HeartbeatOutcome) -> None:
     metrics.HEARTBEATS.labels(outcome=outcome).inc()

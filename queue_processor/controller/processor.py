@@ -6,9 +6,9 @@ import datetime as dt
 import structlog
 
 from queue_processor.controller import log_fields, ports
+from queue_processor.controller.drain_coordinator import DrainCoordinator
 from queue_processor.controller.keepalive import Holding, Keepalive
 from queue_processor.controller.node_index import NodeIndex
-from queue_processor.controller.worker import DrainCoordinator
 from queue_processor.domain import deadlines, errors, events, parsing, policy
 from queue_processor.domain.events import InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId

@@ -9,11 +9,11 @@ import tenacity
 
 from queue_processor.controller import ports
 from queue_processor.controller.keepalive import Holding
-from queue_processor.controller.retrying import retrying
 from queue_processor.domain import errors, policy
 from queue_processor.domain.events import LifecycleAction
 from queue_processor.domain.plan import Outcome, OutcomeKind
 from queue_processor.observability import metrics
+from queue_processor.retrying import retrying
 
 _log = structlog.get_logger(__name__)
 

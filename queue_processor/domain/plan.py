@@ -77,7 +77,7 @@ class InstanceReport:
     margin: dt.timedelta | None = None
 
     def summary(self, *, seen: int) -> str:
-        """The same for people, in a line that names the first pods.
+        """Return a line for people that names the first pods.
 
         Args:
             seen: How many pods had to go.

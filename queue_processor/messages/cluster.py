@@ -111,7 +111,9 @@ async def read_lease(settings: ToolSettings) -> Lease | None:
     """Return the Lease of the operator's leader election; None if it does not exist."""
     election = settings.leader_election
     async with connect() as reader:
-        return await reader.lease(election.lies_in(kube.own_namespace()), election.lease_name)
+        return await reader.lease(
+            election.lease_namespace(kube.own_namespace()), election.lease_name
+        )
 
 
 async def locate(explained: Explanation, settings: ToolSettings) -> Explanation:

@@ -63,7 +63,7 @@ class Process:
         self._queue = stage.queue.client(self._is_alive)
         self._lead = assembly.build_controller(
             settings,
-            assembly.Dependencies(
+            ports.Dependencies(
                 queue=self._queue,
                 lifecycle=stage.lifecycle,
                 managed=stage.managed,
