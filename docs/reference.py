@@ -8,10 +8,11 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from queue_processor.migration import table
+from queue_processor.migration.table import Fate, Rule
 from queue_processor.observability import metrics
 from queue_processor.observability.catalogue import Entry, Label
 from queue_processor.settings import Settings
-from queue_processor.settings.nth import chart, conversion
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -54,41 +55,41 @@ identity; the pod's account or `KUBECONFIG`.
 _MIGRATION_HEAD = """\
 # Migrate from aws-node-termination-handler
 
-For clusters that run aws-node-termination-handler (NTH) in Queue Processor mode. The tables are
-those of NTH v1.25, made from [the code](../queue_processor/settings/nth) that `queue-processor
-migrate` uses, by `make docs`.
+For clusters that run aws-node-termination-handler (NTH) in Queue Processor mode. The tables are for
+NTH v1.25. `make docs` generates them from [the table](../queue_processor/migration/table.csv) that
+`queue-processor migrate` uses.
 
 ## Step by step
 
-1. Make a queue of its own, as [install.md](install.md) says: two programs that read one queue take
-   each other's messages away. NTH drains only instances with a tag unless it is told otherwise, and
-   so does what is made of its settings: give the stack `UseManagedTag=true`, or take `managed_tag`
-   out in step 3.
-2. Convert the settings. What is not taken over, and why, is said on stderr:
+1. Create a new queue, as [install.md](install.md) describes: two programs that read one queue take
+   each other's messages. By default NTH drains only instances with a tag, and so do the migrated
+   settings: create the stack with `UseManagedTag=true`, or delete `managed_tag` in step 3.
+2. Convert the settings. The command lists on stderr what is not migrated, and why:
 
    ```console
    $ helm get values aws-node-termination-handler -o yaml > nth-values.yaml
    $ queue-processor migrate nth-values.yaml --output helm > values.yaml
    ```
 
-   Without `--output helm` it makes a settings file for `--config`. It also takes the environment
-   variables alone: out of NTH's Deployment (`kubectl get`, `helm get manifest`, `helm template`),
-   as a list, or as `KEY=VALUE` lines. `-` reads stdin.
+   Without `--output helm` it prints a settings file for `--config`. It also reads environment
+   variables: in NTH's Deployment (`kubectl get`, `helm get manifest`, `helm template`), as a list,
+   or as `KEY=VALUE` lines. `-` reads stdin.
 3. In `values.yaml`, set `settings.queue_url` to the new queue and `serviceAccount.roleArn` to the
    new role: both are outputs of the stack.
-4. Nodes get other taints, `queue-processor/<kind>` and not `aws-node-termination-handler/…`: pods
-   that tolerate the one may have to tolerate the other.
-5. Remove NTH, and install the chart ([install.md](install.md)) with these values.
+4. Nodes get other taints, `queue-processor/<kind>` instead of `aws-node-termination-handler/…`:
+   add a toleration to pods that tolerate the taints of NTH.
+5. Uninstall NTH, and install the chart ([install.md](install.md)) with these values.
 
 ## Settings
 
-Where NTH has had another name for a setting, that is taken, too.
+The command also accepts the former names of settings.
 """
 
 _MIGRATION_CHART = """
 ## Values of NTH's chart
 
-Those that are none of the settings above; `--output helm` takes them over.
+Values that are not among the settings above. Those of our chart are in the output of
+`--output helm` only.
 """
 
 _WORDS = {
@@ -209,14 +210,46 @@ def _allowed(setting: Schema, schema: Schema) -> str:
 
 def migration_reference() -> str:
     """docs/migrate-from-nth.md, as the table of the command has it."""
+    old_names = {name: old for old, name in table.OLD_NAMES.items()}
     settings = ["| NTH | in its chart | queue-processor |", "|---|---|---|"]
-    for row in conversion.SETTINGS:
-        old = "".join(f", once `{name}`" for name in row.old_names)
-        key = f"`{row.key}`" if row.key else ""
-        settings.append(f"| `{row.name}`{old} | {key} | {row.rule.described()} |")
     values = ["| NTH's chart | queue-processor |", "|---|---|"]
-    values += [f"| `{row.name}` | {row.rule.described()} |" for row in chart.ROWS]
+    for name, rules in table.RULES.items():
+        cell = ". ".join(map(_migration_rule, rules))
+        if name in table.CHART_KEYS:
+            old = f", once `{old_names[name]}`" if name in old_names else ""
+            key = f"`{table.CHART_KEYS[name]}`" if table.CHART_KEYS[name] else ""
+            settings.append(f"| `{name}`{old} | {key} | {cell} |")
+        else:
+            values.append(f"| `{name}` | {cell} |")
     return "\n".join([_MIGRATION_HEAD, *settings, _MIGRATION_CHART, *values, ""])
+
+
+def _migration_rule(rule: Rule) -> str:
+    if rule.fate is not Fate.MAPPED:
+        text = f"{rule.fate}: {rule.note}"
+    else:
+        text = "; ".join(filter(None, (_migrated_key(rule.becomes), rule.note)))
+    match rule.case.split():
+        case []:
+            return text
+        case ["else"]:
+            return f"Else {text}"
+        case ["true" | "false" as value]:
+            return f"`{value}`: {text}"
+        case ["with", other]:
+            return f"with `{other}`: {text}"
+        case _:
+            return f"{rule.case}: {text}"
+
+
+def _migrated_key(key: str) -> str:
+    match key.replace("chart:env.", "chart:env:").split(":"):
+        case ["chart", "env", variable]:
+            return f"`{variable}` in the environment (`env` of the chart)"
+        case ["chart", value]:
+            return f"`{value}` of the chart"
+        case _:
+            return f"`{key}`"
 
 
 REFERENCES: Mapping[str, Callable[[], str]] = {

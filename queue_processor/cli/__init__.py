@@ -2,7 +2,8 @@
 
 import typer
 
-from queue_processor.cli import demo, messages, migrate, run
+from queue_processor.cli import demo, exits, messages, run
+from queue_processor.migration import command as migration
 
 app = typer.Typer(
     name="queue-processor",
@@ -14,7 +15,7 @@ app = typer.Typer(
 )
 app.command(name="run")(run.run)
 app.command(name="demo")(demo.demo)
-app.command(name="migrate")(migrate.migrate)
+app.command(name="migrate")(exits.errors_reported("migrate")(migration.migrate))
 app.add_typer(messages.app, name="messages")
 
 

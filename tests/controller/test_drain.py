@@ -1,4 +1,4 @@
-"""Sections 5.1 to 5.5 of the contract: what a drained node, its pods and its message look like."""
+"""One drain: the mark on the node, the order and grace of evictions, the deadline, the volumes."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Section 3 of the contract: what each kind of event does to its node and its message."""
+"""Each kind of event: what it does to its node and its message."""
 
 import asyncio
 import datetime as dt

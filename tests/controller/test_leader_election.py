@@ -1,4 +1,4 @@
-"""Section 7 of the contract: who works, and what happens to the work when that changes."""
+"""Leader election: which process works, and what happens to its work when that changes."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Sections 4 and 6 of the contract: what becomes of a message, whatever happens meanwhile."""
+"""From message to outcome: instances, settlement, redelivery and shutdown."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Section 5.7 of the contract: a scheduled change that does not take place after all."""
+"""A scheduled change that is cancelled: the mark and the cordon are undone."""
 
 import dataclasses
 import datetime as dt

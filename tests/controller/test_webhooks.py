@@ -1,4 +1,4 @@
-"""Section 8 of the contract: webhooks tell of drains, and change nothing about them."""
+"""Webhook notifications report drains and never delay them."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Settings of aws-node-termination-handler, migrated, and given to the program and to Helm."""
+"""Load migrated settings of aws-node-termination-handler with the program and with Helm."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ from tests.deploy.chart import Helm
 from tests.deploy.choices import NEEDED
 
 DATA = pathlib.Path(__file__).parents[1] / "data" / "nth"
-# As they are, but for the queue.
+# The settings of variables.env.
 VARIABLES = {
     "queue_url": "https://sqs.us-west-2.amazonaws.com/123456789012/nth",
     "managed_tag": "aws-node-termination-handler/managed",
@@ -24,7 +24,7 @@ VARIABLES = {
     "log": {"format": "text", "level": "info"},
 }
 WEBHOOK = {"url_file": "/etc/queue-processor/webhooks/webhookurl", "template": "slack"}
-MADE: dict[str, dict[str, Any]] = {
+EXPECTED: dict[str, dict[str, Any]] = {
     "values.yaml": {
         "queue_url": "https://sqs.eu-west-1.amazonaws.com/123456789012/nth-queue",
         "managed_tag": "aws-node-termination-handler/managed",
@@ -62,8 +62,8 @@ def migrated(name: str, output: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting comes from the environment."""
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove all settings from the environment."""
     for variable in [each for each in os.environ if each.startswith("QUEUE_PROCESSOR_")]:
         monkeypatch.delenv(variable)
 
@@ -74,27 +74,27 @@ def loaded(text: str, folder: pathlib.Path) -> settings.Settings:
     return settings.load(file)
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_the_program_takes_the_settings_file(name: str, tmp_path: pathlib.Path) -> None:
-    chosen = loaded(migrated(name, "config"), tmp_path)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_program_loads_the_settings_file(name: str, tmp_path: pathlib.Path) -> None:
+    result = loaded(migrated(name, "config"), tmp_path)
 
-    assert chosen.model_dump(mode="json", exclude_unset=True) == MADE[name]
+    assert result.model_dump(mode="json", exclude_unset=True) == EXPECTED[name]
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_the_chart_gives_the_program_the_same_settings(
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_chart_passes_the_same_settings_to_the_program(
     name: str, helm: Helm, tmp_path: pathlib.Path
 ) -> None:
     values = {**yaml.safe_load(migrated(name, "helm")), "image": NEEDED["image"]}
 
     documents = chart.documents(helm.template(values))
 
-    (found,) = (each["data"] for each in documents if each["kind"] == "ConfigMap")
-    chosen = loaded(found["settings.yaml"], tmp_path)
-    assert chosen == loaded(migrated(name, "config"), tmp_path)
+    (data,) = (each["data"] for each in documents if each["kind"] == "ConfigMap")
+    result = loaded(data["settings.yaml"], tmp_path)
+    assert result == loaded(migrated(name, "config"), tmp_path)
 
 
-def test_what_stands_beside_the_settings_reaches_the_pod(helm: Helm) -> None:
+def test_the_other_values_of_the_chart_reach_the_pod(helm: Helm) -> None:
     values = {**yaml.safe_load(migrated("values.yaml", "helm")), "image": NEEDED["image"]}
 
     objects = {each["kind"]: each for each in chart.documents(helm.template(values))}

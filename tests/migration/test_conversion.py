@@ -1,4 +1,4 @@
-"""Settings of aws-node-termination-handler, turned into ours."""
+"""Convert settings of aws-node-termination-handler into ours."""
 
 import json
 from typing import Any
@@ -10,15 +10,15 @@ from hypothesis import strategies
 
 from queue_processor import settings
 from queue_processor.domain import errors
-from queue_processor.settings.nth import conversion, reading, writing
-from queue_processor.settings.nth.conversion import Migration
-from queue_processor.settings.nth.rules import Fate
+from queue_processor.migration import conversion, converters, reading, table
+from queue_processor.migration.conversion import Migration
+from queue_processor.migration.table import Fate
 
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/nth"
 TAG = "aws-node-termination-handler/managed"
 HOOK = "https://hooks.slack.com/services/T/B/secret"
 
-# All that NTH v1.25 reads from its environment.
+# Every environment variable that NTH v1.25 reads.
 # https://github.com/aws/aws-node-termination-handler/blob/main/pkg/config/config.go
 VARIABLES = (
     "AWS_ENDPOINT",
@@ -88,20 +88,20 @@ def of_values(**values: object) -> Migration:
 
 
 def ours(migration: Migration) -> dict[str, Any]:
-    """The settings that are made, without what every migration makes."""
+    """Our settings, without those that every migration sets."""
     made = conversion.tree(migration.settings)
     return {name: value for name, value in made.items() if name not in {"queue_url", "managed_tag"}}
 
 
-def told(migration: Migration) -> dict[str, Fate]:
-    return {each.name: each.fate for each in migration.told}
+def omitted(migration: Migration) -> dict[str, Fate]:
+    return {each.name: each.fate for each in migration.omitted}
 
 
-def test_every_setting_of_nth_has_its_row() -> None:
-    rows = {name for row in conversion.SETTINGS for name in (row.name, *row.old_names)}
+def test_every_setting_of_nth_is_in_the_table() -> None:
+    names = {*table.CHART_KEYS, *table.OLD_NAMES}
 
-    # The keys of AWS are read by its SDK.
-    assert rows == {*VARIABLES, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    # The AWS SDK reads the keys of AWS.
+    assert names == {*VARIABLES, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_a_value_of_the_chart_becomes_a_setting(
 
 
 @pytest.mark.parametrize(("key", "action"), [("cordonOnly", "cordon"), ("dryRun", "ignore")])
-def test_what_holds_for_all_events_is_said_of_each_kind_but_launches(key: str, action: str) -> None:
+def test_an_action_for_all_events_is_set_for_each_kind_but_launches(key: str, action: str) -> None:
     actions = ours(of_values(**{key: True}))["actions"]
 
     assert set(actions.values()) == {action}
     assert set(actions) == set(settings.ActionSettings.model_fields) - {"autoscaling_launch"}
 
 
-def test_a_rehearsal_stays_one_when_nodes_are_to_be_cordoned() -> None:
+def test_a_dry_run_overrides_cordon_only() -> None:
     actions = ours(of_values(dryRun=True, cordonOnly=True))["actions"]
 
     assert set(actions.values()) == {"ignore"}
@@ -156,7 +156,7 @@ def test_a_rehearsal_stays_one_when_nodes_are_to_be_cordoned() -> None:
     ],
     ids=str,
 )
-def test_only_instances_with_the_tag_are_drained_unless_nth_was_told_otherwise(
+def test_only_instances_with_the_tag_are_drained_unless_nth_drains_all(
     values: dict[str, object], tag: str | None
 ) -> None:
     made = conversion.tree(of_values(**values).settings)
@@ -164,13 +164,13 @@ def test_only_instances_with_the_tag_are_drained_unless_nth_was_told_otherwise(
     assert made.get("managed_tag") == tag
 
 
-def test_the_port_of_the_metrics_counts_where_they_are_served() -> None:
+def test_the_port_of_the_metrics_is_converted_if_nth_serves_them() -> None:
     made = ours(of_values(enablePrometheusServer=True, prometheusServerPort=9092))
 
     assert made == {"http": {"bind": "0.0.0.0:9092"}}
 
 
-def test_a_url_in_a_secret_stays_there() -> None:
+def test_a_url_in_a_secret_stays_in_the_secret() -> None:
     by_chart = of_values(webhookURLSecretName="slack")
     by_variable = migrated(
         yaml.safe_dump(
@@ -228,7 +228,7 @@ def test_values_of_the_chart_become_values_of_ours() -> None:
     assert ours(migration) == {"log": {"level": "debug"}}
 
 
-def test_what_is_not_taken_over_is_told_the_gravest_first() -> None:
+def test_settings_that_are_not_migrated_are_listed_worst_first() -> None:
     migration = of_values(
         workers=10,
         taintNode=False,
@@ -237,12 +237,12 @@ def test_what_is_not_taken_over_is_told_the_gravest_first() -> None:
         madeUp=1,
     )
 
-    assert list(told(migration).items()) == [
+    assert list(omitted(migration).items()) == [
         ("madeUp", Fate.UNSUPPORTED),
         ("webhookTemplate", Fate.UNSUPPORTED),
         ("taintNode", Fate.DIFFERENT),
-        ("workers", Fate.NEEDLESS),
-        ("linuxTolerations", Fate.NEEDLESS),
+        ("workers", Fate.NOT_NEEDED),
+        ("linuxTolerations", Fate.NOT_NEEDED),
     ]
 
 
@@ -264,22 +264,41 @@ def test_what_is_not_taken_over_is_told_the_gravest_first() -> None:
     ],
     ids=str,
 )
-def test_a_value_that_cannot_be_right_is_told_and_left_out(
-    values: dict[str, object], name: str
-) -> None:
+def test_an_invalid_value_is_listed_and_left_out(values: dict[str, object], name: str) -> None:
     migration = of_values(**values)
 
-    assert told(migration)[name] is Fate.UNSUPPORTED
+    assert omitted(migration)[name] is Fate.UNSUPPORTED
     made = (*migration.settings.values(), *migration.chart.values())
     assert all(put.origin != name for put in made)
+
+
+def test_a_value_that_is_not_in_the_file_is_listed_and_left_out() -> None:
+    reference = {"configMapKeyRef": {"name": "nth", "key": "queue"}}
+    migration = migrated(yaml.safe_dump([{"name": "QUEUE_URL", "valueFrom": reference}]))
+
+    assert omitted(migration) == {"QUEUE_URL": Fate.UNSUPPORTED}
+    assert ("queue_url",) not in migration.settings
+
+
+def test_headers_in_a_secret_stay_there() -> None:
+    reference = {"secretKeyRef": {"name": "nth", "key": "headers"}}
+    migration = migrated(yaml.safe_dump([{"name": "WEBHOOK_HEADERS", "valueFrom": reference}]))
+
+    assert omitted(migration) == {"WEBHOOK_HEADERS": Fate.DIFFERENT}
+
+
+def test_every_converter_is_used() -> None:
+    used = {rule.convert for rules in table.RULES.values() for rule in rules}
+
+    assert used == set(converters.CONVERTERS.values())
 
 
 def test_headers_are_not_printed() -> None:
     headers = {"Content-type": "application/json", "Authorization": "Bearer secret"}
     migration = of_values(webhookURL=HOOK, webhookHeaders=json.dumps(headers))
 
-    assert told(migration)["webhookHeaders"] is Fate.DIFFERENT
-    for text in (writing.settings_file(migration), str(migration.told)):
+    assert omitted(migration)["webhookHeaders"] is Fate.DIFFERENT
+    for text in (conversion.settings_file(migration), str(migration.omitted)):
         assert "Bearer" not in text
 
 
@@ -330,7 +349,7 @@ VALUES = {"queueURL": QUEUE, "checkTagBeforeDraining": False, "taintEffect": "No
         *("lines", "mapping"),
     ],
 )
-def test_settings_are_found_in_what_people_have(text: str) -> None:
+def test_every_supported_format_is_read(text: str) -> None:
     assert conversion.tree(migrated(text).settings) == {
         "queue_url": QUEUE,
         "drain": {"taint_effect": "NoExecute"},
@@ -338,34 +357,34 @@ def test_settings_are_found_in_what_people_have(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "reason"),
     [
-        ("", "environment variables are needed"),
+        ("", "or environment variables"),
         ("queueURL: ''", "nothing is set"),
-        ("just text", "environment variables are needed"),
+        ("just text", "or environment variables"),
         ("a: [", "neither YAML nor KEY=VALUE"),
-        ("a: 1\n---\nb: 2", "environment variables are needed"),
+        ("a: 1\n---\nb: 2", "or environment variables"),
         ("[" * 5000, "nested too deeply"),
-        ("when: 2026-99-99", "not YAML that can be read"),
-        ("replicaCount: 2\n", "no setting of aws-node-termination-handler"),
-        ("- 1\n", "no environment variable"),
-        ("- {name: 'a b', value: c}\n", "no name of an environment variable"),
-        ("kind: Deployment\n", "no container with environment variables"),
+        ("when: 2026-99-99", "not valid YAML"),
+        ("replicaCount: 2\n", "not contain a setting of aws-node-termination-handler"),
+        ("- 1\n", "not an environment variable"),
+        ("- {name: 'a b', value: c}\n", "not a name of an environment variable"),
+        ("kind: Deployment\n", "not contain a container with environment variables"),
         ("x" * 2_000_000, "larger than"),
     ],
-    ids=str,
+    ids=lambda text: text[:40],
 )
-def test_what_cannot_be_read_is_one_line(text: str, fault: str) -> None:
-    with pytest.raises(errors.UsageError, match=fault) as raised:
+def test_an_input_that_cannot_be_read_raises_an_error_of_one_line(text: str, reason: str) -> None:
+    with pytest.raises(errors.UsageError, match=reason) as raised:
         migrated(text)
 
     assert "\n" not in str(raised.value)
 
 
-def test_names_out_of_the_file_cannot_leave_their_comment() -> None:
+def test_names_from_the_file_cannot_break_out_of_their_comment() -> None:
     migration = migrated(yaml.safe_dump({"queueURL": QUEUE, "linux\nqueue_url: evil": 1}))
 
-    assert [each.name for each in migration.told] == ["linux?queue_url: evil"]
+    assert [each.name for each in migration.omitted] == ["linux?queue_url: evil"]
 
 
 VALUE = strategies.one_of(
@@ -378,31 +397,30 @@ VALUE = strategies.one_of(
     strategies.sampled_from(["true", "false", "0", "600", QUEUE, HOOK, "NoExecute", "debug"]),
 )
 NAME = strategies.sampled_from(
-    [name for row in conversion.SETTINGS for name in (row.name, row.key or row.name)]
-    + ["serviceAccount", "serviceMonitor", "extraEnv", "replicas", "madeUp"]
+    [*table.RULES, *filter(None, table.CHART_KEYS.values()), *table.OLD_NAMES, "madeUp"]
 )
 
 
 @hypothesis.given(strategies.dictionaries(NAME, VALUE, min_size=1, max_size=8))
-def test_whatever_stands_in_the_values_what_is_made_can_be_loaded(
+def test_the_result_can_be_loaded_for_any_values(
     values: dict[str, object],
 ) -> None:
     text = yaml.safe_dump(values)
     try:
         migration = migrated(text)
-    except errors.UsageError as fault:
-        assert "\n" not in str(fault)  # noqa: PT017 the other outcome is tested below
+    except errors.UsageError as error:
+        assert "\n" not in str(error)  # noqa: PT017 the other outcome is tested below
         return
 
-    written = yaml.safe_load(writing.settings_file(migration)) or {}
-    below = yaml.safe_load(writing.chart_values(migration))["settings"]
+    written = yaml.safe_load(conversion.settings_file(migration)) or {}
+    below = yaml.safe_load(conversion.chart_values(migration))["settings"]
     assert written == below == conversion.tree(migration.settings)
-    conversion._AsWritten(**written)
+    settings.ToolSettings(**written)
 
 
 @hypothesis.given(strategies.text(max_size=200))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_read_or_rejected(text: str) -> None:
     try:
         migrated(text)
-    except errors.UsageError as fault:
-        assert "\n" not in str(fault)  # noqa: PT017 every other exception fails the test
+    except errors.UsageError as error:
+        assert "\n" not in str(error)  # noqa: PT017 every other exception fails the test
