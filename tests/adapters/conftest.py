@@ -31,9 +31,9 @@ def running() -> Iterator[simulator.AwsSimulator]:
 
 
 @pytest.fixture
-async def mail(running: simulator.AwsSimulator) -> AsyncIterator[queues.SqsMail]:
+async def mail(running: simulator.AwsSimulator) -> AsyncIterator[queues.HttpMail]:
     """A queue on the simulated AWS, not opened yet."""
-    made = queues.SqsMail(running)
+    made = queues.HttpMail(running)
     yield made
     await made.close()
     running.reset()

@@ -10,7 +10,7 @@ from queue_processor.domain import errors
 from tests.contracts import queues
 
 
-async def receive_and_cancel(mail: queues.SqsMail, queue: SqsQueue) -> None:
+async def receive_and_cancel(mail: queues.HttpMail, queue: SqsQueue) -> None:
     """Begin a long poll and cancel it, before anything came."""
     receiving = asyncio.create_task(queue.receive())
     await asyncio.sleep(0.2)
@@ -20,7 +20,7 @@ async def receive_and_cancel(mail: queues.SqsMail, queue: SqsQueue) -> None:
     assert mail.left() == 0
 
 
-async def test_what_comes_after_a_cancellation_is_handed_back(mail: queues.SqsMail) -> None:
+async def test_what_comes_after_a_cancellation_is_handed_back(mail: queues.HttpMail) -> None:
     queue = mail.connect(mail.url, wait_seconds=5)
     await receive_and_cancel(mail, queue)
     mail.send("late")
@@ -31,7 +31,7 @@ async def test_what_comes_after_a_cancellation_is_handed_back(mail: queues.SqsMa
     assert len(record.received_at) == 1
 
 
-async def test_closing_waits_for_the_receive_that_is_under_way(mail: queues.SqsMail) -> None:
+async def test_closing_waits_for_the_receive_that_is_under_way(mail: queues.HttpMail) -> None:
     queue = mail.connect(mail.url, wait_seconds=1)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -45,7 +45,7 @@ async def test_closing_waits_for_the_receive_that_is_under_way(mail: queues.SqsM
     assert record.received_at == ()
 
 
-async def test_closing_does_not_fail_when_the_late_receive_did(mail: queues.SqsMail) -> None:
+async def test_closing_does_not_fail_when_the_late_receive_did(mail: queues.HttpMail) -> None:
     queue = mail.connect(mail.url, wait_seconds=1)
 
     def fail(**_: object) -> None:
@@ -61,12 +61,12 @@ async def test_closing_does_not_fail_when_the_late_receive_did(mail: queues.SqsM
     assert mail.visible() == 1
 
 
-async def test_a_queue_that_was_never_read_is_closed_at_once(mail: queues.SqsMail) -> None:
+async def test_a_queue_that_was_never_read_is_closed_at_once(mail: queues.HttpMail) -> None:
     async with asyncio.timeout(0.5):
         await mail.queue.close()
 
 
-async def test_twenty_five_deletes_are_three_requests(mail: queues.SqsMail) -> None:
+async def test_twenty_five_deletes_are_three_requests(mail: queues.HttpMail) -> None:
     mail.send(*(f"body {number}" for number in range(25)))
     handles: list[str] = []
     while len(handles) < 25:
@@ -83,7 +83,7 @@ async def test_twenty_five_deletes_are_three_requests(mail: queues.SqsMail) -> N
     assert len(requests) == 3
 
 
-async def test_a_batch_that_cannot_be_sent_fails_all_who_wait_for_it(mail: queues.SqsMail) -> None:
+async def test_a_batch_that_cannot_be_sent_fails_all_who_wait_for_it(mail: queues.HttpMail) -> None:
     def fail(**_: object) -> None:
         raise botocore.exceptions.EndpointConnectionError(endpoint_url="sqs")
 
@@ -95,7 +95,7 @@ async def test_a_batch_that_cannot_be_sent_fails_all_who_wait_for_it(mail: queue
     assert [type(result) for result in results] == [errors.TemporaryError] * 3
 
 
-async def test_one_who_stops_waiting_does_not_stop_the_others(mail: queues.SqsMail) -> None:
+async def test_one_who_stops_waiting_does_not_stop_the_others(mail: queues.HttpMail) -> None:
     mail.send("one", "two")
     first, second = await mail.queue.receive()
     one = asyncio.create_task(mail.queue.delete(first.receipt_handle))
@@ -108,7 +108,7 @@ async def test_one_who_stops_waiting_does_not_stop_the_others(mail: queues.SqsMa
 
 
 async def test_a_queue_without_a_redrive_policy_has_no_dead_letter_queue(
-    mail: queues.SqsMail,
+    mail: queues.HttpMail,
 ) -> None:
     queue = mail.connect(mail.create())
     await queue.open()
@@ -118,7 +118,7 @@ async def test_a_queue_without_a_redrive_policy_has_no_dead_letter_queue(
     assert not await queue.dead_letter(message, "it is malformed")
 
 
-async def test_opening_a_queue_asks_for_nothing_but_its_attributes(mail: queues.SqsMail) -> None:
+async def test_opening_a_queue_asks_for_nothing_but_its_attributes(mail: queues.HttpMail) -> None:
     asked = []
 
     def note(event_name: str, **_: object) -> None:
@@ -132,7 +132,7 @@ async def test_opening_a_queue_asks_for_nothing_but_its_attributes(mail: queues.
 
 @pytest.mark.parametrize("policy", ["garbage", '{"deadLetterTargetArn": "garbage"}'])
 async def test_a_redrive_policy_that_is_none_is_a_configuration_fault(
-    mail: queues.SqsMail, policy: str
+    mail: queues.HttpMail, policy: str
 ) -> None:
     def answer(parsed: dict[str, dict[str, str]], **_: object) -> None:
         parsed["Attributes"] = {"RedrivePolicy": policy}
@@ -143,7 +143,7 @@ async def test_a_redrive_policy_that_is_none_is_a_configuration_fault(
         await mail.connect(mail.url).open()
 
 
-async def test_a_queue_that_does_not_exist_is_told_in_one_line(mail: queues.SqsMail) -> None:
+async def test_a_queue_that_does_not_exist_is_told_in_one_line(mail: queues.HttpMail) -> None:
     with pytest.raises(errors.ConfigurationError, match="check queue_url") as raised:
         await mail.connect(f"{mail.url}-missing").open()
 
@@ -152,7 +152,7 @@ async def test_a_queue_that_does_not_exist_is_told_in_one_line(mail: queues.SqsM
     assert isinstance(raised.value.__cause__, errors.PermanentError)
 
 
-async def test_a_queue_that_refuses_us_is_told_in_one_line(mail: queues.SqsMail) -> None:
+async def test_a_queue_that_refuses_us_is_told_in_one_line(mail: queues.HttpMail) -> None:
     def refuse(**_: object) -> None:
         raise botocore.exceptions.ClientError(
             {"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "GetQueueAttributes"

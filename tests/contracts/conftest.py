@@ -21,19 +21,20 @@ def aws(running: simulator.AwsSimulator) -> Iterator[simulator.AwsSimulator]:
 
 
 @pytest.fixture(
-    params=[pytest.param("fake", marks=pytest.mark.looptime), pytest.param("sqs", id="sqs")]
+    params=[pytest.param("in-process", marks=pytest.mark.looptime), pytest.param("http")]
 )
 async def mail(request: pytest.FixtureRequest) -> AsyncIterator[queues.Mail]:
-    """A queue with a dead-letter queue, in each implementation."""
-    if request.param == "fake":
+    """A queue with a dead-letter queue, in each shell of the simulated SQS."""
+    if request.param == "in-process":
         with looptime.enabled(strict=True):
-            fake = queues.FakeMail()
-        yield fake
+            mail = queues.InProcessMail()
+            await mail.open()
+        yield mail
         return
-    real = queues.SqsMail(request.getfixturevalue("aws"))
-    await real.open()
-    yield real
-    await real.close()
+    http = queues.HttpMail(request.getfixturevalue("aws"))
+    await http.open()
+    yield http
+    await http.close()
 
 
 @pytest.fixture(

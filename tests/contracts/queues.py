@@ -1,6 +1,5 @@
-"""A queue with a dead-letter queue: in memory, and on the simulated AWS through boto3."""
+"""A queue with a dead-letter queue, on the simulated SQS: in the event loop, and over HTTP."""
 
-import asyncio
 import datetime as dt
 import json
 import uuid
@@ -15,7 +14,7 @@ from queue_processor.controller import ports
 from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.simulator.aws import simulator
 from queue_processor.simulator.kube import clock
-from tests.fakes.sqs import FakeQueue, FakeQueueClient
+from tests.fakes.sqs import FakeQueue
 
 VISIBILITY_SECONDS = 1
 _START = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
@@ -54,13 +53,16 @@ class Mail(Protocol):
         """A queue that has no dead-letter queue."""
 
 
-class FakeMail:
-    """The fake."""
+class InProcessMail:
+    """The adapter, against the simulated SQS in the loop, in virtual time."""
 
     def __init__(self) -> None:
         self.now = clock.LoopClock(_START)
         self._kept = FakeQueue(clock=self.now, visibility_timeout=VISIBILITY_SECONDS)
-        self.queue: ports.MessageQueue = self._client(self._kept)
+        self.queue = self._kept.client()
+
+    async def open(self) -> None:
+        await self.queue.open()
 
     def send(self, *bodies: str) -> None:
         for body in bodies:
@@ -76,18 +78,14 @@ class FakeMail:
         return self._kept.dead_letters
 
     async def without_dead_letters(self) -> ports.MessageQueue:
-        self._kept.has_dead_letter_queue = False
-        return self.queue
-
-    @staticmethod
-    def _client(kept: FakeQueue) -> FakeQueueClient:
-        is_alive = asyncio.Event()
-        is_alive.set()
-        return FakeQueueClient(kept, is_alive=is_alive)
+        self._kept.remove_dead_letter_queue()
+        other = self._kept.client()
+        await other.open()
+        return other
 
 
-class SqsMail:
-    """The adapter, against the simulator."""
+class HttpMail:
+    """The adapter, against the simulated SQS over HTTP."""
 
     def __init__(self, aws: simulator.AwsSimulator) -> None:
         self.aws = aws

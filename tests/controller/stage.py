@@ -27,7 +27,7 @@ from queue_processor.simulator.kube import api, clock, objects, resources, world
 from queue_processor.simulator.kube import settings as delays
 from tests.fakes.autoscaling import FakeLifecycle
 from tests.fakes.cluster import DirectTransport
-from tests.fakes.sqs import FakeQueue, FakeQueueClient
+from tests.fakes.sqs import FakeQueue
 
 
 def instance(number: int) -> InstanceId:
@@ -60,10 +60,11 @@ class Process:
         self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.wall_clock)
         self._event_recorder = KubeEventRecorder(self._api, identity=name, clock=stage.wall_clock)
         self.webhooks = delivery.from_settings(settings.webhooks)
+        self._queue = stage.queue.client(self._is_alive)
         self._lead = assembly.build_controller(
             settings,
             assembly.Dependencies(
-                queue=FakeQueueClient(stage.queue, is_alive=self._is_alive),
+                queue=self._queue,
                 lifecycle=stage.lifecycle,
                 managed=stage.managed,
                 nodes=self._nodes,
@@ -82,7 +83,8 @@ class Process:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Fill the index, then work or stand by."""
+        """Open the queue and fill the index, then work or stand by."""
+        await self._queue.open()
         async for node in self._nodes.all():
             self.node_index.put(node)
         self._tasks = [
@@ -112,6 +114,7 @@ class Process:
         lead = self._tasks[-1]
         lead.cancel()
         await asyncio.wait((lead,))
+        await self._queue.close()
         await self.kill()
 
     async def kill(self) -> None:

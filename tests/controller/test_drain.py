@@ -19,13 +19,13 @@ async def test_a_spot_interruption_moves_every_pod_and_then_deletes_the_message(
     world.cluster.add_replica_set("web", replicas=6, labels={"app": "web"}, nodes=["node-0"])
     await world.start()
 
-    world.send_spot(0)
+    message_id = world.send_spot(0)
     await world.until_settled()
 
     assert world.is_cordoned("node-0")
     assert not world.pods_on("node-0")
     assert len(world.pods_on("node-1") | world.pods_on("node-2")) == 6
-    assert world.queue.deleted == ["message-1"]
+    assert world.queue.deleted == [message_id]
 
 
 async def test_a_cordoned_node_says_why_until_when_and_takes_no_traffic(

@@ -48,7 +48,7 @@ async def test_a_message_that_is_deleted_while_it_is_extended_is_not_told_as_los
         await asyncio.sleep(1)
 
     assert len(world.queue.deleted) == 20
-    assert [call for call, _ in world.queue.calls].count("hide") > 0
+    assert [call for call, _ in world.queue.calls].count("ChangeMessageVisibilityBatch") > 0
     assert not [line for line in lines if line["event"] == "message_lost"]
 
 

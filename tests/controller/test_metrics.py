@@ -93,7 +93,7 @@ async def _idle(world: stage.World) -> AsyncIterator[None]:
 async def _refused_by_the_queue(world: stage.World) -> AsyncIterator[None]:
     await world.start()
     yield
-    world.queue.fail("receive", errors.PermanentError("no such permission"))
+    world.queue.fail("ReceiveMessage", errors.PermanentError("no such permission"))
     await asyncio.sleep(25)
     yield
 
@@ -121,19 +121,21 @@ async def _received_again(world: stage.World) -> AsyncIterator[None]:
     await anext(scenario)
     yield
     await anext(scenario)
-    world.queue.make_visible("message-1")
+    world.queue.make_visible(*world.queue.in_flight)
     await anext(scenario)
     yield
 
 
 async def _visibility_refused(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("hide", errors.TemporaryError("throttled"))
+    world.queue.fail("ChangeMessageVisibilityBatch", errors.TemporaryError("throttled"))
     async for _ in _slow(world):
         yield
 
 
 async def _taken_back(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("hide", errors.StaleReceiptHandle("the handle is stale"))
+    world.queue.fail(
+        "ChangeMessageVisibilityBatch", errors.StaleReceiptHandle("the handle is stale")
+    )
     async for _ in _slow(world):
         yield
 
@@ -142,20 +144,20 @@ async def _not_deleted(world: stage.World) -> AsyncIterator[None]:
     world.add_nodes(1)
     await world.start()
     yield
-    world.queue.fail("delete", errors.StaleReceiptHandle("the handle is stale"))
+    world.queue.fail("DeleteMessageBatch", errors.StaleReceiptHandle("the handle is stale"))
     world.send_spot(0)
     await asyncio.sleep(5)
     yield
 
 
 async def _deletion_repeated(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("delete", *[errors.TemporaryError("throttled")] * 2)
+    world.queue.fail("DeleteMessageBatch", *[errors.TemporaryError("throttled")] * 2)
     async for _ in _drained(world):
         yield
 
 
 async def _malformed(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("dead_letter", errors.TemporaryError("throttled"))
+    world.queue.fail("SendMessage", errors.TemporaryError("throttled"))
     await world.start()
     yield
     world.queue.send("{not json")

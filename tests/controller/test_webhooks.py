@@ -44,7 +44,7 @@ async def _drain(world: stage.World, number: int) -> float:
     began = loop.time()
     message_id = world.send_spot(number)
     await world.until(lambda: message_id in world.queue.deleted, limit=130)
-    deleted = [at for call, at in world.queue.calls if call == "delete"]
+    deleted = [at for call, at in world.queue.calls if call == "DeleteMessageBatch"]
     return deleted[-1] - began
 
 

@@ -63,7 +63,7 @@ BREAKS: dict[str, list[Break]] = {
     "the queue is empty": [lambda right: dataclasses.replace(right, left=1)],
     "every message was settled": [
         lambda right: with_message(right, "spot", ending=None, ended_at=None),
-        lambda right: with_message(right, "spot", ending=records.Ending.DEAD_LETTERED),
+        lambda right: with_message(right, "spot", ending=records.MessageEnding.DEAD_LETTERED),
     ],
     "what is malformed lies in the dead-letter queue, and nothing else": [
         lambda right: dataclasses.replace(right, dead_letters=()),

@@ -41,7 +41,7 @@ def message(mark: str, *, deleted: float, body: str | None = None) -> records.Me
         sent_at=at(0),
         received_at=(at(0.01),),
         ended_at=at(deleted),
-        ending=records.Ending.DELETED,
+        ending=records.MessageEnding.DELETED,
     )
 
 

@@ -14,7 +14,6 @@ import pytest
 from moto.autoscaling import models as autoscaling_models
 from moto.autoscaling import responses as autoscaling_responses
 from moto.core import authorization
-from moto.iam import access_control
 
 from queue_processor.adapters.aws import autoscaling, ec2, sqs, threads
 from queue_processor.domain import errors, events, parsing
@@ -148,11 +147,7 @@ def in_simulator(aws: simulator.AwsSimulator, stack: stacks.Stack) -> Cloud:
 
 @contextlib.contextmanager
 def enforced_by_moto() -> Iterator[None]:
-    """Let moto apply policies, also to the resources of Auto Scaling and to the batches of SQS.
-
-    A batch is allowed by the permission for the single call.
-    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
-    """
+    """Let moto apply policies, also to the resources of Auto Scaling."""
 
     def group_of(request: autoscaling_responses.AutoScalingResponse) -> str:
         if request._get_action().startswith("Describe"):
@@ -160,17 +155,9 @@ def enforced_by_moto() -> Iterator[None]:
         groups = autoscaling_models.autoscaling_backends[request.current_account][request.region]
         return groups.autoscaling_groups[request._get_param("AutoScalingGroupName")].arn
 
-    check = access_control.IAMRequestBase.check_action_permitted
-
-    def check_single_call(request: access_control.IAMRequestBase, resource: str) -> None:
-        request._action = request._action.removesuffix("Batch")
-        check(request, resource)
-
     with pytest.MonkeyPatch.context() as patch, authorization.enable_iam_authentication():
         responses = autoscaling_responses.AutoScalingResponse
         patch.setattr(responses, "_determine_resource", group_of, raising=False)
-        requests = access_control.IAMRequestBase
-        patch.setattr(requests, "check_action_permitted", check_single_call)
         yield
 
 

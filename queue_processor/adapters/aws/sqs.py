@@ -43,7 +43,8 @@ class SqsQueue:
         queue_url: str,
         visibility_timeout: dt.timedelta,
         wait_time: dt.timedelta,
-        threads: DaemonExecutor,
+        threads: concurrent.futures.Executor,
+        polling: concurrent.futures.Executor | None = None,
     ) -> None:
         """Build the adapter.
 
@@ -53,13 +54,14 @@ class SqsQueue:
             visibility_timeout: How long a received message stays invisible at first.
             wait_time: How long one receive waits for a message.
             threads: Where short calls run.
+            polling: Where receives run, one at a time; None: in a thread of their own.
         """
         self._client = client
         self._queue_url = queue_url
         self._visibility_seconds = int(visibility_timeout.total_seconds())
         self._wait_seconds = int(wait_time.total_seconds())
         self._threads = threads
-        self._polling = DaemonExecutor(1, name="receive")
+        self._polling = polling or DaemonExecutor(1, name="receive")
         self._handing_back: concurrent.futures.Future[None] | None = None
         self._dead_letter_url: str | None = None
         self._hiding: Batcher[_Hide] = Batcher(self._hide_batch, linger=_HIDE_LINGER)
@@ -120,7 +122,7 @@ class SqsQueue:
 
     async def _call(self, name: str, function: Callable[[], _Result]) -> _Result:
         with faults.translated(name):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+            return await asyncio.wrap_future(self._threads.submit(function))
 
     # In threads.
 
@@ -173,9 +175,7 @@ class SqsQueue:
         )
 
     async def _hide_batch(self, entries: Sequence[_Hide]) -> faults.Results:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._change_visibility, entries
-        )
+        return await asyncio.wrap_future(self._threads.submit(self._change_visibility, entries))
 
     def _change_visibility(self, entries: Sequence[_Hide]) -> faults.Results:
         with faults.translated("change visibility"):
@@ -194,9 +194,7 @@ class SqsQueue:
         )
 
     async def _delete_batch(self, handles: Sequence[str]) -> faults.Results:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._delete, handles
-        )
+        return await asyncio.wrap_future(self._threads.submit(self._delete, handles))
 
     def _delete(self, handles: Sequence[str]) -> faults.Results:
         with faults.translated("delete"):

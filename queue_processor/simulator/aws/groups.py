@@ -16,10 +16,10 @@ from typing import Any
 
 from moto.autoscaling import exceptions, models, responses
 from moto.core import responses as core_responses
-from moto.sqs import models as sqs_models
 
 from queue_processor.domain import aws_events
-from queue_processor.simulator.aws import bus, events, lifecycle, patches
+from queue_processor.simulator.aws import bus, events, http, lifecycle, patches
+from queue_processor.simulator.aws.sqs import ACCOUNT, REGION
 
 _EVENT_OF = {
     lifecycle.Transition.TERMINATING: (
@@ -31,18 +31,17 @@ _EVENT_OF = {
 
 
 class Groups:
-    """The Auto Scaling groups of one account and region."""
+    """The Auto Scaling groups of one account and Region."""
 
-    def __init__(self, account: str, region: str) -> None:
-        self._account = account
-        self._region = region
+    def __init__(self, sqs: http.HttpSqs) -> None:
+        self._sqs = sqs
         # One at a time: actions end in the threads of calls and in the thread of the timeouts.
         self._lock = threading.RLock()
         self.actions = lifecycle.LifecycleActions(on_end=self._go_on)
 
     @property
     def _backend(self) -> models.AutoScalingBackend:
-        return models.autoscaling_backends[self._account][self._region]
+        return models.autoscaling_backends[ACCOUNT][REGION]
 
     def terminate(self, instance_id: str) -> lifecycle.LifecycleAction:
         """Let the first hook for terminations hold up an instance that leaves its group.
@@ -196,7 +195,7 @@ class Groups:
             )
             self._notify(hook.notification_target_arn, body)
         event = build(state.instance_id, step, origin=self._origin())
-        bus.deliver(event, account=self._account, region=self._region)
+        bus.deliver(event)
         return action
 
     def _go_on(self, action: lifecycle.LifecycleAction) -> None:
@@ -244,11 +243,12 @@ class Groups:
         )
 
     def _notify(self, target_arn: str, body: events.Event) -> None:
-        backend = sqs_models.sqs_backends[self._account][self._region]
-        backend.send_message(target_arn.rsplit(":", 1)[-1], json.dumps(body, separators=(",", ":")))
+        name = target_arn.rpartition(":")[2]
+        text = json.dumps(body, separators=(",", ":"))
+        self._sqs.call("SendMessage", QueueUrl=name, MessageBody=text)
 
     def _origin(self) -> events.Origin:
-        return events.Origin(region=self._region, account=self._account)
+        return events.Origin(region=REGION, account=ACCOUNT)
 
 
 def _key(params: Mapping[str, Any]) -> lifecycle.ActionKey:

@@ -1,297 +1,375 @@
-"""A queue as strict as the ones of SQS, in the place of moto's.
+"""One standard queue of SQS, as a state machine.
 
-moto's own has no lock round receive and delete, recomputes every attribute of the queue for each
-message it hands out, lets old receipt handles delete, and looks for new messages once a second.
+Every call takes the present in seconds since the epoch and returns at once; waiting is the business
+of the caller. So the same queue serves HTTP clients in real time and an event loop in virtual time.
 
-Standard queues only. The rules are those of
+A message is kept until it is deleted, expires or becomes a dead letter. A heap orders the messages
+by the moment from which on a receive may return them; a change of the visibility pushes a new
+entry, and the overtaken one is skipped when it comes up.
+
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
 """
 
-import copy
 import dataclasses
 import datetime as dt
 import heapq
 import itertools
-import time
-from collections.abc import Callable, Mapping
-from typing import Any, cast
-
-from moto.sqs import exceptions, models
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from queue_processor.simulator.aws import records
 
 _LONGEST_VISIBILITY_SECONDS = 43_200
-# Where moto's messages have no place for it.
-_NOT_IN_FLIGHT = (
-    "Value {handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is "
-    "not available for visibility timeout change."
-)
-_OUT_OF_RANGE = (
-    "Value {timeout} for parameter VisibilityTimeout is invalid. Reason: Must be between 0 and "
-    "43200, if provided."
-)
-_BEYOND_LIMIT = (
-    "Value {timeout} for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout "
-    "for the message is beyond the limit [43200 seconds]"
-)
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+_RANGES = {
+    "DelaySeconds": range(901),
+    "MaximumMessageSize": range(1_024, 1_048_577),
+    "MessageRetentionPeriod": range(60, 1_209_601),
+    "ReceiveMessageWaitTimeSeconds": range(21),
+    "VisibilityTimeout": range(_LONGEST_VISIBILITY_SECONDS + 1),
+}
+_DEFAULTS = {
+    "DelaySeconds": "0",
+    "MaximumMessageSize": "1048576",
+    "MessageRetentionPeriod": "345600",
+    "ReceiveMessageWaitTimeSeconds": "0",
+    "VisibilityTimeout": "30",
+    "SqsManagedSseEnabled": "true",
+}
+_OTHERS = ("KmsDataKeyReusePeriodSeconds", "KmsMasterKeyId", "Policy", "RedriveAllowPolicy")
+_MOST_RECEIVES = 1_000
 
 
-@dataclasses.dataclass
-class _Held:
-    """A message in the queue, and from when on it may be received (seconds since the epoch)."""
+class SqsError(Exception):
+    """A request that SQS refuses.
 
-    message: models.Message
+    Attributes:
+        shape: The name of the error in the JSON protocol.
+        message: The text that SQS gives with it.
+    """
+
+    def __init__(self, shape: str, message: str) -> None:
+        super().__init__(f"{shape}: {message}")
+        self.shape = shape
+        self.message = message
+
+
+def invalid_value(value: object, parameter: str, reason: str) -> SqsError:
+    """Return the error for a parameter out of its range."""
+    return SqsError(
+        "InvalidParameterValue",
+        f"Value {value} for parameter {parameter} is invalid. Reason: {reason}",
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterRule:
+    """The RedrivePolicy of a queue."""
+
+    target_arn: str
+    most_receives: int
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class SimulatedMessage:
+    """A message in a queue; times in seconds since the epoch.
+
+    Attributes:
+        attributes: The message attributes, as the API takes and returns them.
+        receipt_handle: The newest; the only one that deletes.
+        available_at: From when on a receive may return it.
+    """
+
+    message_id: str
+    body: str
+    attributes: Mapping[str, Mapping[str, Any]]
+    sent_at: float
     available_at: float
+    receipt_handle: str = ""
+    receive_count: int = 0
+    first_received_at: float | None = None
     last_received_at: float | None = None
 
 
-class StrictQueue(models.Queue):
-    """A standard queue: one lock, a heap by availability, receivers woken by what arrives."""
+class SimulatedQueue:
+    """A standard queue: its messages, its attributes and the life of every message so far."""
 
-    def __init__(self, name: str, region: str, account_id: str, **attributes: Any) -> None:  # noqa: ANN401 as moto has it
-        super().__init__(name, region, account_id, **attributes)
-        if self.fifo_queue:
-            raise exceptions.InvalidParameterValue("The simulator has standard queues only.")
-        self._held: dict[str, _Held] = {}
+    def __init__(self, name: str, arn: str, attributes: Mapping[str, object], now: float) -> None:
+        """Create a queue; `attributes` as `CreateQueue` takes them.
+
+        Raises:
+            SqsError: An attribute does not exist, or has a value that SQS does not take.
+        """
+        self.name = name
+        self.arn = arn
+        self.dead_letter_rule: DeadLetterRule | None = None
+        self._attributes: dict[str, str] = dict(_DEFAULTS)
+        self._created_at = self._modified_at = now
+        self._messages: dict[str, SimulatedMessage] = {}
         self._heap: list[tuple[float, int, str]] = []
         self._order = itertools.count()
         self._message_of_handle: dict[str, str] = {}
         self._records: dict[str, records.MessageRecord] = {}
-        self._closed = False
+        self.set_attributes(attributes, now)
 
-    def is_created(self) -> bool:
-        """What CloudFormation asks of a resource."""
-        return True
+    # Attributes.
 
-    # What moto's own attributes property and its send call.
-
-    def add_message(self, message: models.Message) -> None:
-        """Take a message in and wake whoever waits for one."""
-        now = time.time()
-        with self._messages_lock:
-            self._records[message.id] = records.MessageRecord(
-                message_id=message.id, body=message.body, sent_at=_utc(now)
-            )
-            held = _Held(message, available_at=max(now, message.delayed_until / 1000))
-            self._held[message.id] = held
-            self._offer(held)
+    def number(self, attribute: str) -> int:
+        """Return an attribute that is a number."""
+        return int(self._attributes[attribute])
 
     @property
-    def messages(self) -> list[models.Message]:
-        """The messages a receive could return now."""
-        now = time.time()
-        with self._messages_lock:
-            return [held.message for held in self._held.values() if held.available_at <= now]
+    def policy(self) -> str | None:
+        """The queue policy, as JSON."""
+        return self._attributes.get("Policy")
 
-    @property
-    def approximate_number_of_messages(self) -> int:
-        """The visible ones."""
-        return self.state().visible
+    def set_attributes(self, attributes: Mapping[str, object], now: float) -> None:
+        """Change some attributes; an empty Policy or RedrivePolicy removes it.
 
-    @property
-    def approximate_number_of_messages_not_visible(self) -> int:
-        """The ones in flight."""
-        return self.state().in_flight
+        Raises:
+            SqsError: An attribute does not exist, or has a value that SQS does not take.
+        """
+        for name, value in attributes.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            if name == "FifoQueue":
+                raise SqsError("InvalidParameterValue", "The simulator has standard queues only.")
+            if name == "RedrivePolicy":
+                text = "" if text == "{}" else text
+                self.dead_letter_rule = _dead_letter_rule(text) if text else None
+            elif name in _RANGES and not (text.isdecimal() and int(text) in _RANGES[name]):
+                raise SqsError("InvalidAttributeValue", f"Invalid value for the parameter {name}.")
+            elif name not in (*_DEFAULTS, *_OTHERS):
+                raise SqsError("InvalidAttributeName", f"Unknown Attribute {name}.")
+            if text:
+                self._attributes[name] = text
+            else:
+                self._attributes.pop(name, None)
+        self._modified_at = now
 
-    @property
-    def approximate_number_of_messages_delayed(self) -> int:
-        """The delayed ones."""
-        return self.state().delayed
+    def attributes(self, now: float) -> dict[str, str]:
+        """Return every attribute, as `GetQueueAttributes` prints them."""
+        state = self.state(now)
+        return {
+            **self._attributes,
+            "QueueArn": self.arn,
+            "CreatedTimestamp": str(int(self._created_at)),
+            "LastModifiedTimestamp": str(int(self._modified_at)),
+            "ApproximateNumberOfMessages": str(state.visible),
+            "ApproximateNumberOfMessagesNotVisible": str(state.in_flight),
+            "ApproximateNumberOfMessagesDelayed": str(state.delayed),
+        }
 
-    # The calls of SQS.
+    # The life of a message.
+
+    def send(
+        self,
+        body: str,
+        *,
+        now: float,
+        attributes: Mapping[str, Mapping[str, Any]] | None = None,
+        delay_seconds: int = 0,
+    ) -> SimulatedMessage:
+        """Take in a new message."""
+        message = SimulatedMessage(
+            message_id=str(uuid.uuid4()),
+            body=body,
+            attributes=attributes or {},
+            sent_at=now,
+            available_at=now + delay_seconds,
+        )
+        self._put(message, now)
+        return message
 
     def receive(
         self,
         limit: int,
         *,
-        wait_seconds: float,
-        visibility_seconds: float,
-        is_abandoned: Callable[[], bool],
-    ) -> list[models.Message]:
-        """Take up to ``limit`` messages, waiting for the first of them.
+        visibility_seconds: int,
+        now: float,
+        dead_letter_queue: "SimulatedQueue | None",
+    ) -> Sequence[SimulatedMessage]:
+        """Take up to `limit` visible messages, without waiting.
 
-        Args:
-            limit: The most messages to return.
-            wait_seconds: How long to wait for the first.
-            visibility_seconds: How long the taken ones stay hidden.
-            is_abandoned: Whether the caller has gone. Nothing is taken for one that has.
-
-        Returns:
-            Copies that later calls do not change; empty when the wait is over.
+        What was received too often goes to the dead-letter queue in its place, with its id, its
+        receive count and the time of its sending; what is past its retention period disappears.
         """
-        give_up_at = time.monotonic() + wait_seconds
-        with self._messages_lock:
-            while not self._closed and not is_abandoned():
-                taken = self._take(limit, visibility_seconds)
-                left = give_up_at - time.monotonic()
-                if taken or left <= 0:
-                    return taken
-                self._messages_lock.wait(min(left, self._seconds_to_next()))
-            return []
+        taken: list[SimulatedMessage] = []
+        while len(taken) < limit and self._heap and self._heap[0][0] <= now:
+            available_at, _, message_id = heapq.heappop(self._heap)
+            message = self._messages.get(message_id)
+            if message is None or message.available_at != available_at:
+                continue
+            if message.sent_at + self.number("MessageRetentionPeriod") <= now:
+                self._remove(message, records.MessageEnding.EXPIRED, now)
+            elif dead_letter_queue is not None and self._is_dead_letter(message):
+                self._remove(message, records.MessageEnding.DEAD_LETTERED, now)
+                dead_letter_queue.take_over(message, now)
+            else:
+                self._mark_received(message, visibility_seconds, now)
+                taken.append(message)
+        # Only now, so that a visibility of zero does not make one receive return a message twice.
+        for message in taken:
+            self._offer(message)
+        return [dataclasses.replace(message) for message in taken]
 
-    def delete_message(self, receipt_handle: str) -> None:
-        """Delete by the newest receipt handle; an older one of this queue does nothing.
+    def take_over(self, message: SimulatedMessage, now: float) -> None:
+        """Take in a dead letter of another queue."""
+        self._put(dataclasses.replace(message, available_at=now), now)
+
+    def delete(self, receipt_handle: str, now: float) -> None:
+        """Delete by the newest receipt handle; an older one of this queue changes nothing.
 
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html
 
         Raises:
-            ReceiptHandleIsInvalid: when this queue never gave out the handle.
+            SqsError: This queue never gave out the handle.
         """
-        with self._messages_lock:
-            held = self._find(receipt_handle)
-            if held is None or held.message.receipt_handle != receipt_handle:
-                return
-            self._remove(held, records.Ending.DELETED)
+        message = self._find(receipt_handle)
+        if message is not None and message.receipt_handle == receipt_handle:
+            self._remove(message, records.MessageEnding.DELETED, now)
 
-    def change_visibility(self, receipt_handle: str, seconds: int) -> None:
+    def change_visibility(self, receipt_handle: str, seconds: int, now: float) -> None:
         """Hide a message that is in flight for so many seconds from now on.
 
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
+
         Raises:
-            ReceiptHandleIsInvalid: when this queue never gave out the handle.
-            InvalidParameterValue: when the message is not in flight under this handle, or would
-                be hidden for more than 12 hours since it was received.
+            SqsError: This queue never gave out the handle, the message is not in flight under it,
+                or it would be hidden for more than 12 hours since it was received.
         """
         if not 0 <= seconds <= _LONGEST_VISIBILITY_SECONDS:
-            raise exceptions.InvalidParameterValue(_OUT_OF_RANGE.format(timeout=seconds))
-        now = time.time()
-        with self._messages_lock:
-            held = self._find(receipt_handle)
-            if (
-                held is None
-                or held.last_received_at is None
-                or held.message.receipt_handle != receipt_handle
-                or held.available_at <= now
-            ):
-                raise exceptions.InvalidParameterValue(_NOT_IN_FLIGHT.format(handle=receipt_handle))
-            if now + seconds > held.last_received_at + _LONGEST_VISIBILITY_SECONDS:
-                raise exceptions.InvalidParameterValue(_BEYOND_LIMIT.format(timeout=seconds))
-            held.available_at = now + seconds
-            self._offer(held)
+            raise invalid_value(
+                seconds, "VisibilityTimeout", "Must be between 0 and 43200, if provided."
+            )
+        message = self._find(receipt_handle)
+        if (
+            message is None
+            or message.last_received_at is None
+            or message.receipt_handle != receipt_handle
+            or message.available_at <= now
+        ):
+            raise invalid_value(
+                receipt_handle,
+                "ReceiptHandle",
+                "Message does not exist or is not available for visibility timeout change.",
+            )
+        if now + seconds > message.last_received_at + _LONGEST_VISIBILITY_SECONDS:
+            raise invalid_value(
+                seconds,
+                "VisibilityTimeout",
+                "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]",
+            )
+        message.available_at = now + seconds
+        self._offer(message)
 
-    def purge(self) -> None:
+    def purge(self, now: float) -> None:
         """Delete everything."""
-        with self._messages_lock:
-            for held in list(self._held.values()):
-                self._remove(held, records.Ending.DELETED)
+        for message in list(self._messages.values()):
+            self._remove(message, records.MessageEnding.DELETED, now)
 
-    def close(self) -> None:
-        """Send away whoever waits; the queue is gone."""
-        with self._messages_lock:
-            self._closed = True
-            self._messages_lock.notify_all()
+    # Looking without receiving.
 
-    # What the simulator tells.
+    @property
+    def next_available_at(self) -> float:
+        """When a receive may next return something; infinity for an empty queue."""
+        return self._heap[0][0] if self._heap else float("inf")
 
-    def state(self) -> records.QueueState:
+    def state(self, now: float) -> records.SimulatedQueueState:
         """Count the messages."""
-        now = time.time()
-        with self._messages_lock:
-            hidden = [held for held in self._held.values() if held.available_at > now]
-            in_flight = sum(held.last_received_at is not None for held in hidden)
-            return records.QueueState(
-                visible=len(self._held) - len(hidden),
-                in_flight=in_flight,
-                delayed=len(hidden) - in_flight,
-            )
+        hidden = [each for each in self._messages.values() if each.available_at > now]
+        in_flight = sum(each.last_received_at is not None for each in hidden)
+        return records.SimulatedQueueState(
+            visible=len(self._messages) - len(hidden),
+            in_flight=in_flight,
+            delayed=len(hidden) - in_flight,
+        )
 
-    def contents(self) -> tuple[records.StoredMessage, ...]:
-        """The messages that lie in the queue, in the order they came."""
-        with self._messages_lock:
-            return tuple(
-                records.StoredMessage(
-                    message_id=held.message.id,
-                    body=held.message.body,
-                    attributes=_text_attributes(held.message),
-                    receive_count=held.message.approximate_receive_count,
-                )
-                for held in self._held.values()
+    def contents(self) -> tuple[records.MessageSnapshot, ...]:
+        """Return the messages in the queue, in the order they came."""
+        return tuple(
+            records.MessageSnapshot(
+                message_id=message.message_id,
+                body=message.body,
+                attributes={
+                    name: value["StringValue"]
+                    for name, value in message.attributes.items()
+                    if "StringValue" in value
+                },
+                receive_count=message.receive_count,
+                visible_at=_utc(message.available_at),
+                receipt_handle=message.receipt_handle,
             )
+            for message in self._messages.values()
+        )
 
     def history(self) -> tuple[records.MessageRecord, ...]:
-        """The life of every message that was ever in the queue, in the order they came."""
-        with self._messages_lock:
-            return tuple(
-                dataclasses.replace(record, visible_since=_utc(held.available_at))
-                if (held := self._held.get(record.message_id))
-                else record
-                for record in self._records.values()
-            )
+        """Return the life of every message that was ever in the queue, in the order they came."""
+        return tuple(
+            dataclasses.replace(record, visible_since=_utc(message.available_at))
+            if (message := self._messages.get(record.message_id))
+            else record
+            for record in self._records.values()
+        )
 
-    # All of the following is called with the lock held.
+    # The parts.
 
-    def _offer(self, held: _Held) -> None:
-        entry = (held.available_at, next(self._order), held.message.id)
-        heapq.heappush(self._heap, entry)
-        self._messages_lock.notify_all()
+    def _put(self, message: SimulatedMessage, now: float) -> None:
+        self._messages[message.message_id] = message
+        self._records[message.message_id] = records.MessageRecord(
+            message_id=message.message_id, body=message.body, sent_at=_utc(now)
+        )
+        self._offer(message)
 
-    def _seconds_to_next(self) -> float:
-        return max(0.0, self._heap[0][0] - time.time()) if self._heap else float("inf")
+    def _offer(self, message: SimulatedMessage) -> None:
+        heapq.heappush(self._heap, (message.available_at, next(self._order), message.message_id))
 
-    def _take(self, limit: int, visibility_seconds: float) -> list[models.Message]:
-        now = time.time()
-        taken: list[_Held] = []
-        while len(taken) < limit and self._heap and self._heap[0][0] <= now:
-            available_at, _, message_id = heapq.heappop(self._heap)
-            held = self._held.get(message_id)
-            # An entry that a later change of the visibility has overtaken says nothing.
-            if held is None or held.available_at != available_at:
-                continue
-            if self._is_expired(held, now):
-                self._remove(held, records.Ending.EXPIRED)
-            elif self._is_dead_letter(held):
-                self._remove(held, records.Ending.DEAD_LETTERED)
-                assert self.dead_letter_queue is not None  # noqa: S101 for the type checker
-                self.dead_letter_queue.add_message(held.message)
-            else:
-                self._mark_received(held, now, visibility_seconds)
-                taken.append(held)
-        # Only now, so that a visibility of zero does not make one receive return a message twice.
-        for held in taken:
-            self._offer(held)
-        return [copy.copy(held.message) for held in taken]
-
-    def _mark_received(self, held: _Held, now: float, visibility_seconds: float) -> None:
-        held.last_received_at = now
-        held.available_at = now + visibility_seconds
-        held.message.mark_received()
-        self._message_of_handle[str(held.message.receipt_handle)] = held.message.id
-        record = self._records[held.message.id]
-        self._records[held.message.id] = dataclasses.replace(
+    def _mark_received(
+        self, message: SimulatedMessage, visibility_seconds: int, now: float
+    ) -> None:
+        message.receive_count += 1
+        message.first_received_at = message.first_received_at or now
+        message.last_received_at = now
+        message.available_at = now + visibility_seconds
+        message.receipt_handle = str(uuid.uuid4())
+        self._message_of_handle[message.receipt_handle] = message.message_id
+        record = self._records[message.message_id]
+        self._records[message.message_id] = dataclasses.replace(
             record, received_at=(*record.received_at, _utc(now))
         )
 
-    def _is_expired(self, held: _Held, now: float) -> bool:
-        retention_seconds: int = self.message_retention_period  # type: ignore[attr-defined] # moto sets it by name
-        # moto declares the timestamp as always None; milliseconds.
-        sent_at = cast("int", held.message.sent_timestamp) / 1000
-        return sent_at + retention_seconds <= now
+    def _is_dead_letter(self, message: SimulatedMessage) -> bool:
+        rule = self.dead_letter_rule
+        return rule is not None and message.receive_count >= rule.most_receives
 
-    def _is_dead_letter(self, held: _Held) -> bool:
-        if self.dead_letter_queue is None or not self.redrive_policy:
-            return False
-        limit: int = self.redrive_policy["maxReceiveCount"]
-        return held.message.approximate_receive_count >= limit
-
-    def _find(self, receipt_handle: str) -> _Held | None:
+    def _find(self, receipt_handle: str) -> SimulatedMessage | None:
         message_id = self._message_of_handle.get(receipt_handle)
         if message_id is None:
-            raise exceptions.ReceiptHandleIsInvalid
-        return self._held.get(message_id)
+            raise SqsError("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
+        return self._messages.get(message_id)
 
-    def _remove(self, held: _Held, ending: records.Ending) -> None:
-        del self._held[held.message.id]
-        record = self._records[held.message.id]
-        self._records[held.message.id] = dataclasses.replace(
-            record, ended_at=_utc(time.time()), ending=ending
+    def _remove(self, message: SimulatedMessage, ending: records.MessageEnding, now: float) -> None:
+        del self._messages[message.message_id]
+        self._records[message.message_id] = dataclasses.replace(
+            self._records[message.message_id], ended_at=_utc(now), ending=ending
         )
 
 
-def _text_attributes(message: models.Message) -> Mapping[str, str]:
-    return {
-        name: value["StringValue"]
-        for name, value in message.message_attributes.items()
-        if "StringValue" in value
-    }
+def _dead_letter_rule(policy: str) -> DeadLetterRule:
+    try:
+        document = json.loads(policy)
+        rule = DeadLetterRule(
+            target_arn=str(document["deadLetterTargetArn"]),
+            most_receives=int(document["maxReceiveCount"]),
+        )
+    except (ValueError, TypeError, KeyError) as cause:
+        raise invalid_value(policy, "RedrivePolicy", "It is not a redrive policy.") from cause
+    if not 1 <= rule.most_receives <= _MOST_RECEIVES:
+        raise invalid_value(
+            policy, "RedrivePolicy", "Invalid value for maxReceiveCount, from 1 to 1000."
+        )
+    return rule
 
 
 def _utc(timestamp: float) -> dt.datetime:

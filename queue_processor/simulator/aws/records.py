@@ -1,4 +1,4 @@
-"""What a queue of the simulator can tell about its messages, as values."""
+"""What a simulated queue reports about its messages, as values."""
 
 import dataclasses
 import datetime as dt
@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 
 
-class Ending(enum.Enum):
+class MessageEnding(enum.Enum):
     """How a message leaves a queue."""
 
     DELETED = "deleted"
@@ -16,7 +16,7 @@ class Ending(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class QueueState:
+class SimulatedQueueState:
     """How many messages a queue holds, by what a receive could do with them.
 
     Attributes:
@@ -36,20 +36,24 @@ class QueueState:
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredMessage:
-    """A message that lies in a queue now.
+class MessageSnapshot:
+    """A message that is in a queue now.
 
     Attributes:
         message_id: The id SQS gave it.
         body: As sent.
         attributes: The message attributes; binary ones are left out.
-        receive_count: ApproximateReceiveCount. It goes on counting in a dead-letter queue.
+        receive_count: ApproximateReceiveCount. A dead-letter queue keeps counting.
+        visible_at: From when on a receive can return it.
+        receipt_handle: The newest; empty for a message that was never received.
     """
 
     message_id: str
     body: str
     attributes: Mapping[str, str]
     receive_count: int
+    visible_at: dt.datetime
+    receipt_handle: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +76,7 @@ class MessageRecord:
     received_at: tuple[dt.datetime, ...] = ()
     visible_since: dt.datetime | None = None
     ended_at: dt.datetime | None = None
-    ending: Ending | None = None
+    ending: MessageEnding | None = None
 
     @property
     def event_id(self) -> str | None:
@@ -87,4 +91,4 @@ class MessageRecord:
     @property
     def deleted_at(self) -> dt.datetime | None:
         """When it was deleted; None while it lives, and when it left in another way."""
-        return self.ended_at if self.ending is Ending.DELETED else None
+        return self.ended_at if self.ending is MessageEnding.DELETED else None

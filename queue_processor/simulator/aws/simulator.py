@@ -1,33 +1,39 @@
 """AWS in one process: start it, deploy the queue, make things happen, look at what came of them."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import boto3
-from moto.core import base_backend, model_instances
-from moto.sqs import models as sqs_models
+from moto import settings
+from moto.core import authorization, base_backend, exceptions, model_instances
+from moto.iam import access_control
+from moto.moto_server import werkzeug_app
+from werkzeug import datastructures
 
 from queue_processor.simulator.aws import (
     bus,
+    cloudformation,
     fleet,
     groups,
+    http,
     lifecycle,
     queues,
     records,
-    server,
     sqs,
     stacks,
-    templates,
 )
 
 if TYPE_CHECKING:
-    import types_boto3_autoscaling
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from types_boto3_autoscaling import AutoScalingClient
 
-_ACCOUNT = "123456789012"
-_REGION = "us-east-1"
 _KEY_ID = _KEY = "simulator"
+# moto keeps its state in its modules.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class AwsSimulator:
@@ -37,15 +43,17 @@ class AwsSimulator:
     one can start again, on another port.
     """
 
-    account = _ACCOUNT
-    region = _REGION
+    account = sqs.ACCOUNT
+    region = sqs.REGION
 
     def __init__(self) -> None:
-        self._groups = groups.Groups(_ACCOUNT, _REGION)
+        self._sqs = http.HttpSqs(_authorize)
+        self._groups = groups.Groups(self._sqs)
+        self._moto = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
         self._running = contextlib.ExitStack()
-        self._server: server.MotoServer | None = None
+        self._server: http.HttpServer | None = None
         self._session = boto3.Session(
-            aws_access_key_id=_KEY_ID, aws_secret_access_key=_KEY, region_name=_REGION
+            aws_access_key_id=_KEY_ID, aws_secret_access_key=_KEY, region_name=sqs.REGION
         )
 
     def __enter__(self) -> Self:
@@ -69,17 +77,19 @@ class AwsSimulator:
             MotoChangedError: when the moto that is installed is not the one this was written for.
             RuntimeError: when one runs in this process already.
         """
-        if sqs.is_installed():
+        if not _ONE_AT_A_TIME.acquire(blocking=False):
             raise RuntimeError("A simulator runs in this process already.")
         with contextlib.ExitStack() as starting:
+            starting.callback(_ONE_AT_A_TIME.release)
             base_backend.BackendDict.reset()
-            starting.enter_context(sqs.installed())
-            starting.enter_context(bus.installed())
-            starting.enter_context(templates.installed())
+            starting.enter_context(bus.installed(self._sqs))
+            starting.enter_context(cloudformation.installed(self._sqs))
             starting.enter_context(self._groups.installed())
             starting.callback(self.reset)
             starting.enter_context(self._groups.actions.expiring())
-            self._server = starting.enter_context(server.running())
+            self._server = starting.enter_context(http.running(self._serve))
+            with self._sqs.locked() as service:
+                service.endpoint_url = self._server.url
             self._running = starting.pop_all()
 
     def stop(self) -> None:
@@ -89,9 +99,7 @@ class AwsSimulator:
 
     def reset(self) -> None:
         """Forget every queue, stack, instance, group and action, and go on."""
-        for queue in self._backend.queues.values():
-            if isinstance(queue, queues.StrictQueue):
-                queue.close()
+        self._sqs.close()
         self._groups.actions.clear()
         # moto's own reset builds every backend anew before it drops them, which takes a while.
         for backends in list(base_backend.BackendDict._instances):  # type: ignore[misc]  # noqa: SLF001 as moto does
@@ -114,8 +122,8 @@ class AwsSimulator:
         """The variables with which any AWS SDK finds the simulator and nothing else."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
-            "AWS_REGION": _REGION,
-            "AWS_DEFAULT_REGION": _REGION,
+            "AWS_REGION": sqs.REGION,
+            "AWS_DEFAULT_REGION": sqs.REGION,
             "AWS_ACCESS_KEY_ID": _KEY_ID,
             "AWS_SECRET_ACCESS_KEY": _KEY,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -183,7 +191,7 @@ class AwsSimulator:
 
         The event keeps its id. It reaches a queue whose policy lets the rule send, no other.
         """
-        bus.deliver(event, account=_ACCOUNT, region=_REGION)
+        bus.deliver(event)
 
     def put_events(self, events: Iterable[Mapping[str, object]]) -> None:
         """Put several events on the default bus."""
@@ -192,7 +200,8 @@ class AwsSimulator:
 
     def send_raw(self, body: str, *, queue_url: str | None = None) -> str:
         """Send a body straight to a queue and return its message id."""
-        return self._backend.send_message(self._queue(queue_url).name, body).id
+        with self._queue(queue_url) as queue:
+            return queue.send(body, now=time.time()).message_id
 
     def terminate_in_group(self, instance_id: str) -> lifecycle.LifecycleAction:
         """Let its group terminate an instance; return the lifecycle action that holds it up.
@@ -220,55 +229,85 @@ class AwsSimulator:
         """``InService``, ``Terminating:Wait``, ``Pending:Wait``; None when it is in no group."""
         return self._groups.state_of(instance_id)
 
-    def queue_state(self, queue_url: str | None = None) -> records.QueueState:
+    def queue_state(self, queue_url: str | None = None) -> records.SimulatedQueueState:
         """Count the messages of a queue, without receiving any."""
-        return self._queue(queue_url).state()
+        with self._queue(queue_url) as queue:
+            return queue.state(time.time())
 
-    def contents(self, queue_url: str | None = None) -> tuple[records.StoredMessage, ...]:
-        """The messages that lie in a queue, without receiving any."""
-        return self._queue(queue_url).contents()
+    def contents(self, queue_url: str | None = None) -> tuple[records.MessageSnapshot, ...]:
+        """Return the messages of a queue, without receiving any."""
+        with self._queue(queue_url) as queue:
+            return queue.contents()
 
-    def dead_letters(self, queue_url: str | None = None) -> tuple[records.StoredMessage, ...]:
-        """The messages that lie in the dead-letter queue of a queue, without receiving any.
+    def dead_letters(self, queue_url: str | None = None) -> tuple[records.MessageSnapshot, ...]:
+        """Return the messages in the dead-letter queue of a queue, without receiving any.
 
         Raises:
-            LookupError: when the queue has no dead-letter queue.
+            LookupError: The queue has no dead-letter queue.
         """
-        dead_letter_queue = self._queue(queue_url).dead_letter_queue
-        if dead_letter_queue is None:
-            raise LookupError(f"{queue_url} has no dead-letter queue")
-        return self._backend.strict_queue(dead_letter_queue.name).contents()
+        with self._queue(queue_url) as queue, self._sqs.locked() as service:
+            dead_letter_queue = service.dead_letter_queue(queue)
+            if dead_letter_queue is None:
+                raise LookupError(f"{queue_url} has no dead-letter queue")
+            return dead_letter_queue.contents()
 
     def message_log(self, queue_url: str | None = None) -> tuple[records.MessageRecord, ...]:
-        """The life of every message that was ever in a queue, in the order they came."""
-        return self._queue(queue_url).history()
+        """Return the life of every message that was ever in a queue, in the order they came."""
+        with self._queue(queue_url) as queue:
+            return queue.history()
 
-    @property
-    def _backend(self) -> sqs.StrictBackend:
-        backend = sqs_models.sqs_backends[_ACCOUNT][_REGION]
-        if not isinstance(backend, sqs.StrictBackend):
-            raise TypeError("The simulator does not run.")
-        return backend
-
-    def _queue(self, queue_url: str | None) -> queues.StrictQueue:
-        """Find a queue.
+    @contextlib.contextmanager
+    def _queue(self, queue_url: str | None) -> Iterator[queues.SimulatedQueue]:
+        """Find a queue, and keep everybody else from the queues for as long as this lasts.
 
         Raises:
-            LookupError: when there is none of that URL, or several with a dead-letter queue.
+            LookupError: There is none of that URL, or several with a dead-letter queue.
         """
-        found = [
-            name
-            for name, queue in self._backend.queues.items()
-            if (queue_url is None and queue.dead_letter_queue is not None)
-            or (queue_url is not None and name == queue_url.rsplit("/", 1)[-1])
-        ]
-        if len(found) != 1:
-            raise LookupError(f"Found {len(found)} queues for {queue_url or 'no URL'}")
-        return self._backend.strict_queue(found[0])
+        with self._sqs.locked() as service:
+            matching = [
+                queue
+                for name, queue in service.queues.items()
+                if (queue_url is None and queue.dead_letter_rule is not None)
+                or (queue_url is not None and name == queue_url.rpartition("/")[2])
+            ]
+            if len(matching) != 1:
+                raise LookupError(f"There are {len(matching)} queues for {queue_url or 'no URL'}")
+            yield matching[0]
 
-    def _autoscaling(
-        self,
-    ) -> "contextlib.closing[types_boto3_autoscaling.AutoScalingClient]":
+    def _autoscaling(self) -> "contextlib.closing[AutoScalingClient]":
         return contextlib.closing(
             self._session.client("autoscaling", endpoint_url=self.endpoint_url)
         )
+
+    def _serve(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Answer a request: ours for SQS, moto for the rest of AWS."""
+        if self._sqs.action_of(environ) is not None:
+            return self._sqs(environ, start_response)
+        answer: Iterable[bytes] = self._moto(environ, start_response)
+        return answer
+
+
+def _authorize(action: str, resource: str, environ: "WSGIEnvironment", body: bytes) -> None:
+    """Let moto's IAM decide, as it does for its own services: not before it is switched on."""
+    if authorization.ActionAuthenticatorMixin.request_count < settings.INITIAL_NO_AUTH_ACTION_COUNT:
+        return
+    try:
+        request = access_control.IAMRequest(
+            account_id=sqs.ACCOUNT,
+            method="POST",
+            path="/",
+            data={},
+            body=body,
+            headers=datastructures.EnvironHeaders(environ),  # type: ignore[arg-type] # a mapping
+            action=action,
+        )
+        request.check_signature()
+        request.check_action_permitted(resource)
+    except (
+        exceptions.AccessDeniedError,
+        exceptions.InvalidClientTokenIdError,
+        exceptions.SignatureDoesNotMatchError,
+    ) as refusal:
+        raise queues.SqsError(refusal.error_type, refusal.message) from refusal

@@ -1,189 +1,323 @@
-"""The queues of a region, in the place of moto's backend for SQS."""
+"""The API of SQS: the queues of one account and Region, and the requests that they answer.
 
-import contextlib
-import socket
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
-from typing import Any
+Requests and answers have the shapes of the JSON protocol, which are those of boto3 as well; only
+binary values are bytes here. Two shells stand around it: `http` for processes, and `in_process` for
+an event loop, which may be one in virtual time.
 
-import flask
-from moto.sqs import constants, exceptions, models, urls
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html
+"""
 
-from queue_processor.simulator.aws import patches, queues
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
 
+from queue_processor.simulator.aws import checks
+from queue_processor.simulator.aws.queues import (
+    SimulatedMessage,
+    SimulatedQueue,
+    SqsError,
+    invalid_value,
+)
 
-class StrictBackend(models.SQSBackend):
-    """The queues of one region, all of them strict."""
+Parameters: TypeAlias = Mapping[str, Any]
+Answer: TypeAlias = dict[str, Any]
+_Act: TypeAlias = Callable[[Parameters], Answer]
 
-    @property
-    def _url_module(self) -> ModuleType:
-        # moto looks for it beside the module of the class.
-        return urls
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
 
-    def create_queue(
-        self,
-        name: str,
-        tags: dict[str, str] | None = None,
-        **kwargs: Any,  # noqa: ANN401 as moto has it
-    ) -> models.Queue:
-        """Create a strict queue, or return the one of that name, if it has the same attributes."""
-        if name in self.queues:
-            return super().create_queue(name, tags, **kwargs)
-        kwargs.pop("region", None)
-        queue = queues.StrictQueue(name, self.region_name, self.account_id, **kwargs)
-        queue.tags = tags or {}
-        self.queues[name] = queue
-        return queue
-
-    def delete_queue(self, queue_name: str) -> None:
-        """Delete the queue and send away who waits for its messages."""
-        self.strict_queue(queue_name).close()
-        super().delete_queue(queue_name)
-
-    def purge_queue(self, queue_name: str) -> None:
-        """Delete the messages of the queue."""
-        self.strict_queue(queue_name).purge()
-
-    def receive_message(
-        self,
-        queue_name: str,
-        count: int,
-        wait_seconds_timeout: int,
-        visibility_timeout: int,
-        message_attribute_names: list[str] | None = None,
-    ) -> list[models.Message]:
-        """Receive, with the message attributes that were asked for."""
-        taken = self.strict_queue(queue_name).receive(
-            count,
-            wait_seconds=wait_seconds_timeout,
-            visibility_seconds=visibility_timeout,
-            is_abandoned=_caller_is_gone(),
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
+# The errors that have another code for clients of the query protocol, boto3 among them.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-json-faqs.html
+_QUERY_CODES = {
+    "QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueNameExists": "QueueAlreadyExists",
+    **{
+        shape: f"AWS.SimpleQueueService.{shape}"
+        for shape in (
+            "BatchEntryIdsNotDistinct",
+            "BatchRequestTooLong",
+            "EmptyBatchRequest",
+            "InvalidBatchEntryId",
+            "TooManyEntriesInBatchRequest",
         )
-        for message in taken:
-            message.message_attributes = {
-                name: value
-                for name, value in message.message_attributes.items()
-                if _is_wanted(name, message_attribute_names or [])
-            }
-        return taken
+    },
+}
 
-    def send_message_batch(
-        self, queue_name: str, entries: dict[str, dict[str, Any]]
-    ) -> tuple[list[models.Message], list[dict[str, Any]]]:
-        """Send several; each succeeds or fails on its own, where moto fails them all."""
-        size = sum(len(entry["MessageBody"].encode()) for entry in entries.values())
-        if size > constants.MAXIMUM_MESSAGE_LENGTH:
-            raise exceptions.BatchRequestTooLong(size)
-        done: list[models.Message] = []
-        failed: list[dict[str, Any]] = []
-        for key, entry in entries.items():
-            try:
-                sent, refused = super().send_message_batch(queue_name, {key: entry})
-            except exceptions.InvalidParameterValue as fault:
-                failed.append(_failed_entry(entry["Id"], fault))
-            else:
-                done += sent
-                failed += refused
-        return done, failed
 
-    def change_message_visibility(
-        self, queue_name: str, receipt_handle: str, visibility_timeout: int
-    ) -> None:
-        """Hide a message for so many seconds from now on."""
-        self.strict_queue(queue_name).change_visibility(receipt_handle, int(visibility_timeout))
+def query_code(error: SqsError) -> str:
+    """Return the code of an error as boto3 shows it."""
+    return _QUERY_CODES.get(error.shape, error.shape)
 
-    def change_message_visibility_batch(
-        self, queue_name: str, entries: list[dict[str, Any]]
-    ) -> tuple[list[str], list[dict[str, Any]]]:
-        """Do it for several; each succeeds or fails on its own, where moto fails them all."""
-        done: list[str] = []
-        failed: list[dict[str, Any]] = []
-        for entry in entries:
-            try:
-                self.change_message_visibility(
-                    queue_name, entry["ReceiptHandle"], entry.get("VisibilityTimeout", 0)
-                )
-            except (exceptions.InvalidParameterValue, exceptions.ReceiptHandleIsInvalid) as fault:
-                failed.append(_failed_entry(entry["Id"], fault))
-            else:
-                done.append(entry["Id"])
-        return done, failed
 
-    def strict_queue(self, queue_name: str) -> queues.StrictQueue:
-        """Return the queue.
+class SimulatedSqs:
+    """The queues of one account and Region.
+
+    Attributes:
+        queues: By name.
+        endpoint_url: Where the URLs of the queues point to.
+    """
+
+    def __init__(self, *, endpoint_url: str = "https://sqs.invalid") -> None:
+        self.queues: dict[str, SimulatedQueue] = {}
+        self.endpoint_url = endpoint_url
+
+    def call(self, action: str, parameters: Parameters, now: float) -> Answer:
+        """Answer one request, at once: a receive does not wait.
 
         Raises:
-            QueueDoesNotExist: when there is none of that name.
+            SqsError: SQS refuses the request.
         """
-        queue = self.get_queue(queue_name)
-        if not isinstance(queue, queues.StrictQueue):
-            raise TypeError(f"{queue_name} was made before the simulator started")
+        answer = self._ACTIONS.get(action)
+        if answer is None:
+            raise SqsError("InvalidAction", f"The action {action} is not valid for this endpoint.")
+        return answer(self, parameters, now)
+
+    def wait_seconds(self, parameters: Parameters) -> float:
+        """Return how long a receive may wait for its first message.
+
+        Raises:
+            SqsError: There is no such queue, or SQS takes no such time.
+        """
+        queue = self.queue(parameters)
+        seconds = parameters.get("WaitTimeSeconds", queue.number("ReceiveMessageWaitTimeSeconds"))
+        return checks.within(seconds, 0, 20, "WaitTimeSeconds")
+
+    def queue(self, parameters: Parameters) -> SimulatedQueue:
+        """Return the queue that a request names by its URL.
+
+        Raises:
+            SqsError: There is none of that URL.
+        """
+        return self._named(str(checks.required(parameters, "QueueUrl")).rpartition("/")[2])
+
+    def dead_letter_queue(self, queue: SimulatedQueue) -> SimulatedQueue | None:
+        """Return the dead-letter queue of a queue; None when there is none, or it was deleted."""
+        rule = queue.dead_letter_rule
+        return None if rule is None else self.queues.get(rule.target_arn.rpartition(":")[2])
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of a queue."""
+        return f"{self.endpoint_url}/{ACCOUNT}/{name}"
+
+    @staticmethod
+    def arn_of(name: str) -> str:
+        """Return the ARN of a queue."""
+        return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+
+    def _named(self, name: str) -> SimulatedQueue:
+        queue = self.queues.get(name)
+        if queue is None:
+            raise SqsError("QueueDoesNotExist", "The specified queue does not exist.")
         return queue
 
+    # Queues.
 
-@contextlib.contextmanager
-def installed() -> Iterator[None]:
-    """Let moto build its SQS from the classes of this module.
+    def _create_queue(self, parameters: Parameters, now: float) -> Answer:
+        name = checks.required(parameters, "QueueName")
+        attributes = parameters.get("Attributes", {})
+        existing = self.queues.get(name)
+        if existing is not None:
+            current = existing.attributes(now)
+            if any(current.get(key) != value for key, value in attributes.items()):
+                raise SqsError(
+                    "QueueNameExists",
+                    "A queue already exists with the same name and a different value for an"
+                    " attribute.",
+                )
+        else:
+            if "FifoQueue" not in attributes and not _QUEUE_NAME.fullmatch(name):
+                raise SqsError(
+                    "InvalidParameterValue",
+                    "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in"
+                    " length",
+                )
+            queue = SimulatedQueue(name, self.arn_of(name), attributes, now)
+            self._check_target(queue)
+            self.queues[name] = queue
+        return {"QueueUrl": self.url_of(name)}
 
-    Raises:
-        MotoChangedError: when moto's SQS no longer has the shape that they rely on.
-    """
-    for owner, name, parameters in (
-        (models.Queue, "add_message", ("self", "message")),
-        (models.Queue, "delete_message", ("self", "receipt_handle")),
-        (models.Message, "mark_received", ("self", "visibility_timeout")),
-        (models.SQSBackend, "create_queue", ("self", "name", "tags", "kwargs")),
-        (models.SQSBackend, "send_message_batch", ("self", "queue_name", "entries")),
-        (
-            models.SQSBackend,
-            "receive_message",
-            (
-                *("self", "queue_name", "count", "wait_seconds_timeout"),
-                *("visibility_timeout", "message_attribute_names"),
-            ),
-        ),
-    ):
-        patches.expect(owner, name, parameters)
-    original = models.sqs_backends.backend
-    models.sqs_backends.backend = StrictBackend
-    try:
-        yield
-    finally:
-        models.sqs_backends.backend = original
+    def _delete_queue(self, parameters: Parameters, _now: float) -> Answer:
+        del self.queues[self.queue(parameters).name]
+        return {}
+
+    def _purge_queue(self, parameters: Parameters, now: float) -> Answer:
+        self.queue(parameters).purge(now)
+        return {}
+
+    def _get_queue_url(self, parameters: Parameters, _now: float) -> Answer:
+        return {"QueueUrl": self.url_of(self._named(checks.required(parameters, "QueueName")).name)}
+
+    def _get_queue_attributes(self, parameters: Parameters, now: float) -> Answer:
+        attributes = self.queue(parameters).attributes(now)
+        names = parameters.get("AttributeNames", ())
+        if "All" not in names:
+            attributes = {name: attributes[name] for name in names if name in attributes}
+        return {"Attributes": attributes} if attributes else {}
+
+    def _set_queue_attributes(self, parameters: Parameters, now: float) -> Answer:
+        queue = self.queue(parameters)
+        queue.set_attributes(checks.required(parameters, "Attributes"), now)
+        self._check_target(queue)
+        return {}
+
+    def _list_dead_letter_source_queues(self, parameters: Parameters, _now: float) -> Answer:
+        target = self.queue(parameters)
+        return {
+            "queueUrls": [
+                self.url_of(queue.name)
+                for queue in self.queues.values()
+                if self.dead_letter_queue(queue) is target
+            ]
+        }
+
+    def _check_target(self, queue: SimulatedQueue) -> None:
+        rule = queue.dead_letter_rule
+        if rule is not None and self.dead_letter_queue(queue) is None:
+            raise invalid_value(rule.target_arn, "RedrivePolicy", "Dead letter target not found.")
+
+    # Messages.
+
+    def _send_message(self, parameters: Parameters, now: float) -> Answer:
+        queue = self.queue(parameters)
+        body = checks.required(parameters, "MessageBody")
+        attributes = parameters.get("MessageAttributes", {})
+        checks.check_body(body)
+        checks.check_attributes(attributes)
+        most = queue.number("MaximumMessageSize")
+        if checks.size(body, attributes) > most:
+            raise SqsError(
+                "InvalidParameterValue",
+                "One or more parameters are invalid. Reason: Message must be shorter than"
+                f" {most} bytes.",
+            )
+        delay = parameters.get("DelaySeconds", queue.number("DelaySeconds"))
+        message = queue.send(
+            body,
+            now=now,
+            attributes=attributes,
+            delay_seconds=checks.within(delay, 0, 900, "DelaySeconds"),
+        )
+        return {"MessageId": message.message_id, "MD5OfMessageBody": _md5(body)}
+
+    def _send_message_batch(self, parameters: Parameters, now: float) -> Answer:
+        entries = checks.entries(parameters)
+        checks.check_batch_size(entries)
+        return self._each(entries, parameters, lambda entry: self._send_message(entry, now))
+
+    def _receive_message(self, parameters: Parameters, now: float) -> Answer:
+        queue = self.queue(parameters)
+        self.wait_seconds(parameters)
+        visibility = parameters.get("VisibilityTimeout", queue.number("VisibilityTimeout"))
+        taken = queue.receive(
+            checks.within(parameters.get("MaxNumberOfMessages", 1), 1, 10, "MaxNumberOfMessages"),
+            visibility_seconds=checks.within(visibility, 0, 43_200, "VisibilityTimeout"),
+            now=now,
+            dead_letter_queue=self.dead_letter_queue(queue),
+        )
+        system = parameters.get("MessageSystemAttributeNames", parameters.get("AttributeNames", ()))
+        names = parameters.get("MessageAttributeNames", ())
+        return {"Messages": [_printed(each, system, names) for each in taken]} if taken else {}
+
+    def _delete_message(self, parameters: Parameters, now: float) -> Answer:
+        self.queue(parameters).delete(checks.required(parameters, "ReceiptHandle"), now)
+        return {}
+
+    def _delete_message_batch(self, parameters: Parameters, now: float) -> Answer:
+        entries = checks.entries(parameters)
+        return self._each(entries, parameters, lambda entry: self._delete_message(entry, now))
+
+    def _change_message_visibility(self, parameters: Parameters, now: float) -> Answer:
+        self.queue(parameters).change_visibility(
+            checks.required(parameters, "ReceiptHandle"),
+            parameters.get("VisibilityTimeout", 0),
+            now,
+        )
+        return {}
+
+    def _change_message_visibility_batch(self, parameters: Parameters, now: float) -> Answer:
+        entries = checks.entries(parameters)
+        return self._each(
+            entries, parameters, lambda entry: self._change_message_visibility(entry, now)
+        )
+
+    def _each(self, entries: Sequence[Parameters], parameters: Parameters, act: _Act) -> Answer:
+        """Act on each entry of a batch, which succeeds or fails on its own."""
+        self.queue(parameters)
+        done, failed = [], []
+        for entry in entries:
+            try:
+                result = act({**entry, "QueueUrl": parameters["QueueUrl"]})
+            except SqsError as error:
+                failed.append(
+                    {
+                        "Id": entry["Id"],
+                        "Code": query_code(error),
+                        "Message": error.message,
+                        "SenderFault": True,
+                    }
+                )
+            else:
+                done.append({"Id": entry["Id"], **result})
+        return {"Successful": done, "Failed": failed} if failed else {"Successful": done}
+
+    # By name.
+    _ACTIONS: ClassVar[Mapping[str, Callable[["SimulatedSqs", Parameters, float], Answer]]] = {
+        "ChangeMessageVisibility": _change_message_visibility,
+        "ChangeMessageVisibilityBatch": _change_message_visibility_batch,
+        "CreateQueue": _create_queue,
+        "DeleteMessage": _delete_message,
+        "DeleteMessageBatch": _delete_message_batch,
+        "DeleteQueue": _delete_queue,
+        "GetQueueAttributes": _get_queue_attributes,
+        "GetQueueUrl": _get_queue_url,
+        "ListDeadLetterSourceQueues": _list_dead_letter_source_queues,
+        "PurgeQueue": _purge_queue,
+        "ReceiveMessage": _receive_message,
+        "SendMessage": _send_message,
+        "SendMessageBatch": _send_message_batch,
+        "SetQueueAttributes": _set_queue_attributes,
+    }
 
 
-def is_installed() -> bool:
-    """Whether moto builds its SQS from the classes of this module now."""
-    return models.sqs_backends.backend is StrictBackend
+def _printed(
+    message: SimulatedMessage, system: Iterable[str], names: Iterable[str]
+) -> dict[str, object]:
+    """Return a message as a receive does, with the attributes that the request names."""
+    every = {
+        "SentTimestamp": _milliseconds(message.sent_at),
+        "ApproximateFirstReceiveTimestamp": _milliseconds(message.first_received_at or 0),
+        "ApproximateReceiveCount": str(message.receive_count),
+        "SenderId": ACCOUNT,
+    }
+    optional = {
+        "Attributes": {
+            name: value for name, value in every.items() if name in system or "All" in system
+        },
+        "MessageAttributes": {
+            name: value for name, value in message.attributes.items() if _matches(name, names)
+        },
+    }
+    return {
+        "MessageId": message.message_id,
+        "ReceiptHandle": message.receipt_handle,
+        "Body": message.body,
+        "MD5OfBody": _md5(message.body),
+        **{name: value for name, value in optional.items() if value},
+    }
 
 
-def _caller_is_gone() -> Callable[[], bool]:
-    """Look at the connection of the request in hand.
-
-    A long poll outlives a client that was killed. What it took then would stay hidden until its
-    visibility timeout ends, though nobody received it.
-    """
-    if not flask.has_request_context():
-        return lambda: False
-    connection: socket.socket = flask.request.environ["werkzeug.socket"]
-
-    def is_closed() -> bool:
-        try:
-            return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    return is_closed
-
-
-def _is_wanted(name: str, patterns: Sequence[str]) -> bool:
+def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(
-        pattern in ("All", name) or (pattern.endswith(".*") and name.startswith(pattern[:-2]))
+        pattern in ("All", ".*", name) or (pattern.endswith(".*") and name.startswith(pattern[:-2]))
         for pattern in patterns
     )
 
 
-def _failed_entry(entry_id: str, fault: exceptions.SQSException) -> dict[str, Any]:
-    return {"Id": entry_id, "SenderFault": True, "Code": fault.code, "Message": fault.message}
+def _md5(body: str) -> str:
+    return hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
+
+
+def _milliseconds(moment: float) -> str:
+    return str(int(moment * 1000))

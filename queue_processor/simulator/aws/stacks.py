@@ -55,17 +55,10 @@ def create(
     )
     (described,) = client.describe_stacks(StackName=name)["Stacks"]
     outputs = {o["OutputKey"]: o["OutputValue"] for o in described.get("Outputs", [])}
-    endpoint = client.meta.endpoint_url
     return Stack(
         name=name,
-        queue_url=_local_url(endpoint, outputs["QueueUrl"]),
+        queue_url=outputs["QueueUrl"],
         queue_arn=outputs["QueueArn"],
-        dead_letter_queue_url=_local_url(endpoint, outputs["DeadLetterQueueUrl"]),
+        dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
         dead_letter_queue_arn=outputs["DeadLetterQueueArn"],
     )
-
-
-def _local_url(endpoint: str, queue_url: str) -> str:
-    """Replace the host of AWS, which CloudFormation prints even in the simulator."""
-    account, name = queue_url.rsplit("/", 2)[-2:]
-    return f"{endpoint}/{account}/{name}"

@@ -293,7 +293,7 @@ class Desk:
         """Put messages on the dead-letter queue, as the operator does; their ids."""
         return [self.aws.send_raw(body, queue_url=self.dead_letters_url) for body in bodies]
 
-    def contents(self) -> tuple[records.StoredMessage, ...]:
+    def contents(self) -> tuple[records.MessageSnapshot, ...]:
         """What lies in the queue."""
         return self.aws.contents(self.url)
 

@@ -249,11 +249,10 @@ class TestInterruptions:
         [
             (["sqs:GetQueueAttributes"], "sqs:ReceiveMessage"),
             (
-                # moto asks for batches by names that IAM does not have.
                 [
                     "sqs:GetQueueAttributes",
                     "sqs:ReceiveMessage",
-                    "sqs:ChangeMessageVisibilityBatch",
+                    "sqs:ChangeMessageVisibility",
                 ],
                 "sqs:SendMessage",
             ),
@@ -261,8 +260,8 @@ class TestInterruptions:
                 [
                     "sqs:GetQueueAttributes",
                     "sqs:ReceiveMessage",
-                    "sqs:ChangeMessageVisibilityBatch",
-                    "sqs:SendMessageBatch",
+                    "sqs:ChangeMessageVisibility",
+                    "sqs:SendMessage",
                 ],
                 "sqs:DeleteMessage",
             ),

@@ -9,9 +9,9 @@ import boto3
 import pytest
 from moto.autoscaling import responses
 from moto.cloudformation import parsing
-from moto.sqs import models
+from moto.events import models
 
-from queue_processor.simulator.aws import patches, simulator, sqs, stacks
+from queue_processor.simulator.aws import patches, simulator, stacks
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_stop_ends_a_long_poll_and_closes_the_port() -> None:
 def test_a_stop_gives_moto_back_as_it_was(own: simulator.AwsSimulator) -> None:
     own.stop()
 
-    assert models.sqs_backends.backend is models.SQSBackend
+    assert models.Rule.send_to_targets.__module__ == "moto.events.models"
     assert parsing.clean_json.__module__ == "moto.cloudformation.parsing"
     assert not hasattr(responses.AutoScalingResponse, "complete_lifecycle_action")
     with pytest.raises(RuntimeError, match="does not run"):
@@ -190,4 +190,7 @@ class TestPatches:
         with pytest.raises(patches.MotoChangedError):
             simulator.AwsSimulator().start()
 
-        assert not sqs.is_installed()
+        assert parsing.clean_json.__module__ == "moto.cloudformation.parsing"
+        monkeypatch.undo()
+        with simulator.AwsSimulator() as aws:
+            assert aws.deploy().queue_url
