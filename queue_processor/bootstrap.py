@@ -17,6 +17,7 @@ from queue_processor import handlers
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.autoscaling import AutoScalingLifecycle
 from queue_processor.adapters.aws.ec2 import TaggedInstances
+from queue_processor.adapters.aws.source import SqsSource
 from queue_processor.adapters.aws.sqs import SqsQueue
 from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.adapters.kube import connection as kube
@@ -275,7 +276,7 @@ def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) ->
     election = settings.leader_election
     namespace, name = election.lies_in(cluster.own_namespace), election.lease_name
     return Dependencies(
-        queue=aws.queue,
+        sources=[SqsSource(aws.queue, clock=utc_now)],
         lifecycle=aws.lifecycle,
         managed=aws.managed,
         nodes=cluster.nodes,

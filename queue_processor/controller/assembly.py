@@ -3,13 +3,13 @@
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 from queue_processor.controller import ports
-from queue_processor.controller.consumer import Consumer
+from queue_processor.controller.consumer import Consumer, InFlightMessages
 from queue_processor.controller.drainer import Cluster, DrainOptions
-from queue_processor.controller.keepalive import Keepalive
 from queue_processor.controller.leader_election import LeaderElector, LeaseTimes
+from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.pod_watcher import PodWatcher
@@ -25,12 +25,13 @@ class Dependencies:
     """The world, as the controller needs it.
 
     Attributes:
+        sources: Where events come from.
         managed: Narrows down which instances are ours; None: all nodes are.
         identity: Who we are in the election; no other process has the same.
         own_namespace: Of the pod that this process runs in, if it does.
     """
 
-    queue: ports.MessageQueue
+    sources: Sequence[ports.EventSource]
     lifecycle: ports.LifecycleActions
     managed: ports.ManagedInstances | None
     nodes: ports.Nodes
@@ -65,12 +66,7 @@ def build_controller(
         what it has before it ends.
     """
     leadership = _leadership(settings, parts, liveness, clock)
-    keepalive = Keepalive(
-        queue=parts.queue,
-        lifecycle=parts.lifecycle,
-        visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
-        clock=clock,
-    )
+    heartbeats = LifecycleHeartbeats(parts.lifecycle, clock=clock)
     requests = PriorityLimiter(
         settings.kubernetes.requests_in_flight,
         may_write=_always if leadership is None else leadership.is_held,
@@ -95,17 +91,17 @@ def build_controller(
     processor = Processor(
         node_index=node_index,
         workers=workers,
-        keepalive=keepalive,
+        heartbeats=heartbeats,
         managed=parts.managed,
         decisions=settings.policy(),
         clock=clock,
     )
     consumer = Consumer(
-        queue=parts.queue,
+        sources=parts.sources,
         lifecycle=parts.lifecycle,
         processor=processor,
-        keepalive=keepalive,
-        max_in_flight=settings.sqs.max_in_flight,
+        heartbeats=heartbeats,
+        in_flight=InFlightMessages(limit=settings.sqs.max_in_flight, clock=clock),
         liveness=liveness,
     )
 

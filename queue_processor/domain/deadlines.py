@@ -3,7 +3,11 @@
 import dataclasses
 import datetime as dt
 
-from queue_processor.domain.events import EventKind, InterruptionEvent
+from queue_processor.domain.events import (
+    DEFAULT_HEARTBEAT_TIMEOUT,
+    EventKind,
+    InterruptionEvent,
+)
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 INTERRUPTION_NOTICE = dt.timedelta(seconds=120)
@@ -22,7 +26,6 @@ DELETION_LEAD = dt.timedelta(seconds=1)
 MINIMUM_GRACE = dt.timedelta(seconds=1)
 
 # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
-DEFAULT_HEARTBEAT_TIMEOUT = dt.timedelta(hours=1)
 _GLOBAL_TIMEOUT_LIMIT = dt.timedelta(hours=48)
 _GLOBAL_TIMEOUT_HEARTBEATS = 100
 
@@ -62,7 +65,6 @@ def terminates_at(
     *,
     now: dt.datetime,
     timeouts: DrainTimeouts,
-    heartbeat_timeout: dt.timedelta = DEFAULT_HEARTBEAT_TIMEOUT,
 ) -> dt.datetime | None:
     """Tell when the instances of an event go, by what the event says.
 
@@ -70,7 +72,6 @@ def terminates_at(
         event: The event.
         now: The present.
         timeouts: Our own limits.
-        heartbeat_timeout: Of the event's lifecycle hook, if it has one.
 
     Returns:
         The moment, which may have passed; None where the event sets none.
@@ -85,12 +86,9 @@ def terminates_at(
         case EventKind.CAPACITY_RESERVATION_INTERRUPTION if announced is not None:
             at = announced
         case EventKind.AUTOSCALING_LAUNCH:
-            at = event.occurred_at + global_timeout(heartbeat_timeout)
+            at = event.occurred_at + _longest_hold(event)
         case EventKind.AUTOSCALING_TERMINATION:
-            at = min(
-                event.occurred_at + global_timeout(heartbeat_timeout),
-                now + timeouts.lifecycle,
-            )
+            at = min(event.occurred_at + _longest_hold(event), now + timeouts.lifecycle)
         case EventKind.STATE_CHANGE if is_instance_gone(event):
             at = event.occurred_at
         case _:
@@ -103,7 +101,6 @@ def deadline_for(
     *,
     now: dt.datetime,
     timeouts: DrainTimeouts,
-    heartbeat_timeout: dt.timedelta = DEFAULT_HEARTBEAT_TIMEOUT,
 ) -> Deadline:
     """Tell until when the nodes of an event have to be drained.
 
@@ -111,17 +108,21 @@ def deadline_for(
         event: The event.
         now: The present.
         timeouts: Our own limits.
-        heartbeat_timeout: Of the event's lifecycle hook, if it has one.
 
     Returns:
         A deadline that lies ahead, even for an event that comes after its own.
     """
     if is_instance_gone(event):
         return Deadline(at=now + DEAD_NODE_WINDOW, is_hard=True)
-    at = terminates_at(event, now=now, timeouts=timeouts, heartbeat_timeout=heartbeat_timeout)
+    at = terminates_at(event, now=now, timeouts=timeouts)
     if at is None:
         return Deadline(at=now + timeouts.soft, is_hard=False)
     return Deadline(at=at if at > now else now + LATE_WINDOW, is_hard=True)
+
+
+def _longest_hold(event: InterruptionEvent) -> dt.timedelta:
+    action = event.lifecycle_action
+    return global_timeout(DEFAULT_HEARTBEAT_TIMEOUT if action is None else action.heartbeat_timeout)
 
 
 def is_instance_gone(event: InterruptionEvent) -> bool:

@@ -53,5 +53,9 @@ class WatchExpired(QueueProcessorError):
     """The version a watch resumes from is no longer kept (410): list again."""
 
 
-class StaleReceiptHandle(QueueProcessorError):
+class DeliveryLost(QueueProcessorError):
+    """The source has taken a delivery back, and delivers its event again."""
+
+
+class StaleReceiptHandle(DeliveryLost):
     """The receipt handle is no longer valid: the queue has taken the message back."""

@@ -69,18 +69,25 @@ class LifecycleHook:
     name: str
 
 
+# https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
+DEFAULT_HEARTBEAT_TIMEOUT = dt.timedelta(hours=1)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LifecycleAction:
     """An Auto Scaling group waits for one of its instances until this is completed.
 
     Attributes:
         token: Names this very action; the API takes the instance id in its place.
+        heartbeat_timeout: Of the hook. No event states it: until it is looked up, it is what a
+            hook has by default.
     """
 
     hook: LifecycleHook
     transition: LifecycleTransition
     instance_id: InstanceId
     token: str | None
+    heartbeat_timeout: dt.timedelta = DEFAULT_HEARTBEAT_TIMEOUT
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

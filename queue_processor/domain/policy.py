@@ -82,12 +82,9 @@ def plan_for(
     *,
     policy: Policy,
     now: dt.datetime,
-    heartbeat_timeout: dt.timedelta = deadlines.DEFAULT_HEARTBEAT_TIMEOUT,
 ) -> Plan:
     """Decide what to do with one node of an event, and until when."""
-    plan = plan_without_node(
-        event, node.instance_id, policy=policy, now=now, heartbeat_timeout=heartbeat_timeout
-    )
+    plan = plan_without_node(event, node.instance_id, policy=policy, now=now)
     deadline = plan.deadline
     # A process that was killed wrote its deadline down: starting over does not move it.
     marked = node.marked_deadline(event.event_id)
@@ -102,7 +99,6 @@ def plan_without_node(
     *,
     policy: Policy,
     now: dt.datetime,
-    heartbeat_timeout: dt.timedelta = deadlines.DEFAULT_HEARTBEAT_TIMEOUT,
 ) -> Plan:
     """Decide what to do about one instance of an event, whichever node it is or will be."""
     return Plan(
@@ -112,9 +108,7 @@ def plan_without_node(
         action=policy.action_for(event),
         instance_id=instance_id,
         node_name=None,
-        deadline=deadlines.deadline_for(
-            event, now=now, timeouts=policy.timeouts, heartbeat_timeout=heartbeat_timeout
-        ),
+        deadline=deadlines.deadline_for(event, now=now, timeouts=policy.timeouts),
         is_instance_gone=deadlines.is_instance_gone(event),
     )
 

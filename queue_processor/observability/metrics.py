@@ -80,7 +80,7 @@ class Method(enum.StrEnum):
     WATCH = "watch"
 
 
-class Delivery(enum.StrEnum):
+class WebhookDelivery(enum.StrEnum):
     """What became of a notice to a webhook."""
 
     DELIVERED = "delivered"
@@ -266,7 +266,7 @@ WEBHOOK_NOTIFICATIONS = CATALOGUE.counter(
     "Notices to webhooks about the start and the end of drains, by what became of them: `failed`"
     " was refused or not answered as often as it is tried, `dropped` found no room to wait in.",
     Label(name="moment", values=tuple(DrainPhase)),
-    Label(name="outcome", values=tuple(Delivery)),
+    Label(name="outcome", values=tuple(WebhookDelivery)),
 )
 BUILD = CATALOGUE.info(
     "build",

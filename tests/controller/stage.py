@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from queue_processor import handlers
+from queue_processor.adapters.aws.source import SqsSource
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
 from queue_processor.adapters.kube.leases import KubeLeases
@@ -64,7 +65,7 @@ class Process:
         self._lead = assembly.build_controller(
             settings,
             assembly.Dependencies(
-                queue=self._queue,
+                sources=[SqsSource(self._queue, clock=stage.wall_clock)],
                 lifecycle=stage.lifecycle,
                 managed=stage.managed,
                 nodes=self._nodes,

@@ -58,7 +58,7 @@ class SqsQueue:
         """
         self._client = client
         self._queue_url = queue_url
-        self._visibility_seconds = int(visibility_timeout.total_seconds())
+        self.visibility_timeout = visibility_timeout
         self._wait_seconds = int(wait_time.total_seconds())
         self._threads = threads
         self._polling = polling or DaemonExecutor(1, name="receive")
@@ -148,7 +148,7 @@ class SqsQueue:
                 QueueUrl=self._queue_url,
                 MaxNumberOfMessages=BATCH_SIZE,
                 WaitTimeSeconds=self._wait_seconds,
-                VisibilityTimeout=self._visibility_seconds,
+                VisibilityTimeout=int(self.visibility_timeout.total_seconds()),
                 MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
             )
         return [self._message(found) for found in answer.get("Messages", [])]

@@ -105,7 +105,7 @@ class Receiver:
             return
         is_full = not self._outbox.put(notice)
         if is_full:
-            _count(notice, metrics.Delivery.DROPPED)
+            _count(notice, metrics.WebhookDelivery.DROPPED)
             if not self._is_full:
                 _log.warning("webhook_notices_dropped", webhook=self.name, waiting=_WAITING_LIMIT)
         self._is_full = is_full
@@ -138,7 +138,7 @@ class Receiver:
                 with attempt:
                     await self._post(payload)
         except (errors.TemporaryError, errors.PermanentError) as error:
-            _count(notice, metrics.Delivery.FAILED)
+            _count(notice, metrics.WebhookDelivery.FAILED)
             _log.warning(
                 "webhook_failed",
                 webhook=self.name,
@@ -147,7 +147,7 @@ class Receiver:
                 error=str(error),
             )
         else:
-            _count(notice, metrics.Delivery.DELIVERED)
+            _count(notice, metrics.WebhookDelivery.DELIVERED)
 
     async def _post(self, payload: bytes) -> None:
         """Post once.
@@ -265,5 +265,5 @@ def _read(path: pathlib.Path, key: str) -> str:
         raise errors.PermanentError(f"{key}: {path}: it is not UTF-8") from cause
 
 
-def _count(notice: DrainNotification, outcome: metrics.Delivery) -> None:
+def _count(notice: DrainNotification, outcome: metrics.WebhookDelivery) -> None:
     metrics.WEBHOOK_NOTIFICATIONS.labels(moment=notice.moment, outcome=outcome).inc()
