@@ -8,8 +8,9 @@ from typing import Protocol
 
 from botocore.config import Config
 
+from queue_processor.adapters.aws.clients import DaemonExecutor
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.adapters.aws.sqs import SqsQueue
-from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.simulator.aws import simulator
 from queue_processor.simulator.kube import clock
@@ -118,8 +119,7 @@ class HttpMail:
     def connect(self, url: str, *, wait_seconds: int = 1) -> SqsQueue:
         """The adapter for a queue."""
         return SqsQueue(
-            self.client,
-            queue_url=url,
+            QueueClient(self.client, url),
             visibility_timeout=dt.timedelta(seconds=VISIBILITY_SECONDS),
             wait_time=dt.timedelta(seconds=wait_seconds),
             threads=DaemonExecutor(4, name="aws"),

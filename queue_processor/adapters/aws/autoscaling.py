@@ -1,14 +1,14 @@
 """Lifecycle actions of Auto Scaling groups."""
 
 import asyncio
+import concurrent.futures
 import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from queue_processor.adapters.aws import faults
-from queue_processor.adapters.aws.threads import DaemonExecutor
+from queue_processor.adapters.aws import errors as aws_errors
 from queue_processor.domain import errors
 from queue_processor.domain.events import LifecycleAction, LifecycleHook
 
@@ -23,7 +23,9 @@ _Result = TypeVar("_Result")
 class AutoScalingLifecycle:
     """Completes lifecycle actions and keeps them alive."""
 
-    def __init__(self, client: "AutoScalingClient", *, threads: DaemonExecutor) -> None:
+    def __init__(
+        self, client: "AutoScalingClient", *, threads: concurrent.futures.Executor
+    ) -> None:
         self._client = client
         self._threads = threads
         self._timeouts: dict[LifecycleHook, asyncio.Task[dt.timedelta]] = {}
@@ -62,7 +64,7 @@ class AutoScalingLifecycle:
         return await self._call("read lifecycle hook", lambda: self._read(hook))
 
     async def _call(self, name: str, function: Callable[[], _Result]) -> _Result:
-        with faults.translated(name):
+        with aws_errors.translated(name):
             return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     # In threads.

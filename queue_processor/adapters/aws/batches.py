@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from queue_processor.adapters.aws.faults import Results
+from queue_processor.adapters.aws.errors import Results
 
 _Entry = TypeVar("_Entry")
 

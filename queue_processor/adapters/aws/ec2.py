@@ -1,12 +1,12 @@
 """Which instances carry a tag."""
 
 import asyncio
+import concurrent.futures
 import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from queue_processor.adapters.aws import faults
-from queue_processor.adapters.aws.threads import DaemonExecutor
+from queue_processor.adapters.aws import errors as aws_errors
 from queue_processor.domain.identifiers import InstanceId
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ _TIME_TO_LIVE = dt.timedelta(minutes=5)
 class TaggedInstances:
     """Looks tags up in batches, and remembers them for five minutes."""
 
-    def __init__(self, client: "EC2Client", *, tag_key: str, threads: DaemonExecutor) -> None:
+    def __init__(
+        self, client: "EC2Client", *, tag_key: str, threads: concurrent.futures.Executor
+    ) -> None:
         self._client = client
         self._tag_key = tag_key
         self._threads = threads
@@ -48,7 +50,7 @@ class TaggedInstances:
             batch = list(self._asked)[:_BATCH]
             asked = {instance_id: self._asked.pop(instance_id) for instance_id in batch}
             try:
-                with faults.translated("describe instances"):
+                with aws_errors.translated("describe instances"):
                     tagged = await loop.run_in_executor(self._threads, self._tagged, batch)
             except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
                 for future in asked.values():
