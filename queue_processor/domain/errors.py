@@ -7,6 +7,11 @@ lost race, lost leadership).
 """
 
 import datetime as dt
+import re
+
+# RFC 9110 allows a date too; Kubernetes, Slack and Teams send seconds.
+# https://www.rfc-editor.org/rfc/rfc9110.html#name-retry-after
+_DELAY_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class QueueProcessorError(Exception):
@@ -59,3 +64,8 @@ class DeliveryLost(QueueProcessorError):
 
 class StaleReceiptHandle(DeliveryLost):
     """The receipt handle is no longer valid: the queue has taken the message back."""
+
+
+def parse_retry_after(header: str) -> dt.timedelta | None:
+    """Parse a `Retry-After` header in seconds; return None for anything else, such as a date."""
+    return dt.timedelta(seconds=int(header)) if _DELAY_SECONDS.fullmatch(header) else None

@@ -24,8 +24,8 @@ from queue_processor.domain.identifiers import InstanceId
 from queue_processor.observability.health import Liveness
 from queue_processor.settings import Settings
 from queue_processor.simulator.aws import events
-from queue_processor.simulator.kube import api, clock, objects, resources, world
-from queue_processor.simulator.kube import settings as delays
+from queue_processor.simulator.kube import api, clock, objects, resources
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.fakes.autoscaling import FakeLifecycle
 from tests.fakes.cluster import DirectTransport
 from tests.fakes.sqs import FakeQueue
@@ -138,8 +138,8 @@ class World:
     def __init__(self, start: dt.datetime) -> None:
         self.clock = clock.LoopClock(start)
         self.wall_clock = WallClock(self.clock)
-        self.cluster = world.Cluster(delays.Settings(), self.clock)
-        self.server = api.ApiServer(self.cluster)
+        self.cluster = SimulatedCluster(now=self.clock)
+        self.server = api.SimulatedApiServer(self.cluster)
         self.queue = FakeQueue(clock=self.clock)
         self.lifecycle = FakeLifecycle(clock=self.clock)
         self.managed: ports.ManagedInstances | None = None

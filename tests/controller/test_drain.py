@@ -186,8 +186,8 @@ async def test_a_pod_that_its_budget_blocks_gets_its_sigterm_with_all_the_grace_
     assert record.signalled is not None
     assert record.grace_seconds == 40
     assert 78 < (record.signalled - began).total_seconds() < 82
-    assert record.ending is not None
-    assert record.ending.value == "exited"
+    assert record.termination is not None
+    assert record.termination.value == "exited"
     assert ("DeletedAtDeadline", record.name) in world.kubernetes_events()
 
 

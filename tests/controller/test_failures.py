@@ -14,7 +14,7 @@ async def test_a_conflict_on_the_cordon_is_read_again_at_once(world: stage.World
     world.add_nodes(2)
     await world.start()
     world.server.faults.add(
-        faults.Fault(faults.Answer(409, "Conflict", "changed"), method="PATCH", times=2)
+        faults.Fault(faults.ErrorResponse(409, "Conflict", "changed"), method="PATCH", times=2)
     )
 
     world.send_spot(0)
@@ -79,7 +79,9 @@ async def test_an_api_server_that_is_busy_with_everything_for_ten_seconds_costs_
     await world.start()
     world.server.faults.add(
         faults.Fault(
-            faults.Answer(429, "TooManyRequests", "busy", retry_after=1), path="/api/.*", seconds=10
+            faults.ErrorResponse(429, "TooManyRequests", "busy", retry_after=1),
+            path="/api/.*",
+            seconds=10,
         )
     )
 
@@ -127,7 +129,9 @@ async def test_an_eviction_that_is_refused_is_repeated_and_the_others_go_on(
         world.cluster.add_pod(name, node="node-0")
     await world.start()
     world.server.faults.add(
-        faults.Fault(faults.Answer(code, reason, message), path=".*/pods/refused/eviction", times=4)
+        faults.Fault(
+            faults.ErrorResponse(code, reason, message), path=".*/pods/refused/eviction", times=4
+        )
     )
 
     world.send_spot(0)
@@ -334,7 +338,7 @@ async def test_a_conflict_on_the_uncordon_after_a_soft_timeout_does_not_begin_it
     await world.until(lambda: world.is_cordoned("node-0"))
     world.server.faults.add(
         faults.Fault(
-            faults.Answer(409, "Conflict", "changed"),
+            faults.ErrorResponse(409, "Conflict", "changed"),
             method="PATCH",
             path="/api/v1/nodes/node-0",
             times=1,

@@ -217,7 +217,7 @@ async def _blocked(world: stage.World) -> AsyncIterator[None]:
 
 
 async def _deletion_of_a_pod_repeated(world: stage.World) -> AsyncIterator[None]:
-    busy = faults.Answer(503, "ServiceUnavailable", "later")
+    busy = faults.ErrorResponse(503, "ServiceUnavailable", "later")
     world.server.faults.add(faults.Fault(busy, method="DELETE", path=".*/pods/.*", times=2))
     async for _ in _blocked(world):
         yield
@@ -245,7 +245,7 @@ async def _dead_node(world: stage.World) -> AsyncIterator[None]:
 
 
 async def _cordon_repeated(world: stage.World) -> AsyncIterator[None]:
-    busy = faults.Answer(429, "TooManyRequests", "busy")
+    busy = faults.ErrorResponse(429, "TooManyRequests", "busy")
     world.server.faults.add(
         faults.Fault(busy, method="PATCH", path="/api/v1/nodes/node-0", times=2)
     )
@@ -260,7 +260,7 @@ async def _cancelled_change(world: stage.World) -> AsyncIterator[None]:
     world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
     await world.until_settled()
     yield
-    busy = faults.Answer(503, "ServiceUnavailable", "later")
+    busy = faults.ErrorResponse(503, "ServiceUnavailable", "later")
     world.server.faults.add(faults.Fault(busy, method="GET", path="/api/v1/nodes/node-0", times=1))
     change = dataclasses.replace(change, status="closed")
     world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
@@ -294,7 +294,7 @@ async def _completed_by_another(world: stage.World) -> AsyncIterator[None]:
 
 
 async def _events_refused(world: stage.World) -> AsyncIterator[None]:
-    forbidden = faults.Answer(403, "Forbidden", "no such permission")
+    forbidden = faults.ErrorResponse(403, "Forbidden", "no such permission")
     world.server.faults.add(faults.Fault(forbidden, path="/apis/events.k8s.io/.*"))
     async for _ in _drained(world):
         yield

@@ -96,7 +96,7 @@ BREAKS: dict[str, list[Break]] = {
         lambda right: with_pod(right, "licence-1", removed=None),
     ],
     "budgets are kept until a deadline is near": [
-        lambda right: with_pod(right, "licence-1", removal_asked=told.at(1)),
+        lambda right: with_pod(right, "licence-1", removal_requested=told.at(1)),
         lambda right: dataclasses.replace(
             right, breaches=[*right.breaches, told.breach("web-1", store.Cause.EVICTION)]
         ),
@@ -106,17 +106,17 @@ BREAKS: dict[str, list[Break]] = {
     ],
     "only pods whose budget never lets them go are deleted at the deadline": [
         lambda right: with_pod(
-            right, "web-1", removal_cause=store.Cause.DELETE, removal_asked=told.at(6)
+            right, "web-1", removal_cause=store.Cause.DELETE, removal_requested=told.at(6)
         ),
         lambda right: with_pod(right, "licence-1", removal_cause=store.Cause.EVICTION),
     ],
     "every pod that moved had its SIGTERM and the time to exit": [
-        lambda right: with_pod(right, "web-1", ending=history.Ending.KILLED),
-        lambda right: with_pod(right, "web-1", ending=history.Ending.REMOVED),
+        lambda right: with_pod(right, "web-1", termination=history.PodTermination.KILLED),
+        lambda right: with_pod(right, "web-1", termination=history.PodTermination.REMOVED),
         lambda right: with_pod(right, "web-1", signalled=None),
     ],
     "pods on other nodes stay, and so do those of the DaemonSet": [
-        lambda right: with_pod(right, "web-3", removal_asked=told.at(1)),
+        lambda right: with_pod(right, "web-3", removal_requested=told.at(1)),
         lambda right: dataclasses.replace(
             right, agents=[told.moved("agent-1", "a", asked=1, gone=2)]
         ),

@@ -80,7 +80,9 @@ def test_a_pod_is_deleted_at_the_deadline_only_when_its_grace_period_is_all_that
 ) -> None:
     right = told.of_success()
     pods = [
-        dataclasses.replace(pod, removal_asked=told.at(asked)) if pod.name == "licence-1" else pod
+        dataclasses.replace(pod, removal_requested=told.at(asked))
+        if pod.name == "licence-1"
+        else pod
         for pod in right.pods
     ]
     figures = score.of(dataclasses.replace(right, pods=pods), is_right=True)

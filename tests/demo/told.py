@@ -56,13 +56,13 @@ def moved(name: str, node: str, *, asked: float, gone: float) -> history.PodReco
         node=node,
         bound=at(-10),
         ready=at(-10),
-        removal_asked=at(asked),
+        removal_requested=at(asked),
         removal_cause=store.Cause.EVICTION,
         removal_by="operator",
         grace_seconds=30,
         signalled=at(asked),
         removed=at(gone),
-        ending=history.Ending.EXITED,
+        termination=history.PodTermination.EXITED,
     )
 
 

@@ -21,7 +21,8 @@ from packaging import tags, utils
 
 from queue_processor import settings
 from queue_processor.simulator.aws import simulator
-from queue_processor.simulator.kube import api, http, world
+from queue_processor.simulator.kube import api, http
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.deploy import container
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -200,9 +201,9 @@ def test_without_arguments_it_runs_the_operator(running: Container) -> None:
 @pytest.fixture
 async def surroundings(image: container.Stage) -> AsyncIterator[dict[str, str]]:
     """AWS and a cluster, simulated; the environment of a program that finds them."""
-    cluster = world.Cluster()
+    cluster = SimulatedCluster()
     cluster.add_node("node-a", instance_id="i-0aaaaaaaaaaaaaaaa")
-    shell = http.HttpServer(api.ApiServer(cluster))
+    shell = http.HttpServer(api.SimulatedApiServer(cluster))
     await shell.start()
     kubeconfig = shell.write_kubeconfig(image.root / "kubeconfig")
     kubeconfig.chmod(0o644)

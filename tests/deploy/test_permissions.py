@@ -11,15 +11,14 @@ from kubernetes.aio import client
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.simulator.kube import (
     api,
+    clock,
     history,
     http,
-    listing,
     manifests,
+    requests,
     resources,
-    routing,
-    world,
 )
-from queue_processor.simulator.kube import settings as simulation
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.deploy import uses
 
 Manifest: TypeAlias = Mapping[str, dict[str, Any]]
@@ -48,29 +47,27 @@ class Access:
         )
 
 
-class RecordingServer(api.ApiServer):
+class RecordingServer(api.SimulatedApiServer):
     """Remembers what it was asked, with the groups and names that access rules go by."""
 
-    def __init__(self, cluster: world.Cluster) -> None:
+    def __init__(self, cluster: SimulatedCluster) -> None:
         super().__init__(cluster)
         self.asked: set[Access] = set()
         self.other_paths: set[str] = set()
 
-    async def handle(self, request: api.ApiRequest) -> api.ApiResponse:
+    async def handle(self, request: requests.ApiRequest) -> api.ApiResponse:
         """Remember a request, then answer it."""
-        target = routing.parse_path(request.path)
-        if target is None:
+        info = requests.parse(request)
+        if info is None:
             self.other_paths.add(request.path)
         else:
-            watching = listing.is_watch(request.query)
-            steps = (target.resource.plural, target.subresource)
             self.asked.add(
                 Access(
-                    verb=routing.verb_of(request.method, target, watching=watching),
-                    group=target.resource.group,
-                    resource="/".join(step for step in steps if step),
-                    namespace=target.namespace,
-                    name=target.name,
+                    verb=info.verb,
+                    group=info.resource.group,
+                    resource=info.resource_name,
+                    namespace=info.namespace,
+                    name=info.name,
                 )
             )
         return await super().handle(request)
@@ -79,7 +76,7 @@ class RecordingServer(api.ApiServer):
 class SimulatedStage:
     """The simulated cluster, in which volumes are detached when nothing uses them any more."""
 
-    def __init__(self, cluster: world.Cluster) -> None:
+    def __init__(self, cluster: SimulatedCluster) -> None:
         self._cluster = cluster
         cluster.add_namespace(uses.LEASE_NAMESPACE)
         cluster.add_node(uses.NODE, instance_id=uses.INSTANCE)
@@ -110,8 +107,8 @@ async def exercise(server: RecordingServer) -> None:
 @pytest.fixture(scope="module")
 def server() -> RecordingServer:
     """A server that the whole program has talked to."""
-    quick = simulation.Settings(exit_seconds=0.05, detach_seconds=0.5)
-    recording = RecordingServer(world.Cluster(quick))
+    quick = clock.Delays(exit_seconds=0.05, detach_seconds=0.5)
+    recording = RecordingServer(SimulatedCluster(quick))
     asyncio.run(exercise(recording))
     return recording
 

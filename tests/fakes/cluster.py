@@ -1,4 +1,4 @@
-"""The way to the simulated API server without sockets, for loops with virtual time."""
+"""A transport that calls the simulated API server in process, for loops with virtual time."""
 
 import asyncio
 import contextlib
@@ -9,19 +9,21 @@ import multidict
 
 from queue_processor.adapters.kube.transport import Answer, Request
 from queue_processor.domain import errors
-from queue_processor.simulator.kube import api, faults, watches
+from queue_processor.simulator.kube import api, faults, requests, watches
 
 _SILENCE_SECONDS = 5.0
 
 
 class DirectTransport:
-    """What `HttpTransport` does, by calling the simulated API server.
+    """Does what `HttpTransport` does, by calls.
 
     Attributes:
         is_reachable: Cleared for an outage: every request fails.
     """
 
-    def __init__(self, server: api.ApiServer, *, user_agent: str, is_alive: asyncio.Event) -> None:
+    def __init__(
+        self, server: api.SimulatedApiServer, *, user_agent: str, is_alive: asyncio.Event
+    ) -> None:
         self._server = server
         self._user_agent = user_agent
         self._is_alive = is_alive
@@ -30,7 +32,7 @@ class DirectTransport:
         self._streams: set[_Stream] = set()
 
     def cut(self) -> None:
-        """Begin an outage: requests and watches are cut, and every other request fails."""
+        """Begin an outage: cut requests and watches, and let every other request fail."""
         self.is_reachable = False
         for request in self._requests:
             request.reschedule(asyncio.get_running_loop().time())
@@ -80,7 +82,7 @@ class DirectTransport:
         await asyncio.sleep(0.001)
         if not self.is_reachable:
             raise errors.TemporaryError(f"{request.method} {request.path}: connection refused")
-        asked = api.ApiRequest(
+        call = requests.ApiRequest(
             method=request.method,
             path=request.path,
             query=dict(request.query or {}),
@@ -88,7 +90,7 @@ class DirectTransport:
             body=b"" if request.body is None else json.dumps(request.body).encode(),
         )
         try:
-            return await self._server.handle(asked)
+            return await self._server.handle(call)
         except faults.ConnectionCutError as cause:
             raise errors.TemporaryError(
                 f"{request.method} {request.path}: connection cut"
@@ -96,7 +98,7 @@ class DirectTransport:
 
 
 class _Stream:
-    """An open watch, as its client sees it."""
+    """The client's side of an open watch."""
 
     def __init__(self, watcher: watches.Watcher, path: str) -> None:
         self._watcher = watcher

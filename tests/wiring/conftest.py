@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 import pytest
 
 from queue_processor.simulator.aws import simulator, stacks
-from queue_processor.simulator.kube import api, http, resources, settings, world
+from queue_processor.simulator.kube import api, clock, http, resources
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests import operators
 
 
@@ -17,8 +18,8 @@ class Site(operators.Operators):
         super().__init__(folder)
         self.aws = aws
         self.stack = stack
-        self.cluster = world.Cluster(settings.Settings(exit_seconds=0.5))
-        self.server = api.ApiServer(self.cluster)
+        self.cluster = SimulatedCluster(clock.Delays(exit_seconds=0.5))
+        self.server = api.SimulatedApiServer(self.cluster)
         self.http = http.HttpServer(self.server)
 
     def environment(self) -> Mapping[str, str]:

@@ -211,6 +211,5 @@ def message_of(answer: Answer) -> str:
 
 
 def retry_after_of(answer: Answer) -> dt.timedelta | None:
-    """What `Retry-After` asks for, in seconds as the API server writes it."""
-    asked = answer.headers.get("Retry-After", "")
-    return dt.timedelta(seconds=int(asked)) if asked.isdecimal() else None
+    """Return the pause that the API server asks for."""
+    return errors.parse_retry_after(answer.headers.get("Retry-After", ""))

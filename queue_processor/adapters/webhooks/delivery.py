@@ -26,7 +26,6 @@ _ATTEMPTS = 4
 _LONGEST_RETRY_AFTER = dt.timedelta(seconds=30)
 _WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 _TEMPORARY = frozenset({http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS})
-_SECONDS = re.compile(r"[0-9]{1,9}")
 # https://www.rfc-editor.org/rfc/rfc9110.html#name-field-names
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -165,12 +164,12 @@ class Receiver:
             async with self._session.post(
                 address, data=payload, headers=headers, allow_redirects=False
             ) as response:
-                status, asked = response.status, response.headers.get("Retry-After", "")
+                status, retry_after = response.status, response.headers.get("Retry-After", "")
                 # What it says is of no use, and may be without end.
                 response.close()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as cause:
             raise errors.TemporaryError(_without_secrets(cause)) from cause
-        _raise_for(status, asked)
+        _raise_for(status, retry_after)
 
 
 def _payload(settings: WebhookSettings) -> Payload:
@@ -194,21 +193,17 @@ def _patiently() -> tenacity.AsyncRetrying:
     )
 
 
-def _raise_for(status: int, asked: str) -> None:
+def _raise_for(status: int, retry_after: str) -> None:
     if http.HTTPStatus.OK <= status < http.HTTPStatus.MULTIPLE_CHOICES:
         return
     if status in _TEMPORARY or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise errors.TemporaryError(f"it answers {status}", retry_after=_retry_after(asked))
+        pause = errors.parse_retry_after(retry_after)
+        raise errors.TemporaryError(
+            f"it answers {status}", retry_after=pause and min(pause, _LONGEST_RETRY_AFTER)
+        )
     is_redirect = status < http.HTTPStatus.BAD_REQUEST
     follows = ", and redirects are not followed" if is_redirect else ""
     raise errors.PermanentError(f"it answers {status}{follows}")
-
-
-def _retry_after(asked: str) -> dt.timedelta | None:
-    """What a receiver asks for, in seconds, as far as we follow."""
-    if not _SECONDS.fullmatch(asked):
-        return None
-    return min(dt.timedelta(seconds=int(asked)), _LONGEST_RETRY_AFTER)
 
 
 def _without_secrets(cause: Exception) -> str:

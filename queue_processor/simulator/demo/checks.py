@@ -143,7 +143,7 @@ def _of_pods(known: evidence.Evidence, told: Sequence[evidence.NodeStory]) -> It
     yield _none(
         "every pod that moved had its SIGTERM and the time to exit",
         (
-            f"{pod.name} ({pod.ending.value if pod.ending else 'still there'})"
+            f"{pod.name} ({pod.termination.value if pod.termination else 'still there'})"
             for story in told
             for pod in story.pods
             if not _ended_well(pod)
@@ -155,7 +155,7 @@ def _of_pods(known: evidence.Evidence, told: Sequence[evidence.NodeStory]) -> It
         (
             pod.name
             for pod in (*known.pods, *known.agents)
-            if pod.removal_asked is not None
+            if pod.removal_requested is not None
             and (pod in known.agents or pod.node not in interrupted)
         ),
     )
@@ -171,7 +171,9 @@ def _of_pods(known: evidence.Evidence, told: Sequence[evidence.NodeStory]) -> It
 
 def _ended_well(pod: history.PodRecord) -> bool:
     # What had not started yet has nothing to end.
-    return pod.ending is history.Ending.EXITED and (pod.signalled is not None or pod.ready is None)
+    return pod.termination is history.PodTermination.EXITED and (
+        pod.signalled is not None or pod.ready is None
+    )
 
 
 def _of_lifecycle_actions(

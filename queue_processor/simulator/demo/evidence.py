@@ -135,7 +135,7 @@ def is_at_rest(known: Evidence) -> bool:
 
 def _is_at_rest(pod: history.PodRecord) -> bool:
     """Whether a pod neither starts nor ends."""
-    if pod.removal_asked is not None:
+    if pod.removal_requested is not None:
         return pod.removed is not None
     return pod.ready is not None
 

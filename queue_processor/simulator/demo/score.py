@@ -132,7 +132,7 @@ def deleted_at_deadline(known: evidence.Evidence) -> list[history.PodRecord]:
     found = []
     for pod in known.pods:
         deadline = deadlines.get(pod.node)
-        left = seconds_between(pod.removal_asked, deadline)
+        left = seconds_between(pod.removal_requested, deadline)
         if pod.removal_cause is not store.Cause.DELETE or left is None:
             continue
         own_grace = grace.get(pod.name.rpartition("-")[0], 0)

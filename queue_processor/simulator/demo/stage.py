@@ -6,15 +6,8 @@ from collections.abc import Sequence
 
 from queue_processor.simulator.aws import simulator
 from queue_processor.simulator.demo import evidence, layout, mail, scenario
-from queue_processor.simulator.kube import (
-    api,
-    http,
-    manifests,
-    objects,
-    resources,
-    settings,
-    world,
-)
+from queue_processor.simulator.kube import api, http, manifests, objects, resources
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 
 _AGENT = "node-agent"
 _AGENT_LABELS = {"app": _AGENT}
@@ -27,8 +20,8 @@ class Stage:
     def __init__(self, plan: scenario.Scenario) -> None:
         self.scenario = plan
         self.aws = simulator.AwsSimulator()
-        self.cluster = world.Cluster(settings.Settings())
-        self.server = http.HttpServer(api.ApiServer(self.cluster))
+        self.cluster = SimulatedCluster()
+        self.server = http.HttpServer(api.SimulatedApiServer(self.cluster))
         self.queue_url = ""
         self._mail = mail.Mail(self.aws)
         self._knock = ""

@@ -1,14 +1,11 @@
-"""The API server without sockets: a request in, an answer out.
+"""The API server without sockets: takes a request, returns a response.
 
 https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
-import json
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
 
 from queue_processor.simulator.kube import (
     deletion,
@@ -18,59 +15,26 @@ from queue_processor.simulator.kube import (
     history,
     listing,
     objects,
-    patches,
+    requests,
     resources,
-    routing,
     statuses,
     store,
     watches,
     writes,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from queue_processor.simulator.kube import world
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 
 _JSON = {"content-type": "application/json"}
-_BODY_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 _HEALTH_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
-# What the server gives a watch that does not ask for a time; 30 to 60 minutes for real.
+# The default timeout of a watch; 30 to 60 minutes in the real server.
 _DEFAULT_WATCH_SECONDS = 2700.0
-# How long a list waits for a resourceVersion that is still to come.
+# How long a list waits for a resourceVersion that the server has not reached.
 _FRESHNESS_SECONDS = 3.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ApiRequest:
-    """A request; the keys of ``headers`` are in lower case."""
-
-    method: str
-    path: str
-    query: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    body: bytes = b""
-
-    @property
-    def user_agent(self) -> str:
-        """Who asks."""
-        return self.headers.get("user-agent", "")
-
-    def json(self) -> objects.JsonObject:
-        """The body as an object; empty when there is none.
-
-        Raises:
-            statuses.Rejected: 400.
-        """
-        found = _decode(self.body) if self.body else {}
-        if not isinstance(found, dict):
-            raise statuses.bad_request("the body of the request is not an object")
-        return found
 
 
 @dataclasses.dataclass(slots=True)
 class ApiResponse:
-    """An answer; ``lines`` is a watch, one JSON line with its newline each."""
+    """A response; ``lines`` is a watch, one JSON line with its newline each."""
 
     status: int
     headers: Mapping[str, str]
@@ -80,7 +44,7 @@ class ApiResponse:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Denial:
-    """What the client may not do; an empty text stands for all.
+    """What clients are not allowed to do; an empty text matches everything.
 
     ``resource`` is the plural, with a subresource after a slash: ``pods/eviction``.
     """
@@ -89,8 +53,8 @@ class Denial:
     resource: str = ""
     namespace: str = ""
 
-    def concerns(self, verb: str, resource: str, namespace: str) -> bool:
-        """Whether it forbids that."""
+    def matches(self, verb: str, resource: str, namespace: str) -> bool:
+        """Return True if it denies this request."""
         return (
             self.verb in ("", verb)
             and self.resource in ("", resource)
@@ -98,35 +62,36 @@ class Denial:
         )
 
 
-class ApiServer:
+class SimulatedApiServer:
     """Serves a cluster.
 
-    ``faults`` orders misbehaviour, ``denials`` takes rights away.
+    ``faults`` injects faults, ``denials`` takes permissions away.
     """
 
-    def __init__(self, cluster: world.Cluster) -> None:
+    def __init__(self, cluster: SimulatedCluster) -> None:
         self.cluster = cluster
-        self.faults = faults.Faults()
+        self.faults = faults.FaultInjector()
         self.denials: list[Denial] = []
-        self._writes = writes.Writes(cluster.store, cluster.names)
+        self._writer = writes.ObjectWriter(cluster.store, cluster.names)
         self._evictions = eviction.Evictions(
-            cluster.store, cluster.deletions, cluster.disruption.membership
+            cluster.store, cluster.deletions, cluster.disruption.pdb_index
         )
 
-    async def handle(self, request: ApiRequest) -> ApiResponse:
-        """Answer a request.
+    async def handle(self, request: requests.ApiRequest) -> ApiResponse:
+        """Serve a request.
 
         Raises:
-            faults.ConnectionCutError: instead of an answer, when that was ordered.
+            faults.ConnectionCutError: An injected fault cuts the connection.
         """
-        self.cluster.timers.wake()
-        target = routing.parse_path(request.path)
-        if target is not None:
-            self.cluster.history.requested(_kind_of(request, target))
-        effect = self.faults.meet(request.method, request.path, request.user_agent)
+        info = requests.parse(request)
+        if info is not None:
+            self.cluster.history.requested(
+                history.RequestKind(info.verb, info.resource_name, request.user_agent)
+            )
+        effect = self.faults.take(request.method, request.path)
         match effect:
-            case faults.Answer():
-                return _refusal(effect.refusal())
+            case faults.ErrorResponse():
+                return _error(effect.error())
             case faults.Delay():
                 await asyncio.sleep(effect.seconds)
             case faults.Hang():
@@ -134,42 +99,43 @@ class ApiServer:
             case faults.Cut(after_effect=False):
                 raise faults.ConnectionCutError("cut before the request had its effect")
         try:
-            response = await self._answer(request, target)
-        except statuses.Rejected as rejected:
-            response = _refusal(rejected)
+            response = _describe(request) if info is None else await self._serve(request, info)
+        except statuses.ApiError as error:
+            response = _error(error)
         if isinstance(effect, faults.Cut):
             if isinstance(response.lines, watches.Watcher):
                 response.lines.close()
             raise faults.ConnectionCutError("cut after the request had its effect")
         return response
 
-    async def _answer(self, request: ApiRequest, target: routing.Target | None) -> ApiResponse:
-        if target is None:
-            return _describe(request)
-        kind = _kind_of(request, target)
-        if any(
-            denial.concerns(kind.verb, kind.resource, target.namespace) for denial in self.denials
-        ):
-            raise statuses.unauthorized(target.resource, target.key, kind.verb, kind.resource)
+    async def _serve(self, request: requests.ApiRequest, info: requests.RequestInfo) -> ApiResponse:
+        if self._is_denied(info.verb, info.resource_name, info.namespace):
+            raise statuses.unauthorized(info.resource, info.key, info.verb, info.resource_name)
+        if request.query.get("dryRun"):
+            raise statuses.bad_request("dryRun is not simulated")
         if request.method == "GET":
-            return await self._read(request, target)
-        if request.method == "POST" and target.subresource == "eviction":
-            return await self._evict(request, target)
-        with self.cluster.store.acting(_actor(request, target)):
-            return self._write(request, target)
+            return await self._read(request, info)
+        if request.method == "POST" and info.subresource == "eviction":
+            return await self._evict(request, info)
+        cause = store.Cause.DELETE if request.method == "DELETE" else store.Cause.WRITE
+        with self.cluster.store.acting(store.Actor(request.user_agent, cause)):
+            return self._write(request, info)
+
+    def _is_denied(self, verb: str, resource: str, namespace: str) -> bool:
+        return any(denial.matches(verb, resource, namespace) for denial in self.denials)
 
     # Reading
 
-    async def _read(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
-        if target.resource is resources.ACCESS_REVIEWS:
+    async def _read(self, request: requests.ApiRequest, info: requests.RequestInfo) -> ApiResponse:
+        if info.resource is resources.ACCESS_REVIEWS:
             raise statuses.method_not_allowed()
-        if target.name:
-            if target.subresource not in ("", "status"):
+        if info.name:
+            if info.subresource not in ("", "status"):
                 raise statuses.method_not_allowed()
-            await self._reach(listing.parse_version(request.query.get("resourceVersion", "")))
-            return ApiResponse(200, _JSON, self._writes.find(target).document())
-        options = listing.parse(target.resource, target.namespace, request.query)
-        if listing.is_watch(request.query):
+            await self._reach(listing.parse_version(request.query))
+            return ApiResponse(200, _JSON, self._writer.find(info).document())
+        options = listing.parse(info, request.query)
+        if request.is_watch:
             return self._watch(request, options)
         await self._reach(options.version)
         return ApiResponse(200, _JSON, self.cluster.listing.list(options))
@@ -180,161 +146,104 @@ class ApiServer:
             if version > self.cluster.store.version:
                 raise statuses.too_large_version(version, self.cluster.store.version)
 
-    def _watch(self, request: ApiRequest, options: listing.ListOptions) -> ApiResponse:
-        query = request.query
-        streaming = query.get("sendInitialEvents") in ("true", "1")
-        bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
-        seconds = listing.parse_number(query, "timeoutSeconds")
-        # Without a version, and with "0", a watch starts with all that there is.
-        from_now = streaming or not options.version
-        selection = options.selection
+    def _watch(self, request: requests.ApiRequest, options: listing.ListOptions) -> ApiResponse:
+        selector = options.selector
         watch = watches.WatchOptions(
-            selection=selection,
-            since=None if from_now else options.version,
-            seconds=float(seconds or _DEFAULT_WATCH_SECONDS),
-            bookmarks=bookmarks,
-            initial_bookmark=streaming and bookmarks,
+            selector=selector,
+            # Without a version, and with "0", a watch starts with all the objects there are.
+            since=options.version or None,
+            seconds=float(
+                requests.parse_number(request.query, "timeoutSeconds") or _DEFAULT_WATCH_SECONDS
+            ),
+            bookmarks=request.query.get("allowWatchBookmarks") in ("true", "1"),
         )
-        listed = self.cluster.listing.selected
-        lines = self.cluster.hub.open(watch, lambda: listed(selection))
+        selected = self.cluster.listing.selected
+        lines = self.cluster.hub.open(watch, lambda: selected(selector))
         return ApiResponse(200, _JSON, lines=lines)
 
     # Writing
 
-    def _write(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
-        dry_run = writes.dry_run_of(request.query.get)
-        match request.method, bool(target.name), target.subresource:
+    def _write(self, request: requests.ApiRequest, info: requests.RequestInfo) -> ApiResponse:
+        match request.method, bool(info.name), info.subresource:
             case "POST", False, "":
-                return self._create(request, target, dry_run=dry_run)
+                return self._create(request, info)
             case "POST", True, "binding":
-                self._writes.bind(target, _body_of(request))
+                self._writer.bind(info, request.json())
                 return _json(201, statuses.success(code=201))
             case "PUT", True, ("" | "status"):
-                return _written(self._writes.replace(target, _body_of(request), dry_run=dry_run))
+                return _written(self._writer.replace(info, request.json()))
             case "PATCH", True, ("" | "status"):
-                kind, patch = _patch_of(request)
-                return _written(self._writes.patch(target, kind, patch, dry_run=dry_run))
-            case "DELETE", _, "":
-                return self._delete(request, target)
+                return _written(self._writer.patch(info, *request.patch()))
+            case "DELETE", True, "":
+                return self._delete(request, info)
             case _:
                 raise statuses.method_not_allowed()
 
-    def _create(self, request: ApiRequest, target: routing.Target, *, dry_run: bool) -> ApiResponse:
-        given = _body_of(request)
-        if target.resource is resources.ACCESS_REVIEWS:
-            return _json(201, self._review(given))
-        if target.resource.namespaced and not target.namespace:
+    def _create(self, request: requests.ApiRequest, info: requests.RequestInfo) -> ApiResponse:
+        body = request.json()
+        if info.resource is resources.ACCESS_REVIEWS:
+            return _json(201, self._review(body))
+        if info.resource.namespaced and not info.namespace:
             raise statuses.method_not_allowed()
-        return _written(self._writes.create(target, given, dry_run=dry_run))
+        return _written(self._writer.create(info, body))
 
-    def _review(self, given: objects.JsonObject) -> objects.JsonObject:
-        asked = (given.get("spec") or {}).get("resourceAttributes") or {}
-        resource = asked.get("resource", "")
-        if asked.get("subresource"):
-            resource = f"{resource}/{asked['subresource']}"
-        verb, namespace = asked.get("verb", ""), asked.get("namespace", "")
-        denied = any(denial.concerns(verb, resource, namespace) for denial in self.denials)
-        status = {"allowed": not denied}
-        review = resources.ACCESS_REVIEWS
-        head = {"kind": review.kind, "apiVersion": review.api_version, "metadata": {}}
-        return head | {"spec": given.get("spec") or {}, "status": status}
+    def _review(self, body: objects.JsonObject) -> objects.JsonObject:
+        spec = body.get("spec") or {}
+        attributes = spec.get("resourceAttributes") or {}
+        steps = (attributes.get("resource", ""), attributes.get("subresource", ""))
+        denied = self._is_denied(
+            attributes.get("verb", ""),
+            "/".join(step for step in steps if step),
+            attributes.get("namespace", ""),
+        )
+        kind = resources.ACCESS_REVIEWS
+        head = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": {}}
+        return head | {"spec": spec, "status": {"allowed": not denied}}
 
-    async def _evict(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
-        by, history = _actor(request, target), self.cluster.history
+    async def _evict(self, request: requests.ApiRequest, info: requests.RequestInfo) -> ApiResponse:
+        actor = store.Actor(request.user_agent, store.Cause.EVICTION)
+        record = self.cluster.history.eviction_answered
         try:
-            self._writes.check_namespace(target, target.name)
-            await self._evictions.evict(target.key, _body_of(request), request.query, by)
-        except statuses.Rejected as rejected:
-            history.eviction_answered(by.name, target.key, rejected.code)
+            self._writer.check_namespace(info, info.name)
+            await self._evictions.evict(info.key, request.json(), request.query, actor)
+        except statuses.ApiError as error:
+            record(actor.name, info.key, error.code)
             raise
-        history.eviction_answered(by.name, target.key, 201)
+        record(actor.name, info.key, 201)
         return _json(201, statuses.success(code=201))
 
-    def _delete(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
-        if not target.name:
-            return self._delete_collection(request, target)
+    def _delete(self, request: requests.ApiRequest, info: requests.RequestInfo) -> ApiResponse:
         options = deletion.parse(request.json(), request.query)
-        stored = self._writes.find(target)
-        outcome = self.cluster.deletions.delete(stored, options)
-        if target.resource is resources.PODS or not outcome.is_gone:
-            return ApiResponse(200, _JSON, outcome.stored.document())
-        resource = target.resource
+        stored, resource = self._writer.find(info), info.resource
+        result = self.cluster.deletions.delete(stored, options)
+        if resource is resources.PODS or not result.is_gone:
+            return ApiResponse(200, _JSON, result.stored.document())
         details = {"name": stored.name, "group": resource.group, "kind": resource.plural}
         details = {key: value for key, value in details.items() if value}
         return _json(200, statuses.success(details | {"uid": stored.uid}))
 
-    def _delete_collection(self, request: ApiRequest, target: routing.Target) -> ApiResponse:
-        options = listing.parse(target.resource, target.namespace, request.query)
-        how = deletion.parse(request.json(), request.query)
-        answer = self.cluster.listing.list(options)
-        for stored in self.cluster.listing.selected(options.selection):
-            self.cluster.deletions.delete(stored, how)
-        return ApiResponse(200, _JSON, answer)
 
-
-def _kind_of(request: ApiRequest, target: routing.Target) -> history.RequestKind:
-    watching = listing.is_watch(request.query)
-    verb = routing.verb_of(request.method, target, watching=watching)
-    plural = target.resource.plural
-    resource = f"{plural}/{target.subresource}" if target.subresource else plural
-    return history.RequestKind(verb, resource, request.user_agent)
-
-
-def _actor(request: ApiRequest, target: routing.Target) -> store.Actor:
-    if target.subresource == "eviction":
-        return store.Actor(request.user_agent, store.Cause.EVICTION)
-    cause = store.Cause.DELETE if request.method == "DELETE" else store.Cause.WRITE
-    return store.Actor(request.user_agent, cause)
-
-
-def _describe(request: ApiRequest) -> ApiResponse:
+def _describe(request: requests.ApiRequest) -> ApiResponse:
     if request.path in _HEALTH_PATHS:
         return ApiResponse(200, {"content-type": "text/plain; charset=utf-8"}, b"ok")
-    found = discovery.document(request.path)
-    if found is None:
+    document = discovery.document(request.path)
+    if document is None:
         raise statuses.unknown_path()
     if request.method != "GET":
         raise statuses.method_not_allowed()
-    return _json(200, found)
-
-
-def _decode(body: bytes) -> object:
-    try:
-        found: object = json.loads(body)
-    except ValueError as fault:
-        raise statuses.bad_request(f"the body of the request is not JSON: {fault}") from fault
-    return found
-
-
-def _content_type(request: ApiRequest) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _body_of(request: ApiRequest) -> objects.JsonObject:
-    if _content_type(request) not in ("", "application/json"):
-        raise statuses.unsupported_media(_BODY_TYPES)
-    return request.json()
-
-
-def _patch_of(request: ApiRequest) -> tuple[patches.PatchType, object]:
-    try:
-        kind = patches.PatchType(_content_type(request))
-    except ValueError as fault:
-        accepted = [kind.value for kind in patches.PatchType]
-        raise statuses.unsupported_media(accepted) from fault
-    return kind, _decode(request.body)
+    return _json(200, document)
 
 
 def _json(code: int, value: Mapping[str, object]) -> ApiResponse:
     return ApiResponse(code, _JSON, objects.to_json(value))
 
 
-def _written(written: writes.Written) -> ApiResponse:
-    return ApiResponse(201 if written.created else 200, _JSON, written.stored.document())
+def _written(result: writes.WriteResult) -> ApiResponse:
+    return ApiResponse(201 if result.created else 200, _JSON, result.stored.document())
 
 
-def _refusal(rejected: statuses.Rejected) -> ApiResponse:
-    response = _json(rejected.code, rejected.status())
-    if rejected.retry_after:
-        response.headers = _JSON | {"retry-after": str(rejected.retry_after)}
+def _error(error: statuses.ApiError) -> ApiResponse:
+    response = _json(error.code, error.status())
+    if error.retry_after:
+        response.headers = _JSON | {"retry-after": str(error.retry_after)}
     return response

@@ -3,77 +3,69 @@
 https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
 """
 
-from __future__ import annotations
-
 import dataclasses
 import datetime as dt
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from queue_processor.simulator.kube import clock, listing, objects, resources, statuses
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from queue_processor.simulator.kube import store
+from queue_processor.simulator.kube import clock, objects, requests, resources, statuses, store
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """How to delete; ``None`` and empty mean that the request does not say."""
+    """How to delete; ``None`` and empty text are for what the request leaves open."""
 
     grace_seconds: int | None = None
     uid: str = ""
     version: str = ""
-    dry_run: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Deleted:
-    """The outcome: the last state, and whether the object is gone already."""
+class DeleteResult:
+    """The object's last state; ``is_gone`` if nothing holds it any longer."""
 
     stored: objects.Stored
     is_gone: bool
 
 
-def parse(body: objects.JsonObject | None, query: Mapping[str, str]) -> DeleteOptions:
-    """Read DeleteOptions from the body, or from the query where the body is silent.
+def parse(body: objects.JsonObject, query: Mapping[str, str]) -> DeleteOptions:
+    """Read DeleteOptions from the body, and the grace period from the query if the body has none.
 
     Raises:
-        statuses.Rejected: 400 when they cannot be read.
+        statuses.ApiError: 400.
     """
-    given = body or {}
-    preconditions = given.get("preconditions") or {}
-    grace = given.get("gracePeriodSeconds")
+    if body.get("dryRun"):
+        raise statuses.bad_request("dryRun is not simulated")
+    preconditions = body.get("preconditions") or {}
+    grace = body.get("gracePeriodSeconds")
     if grace is None:
-        grace = listing.parse_number(query, "gracePeriodSeconds")
+        grace = requests.parse_number(query, "gracePeriodSeconds")
     if grace is not None and not isinstance(grace, int):
         raise statuses.bad_request("gracePeriodSeconds is not a whole number")
     return DeleteOptions(
         grace_seconds=grace,
         uid=preconditions.get("uid") or "",
         version=preconditions.get("resourceVersion") or "",
-        dry_run="All" in (given.get("dryRun") or [query.get("dryRun")]),
     )
 
 
 def is_released(stored: objects.Stored) -> bool:
-    """Whether nothing holds a terminating object any more."""
+    """Return True if neither finalizers nor a grace period hold a terminating object."""
     metadata = stored.metadata
     return not metadata.get("finalizers") and not metadata.get("deletionGracePeriodSeconds")
 
 
 def check_preconditions(stored: objects.Stored, options: DeleteOptions) -> None:
-    """Refuse when another object or version was meant.
+    """Check that the request means this object and version.
 
     Raises:
-        statuses.Rejected: 409.
+        statuses.ApiError: 409.
     """
     resource, name, version = stored.resource, stored.name, str(stored.version)
     if options.uid and options.uid != stored.uid:
         raise statuses.precondition_failed(resource, name, "UID", options.uid, stored.uid)
     if options.version and options.version != version:
-        found = options.version
-        raise statuses.precondition_failed(resource, name, "ResourceVersion", found, version)
+        expected = options.version
+        raise statuses.precondition_failed(resource, name, "ResourceVersion", expected, version)
 
 
 class Deletions:
@@ -82,42 +74,38 @@ class Deletions:
     def __init__(self, objects_store: store.Store) -> None:
         self._store = objects_store
 
-    def delete(self, stored: objects.Stored, options: DeleteOptions) -> Deleted:
-        """Delete, or ask for the end of, an object.
+    def delete(self, stored: objects.Stored, options: DeleteOptions) -> DeleteResult:
+        """Delete an object, or begin its graceful deletion.
 
         Raises:
-            statuses.Rejected: 409 when a precondition does not hold.
+            statuses.ApiError: 409 if a precondition does not hold.
         """
         check_preconditions(stored, options)
         if stored.resource is resources.PODS:
             return self._delete_pod(stored, options)
-        if options.dry_run:
-            return Deleted(stored, is_gone=True)
         if stored.resource is resources.NAMESPACES:
-            return Deleted(self._terminate_namespace(stored), is_gone=False)
+            return DeleteResult(self._terminate_namespace(stored), is_gone=False)
         return self._finish(stored)
 
-    def force(self, stored: objects.Stored) -> Deleted:
-        """Delete without grace; finalizers still hold the object."""
+    def force(self, stored: objects.Stored) -> DeleteResult:
+        """Delete without a grace period; finalizers still hold the object."""
         return self.delete(stored, DeleteOptions(grace_seconds=0))
 
-    def _delete_pod(self, pod: objects.Stored, options: DeleteOptions) -> Deleted:
+    def _delete_pod(self, pod: objects.Stored, options: DeleteOptions) -> DeleteResult:
         metadata = pod.metadata
         if pod.is_terminating:
-            known = metadata.get("deletionGracePeriodSeconds", 0)
+            current = metadata.get("deletionGracePeriodSeconds", 0)
             # Only a shorter grace period is accepted.
-            if options.grace_seconds is None or max(options.grace_seconds, 0) >= known:
-                return Deleted(pod, is_gone=False)
+            if options.grace_seconds is None or max(options.grace_seconds, 0) >= current:
+                return DeleteResult(pod, is_gone=False)
             grace = max(options.grace_seconds, 0)
             began = clock.parse_stamp(metadata["deletionTimestamp"])
-            began -= dt.timedelta(seconds=known)
+            began -= dt.timedelta(seconds=current)
             generation = metadata.get("generation")
         else:
             grace = _grace_of(pod, options)
             began = self._store.now()
             generation = metadata.get("generation", 0) + 1
-        if options.dry_run:
-            return Deleted(pod, is_gone=grace == 0)
         if grace == 0:
             return self._finish(pod)
         ends = began + dt.timedelta(seconds=grace)
@@ -126,18 +114,20 @@ class Deletions:
             "deletionGracePeriodSeconds": grace,
             "generation": generation,
         }
-        return Deleted(self._store.update(pod, pod.body | {"metadata": changed}), is_gone=False)
+        return DeleteResult(
+            self._store.update(pod, pod.body | {"metadata": changed}), is_gone=False
+        )
 
-    def _finish(self, stored: objects.Stored) -> Deleted:
+    def _finish(self, stored: objects.Stored) -> DeleteResult:
         if not stored.metadata.get("finalizers"):
-            return Deleted(self._store.remove(stored), is_gone=True)
+            return DeleteResult(self._store.remove(stored), is_gone=True)
         moment = stored.metadata.get("deletionTimestamp") or clock.stamp(self._store.now())
         metadata = stored.metadata | {
             "deletionTimestamp": moment,
             "deletionGracePeriodSeconds": 0,
         }
         held = self._store.update(stored, stored.body | {"metadata": metadata})
-        return Deleted(held, is_gone=False)
+        return DeleteResult(held, is_gone=False)
 
     def _terminate_namespace(self, namespace: objects.Stored) -> objects.Stored:
         if namespace.is_terminating:

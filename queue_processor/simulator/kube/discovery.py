@@ -1,18 +1,12 @@
-"""Discovery: which groups, versions and resources the server has.
+"""Discovery of the groups, versions and resources of the server.
 
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from queue_processor.simulator.kube import resources
-
-if TYPE_CHECKING:
-    from queue_processor.simulator.kube import objects
+from queue_processor.simulator.kube import objects, resources
 
 _VERSION = "v1.37.2"
+_GROUPS = {resource.group: resource.version for resource in resources.ALL if resource.group}
 _SUBRESOURCE_KINDS = {
     "eviction": ("Eviction", "policy", "v1", ["create"]),
     "binding": ("Binding", "", "v1", ["create"]),
@@ -20,25 +14,21 @@ _SUBRESOURCE_KINDS = {
 
 
 def document(path: str) -> objects.JsonObject | None:
-    """The discovery document at a path, ``None`` when there is none."""
-    found: objects.JsonObject | None = None
+    """Return the discovery document at a path, or ``None``."""
     match path.strip("/").split("/"):
         case ["version"]:
-            found = _version()
+            return _version()
         case ["api"]:
-            found = {"kind": "APIVersions", "versions": ["v1"]}
+            return {"kind": "APIVersions", "versions": ["v1"]}
         case ["apis"]:
-            groups = [_group(name, version) for name, version in _groups()]
-            found = {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-        case ["apis", name]:
-            versions = [version for group, version in _groups() if group == name]
-            if versions:
-                found = {"kind": "APIGroup", "apiVersion": "v1"} | _group(name, versions[0])
-        case ["api", version]:
-            found = _resources("", version)
-        case ["apis", name, version]:
-            found = _resources(name, version)
-    return found
+            groups = [_group(name, version) for name, version in _GROUPS.items()]
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+        case ["apis", name] if name in _GROUPS:
+            return {"kind": "APIGroup", "apiVersion": "v1"} | _group(name, _GROUPS[name])
+        case ["api", version] | ["apis", _, version] as steps:
+            return _resources("".join(steps[1:-1]), version)
+        case _:
+            return None
 
 
 def _version() -> objects.JsonObject:
@@ -55,35 +45,28 @@ def _version() -> objects.JsonObject:
     }
 
 
-def _groups() -> list[tuple[str, str]]:
-    found = {
-        (resource.group, resource.version): None for resource in resources.ALL if resource.group
-    }
-    return list(found)
-
-
 def _group(name: str, version: str) -> objects.JsonObject:
-    told = {"groupVersion": f"{name}/{version}", "version": version}
-    return {"name": name, "versions": [told], "preferredVersion": told}
+    only = {"groupVersion": f"{name}/{version}", "version": version}
+    return {"name": name, "versions": [only], "preferredVersion": only}
 
 
 def _resources(group: str, version: str) -> objects.JsonObject | None:
-    found = [
+    served = [
         resource
         for resource in resources.ALL
         if resource.group == group and resource.version == version
     ]
-    if not found:
+    if not served:
         return None
-    told: list[objects.JsonObject] = []
-    for resource in found:
-        told.append(_resource(resource))
-        told += [_subresource(resource, name) for name in resource.subresources]
+    entries: list[objects.JsonObject] = []
+    for resource in served:
+        entries.append(_resource(resource))
+        entries += [_subresource(resource, name) for name in resource.subresources]
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",
-        "groupVersion": found[0].api_version,
-        "resources": told,
+        "groupVersion": served[0].api_version,
+        "resources": entries,
     }
 
 

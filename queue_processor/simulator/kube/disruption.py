@@ -1,116 +1,108 @@
-"""The disruption controller: keeps the status of disruption budgets.
+"""The disruption controller: keeps the status of disruption budgets up to date.
 
 https://kubernetes.io/docs/tasks/run-application/configure-pdb/
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator
 
 from queue_processor.simulator.kube import (
     clock,
+    history,
     manifests,
-    membership,
     objects,
+    pdb_index,
     resources,
     store,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
-
-    from queue_processor.simulator.kube import history, settings
-
 ACTOR = store.Actor("disruption-controller", store.Cause.CONTROLLER)
-# For so long a granted eviction counts as a disruption although nothing was deleted yet.
+# How long a granted eviction counts as a disruption although the pod is not deleted yet.
 _DELETION_TIMEOUT = dt.timedelta(minutes=2)
 _SCALABLE = (resources.REPLICA_SETS,)
 
 
 class UnknownScaleError(Exception):
-    """A budget needs the scale of the pods' controllers, and one of them has none."""
+    """A budget needs the scale of the pods' controllers, and one of them has no scale."""
 
 
-class Disruption:
-    """Recomputes a budget a moment after one of its pods changed."""
+class DisruptionController:
+    """Recomputes a budget ``budget_lag_seconds`` after one of its pods changed."""
 
     def __init__(
         self,
         objects_store: store.Store,
-        timers: clock.Timers,
         record: history.History,
-        delays: settings.Settings,
+        delays: clock.Delays,
     ) -> None:
         self._store = objects_store
-        self._timers = timers
         self._history = record
-        self._batch: clock.Batch[store.Key] = clock.Batch(
-            timers, self._sync_all, delays.budget_lag_seconds
+        self._queue: clock.WorkQueue[store.Key] = clock.WorkQueue(
+            self._sync_all, delays.budget_lag_seconds
         )
         self._is_paused = False
-        self._put_off: dict[store.Key, None] = {}
-        self.membership = membership.Membership(objects_store)
+        self._postponed: dict[store.Key, None] = {}
+        self.pdb_index = pdb_index.PdbIndex(objects_store)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the controller hang for a while; afterwards it takes up what it missed."""
+        """Pause the controller; afterwards it catches up."""
         self._is_paused = True
         try:
             yield
         finally:
             self._is_paused = False
-            put_off, self._put_off = self._put_off, {}
-            self._touch(put_off)
+            postponed, self._postponed = self._postponed, {}
+            self._enqueue(postponed)
 
     def on_change(self, change: store.Change) -> None:
-        """Note which budgets the change concerns."""
+        """Enqueue the budgets that the change concerns."""
         if change.resource is resources.PODS:
             self._on_pod(change)
         elif change.resource is resources.BUDGETS:
             self._on_budget(change)
         elif change.resource in _SCALABLE:
             for pod in self._store.pods_of(change.after.uid):
-                self._touch(self.membership.budgets_of(pod.key))
+                self._enqueue(self.pdb_index.budgets_of(pod.key))
 
-    def _touch(self, budgets: Iterable[store.Key]) -> None:
+    def _enqueue(self, budgets: Iterable[store.Key]) -> None:
         for budget in budgets:
-            self._batch.add(budget)
+            self._queue.add(budget)
 
     def _on_budget(self, change: store.Change) -> None:
-        self.membership.follow_budget(change)
+        self.pdb_index.follow_budget(change)
         budget, before = change.current, change.before
         if budget is None:
             return
         if before is None or before.spec != budget.spec or change.actor.name != ACTOR.name:
-            self._touch([budget.key])
+            self._enqueue([budget.key])
 
     def _on_pod(self, change: store.Change) -> None:
         key = change.after.key
-        lost = self.membership.budgets_of(key) if change.before is not None else ()
-        self.membership.follow_pod(change)
-        won = self.membership.budgets_of(key)
+        left = self.pdb_index.budgets_of(key) if change.before is not None else ()
+        self.pdb_index.follow_pod(change)
+        joined = self.pdb_index.budgets_of(key)
         was, is_now = objects.is_healthy(change.before), objects.is_healthy(change.current)
         if was and not is_now:
-            self._look_for_breach(lost, change)
-        if was is not is_now or change.kind is not store.ChangeKind.MODIFIED or lost != won:
-            self._touch([*lost, *won])
+            self._record_breaches(left, change)
+        if was is not is_now or change.kind is not store.ChangeKind.MODIFIED or left != joined:
+            self._enqueue([*left, *joined])
 
-    def _look_for_breach(self, budgets: Iterable[store.Key], change: store.Change) -> None:
+    def _record_breaches(self, budgets: Iterable[store.Key], change: store.Change) -> None:
         for key in budgets:
             budget = self._store.get(resources.BUDGETS, *key)
             if budget is None:
                 continue
-            healthy = sum(1 for pod in self.membership.pods_of(key) if objects.is_healthy(pod))
+            healthy = sum(1 for pod in self.pdb_index.pods_of(key) if objects.is_healthy(pod))
             desired = budget.status.get("desiredHealthy", 0)
             if healthy < desired:
                 self._history.breached(budget, change, healthy, desired)
 
     def _sync_all(self, keys: Collection[store.Key]) -> None:
         if self._is_paused:
-            self._put_off |= dict.fromkeys(keys)
+            self._postponed |= dict.fromkeys(keys)
             return
         with self._store.acting(ACTOR):
             for key in keys:
@@ -119,11 +111,11 @@ class Disruption:
                     self._sync(budget)
 
     def _sync(self, budget: objects.Stored) -> None:
-        pods = self.membership.pods_of(budget.key)
+        pods = self.pdb_index.pods_of(budget.key)
         try:
-            expected, desired = self._wanted(budget, pods)
-        except UnknownScaleError as fault:
-            self._fail(budget, str(fault))
+            expected, desired = self._expectations(budget, pods)
+        except UnknownScaleError as error:
+            self._fail(budget, str(error))
             return
         now = self._store.now()
         disrupted = self._disrupted(budget, pods, now)
@@ -152,23 +144,23 @@ class Disruption:
     def _disrupted(
         self, budget: objects.Stored, pods: Iterable[objects.Stored], now: dt.datetime
     ) -> dict[str, str]:
-        known = budget.status.get("disruptedPods") or {}
-        if not known:
+        granted = budget.status.get("disruptedPods") or {}
+        if not granted:
             return {}
         names = {pod.name for pod in pods if not pod.is_terminating}
         left = {
             name: moment
-            for name, moment in known.items()
+            for name, moment in granted.items()
             if name in names and clock.parse_stamp(moment) + _DELETION_TIMEOUT >= now
         }
         if left:
             key = budget.key
             wait = _DELETION_TIMEOUT.total_seconds() + 1
-            self._timers.later(wait, lambda: self._touch([key]))
+            clock.later(wait, lambda: self._enqueue([key]))
         return left
 
-    def _wanted(self, budget: objects.Stored, pods: list[objects.Stored]) -> tuple[int, int]:
-        """How many pods are expected, and how many of them have to be healthy."""
+    def _expectations(self, budget: objects.Stored, pods: list[objects.Stored]) -> tuple[int, int]:
+        """Return how many pods are expected, and how many of them have to be healthy."""
         least, most = budget.spec.get("minAvailable"), budget.spec.get("maxUnavailable")
         if most is not None:
             scale = self._scale(pods)
@@ -189,14 +181,14 @@ class Disruption:
         for uid, kind, name, namespace, pod_name in sorted(controllers):
             if uid in scales:
                 continue
-            found = (
+            owner = (
                 self._store.get(resources.REPLICA_SETS, namespace, name)
                 if kind == resources.REPLICA_SETS.kind
                 else None
             )
-            if found is None or found.uid != uid:
+            if owner is None or owner.uid != uid:
                 raise UnknownScaleError(_why_no_scale(kind, pod_name))
-            scales[uid] = int(found.spec.get("replicas", 1))
+            scales[uid] = int(owner.spec.get("replicas", 1))
         return sum(scales.values())
 
 
@@ -208,7 +200,7 @@ def _why_no_scale(kind: str, pod_name: str) -> str:
 
 
 def scaled(value: int | str, total: int) -> int:
-    """An amount, or a percentage of the total rounded up."""
+    """Return an amount, or a percentage of the total rounded up."""
     if isinstance(value, str):
         return math.ceil(int(value.rstrip("%")) * total / 100)
     return int(value)

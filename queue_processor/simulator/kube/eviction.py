@@ -3,77 +3,72 @@
 https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import http
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from queue_processor.simulator.kube import (
     clock,
     deletion,
     manifests,
     objects,
+    pdb_index,
     resources,
     statuses,
+    store,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from queue_processor.simulator.kube import membership, store
-
-# How long the server tells clients to wait while a budget's status lags behind its spec.
+# The Retry-After while the status of a budget lags behind its spec.
 _UNOBSERVED_RETRY_SECONDS = 10
 _MAX_DISRUPTED_PODS = 2000
-# While no budget counts, the server takes a conflict for a race, and tries again before it answers.
+# For a pod that needs no budget, the server treats a conflict as a race and retries.
 # https://github.com/kubernetes/kubernetes/blob/master/pkg/registry/core/pod/storage/eviction.go
 _RETRIES = 19
 _RETRY_SECONDS = 0.5
 
 
 class Evictions:
-    """Grants or refuses evictions."""
+    """Serves ``pods/eviction``."""
 
     def __init__(
         self,
         objects_store: store.Store,
         deletions: deletion.Deletions,
-        members: membership.Membership,
+        budgets: pdb_index.PdbIndex,
     ) -> None:
         self._store = objects_store
         self._deletions = deletions
-        self._membership = members
+        self._pdb_index = budgets
 
     async def evict(
-        self, key: store.Key, body: objects.JsonObject, query: Mapping[str, str], by: store.Actor
+        self, key: store.Key, body: objects.JsonObject, query: Mapping[str, str], actor: store.Actor
     ) -> None:
         """Evict a pod.
 
         Raises:
-            statuses.Rejected: 404 when there is no such pod, 409 when a precondition does not
-                hold, 429 when a budget says no, 500 when several budgets select the pod.
+            statuses.ApiError: 404 without such a pod, 409 if a precondition does not hold,
+                429 if a budget does not allow it, 500 if several budgets select the pod.
         """
         if (body.get("metadata") or {}).get("name", key[1]) != key[1]:
             raise statuses.bad_request("name in URL does not match name in Eviction object")
-        options = deletion.parse(body.get("deleteOptions"), query)
+        options = deletion.parse(body.get("deleteOptions") or {}, query)
         for left in reversed(range(_RETRIES + 1)):
             try:
-                with self._store.acting(by):
+                with self._store.acting(actor):
                     self._try(key, options)
-            except statuses.Rejected as rejected:
-                if not left or not self._may_be_race(rejected, key, options):
+            except statuses.ApiError as error:
+                if not left or not self._may_be_race(error, key, options):
                     raise
             else:
                 return
             await asyncio.sleep(_RETRY_SECONDS)
 
     def _may_be_race(
-        self, rejected: statuses.Rejected, key: store.Key, options: deletion.DeleteOptions
+        self, error: statuses.ApiError, key: store.Key, options: deletion.DeleteOptions
     ) -> bool:
         pod = self._store.get(resources.PODS, *key)
-        is_conflict = rejected.code == http.HTTPStatus.CONFLICT and not options.version
+        is_conflict = error.code == http.HTTPStatus.CONFLICT and not options.version
         return is_conflict and pod is not None and _needs_no_budget(pod)
 
     def _try(self, key: store.Key, options: deletion.DeleteOptions) -> None:
@@ -83,14 +78,12 @@ class Evictions:
         if not _needs_no_budget(pod):
             budget = self._budget_of(pod)
             if budget is not None and not _is_harmless(pod, budget):
-                # As in the real server the budget is charged before the preconditions are read.
-                self._charge(budget, pod, dry_run=options.dry_run)
+                # Like the real server: the budget is charged before the preconditions are checked.
+                self._charge(budget, pod)
         self._delete(pod, options)
 
     def _delete(self, pod: objects.Stored, options: deletion.DeleteOptions) -> None:
         deletion.check_preconditions(pod, options)
-        if options.dry_run:
-            return
         condition = manifests.condition(
             "DisruptionTarget",
             "True",
@@ -100,16 +93,16 @@ class Evictions:
         )
         status = objects.with_conditions(pod.status, condition)
         marked = self._store.update(pod, pod.body | {"status": status})
-        # The mark made a new version; the version asked for was checked before it.
+        # The condition made a new version; the precondition is checked already.
         self._deletions.delete(marked, dataclasses.replace(options, version=""))
 
     def _budget_of(self, pod: objects.Stored) -> objects.Stored | None:
-        found = self._membership.budgets_of(pod.key)
-        if len(found) > 1:
+        keys = self._pdb_index.budgets_of(pod.key)
+        if len(keys) > 1:
             raise statuses.several_budgets()
-        return self._store.get(resources.BUDGETS, *found[0]) if found else None
+        return self._store.get(resources.BUDGETS, *keys[0]) if keys else None
 
-    def _charge(self, budget: objects.Stored, pod: objects.Stored, *, dry_run: bool) -> None:
+    def _charge(self, budget: objects.Stored, pod: objects.Stored) -> None:
         status = budget.status
         if status.get("observedGeneration", 0) < budget.metadata.get("generation", 0):
             why = f"The disruption budget {budget.name} is still being processed by the server."
@@ -120,8 +113,6 @@ class Evictions:
         allowed = status.get("disruptionsAllowed", 0)
         if allowed <= 0:
             raise statuses.budget_exhausted(_why_exhausted(budget))
-        if dry_run:
-            return
         changed = status | {
             "disruptionsAllowed": allowed - 1,
             "disruptedPods": disrupted | {pod.name: clock.stamp(self._store.now())},

@@ -1,47 +1,42 @@
-"""Faults to order: answers, delays and broken connections instead of, or before, the real thing."""
-
-from __future__ import annotations
+"""Fault injection: errors, delays and broken connections instead of, or before, the response."""
 
 import asyncio
 import dataclasses
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from queue_processor.simulator.kube import statuses
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 class ConnectionCutError(ConnectionResetError):
-    """The server closes the connection without an answer."""
+    """The server closes the connection without a response."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """Answer with a Status; ``retry_after`` in seconds, 0 for no such header."""
+class ErrorResponse:
+    """Respond with an error; ``retry_after`` in seconds, 0 for no such header."""
 
     code: int
     reason: str = ""
-    message: str = "ordered by a test"
+    message: str = "injected by a test"
     retry_after: int = 0
 
-    def refusal(self) -> statuses.Rejected:
-        """The answer as the API raises it."""
+    def error(self) -> statuses.ApiError:
+        """Return the error as the API server raises it."""
         details = {"retryAfterSeconds": self.retry_after} if self.retry_after else None
-        return statuses.Rejected(self.code, self.reason, self.message, details)
+        return statuses.ApiError(self.code, self.reason, self.message, details)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Delay:
-    """Answer later than usual."""
+    """Respond late."""
 
     seconds: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hang:
-    """Never answer; it ends with the client's patience."""
+    """Never respond: the request ends with the client's timeout."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,80 +48,60 @@ class Cut:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """What to do to which requests.
+    """An effect on some requests.
 
-    ``method`` and ``path`` are regular expressions for the whole text (the path without its
-    query), ``user_agent`` for a part of it. The fault ends after ``times`` requests or after
-    ``seconds`` of the loop's clock, whichever comes first; ``None`` sets no such limit.
+    ``method`` and ``path`` (without the query) are regular expressions for the whole text. The
+    fault ends after ``times`` requests or after ``seconds`` of the loop's clock, whichever comes
+    first; ``None`` sets no such limit.
     """
 
-    effect: Answer | Delay | Hang | Cut
+    effect: ErrorResponse | Delay | Hang | Cut
     method: str = ".*"
     path: str = ".*"
-    user_agent: str = ""
     times: int | None = None
     seconds: float | None = None
 
-    def concerns(self, method: str, path: str, user_agent: str) -> bool:
-        """Whether it is about such a request."""
-        return (
-            re.fullmatch(self.method, method) is not None
-            and re.fullmatch(self.path, path) is not None
-            and re.search(self.user_agent, user_agent) is not None
-        )
+    def matches(self, method: str, path: str) -> bool:
+        """Return True if it affects such a request."""
+        return bool(re.fullmatch(self.method, method) and re.fullmatch(self.path, path))
 
 
 @dataclasses.dataclass(slots=True)
-class _Active:
+class _ActiveFault:
     fault: Fault
     left: int | None
     ends: float | None
 
 
-class Faults:
-    """The faults in force, the first that fits counts."""
+class FaultInjector:
+    """The faults in force; the first that matches a request counts."""
 
     def __init__(self) -> None:
-        self._active: list[_Active] = []
-        self._fresh: list[Fault] = []
+        self._active: list[_ActiveFault] = []
 
     def add(self, *faults: Fault) -> None:
-        """Put faults in force: from now, or from the first request when no loop runs yet."""
-        self._fresh += faults
-        try:
-            now = asyncio.get_running_loop().time()
-        except RuntimeError:
-            return
-        self._start(now)
-
-    def clear(self) -> None:
-        """End all faults."""
-        self._active.clear()
-        self._fresh.clear()
+        """Start faults."""
+        now = asyncio.get_running_loop().time()
+        for fault in faults:
+            ends = None if fault.seconds is None else now + fault.seconds
+            self._active.append(_ActiveFault(fault, fault.times, ends))
 
     @property
     def pending(self) -> Sequence[Fault]:
-        """The faults that have not ended by their count; for asserting that all were met."""
-        return [entry.fault for entry in self._active if entry.left != 0] + self._fresh
+        """Return the faults with ``times`` left, for asserting that all have happened."""
+        return [entry.fault for entry in self._active if entry.left != 0]
 
-    def meet(self, method: str, path: str, user_agent: str) -> Answer | Delay | Hang | Cut | None:
-        """What is to be done to a request, if anything; counts it."""
+    def take(self, method: str, path: str) -> ErrorResponse | Delay | Hang | Cut | None:
+        """Return the effect on a request, if any, and count it."""
         now = asyncio.get_running_loop().time()
-        self._start(now)
         self._active = [
             entry
             for entry in self._active
             if entry.left != 0 and (entry.ends is None or now < entry.ends)
         ]
         for entry in self._active:
-            if entry.fault.concerns(method, path, user_agent):
+            if entry.fault.matches(method, path):
                 if entry.left is not None:
                     entry.left -= 1
                 return entry.fault.effect
         return None
-
-    def _start(self, now: float) -> None:
-        fresh, self._fresh = self._fresh, []
-        for fault in fresh:
-            ends = None if fault.seconds is None else now + fault.seconds
-            self._active.append(_Active(fault, fault.times, ends))

@@ -1,36 +1,32 @@
-"""What happened in the cluster: for the checks of end states and for the demo's table.
+"""A record of what happened in the cluster, for checks of end states and for the demo's table.
 
-Times are readings of the clock that also stamps the objects.
+Times are of the clock that also stamps the objects.
 """
-
-from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime as dt
 import enum
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from queue_processor.simulator.kube import objects, resources, store
 
-if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Mapping, Sequence
 
+class PodTermination(enum.Enum):
+    """The ways in which a pod ends."""
 
-class Ending(enum.Enum):
-    """How a pod ended."""
-
-    EXITED = "exited"  # by itself, within its grace
-    KILLED = "killed"  # by SIGKILL, at the end of its grace
+    EXITED = "exited"  # by itself, within its grace period
+    KILLED = "killed"  # by SIGKILL, at the end of its grace period
     REMOVED = "removed"  # the object was removed without the kubelet seeing the end
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PodRecord:
-    """The life of one pod; ``None`` where it has not come to that (yet).
+    """The life of one pod; ``None`` for what has not happened.
 
-    ``removal_cause`` and ``removal_by`` tell which kind of request asked for its end first, and
-    the user agent (or controller) behind it; ``grace_seconds`` is the grace that counted at last.
+    ``removal_cause`` and ``removal_by`` are the kind of the first request that removed the pod,
+    and its user agent (or controller); ``grace_seconds`` is the last grace period.
     """
 
     namespace: str
@@ -41,18 +37,18 @@ class PodRecord:
     node: str = ""
     bound: dt.datetime | None = None
     ready: dt.datetime | None = None
-    removal_asked: dt.datetime | None = None
+    removal_requested: dt.datetime | None = None
     removal_cause: store.Cause | None = None
     removal_by: str = ""
     grace_seconds: int | None = None
     signalled: dt.datetime | None = None
     removed: dt.datetime | None = None
-    ending: Ending | None = None
+    termination: PodTermination | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CordonRecord:
-    """When a node was first made unschedulable, and by which user agent."""
+    """The first time that a node was made unschedulable, and the user agent that did it."""
 
     node: str
     at: dt.datetime
@@ -61,21 +57,21 @@ class CordonRecord:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LowPoint:
-    """The fewest ready pods seen: against what is wanted, and when."""
+    """The fewest ready pods of a ReplicaSet, and when."""
 
     namespace: str
     name: str
     count: int
-    wanted: int
+    desired: int
     at: dt.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Breach:
-    """A pod was lost while its budget needed it.
+    """The loss of a pod that its budget needed.
 
-    ``healthy`` (after the loss) is below ``desired``. ``cause`` and ``by`` tell which kind of
-    request took the pod, and who sent it.
+    ``healthy`` (after the loss) is below ``desired``. ``cause`` and ``by`` are the kind of request
+    that removed the pod, and its user agent.
     """
 
     namespace: str
@@ -90,7 +86,7 @@ class Breach:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EvictionRecord:
-    """One request to evict: what the answer's code was."""
+    """One eviction request and the code of its response."""
 
     at: dt.datetime
     by: str
@@ -100,7 +96,7 @@ class EvictionRecord:
 
     @property
     def is_granted(self) -> bool:
-        """Whether the pod was evicted."""
+        """Return True if the pod was evicted."""
         return self.code == 201  # noqa: PLR2004 - the HTTP status Created
 
 
@@ -117,7 +113,7 @@ class RequestKind:
 
 
 class History:
-    """Records what it sees; everything that is read from it is a value."""
+    """Records changes and requests; everything that is read from it is a value."""
 
     def __init__(self, objects_store: store.Store) -> None:
         self._store = objects_store
@@ -126,7 +122,6 @@ class History:
         self._ready_counts: collections.Counter[str] = collections.Counter()
         self._full: set[str] = set()
         self._replica_lows: dict[str, LowPoint] = {}
-        self._budget_lows: dict[store.Key, LowPoint] = {}
         self._breaches: list[Breach] = []
         self._evictions: list[EvictionRecord] = []
         self._requests: collections.Counter[RequestKind] = collections.Counter()
@@ -135,64 +130,59 @@ class History:
 
     @property
     def pods(self) -> Sequence[PodRecord]:
-        """Every pod that ever was, in the order of creation."""
+        """Return every pod that ever existed, in the order of creation."""
         return tuple(self._pods.values())
 
     def pod(self, uid: str) -> PodRecord:
-        """The record of one pod; KeyError when it never was."""
+        """Return the record of a pod that exists or existed."""
         return self._pods[uid]
 
     @property
     def cordons(self) -> Mapping[str, CordonRecord]:
-        """The first cordon of each node, by node name."""
+        """Return the first cordon of each node, by node name."""
         return dict(self._cordons)
 
     @property
     def replica_lows(self) -> Sequence[LowPoint]:
-        """For each ReplicaSet that was complete once: the fewest ready pods since then."""
+        """Return the fewest ready pods of each ReplicaSet since it was complete first."""
         return tuple(self._replica_lows.values())
 
     @property
-    def budget_lows(self) -> Sequence[LowPoint]:
-        """For each budget: the status with the least room between healthy and desired."""
-        return tuple(self._budget_lows.values())
-
-    @property
     def breaches(self) -> Sequence[Breach]:
-        """Every loss of a pod that a budget needed, whatever took it."""
+        """Return every loss of a pod that a budget needed, whatever removed it."""
         return tuple(self._breaches)
 
     @property
     def budget_violations(self) -> Sequence[Breach]:
-        """The losses by granted evictions: with a right API server there are none."""
+        """Return the losses by granted evictions; a correct API server causes none."""
         return tuple(loss for loss in self._breaches if loss.cause is store.Cause.EVICTION)
 
     @property
     def budget_overrides(self) -> Sequence[Breach]:
-        """The losses by plain DELETE: somebody decided not to wait for the budget."""
+        """Return the losses by plain DELETE, which does not ask the budget."""
         return tuple(loss for loss in self._breaches if loss.cause is store.Cause.DELETE)
 
     @property
     def evictions(self) -> Sequence[EvictionRecord]:
-        """Every request to evict, in order."""
+        """Return every eviction request, in order."""
         return tuple(self._evictions)
 
     @property
     def writers(self) -> Mapping[str, Sequence[dt.datetime]]:
-        """When each user agent had an eviction granted."""
-        found: dict[str, list[dt.datetime]] = {}
+        """Return the times of the granted evictions, by user agent."""
+        times: dict[str, list[dt.datetime]] = {}
         for record in self._evictions:
             if record.is_granted:
-                found.setdefault(record.by, []).append(record.at)
-        return found
+                times.setdefault(record.by, []).append(record.at)
+        return times
 
     @property
     def requests(self) -> Mapping[RequestKind, int]:
-        """How many requests of each kind came."""
+        """Return the number of requests of each kind."""
         return dict(self._requests)
 
     def count_requests(self, verb: str = "", resource: str = "", user_agent: str = "") -> int:
-        """How many requests came; an empty argument stands for all."""
+        """Count requests; an empty argument matches all."""
         return sum(
             count
             for kind, count in self._requests.items()
@@ -208,21 +198,23 @@ class History:
         self._requests[kind] += 1
 
     def eviction_answered(self, by: str, key: store.Key, code: int) -> None:
-        """Record the answer to a request to evict."""
+        """Record the response to an eviction request."""
         self._evictions.append(EvictionRecord(self._store.now(), by, key[0], key[1], code))
 
     def signalled(self, pod: objects.Stored) -> None:
         """Record that the pod got SIGTERM."""
-        self._note(pod.uid, {"signalled": self._store.now()})
+        self._record(pod.uid, {"signalled": self._store.now()})
 
     def ended(self, pod: objects.Stored, *, killed: bool) -> None:
         """Record how the containers of the pod ended."""
-        self._note(pod.uid, {"ending": Ending.KILLED if killed else Ending.EXITED})
+        self._record(
+            pod.uid, {"termination": PodTermination.KILLED if killed else PodTermination.EXITED}
+        )
 
     def breached(
         self, budget: objects.Stored, change: store.Change, healthy: int, desired: int
     ) -> None:
-        """Record that a change took a pod that the budget needed."""
+        """Record that a change removed a pod that the budget needed."""
         self._breaches.append(
             Breach(
                 namespace=budget.namespace,
@@ -237,16 +229,14 @@ class History:
         )
 
     def on_change(self, change: store.Change) -> None:
-        """Record what a change tells."""
+        """Record a change."""
         if change.resource is resources.PODS:
             self._on_pod(change)
         elif change.resource is resources.NODES:
             self._on_node(change)
-        elif change.resource is resources.BUDGETS and change.current is not None:
-            self._on_budget(change.after)
 
-    def _note(self, uid: str, facts: dict[str, Any]) -> None:
-        # A new record each time: what a reader holds stays as it was.
+    def _record(self, uid: str, facts: dict[str, Any]) -> None:
+        # A new record each time: the records that readers have do not change.
         self._pods[uid] = dataclasses.replace(self._pods[uid], **facts)
 
     def _on_pod(self, change: store.Change) -> None:
@@ -262,9 +252,9 @@ class History:
         if record.ready is None and objects.is_ready(pod):
             facts["ready"] = now
         gone = change.current is None
-        if (pod.is_terminating or gone) and record.removal_asked is None:
+        if (pod.is_terminating or gone) and record.removal_requested is None:
             facts |= {
-                "removal_asked": now,
+                "removal_requested": now,
                 "removal_cause": change.actor.cause,
                 "removal_by": change.actor.name,
             }
@@ -272,9 +262,9 @@ class History:
         if grace is not None and grace != record.grace_seconds and not gone:
             facts["grace_seconds"] = grace
         if gone:
-            facts |= {"removed": now, "ending": record.ending or Ending.REMOVED}
+            facts |= {"removed": now, "termination": record.termination or PodTermination.REMOVED}
         if facts:
-            self._note(pod.uid, facts)
+            self._record(pod.uid, facts)
         self._count_ready(change, now)
 
     def _count_ready(self, change: store.Change, now: dt.datetime) -> None:
@@ -284,7 +274,7 @@ class History:
             return
         self._ready_counts[owner] += 1 if is_now else -1
         count = self._ready_counts[owner]
-        found = next(
+        name = next(
             (
                 reference["name"]
                 for reference in change.after.metadata["ownerReferences"]
@@ -292,29 +282,18 @@ class History:
             ),
             "",
         )
-        replica_set = self._store.get(resources.REPLICA_SETS, change.after.namespace, found)
+        replica_set = self._store.get(resources.REPLICA_SETS, change.after.namespace, name)
         if replica_set is None:
             return
-        wanted = int(replica_set.spec.get("replicas", 1))
-        if count >= wanted:
+        desired = int(replica_set.spec.get("replicas", 1))
+        if count >= desired:
             self._full.add(owner)
-        known = self._replica_lows.get(owner)
-        if owner in self._full and (known is None or count < known.count):
-            low = LowPoint(replica_set.namespace, replica_set.name, count, wanted, now)
+        lowest = self._replica_lows.get(owner)
+        if owner in self._full and (lowest is None or count < lowest.count):
+            low = LowPoint(replica_set.namespace, replica_set.name, count, desired, now)
             self._replica_lows[owner] = low
 
     def _on_node(self, change: store.Change) -> None:
         name = change.after.name
         if change.after.spec.get("unschedulable") and name not in self._cordons:
             self._cordons[name] = CordonRecord(name, self._store.now(), change.actor.name)
-
-    def _on_budget(self, budget: objects.Stored) -> None:
-        status = budget.status
-        if "currentHealthy" not in status:
-            return
-        healthy, desired = status["currentHealthy"], status["desiredHealthy"]
-        known = self._budget_lows.get(budget.key)
-        if known is None or healthy - desired < known.count - known.wanted:
-            self._budget_lows[budget.key] = LowPoint(
-                budget.namespace, budget.name, healthy, desired, self._store.now()
-            )

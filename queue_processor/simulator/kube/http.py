@@ -1,24 +1,19 @@
-"""The thin shell that puts the API server on a socket of this machine."""
-
-from __future__ import annotations
+"""Serves the API server over HTTP on a socket of this machine."""
 
 import json
-from typing import TYPE_CHECKING
+import pathlib
 
 from aiohttp import web
 
-from queue_processor.simulator.kube import api, faults, watches
-
-if TYPE_CHECKING:
-    import pathlib
+from queue_processor.simulator.kube import api, faults, requests, watches
 
 _ADDRESS = "127.0.0.1"
 
 
 class HttpServer:
-    """Serves an ``ApiServer`` over HTTP; can play an outage and come back on the same port."""
+    """Serves a ``SimulatedApiServer`` over HTTP; can play an outage on the same port."""
 
-    def __init__(self, server: api.ApiServer) -> None:
+    def __init__(self, server: api.SimulatedApiServer) -> None:
         self._api = server
         self._server: web.Server | None = None
         self._runner: web.ServerRunner | None = None
@@ -27,12 +22,11 @@ class HttpServer:
 
     @property
     def url(self) -> str:
-        """Where the server listens, without a slash at the end."""
+        """Return the URL of the server, without a slash at the end."""
         return f"http://{_ADDRESS}:{self._port}"
 
     async def start(self, port: int = 0) -> str:
-        """Listen on 127.0.0.1; port 0 takes a free one. Returns the URL."""
-        self._api.cluster.timers.wake()
+        """Listen on 127.0.0.1; port 0 takes a free one. Return the URL."""
         self._server = web.Server(self._handle, access_log=None, handler_cancellation=True)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -48,11 +42,13 @@ class HttpServer:
             self._runner = None
 
     async def pause(self) -> None:
-        """Play an outage: cut established connections, refuse new ones."""
+        """Begin an outage: cut established connections, refuse new ones."""
         if self._site is not None:
             site, self._site = self._site, None
             await site.stop()
-        self.cut_connections()
+        for connection in self._server.connections if self._server is not None else ():
+            if connection.transport is not None:
+                connection.transport.abort()
 
     async def resume(self) -> None:
         """End the outage: listen on the same port again."""
@@ -64,14 +60,8 @@ class HttpServer:
             self._site = site
             self._port = self._runner.addresses[0][1]
 
-    def cut_connections(self) -> None:
-        """Cut all established connections; new ones are welcome."""
-        for connection in self._server.connections if self._server is not None else ():
-            if connection.transport is not None:
-                connection.transport.abort()
-
     def write_kubeconfig(self, path: pathlib.Path) -> pathlib.Path:
-        """Write a kubeconfig file for this server; JSON is YAML. Returns the path."""
+        """Write a kubeconfig file for this server (JSON is YAML); return the path."""
         name = "simulator"
         body = {
             "apiVersion": "v1",
@@ -85,7 +75,7 @@ class HttpServer:
         return path
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        given = api.ApiRequest(
+        call = requests.ApiRequest(
             method=request.method,
             path=request.path,
             query=dict(request.rel_url.query),
@@ -93,15 +83,17 @@ class HttpServer:
             body=await request.read(),
         )
         try:
-            answer = await self._api.handle(given)
+            response = await self._api.handle(call)
         except faults.ConnectionCutError:
             if request.transport is not None:
                 request.transport.abort()
-            # Nobody hears this answer: the connection is cut.
+            # Never sent: the connection is cut.
             return web.Response(status=500)
-        if isinstance(answer.lines, watches.Watcher):
-            return await self._stream(request, answer.lines, dict(answer.headers))
-        return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
+        if isinstance(response.lines, watches.Watcher):
+            return await self._stream(request, response.lines, dict(response.headers))
+        return web.Response(
+            status=response.status, headers=dict(response.headers), body=response.body
+        )
 
     @staticmethod
     async def _stream(
@@ -114,7 +106,7 @@ class HttpServer:
                 await response.write(chunk)
             await response.write_eof()
         except ConnectionError:
-            # The client went away between two events.
+            # The client closed the connection between two events.
             pass
         finally:
             watcher.close()

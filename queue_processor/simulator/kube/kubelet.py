@@ -1,30 +1,32 @@
-"""The kubelets: start pods, end them with SIGTERM and, after their grace, with SIGKILL.
+"""The kubelets: start pods, end them with SIGTERM and, after the grace period, with SIGKILL.
 
 https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING
 
-from queue_processor.simulator.kube import clock, deletion, manifests, objects, resources, store
-
-if TYPE_CHECKING:
-    from queue_processor.simulator.kube import history, settings
+from queue_processor.simulator.kube import (
+    clock,
+    deletion,
+    history,
+    manifests,
+    objects,
+    resources,
+    store,
+)
 
 ACTOR = store.Actor("kubelet", store.Cause.CONTROLLER)
 
 
 @dataclasses.dataclass(slots=True)
-class _Ending:
-    """A pod on its way out; times are of the loop's clock."""
+class _Shutdown:
+    """A pod that is terminating; times are of the loop's clock."""
 
     grace: float
     began: float
     due: float
-    timer: clock.Timer
+    timer: asyncio.Handle
 
 
 class Kubelets:
@@ -33,57 +35,47 @@ class Kubelets:
     def __init__(
         self,
         objects_store: store.Store,
-        timers: clock.Timers,
         deletions: deletion.Deletions,
         record: history.History,
-        delays: settings.Settings,
+        delays: clock.Delays,
     ) -> None:
         self._store = objects_store
-        self._timers = timers
         self._deletions = deletions
         self._history = record
         self._delays = delays
         self._dead: set[str] = set()
-        self._starting: dict[str, clock.Timer] = {}
-        self._ending: dict[str, _Ending] = {}
+        self._starting: dict[str, asyncio.Handle] = {}
+        self._shutdowns: dict[str, _Shutdown] = {}
 
     def is_dead(self, node: str) -> bool:
-        """Whether the kubelet of the node was killed."""
+        """Return True if the kubelet of the node was killed."""
         return node in self._dead
 
     def kill(self, node: str) -> None:
-        """Stop the kubelet: what runs on the node is not seen any more."""
+        """Stop the kubelet for good: the state of its pods does not change any more."""
         self._dead.add(node)
         for pod in self._store.pods_on(node):
             self._forget(pod.uid)
 
-    def revive(self, node: str) -> None:
-        """Start the kubelet again; it takes up what happened meanwhile."""
-        self._dead.discard(node)
-        for pod in list(self._store.pods_on(node)):
-            self._consider(pod)
-
     def on_change(self, change: store.Change) -> None:
-        """Start what was bound, end what was deleted."""
-        if change.resource is resources.PODS:
-            if change.current is None:
-                self._forget(change.after.uid)
-            else:
-                self._consider(change.after)
-
-    def _consider(self, pod: objects.Stored) -> None:
+        """Start a pod that was bound, stop a pod that was deleted."""
+        if change.resource is not resources.PODS:
+            return
+        pod = change.current
+        if pod is None:
+            self._forget(change.after.uid)
+            return
         if not pod.node_name or pod.node_name in self._dead:
             return
+        key, uid = pod.key, pod.uid
         if pod.is_terminating:
             grace = pod.metadata.get("deletionGracePeriodSeconds", 0)
-            ending = self._ending.get(pod.uid)
-            if ending is None or grace < ending.grace:
-                key, uid = pod.key, pod.uid
-                self._timers.later(0, lambda: self._end(key, uid))
-        elif pod.uid not in self._starting and pod.status.get("phase") == "Pending":
-            key, uid = pod.key, pod.uid
+            shutdown = self._shutdowns.get(uid)
+            if shutdown is None or grace < shutdown.grace:
+                clock.later(0, lambda: self._stop(key, uid))
+        elif uid not in self._starting and pod.status.get("phase") == "Pending":
             delay = _seconds(pod, manifests.STARTUP_ANNOTATION, self._delays.startup_seconds)
-            self._starting[uid] = self._timers.later(delay, lambda: self._start(key, uid))
+            self._starting[uid] = clock.later(delay, lambda: self._start(key, uid))
 
     def _start(self, key: store.Key, uid: str) -> None:
         self._starting.pop(uid, None)
@@ -93,23 +85,24 @@ class Kubelets:
         with self._store.acting(ACTOR):
             self._store.update(pod, manifests.running(pod.body, self._store.now()))
 
-    def _end(self, key: store.Key, uid: str) -> None:
+    def _stop(self, key: store.Key, uid: str) -> None:
+        """Begin the shutdown of a pod, or hurry it when its grace period got shorter."""
         pod = self._alive(key, uid)
         if pod is None:
             return
         grace = float(pod.metadata.get("deletionGracePeriodSeconds", 0))
         now = asyncio.get_running_loop().time()
-        known = self._ending.get(uid)
-        if known is None:
+        current = self._shutdowns.get(uid)
+        if current is None:
             began, due = now, now + min(grace, self._exit_seconds(pod))
-        elif grace < known.grace:
-            known.timer.cancel()
-            began, due = known.began, min(known.due, now + grace)
+        elif grace < current.grace:
+            current.timer.cancel()
+            began, due = current.began, min(current.due, now + grace)
         else:
             return
-        timer = self._timers.later(max(due - now, 0), lambda: self._finish(key, uid))
-        self._ending[uid] = _Ending(grace, began, due, timer)
-        if known is None:
+        timer = clock.later(max(due - now, 0), lambda: self._finish(key, uid))
+        self._shutdowns[uid] = _Shutdown(grace, began, due, timer)
+        if current is None:
             self._terminate(pod)
 
     def _exit_seconds(self, pod: objects.Stored) -> float:
@@ -128,10 +121,10 @@ class Kubelets:
 
     def _finish(self, key: store.Key, uid: str) -> None:
         pod = self._alive(key, uid)
-        ending = self._ending.pop(uid, None)
-        if pod is None or ending is None:
+        shutdown = self._shutdowns.pop(uid, None)
+        if pod is None or shutdown is None:
             return
-        killed = ending.due < ending.began + self._exit_seconds(pod)
+        killed = shutdown.due < shutdown.began + self._exit_seconds(pod)
         self._history.ended(pod, killed=killed)
         with self._store.acting(ACTOR):
             phase = {"phase": "Failed" if killed else "Succeeded"}
@@ -149,9 +142,9 @@ class Kubelets:
         starting = self._starting.pop(uid, None)
         if starting is not None:
             starting.cancel()
-        ending = self._ending.pop(uid, None)
-        if ending is not None:
-            ending.timer.cancel()
+        shutdown = self._shutdowns.pop(uid, None)
+        if shutdown is not None:
+            shutdown.timer.cancel()
 
 
 def _seconds(pod: objects.Stored, annotation: str, default: float) -> float:

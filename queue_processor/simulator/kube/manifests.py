@@ -1,21 +1,16 @@
-"""Bodies of objects: what the seeding methods and the controllers write."""
-
-from __future__ import annotations
+"""Bodies of objects that the seeding methods and the controllers write."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+import datetime as dt
+from collections.abc import Mapping, Sequence
 
 from queue_processor.simulator.kube import clock, objects
-
-if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Mapping, Sequence
 
 STARTUP_ANNOTATION = "simulator/startup-seconds"
 EXIT_ANNOTATION = "simulator/exit-seconds"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 
-# The alphabet of generated names: no vowels, nothing that looks alike.
+# The alphabet of generated names: without vowels and characters that look alike.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
 # Spreads consecutive numbers over the suffixes; coprime to the size of the alphabet.
@@ -32,14 +27,14 @@ _DEFAULT_TOLERATIONS = tuple(
 )
 
 
-class Names:
-    """Suffixes of generated names: the same in every run, never the same twice."""
+class NameGenerator:
+    """Generates suffixes of names: reproducible, and never the same twice."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def suffix(self) -> str:
-        """Five letters and digits."""
+        """Return five letters and digits."""
         self._count += 1
         number = self._count * _STRIDE
         letters = []
@@ -51,10 +46,10 @@ class Names:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PodSpec:
-    """What the simulator needs to know of a pod that it makes.
+    """The shape of a pod.
 
     ``exit_seconds`` is how long the pod takes to end after SIGTERM, ``startup_seconds`` how long
-    from being bound to Ready; ``None`` takes the cluster's setting. ``volumes`` are names of
+    from being bound to Ready; ``None`` takes the delay of the cluster. ``volumes`` are names of
     claims.
     """
 
@@ -68,7 +63,7 @@ class PodSpec:
     priority_class: str = ""
 
     def template(self) -> objects.JsonObject:
-        """The pod template: metadata and spec."""
+        """Build the pod template: metadata and spec."""
         annotations = dict(self.annotations)
         if self.exit_seconds is not None:
             annotations[EXIT_ANNOTATION] = str(self.exit_seconds)
@@ -96,17 +91,17 @@ class PodSpec:
 def condition(
     kind: str, status: str, now: dt.datetime, *, reason: str = "", message: str = ""
 ) -> objects.JsonObject:
-    """A condition of a pod or node."""
-    made = {"type": kind, "status": status, "lastTransitionTime": clock.stamp(now)}
+    """Build a condition of a pod or node."""
+    condition = {"type": kind, "status": status, "lastTransitionTime": clock.stamp(now)}
     if reason:
-        made["reason"] = reason
+        condition["reason"] = reason
     if message:
-        made["message"] = message
-    return made
+        condition["message"] = message
+    return condition
 
 
 def with_pod_defaults(body: objects.JsonObject) -> objects.JsonObject:
-    """A new pod as the API server stores it: Pending, with the default tolerations."""
+    """Return a new pod as the API server stores it: Pending, with the default tolerations."""
     spec = dict(body.get("spec") or {})
     tolerations = list(spec.get("tolerations") or ())
     for default in _DEFAULT_TOLERATIONS:
@@ -127,7 +122,7 @@ def _covers(toleration: objects.JsonObject, key: object) -> bool:
 
 
 def bound(body: objects.JsonObject, node: str, now: dt.datetime) -> objects.JsonObject:
-    """The pod after the scheduler bound it."""
+    """Return the pod as the scheduler binds it."""
     status = objects.with_conditions(
         body.get("status") or {}, condition("PodScheduled", "True", now)
     )
@@ -135,7 +130,7 @@ def bound(body: objects.JsonObject, node: str, now: dt.datetime) -> objects.Json
 
 
 def running(body: objects.JsonObject, now: dt.datetime) -> objects.JsonObject:
-    """The pod after its containers started and passed their readiness probes."""
+    """Return the pod after its containers started and passed their readiness probes."""
     kinds = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
     status = objects.with_conditions(
         body.get("status") or {}, *(condition(kind, "True", now) for kind in kinds)
@@ -155,7 +150,7 @@ def running(body: objects.JsonObject, now: dt.datetime) -> objects.JsonObject:
 
 
 def unready(body: objects.JsonObject, now: dt.datetime, reason: str) -> objects.JsonObject:
-    """The pod after its readiness was lost."""
+    """Return the pod as not Ready."""
     conditions = (
         condition(kind, "False", now, reason=reason) for kind in ("Ready", "ContainersReady")
     )
@@ -163,7 +158,7 @@ def unready(body: objects.JsonObject, now: dt.datetime, reason: str) -> objects.
 
 
 def node_ready(status: str, now: dt.datetime) -> objects.JsonObject:
-    """The condition Ready of a node: ``True``, ``False`` or ``Unknown``."""
+    """Build the condition Ready of a node: ``True``, ``False`` or ``Unknown``."""
     reasons = {
         "True": ("KubeletReady", "kubelet is posting ready status"),
         "False": ("KubeletNotReady", "container runtime is down"),
@@ -176,7 +171,7 @@ def node_ready(status: str, now: dt.datetime) -> objects.JsonObject:
 def node(
     provider_id: str, labels: Mapping[str, str], now: dt.datetime, *, max_pods: int
 ) -> objects.JsonObject:
-    """A Ready node."""
+    """Build a Ready node."""
     pressures = [
         condition(kind, "False", now, reason=f"KubeletHasNo{kind}")
         for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")
@@ -213,7 +208,7 @@ def _node_info(hostname: str) -> objects.JsonObject:
 
 
 def owner(stored: objects.Stored) -> objects.JsonObject:
-    """The ownerReference to a controller."""
+    """Build the ownerReference to a controller."""
     return {
         "apiVersion": stored.resource.api_version,
         "kind": stored.resource.kind,
@@ -225,7 +220,7 @@ def owner(stored: objects.Stored) -> objects.JsonObject:
 
 
 def budget_condition(budget: objects.Stored, allowed: int, now: dt.datetime) -> objects.JsonObject:
-    """The condition DisruptionAllowed of a budget."""
+    """Build the condition DisruptionAllowed of a budget."""
     status, reason = ("True", "SufficientPods") if allowed > 0 else ("False", "InsufficientPods")
     return {
         "type": "DisruptionAllowed",

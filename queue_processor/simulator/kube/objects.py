@@ -1,15 +1,11 @@
-"""Stored objects: one immutable version each, and what is read from them again and again."""
-
-from __future__ import annotations
+"""Stored objects, one immutable version each, and questions that many modules ask of them."""
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from queue_processor.simulator.kube import resources
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 JsonObject = dict[str, Any]
 
@@ -21,7 +17,7 @@ class Stored:
     """One version of one object.
 
     ``body`` lacks ``kind`` and ``apiVersion`` (items of a list have none either) and is never
-    changed: a write makes a new ``Stored``. It is serialised at most once.
+    changed: a write makes a new ``Stored``. It is serialized at most once.
     """
 
     resource: resources.Resource
@@ -34,53 +30,53 @@ class Stored:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Namespace (empty for cluster-wide resources) and name."""
+        """Return namespace (empty for cluster-scoped resources) and name."""
         return (self.namespace, self.name)
 
     @property
     def metadata(self) -> JsonObject:
-        """``metadata`` of the object."""
-        found: JsonObject = self.body["metadata"]
-        return found
+        """Return ``metadata``."""
+        value: JsonObject = self.body["metadata"]
+        return value
 
     @property
     def spec(self) -> JsonObject:
-        """``spec`` of the object, empty when there is none."""
-        found: JsonObject = self.body.get("spec") or {}
-        return found
+        """Return ``spec``, empty if it is absent."""
+        value: JsonObject = self.body.get("spec") or {}
+        return value
 
     @property
     def status(self) -> JsonObject:
-        """``status`` of the object, empty when there is none."""
-        found: JsonObject = self.body.get("status") or {}
-        return found
+        """Return ``status``, empty if it is absent."""
+        value: JsonObject = self.body.get("status") or {}
+        return value
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """The labels, possibly none."""
-        found: Mapping[str, str] = self.body["metadata"].get("labels") or {}
-        return found
+        """Return the labels."""
+        value: Mapping[str, str] = self.body["metadata"].get("labels") or {}
+        return value
 
     @property
     def annotations(self) -> Mapping[str, str]:
-        """The annotations, possibly none."""
-        found: Mapping[str, str] = self.body["metadata"].get("annotations") or {}
-        return found
+        """Return the annotations."""
+        value: Mapping[str, str] = self.body["metadata"].get("annotations") or {}
+        return value
 
     @property
     def is_terminating(self) -> bool:
-        """Whether somebody has asked for the deletion."""
+        """Return True once the deletion was requested."""
         return bool(self.body["metadata"].get("deletionTimestamp"))
 
     @property
     def node_name(self) -> str:
-        """The node of a pod, empty until it is bound."""
-        found: str = self.spec.get("nodeName") or ""
-        return found
+        """Return the node of a pod, empty until it is bound."""
+        value: str = self.spec.get("nodeName") or ""
+        return value
 
     @property
     def controller_uid(self) -> str:
-        """The uid of the controlling owner, or an empty string."""
+        """Return the uid of the controlling owner, or an empty string."""
         for owner in self.body["metadata"].get("ownerReferences") or ():
             if owner.get("controller"):
                 uid: str = owner["uid"]
@@ -88,13 +84,13 @@ class Stored:
         return ""
 
     def item(self) -> bytes:
-        """The object as an item of a list: JSON without kind and apiVersion."""
+        """Return the object as an item of a list: JSON without kind and apiVersion."""
         if self._text is None:
             self._text = to_json(self.body)
         return self._text
 
     def document(self) -> bytes:
-        """The whole object as JSON."""
+        """Return the whole object as JSON."""
         kind, api_version = self.resource.kind, self.resource.api_version
         return b'{"kind":"%b","apiVersion":"%b",%b' % (
             kind.encode(),
@@ -102,8 +98,8 @@ class Stored:
             self.item()[1:],
         )
 
-    def with_version(self, version: int) -> Stored:
-        """The same state under another resourceVersion, as deletions are told to watchers."""
+    def with_version(self, version: int) -> "Stored":
+        """Return the same state under another resourceVersion, as watches send deletions."""
         metadata = {**self.metadata, "resourceVersion": str(version)}
         return dataclasses.replace(
             self, version=version, body={**self.body, "metadata": metadata}, _text=None
@@ -111,20 +107,20 @@ class Stored:
 
 
 def to_json(value: object) -> bytes:
-    """Compact UTF-8 JSON."""
+    """Serialize as compact UTF-8 JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def condition(conditions: Iterable[JsonObject] | None, kind: str) -> JsonObject | None:
-    """The condition of that type, if it is there."""
-    for found in conditions or ():
-        if found.get("type") == kind:
-            return found
+    """Return the condition of a type, if it is present."""
+    for entry in conditions or ():
+        if entry.get("type") == kind:
+            return entry
     return None
 
 
 def with_conditions(status: JsonObject, *changed: JsonObject) -> JsonObject:
-    """The status with these conditions in place; an unchanged one keeps its transition time."""
+    """Return the status with these conditions; an unchanged one keeps its transition time."""
     conditions = list(status.get("conditions") or ())
     for new in changed:
         for index, old in enumerate(conditions):
@@ -139,33 +135,33 @@ def with_conditions(status: JsonObject, *changed: JsonObject) -> JsonObject:
 
 
 def is_true(conditions: Iterable[JsonObject] | None, kind: str) -> bool:
-    """Whether the condition of that type is there with status ``True``."""
-    found = condition(conditions, kind)
-    return found is not None and found.get("status") == "True"
+    """Return True if the condition of a type has the status ``True``."""
+    entry = condition(conditions, kind)
+    return entry is not None and entry.get("status") == "True"
 
 
 def is_ready(stored: Stored) -> bool:
-    """Whether a pod or node has the condition Ready."""
+    """Return True if a pod or node is Ready."""
     return is_true(stored.status.get("conditions"), "Ready")
 
 
 def is_healthy(pod: Stored | None) -> bool:
-    """Whether a pod counts for a disruption budget: ready, and nobody is deleting it."""
+    """Return True if a pod counts for a disruption budget: Ready and not terminating."""
     return pod is not None and not pod.is_terminating and is_ready(pod)
 
 
 def is_finished(pod: Stored) -> bool:
-    """Whether all containers of the pod have ended for good."""
+    """Return True if all containers of the pod have ended for good."""
     return pod.status.get("phase") in FINISHED_PHASES
 
 
 def is_active(pod: Stored) -> bool:
-    """Whether a pod counts as a replica: neither finished nor terminating."""
+    """Return True if a pod counts as a replica: neither finished nor terminating."""
     return not pod.is_terminating and not is_finished(pod)
 
 
 def tolerates(pod: Stored, taint: JsonObject) -> JsonObject | None:
-    """The toleration of the pod that accepts the taint, or ``None``.
+    """Return the toleration of the pod that matches the taint, or ``None``.
 
     https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/
     """
@@ -175,6 +171,6 @@ def tolerates(pod: Stored, taint: JsonObject) -> JsonObject | None:
             continue
         exists = toleration.get("operator") == "Exists"
         if exists or (key and (toleration.get("value") or "") == (taint.get("value") or "")):
-            found: JsonObject = toleration
-            return found
+            match: JsonObject = toleration
+            return match
     return None

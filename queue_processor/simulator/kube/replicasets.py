@@ -1,76 +1,63 @@
-"""The ReplicaSet controller: keeps as many pods as the spec wants."""
+"""The ReplicaSet controller: keeps as many pods as the spec requires."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from queue_processor.simulator.kube import clock, deletion, manifests, objects, resources, store
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
 ACTOR = store.Actor("replicaset-controller", store.Cause.CONTROLLER)
-_COLLECTOR = store.Actor("generic-garbage-collector", store.Cause.CONTROLLER)
 
 
-class ReplicaSets:
+class ReplicaSetController:
     """Creates and deletes pods of ReplicaSets and keeps their status."""
 
     def __init__(
         self,
         objects_store: store.Store,
-        timers: clock.Timers,
         deletions: deletion.Deletions,
-        names: manifests.Names,
+        names: manifests.NameGenerator,
     ) -> None:
         self._store = objects_store
         self._deletions = deletions
         self._names = names
-        self._batch: clock.Batch[str] = clock.Batch(timers, self._sync_all)
+        self._queue: clock.WorkQueue[str] = clock.WorkQueue(self._sync_all)
         self._by_uid: dict[str, store.Key] = {}
 
     def on_change(self, change: store.Change) -> None:
-        """Look again at the ReplicaSet that the change concerns."""
+        """Enqueue the ReplicaSet that the change concerns."""
         if change.resource is resources.REPLICA_SETS:
             self._by_uid[change.after.uid] = change.after.key
-            self._batch.add(change.after.uid)
+            self._queue.add(change.after.uid)
         elif change.resource is resources.PODS and change.after.controller_uid in self._by_uid:
-            self._batch.add(change.after.controller_uid)
+            self._queue.add(change.after.controller_uid)
 
     def _sync_all(self, uids: Collection[str]) -> None:
-        for uid in uids:
-            found = self._store.get(resources.REPLICA_SETS, *self._by_uid[uid])
-            if found is not None and found.uid == uid:
-                with self._store.acting(ACTOR):
-                    self._sync(found)
-            else:
-                with self._store.acting(_COLLECTOR):
-                    self._collect(uid)
-
-    def _collect(self, uid: str) -> None:
-        for pod in list(self._store.pods_of(uid)):
-            self._deletions.delete(pod, deletion.DeleteOptions())
+        with self._store.acting(ACTOR):
+            for uid in uids:
+                owner = self._store.get(resources.REPLICA_SETS, *self._by_uid[uid])
+                if owner is not None and owner.uid == uid and not owner.is_terminating:
+                    self._sync(owner)
 
     def _sync(self, owner: objects.Stored) -> None:
-        if owner.is_terminating:
-            return
-        active = [pod for pod in self._store.pods_of(owner.uid) if objects.is_active(pod)]
-        wanted = int(owner.spec.get("replicas", 1))
-        if len(active) < wanted and self._may_create(owner.namespace):
-            for _ in range(wanted - len(active)):
+        active = self._active_pods(owner)
+        desired = int(owner.spec.get("replicas", 1))
+        if len(active) < desired and self._may_create(owner.namespace):
+            for _ in range(desired - len(active)):
                 create_replica(self._store, self._names, owner)
         # The least useful go first: unbound before bound, unready before ready.
         active.sort(key=lambda pod: (bool(pod.node_name), objects.is_ready(pod)))
-        for pod in active[: max(len(active) - wanted, 0)]:
+        for pod in active[: max(len(active) - desired, 0)]:
             self._deletions.delete(pod, deletion.DeleteOptions())
         self._write_status(owner)
+
+    def _active_pods(self, owner: objects.Stored) -> list[objects.Stored]:
+        return [pod for pod in self._store.pods_of(owner.uid) if objects.is_active(pod)]
 
     def _may_create(self, name: str) -> bool:
         namespace = self._store.get(resources.NAMESPACES, "", name)
         return namespace is not None and not namespace.is_terminating
 
     def _write_status(self, owner: objects.Stored) -> None:
-        active = [pod for pod in self._store.pods_of(owner.uid) if objects.is_active(pod)]
+        active = self._active_pods(owner)
         ready = sum(1 for pod in active if objects.is_ready(pod))
         counts = {
             "replicas": len(active),
@@ -85,7 +72,7 @@ class ReplicaSets:
 
 def create_replica(
     objects_store: store.Store,
-    names: manifests.Names,
+    names: manifests.NameGenerator,
     owner: objects.Stored,
     node: str = "",
 ) -> objects.Stored:

@@ -1,19 +1,14 @@
-"""The resources that the simulated API server serves, and what is particular to each."""
-
-from __future__ import annotations
+"""The resources that the simulated API server serves."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Field:
-    """Where a field selector looks, and what an absent field reads as."""
+    """The path of a selectable field, and the text that an absent field compares as."""
 
     path: tuple[str, ...]
     absent: str = ""
@@ -23,10 +18,9 @@ class Field:
 class Resource:
     """One resource of one group and version.
 
-    ``fields`` are the labels that a field selector may name beside ``metadata.name`` and (for
-    namespaced resources) ``metadata.namespace``. ``unconditional_update`` says whether a PUT may
-    come without a resourceVersion, ``create_on_update`` whether a PUT may create,
-    ``generation`` whether the server counts changes of the spec.
+    ``fields`` can be selected by, beside ``metadata.name`` and (for namespaced resources)
+    ``metadata.namespace``. With ``unconditional_update`` a PUT needs no resourceVersion, with
+    ``create_on_update`` it may create, with ``generation`` the server counts changes of the spec.
     """
 
     group: str
@@ -45,17 +39,17 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """``v1`` or ``group/version``."""
+        """Return ``v1`` or ``group/version``."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def qualified(self) -> str:
-        """The name in messages: ``pods``, ``leases.coordination.k8s.io``."""
+        """Return the name in messages: ``pods``, ``leases.coordination.k8s.io``."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
     def qualified_kind(self) -> str:
-        """The kind in messages: ``Pod``, ``Lease.coordination.k8s.io``."""
+        """Return the kind in messages: ``Pod``, ``Lease.coordination.k8s.io``."""
         return f"{self.kind}.{self.group}" if self.group else self.kind
 
 
@@ -101,29 +95,6 @@ PODS = Resource(
         "status.phase": Field(("status", "phase")),
         "status.podIP": Field(("status", "podIP")),
         "status.nominatedNodeName": Field(("status", "nominatedNodeName")),
-    },
-)
-CORE_EVENTS = Resource(
-    "",
-    "v1",
-    "events",
-    "Event",
-    namespaced=True,
-    short_names=("ev",),
-    unconditional_update=True,
-    create_on_update=True,
-    fields={
-        "involvedObject.kind": Field(("involvedObject", "kind")),
-        "involvedObject.namespace": Field(("involvedObject", "namespace")),
-        "involvedObject.name": Field(("involvedObject", "name")),
-        "involvedObject.uid": Field(("involvedObject", "uid")),
-        "involvedObject.apiVersion": Field(("involvedObject", "apiVersion")),
-        "involvedObject.resourceVersion": Field(("involvedObject", "resourceVersion")),
-        "involvedObject.fieldPath": Field(("involvedObject", "fieldPath")),
-        "reason": Field(("reason",)),
-        "reportingComponent": Field(("reportingComponent",)),
-        "source": Field(("source", "component")),
-        "type": Field(("type",)),
     },
 )
 EVENTS = Resource(
@@ -212,7 +183,6 @@ ALL = (
     NAMESPACES,
     NODES,
     PODS,
-    CORE_EVENTS,
     EVENTS,
     REPLICA_SETS,
     DAEMON_SETS,

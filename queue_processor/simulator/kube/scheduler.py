@@ -3,15 +3,10 @@
 https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/
 """
 
-from __future__ import annotations
-
 import heapq
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from queue_processor.simulator.kube import clock, manifests, objects, resources, store
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 ACTOR = store.Actor("kube-scheduler", store.Cause.CONTROLLER)
 _NAME = "default-scheduler"
@@ -19,22 +14,22 @@ _BLOCKING = frozenset({"NoSchedule", "NoExecute"})
 
 
 class Scheduler:
-    """Binds pods whenever a pod waits and something may have made room.
+    """Binds pods whenever a pod waits and a change may have made room.
 
     The heap holds (pods, node) for nodes; an entry whose count is outdated is dropped when it
     comes up, so a change of one node costs one push.
     """
 
-    def __init__(self, objects_store: store.Store, timers: clock.Timers) -> None:
+    def __init__(self, objects_store: store.Store) -> None:
         self._store = objects_store
-        self._batch: clock.Batch[None] = clock.Batch(timers, self._run)
+        self._queue: clock.WorkQueue[None] = clock.WorkQueue(self._run)
         self._waiting: dict[store.Key, None] = {}
         self._heap: list[tuple[int, str]] = []
 
     def on_change(self, change: store.Change) -> None:
-        """Note who waits, and where there is room."""
+        """Remember which pods wait, and which nodes have room."""
         if change.resource is resources.NODES:
-            if change.current is not None and _places_differ(change):
+            if change.current is not None and _schedulability_differs(change):
                 self._offer(change.after.name)
         elif change.resource is resources.PODS:
             self._on_pod(change)
@@ -44,7 +39,7 @@ class Scheduler:
         if pod is not None and _is_ours(pod) and not pod.node_name and objects.is_active(pod):
             if change.kind is store.ChangeKind.ADDED:
                 self._waiting[pod.key] = None
-                self._batch.add(None)
+                self._queue.add(None)
             return
         self._waiting.pop(change.after.key, None)
         node = change.after.node_name
@@ -55,56 +50,44 @@ class Scheduler:
     def _offer(self, node: str) -> None:
         heapq.heappush(self._heap, (len(self._store.pods_on(node)), node))
         if self._waiting:
-            self._batch.add(None)
+            self._queue.add(None)
 
     def _run(self, _: Collection[None]) -> None:
-        refused: set[str] = set()
+        unschedulable: set[str] = set()
         with self._store.acting(ACTOR):
             for key in list(self._waiting):
                 pod = self._store.get(resources.PODS, *key)
                 if pod is None or pod.node_name:
                     self._waiting.pop(key, None)
                     continue
-                needs = repr((pod.spec.get("tolerations"), pod.spec.get("nodeSelector")))
                 # What had no place for one pod has none for another with the same needs.
-                node = None if needs in refused else self._choose(pod)
-                if node is not None:
-                    self._store.update(pod, manifests.bound(pod.body, node, self._store.now()))
+                needs = repr((pod.spec.get("tolerations"), pod.spec.get("nodeSelector")))
+                node = None if needs in unschedulable else self._choose(pod)
+                if node is None:
+                    unschedulable.add(needs)
                 else:
-                    refused.add(needs)
-                    self._report(pod)
+                    self._store.update(pod, manifests.bound(pod.body, node, self._store.now()))
 
     def _choose(self, pod: objects.Stored) -> str | None:
         passed_over: list[tuple[int, str]] = []
-        chosen = None
-        while self._heap and chosen is None:
+        target = None
+        while self._heap and target is None:
             count, name = heapq.heappop(self._heap)
             node = self._store.node(name)
             if node is None or count != len(self._store.pods_on(name)) or not _is_open(node):
-                # Outdated, or closed: the node is offered anew when it opens.
+                # Outdated, or closed: the node is offered again when it opens.
                 continue
             if passed_over and passed_over[-1] == (count, name):
                 continue
-            if count < _capacity(node) and _takes(node, pod):
-                chosen = name
+            if count < _capacity(node) and _fits(node, pod):
+                target = name
             passed_over.append((count, name))
         for entry in passed_over:
             heapq.heappush(self._heap, entry)
-        return chosen
-
-    def _report(self, pod: objects.Stored) -> None:
-        condition = manifests.condition(
-            "PodScheduled",
-            "False",
-            self._store.now(),
-            reason="Unschedulable",
-            message="no node is available for the pod",
-        )
-        status = objects.with_conditions(pod.status, condition)
-        self._store.update(pod, pod.body | {"status": status})
+        return target
 
 
-def _places_differ(change: store.Change) -> bool:
+def _schedulability_differs(change: store.Change) -> bool:
     before, after = change.before, change.after
     return (
         before is None
@@ -127,9 +110,9 @@ def _capacity(node: objects.Stored) -> int:
     return int((node.status.get("allocatable") or {}).get("pods", 110))
 
 
-def _takes(node: objects.Stored, pod: objects.Stored) -> bool:
-    wanted = pod.spec.get("nodeSelector") or {}
-    if any(node.labels.get(key) != value for key, value in wanted.items()):
+def _fits(node: objects.Stored, pod: objects.Stored) -> bool:
+    selector = pod.spec.get("nodeSelector") or {}
+    if any(node.labels.get(key) != value for key, value in selector.items()):
         return False
     return all(
         taint.get("effect") not in _BLOCKING or objects.tolerates(pod, taint) is not None

@@ -1,21 +1,16 @@
-"""Refusals of the API server, with the messages, reasons and details of the real one."""
+"""Error responses of the API server, with the messages, reasons and details of the real one."""
 
-from __future__ import annotations
+from collections.abc import Mapping, Sequence
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from queue_processor.simulator.kube import objects, resources
+from queue_processor.simulator.kube import objects, resources
 
 STALE = (
     "the object has been modified; please apply your changes to the latest version and try again"
 )
 
 
-class Rejected(Exception):
-    """A request that is answered with a Status other than Success."""
+class ApiError(Exception):
+    """The error of a request, sent as a Status object."""
 
     def __init__(
         self,
@@ -35,11 +30,11 @@ class Rejected(Exception):
 
     @property
     def retry_after(self) -> int:
-        """Seconds for the Retry-After header, 0 for none."""
+        """Return the seconds of the Retry-After header, 0 for no header."""
         return int((self.details or {}).get("retryAfterSeconds") or 0)
 
     def status(self) -> objects.JsonObject:
-        """The Status object that tells it."""
+        """Return the Status object."""
         metadata = {"continue": self.continuation} if self.continuation else {}
         body = _status(metadata, "Failure") | {"message": self.message}
         if self.reason:
@@ -56,7 +51,7 @@ def _status(metadata: objects.JsonObject, outcome: str) -> objects.JsonObject:
 def success(
     details: objects.JsonObject | None = None, code: int | None = None
 ) -> Mapping[str, object]:
-    """The Status object of a success."""
+    """Return the Status object of a success."""
     body = _status({}, "Success")
     if details is not None:
         body["details"] = details
@@ -70,71 +65,59 @@ def _details(resource: resources.Resource, name: str, kind: str = "") -> objects
     return {key: value for key, value in details.items() if value}
 
 
-def unknown_path() -> Rejected:
-    """404 for a path that is no resource."""
-    return Rejected(404, "NotFound", "the server could not find the requested resource", {})
+def unknown_path() -> ApiError:
+    """Return 404 for a path that is not a resource."""
+    return ApiError(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def not_found(resource: resources.Resource, name: str) -> Rejected:
-    """404 for a missing object."""
+def not_found(resource: resources.Resource, name: str) -> ApiError:
+    """Return 404 for a missing object."""
     message = f'{resource.qualified} "{name}" not found'
-    return Rejected(404, "NotFound", message, _details(resource, name))
+    return ApiError(404, "NotFound", message, _details(resource, name))
 
 
-def already_exists(resource: resources.Resource, name: str) -> Rejected:
-    """409 for a create under a taken name."""
+def already_exists(resource: resources.Resource, name: str) -> ApiError:
+    """Return 409 for a create under a name in use."""
     message = f'{resource.qualified} "{name}" already exists'
-    return Rejected(409, "AlreadyExists", message, _details(resource, name))
+    return ApiError(409, "AlreadyExists", message, _details(resource, name))
 
 
-def conflict(resource: resources.Resource, name: str, why: str = STALE) -> Rejected:
-    """409 for a write that is based on another version or meant another object."""
+def conflict(resource: resources.Resource, name: str, why: str = STALE) -> ApiError:
+    """Return 409 for a write that is based on another version or means another object."""
     message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
-    return Rejected(409, "Conflict", message, _details(resource, name))
+    return ApiError(409, "Conflict", message, _details(resource, name))
 
 
 def precondition_failed(
-    resource: resources.Resource, name: str, what: str, wanted: str, found: str
-) -> Rejected:
-    """409 for a delete whose precondition does not hold; ``what``: UID or ResourceVersion."""
+    resource: resources.Resource, name: str, what: str, expected: str, actual: str
+) -> ApiError:
+    """Return 409 for a precondition of a delete; ``what`` is UID or ResourceVersion."""
     fate = "deleted and then recreated" if what == "UID" else "modified"
     why = (
-        f"the {what} in the precondition ({wanted}) does not match the {what} in record"
-        f" ({found}). The object might have been {fate}"
+        f"the {what} in the precondition ({expected}) does not match the {what} in record"
+        f" ({actual}). The object might have been {fate}"
     )
     # The real server names the kind here, where every other conflict names the resource.
     name_of = resource.qualified_kind
     message = f'Operation cannot be fulfilled on {name_of} "{name}": {why}'
-    return Rejected(409, "Conflict", message, _details(resource, name, resource.kind))
+    return ApiError(409, "Conflict", message, _details(resource, name, resource.kind))
 
 
-def bad_request(message: str) -> Rejected:
-    """400."""
-    return Rejected(400, "BadRequest", message)
+def bad_request(message: str) -> ApiError:
+    """Return 400."""
+    return ApiError(400, "BadRequest", message)
 
 
 def invalid(
-    resource: resources.Resource, name: str, faults: Sequence[tuple[str, str, str]]
-) -> Rejected:
-    """422 for an object that breaks rules; a fault is (field, reason, message)."""
-    kind = resource.qualified_kind
-    return _invalid(kind, name, faults, _details(resource, name, resource.kind))
-
-
-def invalid_options(fault: tuple[str, str, str]) -> Rejected:
-    """422 for list options that contradict each other."""
-    details = {"group": "meta.k8s.io", "kind": "ListOptions"}
-    return _invalid("ListOptions.meta.k8s.io", "", [fault], details)
-
-
-def _invalid(
-    kind: str, name: str, faults: Sequence[tuple[str, str, str]], details: objects.JsonObject
-) -> Rejected:
-    told = [f"{field}: {message}" for field, _, message in faults]
-    message = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
-    causes = [{"reason": reason, "message": text, "field": field} for field, reason, text in faults]
-    return Rejected(
-        422, "Invalid", f'{kind} "{name}" is invalid: {message}', details | {"causes": causes}
+    resource: resources.Resource, name: str, errors: Sequence[tuple[str, str, str]]
+) -> ApiError:
+    """Return 422 for an invalid object; an error is (field, reason, message)."""
+    texts = [f"{field}: {message}" for field, _, message in errors]
+    message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    causes = [{"reason": reason, "message": text, "field": field} for field, reason, text in errors]
+    details = _details(resource, name, resource.kind) | {"causes": causes}
+    return ApiError(
+        422, "Invalid", f'{resource.qualified_kind} "{name}" is invalid: {message}', details
     )
 
 
@@ -143,27 +126,27 @@ def forbidden(
     name: str,
     why: str,
     causes: Sequence[Mapping[str, str]] = (),
-) -> Rejected:
-    """403."""
+) -> ApiError:
+    """Return 403."""
     subject = f'{resource.qualified} "{name}"' if name else resource.qualified
     details = _details(resource, name)
     if causes:
         details["causes"] = [dict(cause) for cause in causes]
-    return Rejected(403, "Forbidden", f"{subject} is forbidden: {why}", details)
+    return ApiError(403, "Forbidden", f"{subject} is forbidden: {why}", details)
 
 
 def unauthorized(
     resource: resources.Resource, key: tuple[str, str], verb: str, subject: str
-) -> Rejected:
-    """403 for what the client has no right to; ``subject`` names the subresource, too."""
+) -> ApiError:
+    """Return 403 for a missing permission; ``subject`` includes the subresource."""
     namespace, name = key
     where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
     why = f'User "simulator" cannot {verb} resource "{subject}" in API group "{resource.group}"'
     return forbidden(resource, name, f"{why} {where}")
 
 
-def terminating_namespace(resource: resources.Resource, name: str, namespace: str) -> Rejected:
-    """403 for a create in a namespace that is going away."""
+def terminating_namespace(resource: resources.Resource, name: str, namespace: str) -> ApiError:
+    """Return 403 for a create in a terminating namespace."""
     why = f"unable to create new content in namespace {namespace} because it is being terminated"
     cause = {
         "reason": "NamespaceTerminating",
@@ -173,44 +156,44 @@ def terminating_namespace(resource: resources.Resource, name: str, namespace: st
     return forbidden(resource, name, why, [cause])
 
 
-def method_not_allowed() -> Rejected:
-    """405."""
+def method_not_allowed() -> ApiError:
+    """Return 405."""
     message = "the server does not allow this method on the requested resource"
-    return Rejected(405, "MethodNotAllowed", message, {})
+    return ApiError(405, "MethodNotAllowed", message, {})
 
 
-def unsupported_media(accepted: Sequence[str]) -> Rejected:
-    """415."""
+def unsupported_media(accepted: Sequence[str]) -> ApiError:
+    """Return 415."""
     message = (
         "the body of the request was in an unknown format - accepted media types include: "
         + ", ".join(accepted)
     )
-    return Rejected(415, "UnsupportedMediaType", message)
+    return ApiError(415, "UnsupportedMediaType", message)
 
 
-def expired(message: str, continuation: str = "") -> Rejected:
-    """410 for history that is no longer kept."""
-    return Rejected(410, "Expired", message, continuation=continuation)
+def expired(message: str, continuation: str = "") -> ApiError:
+    """Return 410 for history that is no longer kept."""
+    return ApiError(410, "Expired", message, continuation=continuation)
 
 
-def too_large_version(wanted: int, current: int) -> Rejected:
-    """504 for a resourceVersion that the server has not reached."""
-    message = f"Timeout: Too large resource version: {wanted}, current: {current}"
+def too_large_version(requested: int, current: int) -> ApiError:
+    """Return 504 for a resourceVersion that the server has not reached."""
+    message = f"Timeout: Too large resource version: {requested}, current: {current}"
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-    return Rejected(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
+    return ApiError(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
 
 
-def budget_exhausted(cause: str, retry_after: int = 0) -> Rejected:
-    """429 of the eviction subresource; ``cause`` tells the state of the budget."""
+def budget_exhausted(cause: str, retry_after: int = 0) -> ApiError:
+    """Return 429 of the eviction subresource; ``cause`` is the state of the budget."""
     message = "Cannot evict pod as it would violate the pod's disruption budget."
     details: objects.JsonObject = {"causes": [{"reason": "DisruptionBudget", "message": cause}]}
     if retry_after:
         details["retryAfterSeconds"] = retry_after
-    return Rejected(429, "TooManyRequests", message, details)
+    return ApiError(429, "TooManyRequests", message, details)
 
 
-def budget_overrun(name: str) -> Rejected:
-    """403 of the eviction subresource when nobody confirms what was evicted under a budget."""
+def budget_overrun(name: str) -> ApiError:
+    """Return 403 of the eviction subresource while too many evictions are unconfirmed."""
     why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
     cause = (
         f"The disruption budget {name} does not allow evicting pods currently: too many pending"
@@ -220,13 +203,13 @@ def budget_overrun(name: str) -> Rejected:
     # The real server names the resource in the singular here.
     details = {"name": name, "group": "policy", "kind": "poddisruptionbudget", "causes": causes}
     message = f'poddisruptionbudget.policy "{name}" is forbidden: {why}'
-    return Rejected(403, "Forbidden", message, details)
+    return ApiError(403, "Forbidden", message, details)
 
 
-def several_budgets() -> Rejected:
-    """500 of the eviction subresource; the real Status has no reason."""
+def several_budgets() -> ApiError:
+    """Return 500 of the eviction subresource; the real Status has no reason."""
     message = (
         "This pod has more than one PodDisruptionBudget,"
         " which the eviction subresource does not support."
     )
-    return Rejected(500, "", message)
+    return ApiError(500, "", message)

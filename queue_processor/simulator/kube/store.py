@@ -1,28 +1,25 @@
-"""Objects, their versions, and the log of changes that watches and paged lists read.
+"""The object store, with the log of changes that watches and paged lists read.
 
 https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 """
-
-from __future__ import annotations
 
 import bisect
 import collections
 import contextlib
 import dataclasses
+import datetime as dt
 import enum
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from queue_processor.simulator.kube import clock, objects, resources
 
-if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Callable, Collection, Iterator, Sequence
-
 Key = tuple[str, str]
+# How many changes of each resource are kept for watches and paged lists.
+_LOG_SIZE = 50_000
 
 
 class ChangeKind(enum.Enum):
-    """What happened to an object, in the words of a watch."""
+    """The event types of a watch."""
 
     ADDED = "ADDED"
     MODIFIED = "MODIFIED"
@@ -30,7 +27,7 @@ class ChangeKind(enum.Enum):
 
 
 class Cause(enum.Enum):
-    """Which kind of request is behind a change."""
+    """The kinds of requests that cause changes."""
 
     SEED = "seed"
     WRITE = "write"
@@ -41,7 +38,7 @@ class Cause(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes something: a user agent or a controller's name, and by which request."""
+    """The author of a change, a user agent or a controller, and the kind of its request."""
 
     name: str
     cause: Cause
@@ -51,8 +48,8 @@ class Actor:
 class Change:
     """One change of one object.
 
-    ``before`` is ``None`` when it is new. After a deletion ``after`` is the last state under the
-    resourceVersion of the deletion.
+    ``before`` is ``None`` if the object is new. After a deletion ``after`` is the last state under
+    the resourceVersion of the deletion.
     """
 
     kind: ChangeKind
@@ -62,30 +59,29 @@ class Change:
 
     @property
     def version(self) -> int:
-        """The resourceVersion that the change made."""
+        """Return the resourceVersion of the change."""
         return self.after.version
 
     @property
     def resource(self) -> resources.Resource:
-        """What was changed."""
+        """Return the resource of the object."""
         return self.after.resource
 
     @property
     def current(self) -> objects.Stored | None:
-        """The state now, ``None`` when the object is gone."""
+        """Return the new state, ``None`` if the object is gone."""
         return None if self.kind is ChangeKind.DELETED else self.after
 
 
 class Store:
     """All objects by resource, namespace and name.
 
-    Observers are called at once and in order; they must not write, but ask for a timer.
+    Observers are called at once and in order. They must not write; they schedule work for later.
     """
 
-    def __init__(self, now: Callable[[], dt.datetime], log_size: int = 50_000) -> None:
+    def __init__(self, now: Callable[[], dt.datetime]) -> None:
         self.now = now
         self.version = 100
-        self._log_size = log_size
         self._objects: dict[resources.Resource, dict[Key, objects.Stored]] = {
             resource: {} for resource in resources.ALL
         }
@@ -104,19 +100,19 @@ class Store:
     # Reading
 
     def get(self, resource: resources.Resource, namespace: str, name: str) -> objects.Stored | None:
-        """The object, if it is there."""
+        """Return the object, if it exists."""
         return self._objects[resource].get((namespace, name))
 
     def node(self, name: str) -> objects.Stored | None:
-        """The node of that name, if it is there."""
+        """Return the node, if it exists."""
         return self._objects[resources.NODES].get(("", name))
 
     def every(self, resource: resources.Resource) -> Collection[objects.Stored]:
-        """All objects of a resource, in no order that means anything."""
+        """Return all objects of a resource, in no particular order."""
         return self._objects[resource].values()
 
     def ordered(self, resource: resources.Resource, namespace: str = "") -> list[objects.Stored]:
-        """The objects of a resource by namespace and name; of one namespace when one is given."""
+        """Return the objects of a resource, or of one namespace of it, by namespace and name."""
         held, keys = self._objects[resource], self._sorted[resource]
         if len(keys) != len(held):
             keys = self._sorted[resource] = sorted(held)
@@ -127,27 +123,27 @@ class Store:
         return [held[key] for key in keys]
 
     def pods_on(self, node: str) -> Collection[objects.Stored]:
-        """The pods that are bound to a node."""
+        """Return the pods that are bound to a node."""
         return self._on_node.get(node, {}).values()
 
     def pods_of(self, uid: str) -> Collection[objects.Stored]:
-        """The pods that a controller owns."""
+        """Return the pods that a controller owns."""
         return self._of_owner.get(uid, {}).values()
 
     def floor(self, resource: resources.Resource) -> int:
-        """The oldest resourceVersion from which history is still complete."""
+        """Return the oldest resourceVersion from which the log is complete."""
         return self._floors[resource]
 
     def latest(self, resource: resources.Resource) -> int:
-        """The resourceVersion of the last change of a resource; 0 before any."""
+        """Return the resourceVersion of the last change of a resource; 0 before any."""
         return self._latest.get(resource, 0)
 
     def changes_since(self, resource: resources.Resource, version: int) -> Iterator[Change]:
-        """The changes after a version, oldest first; complete if it is not below the floor."""
+        """Return the changes after a version, oldest first; complete from the floor on."""
         return (change for change in self._logs[resource] if change.version > version)
 
     def state_at(self, resource: resources.Resource, version: int) -> list[objects.Stored]:
-        """The objects as they were at a version, by namespace and name."""
+        """Return the objects as they were at a version, by namespace and name."""
         if version >= self.version:
             return self.ordered(resource)
         held: dict[Key, objects.Stored] = dict(self._objects[resource])
@@ -164,7 +160,7 @@ class Store:
 
     @contextlib.contextmanager
     def acting(self, actor: Actor) -> Iterator[None]:
-        """Name who is behind the writes in this block."""
+        """Set the author of the writes in this block."""
         previous, self._actor = self._actor, actor
         try:
             yield
@@ -172,17 +168,14 @@ class Store:
             self._actor = previous
 
     def observe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
-        """Call back at every change; returns what ends it."""
+        """Call back on every change; return what ends it."""
         self._observers.append(callback)
         return lambda: self._observers.remove(callback)
 
     def create(
         self, resource: resources.Resource, key: Key, body: objects.JsonObject
     ) -> objects.Stored:
-        """Store a new object; uid, creation time and version are given here.
-
-        The name must be free: the caller has looked.
-        """
+        """Store a new object under a free name, with uid, creation time and version."""
         namespace, name = key
         self._uids += 1
         uid = f"5e11e000-0000-4000-8000-{self._uids:012x}"
@@ -194,7 +187,7 @@ class Store:
         if resource.generation:
             metadata["generation"] = 1
         metadata["creationTimestamp"] = clock.stamp(self.now())
-        # What the server gives wins over what the body brought, and metadata comes first.
+        # What the server sets wins over the body, and metadata comes first.
         metadata |= {
             name: body["metadata"][name] for name in body["metadata"] if name not in metadata
         }
@@ -207,7 +200,7 @@ class Store:
         return stored
 
     def update(self, old: objects.Stored, body: objects.JsonObject) -> objects.Stored:
-        """Store a new state; when it says nothing new the old version stays."""
+        """Store a new state; without a difference the old version stays."""
         if body == old.body:
             return old
         metadata = {**body["metadata"], "resourceVersion": str(self._next_version())}
@@ -224,7 +217,7 @@ class Store:
         return new
 
     def remove(self, old: objects.Stored) -> objects.Stored:
-        """Take an object away; returns its last state under the version of the deletion."""
+        """Remove an object; return its last state under the version of the deletion."""
         del self._objects[old.resource][old.key]
         gone = old.with_version(self._next_version())
         self._commit(Change(ChangeKind.DELETED, old, gone, self._actor))
@@ -245,10 +238,10 @@ class Store:
         log = self._logs[resource]
         log.append(change)
         self._latest[resource] = change.version
-        if len(log) > self._log_size:
+        if len(log) > _LOG_SIZE:
             self._floors[resource] = log.popleft().version
         if change.kind is not ChangeKind.MODIFIED:
-            # An empty list is of another length than what is held: sorted again when next read.
+            # Its length differs from that of the objects: the next reader sorts again.
             self._sorted[resource] = []
         if resource is resources.PODS:
             self._index(change)

@@ -1,16 +1,16 @@
-"""What the API server refuses to store, as far as a drain can meet it."""
+"""Validation of the objects that clients write in a drain.
 
-from __future__ import annotations
+Everything that the operator writes is validated; of other objects only the name is.
+"""
 
+import dataclasses
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from queue_processor.simulator.kube import objects, resources, statuses
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-Fault = tuple[str, str, str]
+# Field, reason and message of a cause.
+FieldError = tuple[str, str, str]
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _SUBDOMAIN_LIMIT = 253
@@ -20,66 +20,50 @@ _SUBDOMAIN_RULE = (
 )
 _EVENT_LIMITS = {"note": 1024, "reportingInstance": 128, "action": 128, "reason": 128}
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-_POD_FIELDS_THAT_MAY_CHANGE = (
-    "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
-    "`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-)
+# The real server has one Event behind its two API groups, and errors name the core one.
+_CORE_EVENT = dataclasses.replace(resources.EVENTS, group="")
 
 
 def check(
     resource: resources.Resource,
     name: str,
     body: objects.JsonObject,
-    old: objects.JsonObject | None = None,
 ) -> None:
-    """Check an object before it is stored; ``old`` is what it replaces.
+    """Validate an object before it is stored.
 
     Raises:
-        statuses.Rejected: 422 with every fault.
+        statuses.ApiError: 422 with every error.
     """
-    faults = [*_names(name, body), *_faults(resource, body, old)]
-    if faults:
-        # The real server has one Event behind both of its groups, and names that one.
-        named = resources.CORE_EVENTS if resource is resources.EVENTS else resource
-        raise statuses.invalid(named, name, faults)
+    errors = [*_names(name, body)]
+    if resource is resources.NODES:
+        errors += _node(body)
+    elif resource is resources.LEASES:
+        errors += _lease(body)
+    elif resource is resources.EVENTS:
+        errors += _event(body)
+    if errors:
+        named = _CORE_EVENT if resource is resources.EVENTS else resource
+        raise statuses.invalid(named, name, errors)
 
 
-def _names(name: str, body: objects.JsonObject) -> Iterator[Fault]:
-    """What is no DNS subdomain; in ``generateName`` only a dash may stand at the end.
+def _names(name: str, body: objects.JsonObject) -> Iterator[FieldError]:
+    """Check that names are DNS subdomains; a ``generateName`` may end with a dash.
 
     https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
     """
     prefix = body["metadata"].get("generateName", "")
-    given = {"metadata.generateName": re.sub("-$", "a", prefix), "metadata.name": name}
-    for field, text in given.items():
+    names = {"metadata.generateName": re.sub("-$", "a", prefix), "metadata.name": name}
+    for field, text in names.items():
         if text and not (_SUBDOMAIN.fullmatch(text) and len(text) <= _SUBDOMAIN_LIMIT):
-            fault = f'Invalid value: "{text}": a lowercase RFC 1123 subdomain must consist of'
-            yield field, "FieldValueInvalid", f"{fault} {_SUBDOMAIN_RULE}"
+            error = f'Invalid value: "{text}": a lowercase RFC 1123 subdomain must consist of'
+            yield field, "FieldValueInvalid", f"{error} {_SUBDOMAIN_RULE}"
 
 
-def _faults(
-    resource: resources.Resource, body: objects.JsonObject, old: objects.JsonObject | None
-) -> Iterator[Fault]:
-    if resource is resources.NODES:
-        yield from _node(body, old)
-    elif resource is resources.PODS and old is not None:
-        yield from _pod_update(body, old)
-    elif resource is resources.LEASES:
-        yield from _lease(body)
-    elif resource is resources.BUDGETS:
-        yield from _budget(body)
-    elif resource is resources.CORE_EVENTS:
-        yield from _core_event(body)
-    elif resource is resources.EVENTS:
-        yield from _event(body)
-
-
-def _node(body: objects.JsonObject, old: objects.JsonObject | None) -> Iterator[Fault]:
+def _node(body: objects.JsonObject) -> Iterator[FieldError]:
     spec = body.get("spec") or {}
     seen: set[tuple[str, str]] = set()
     for index, taint in enumerate(spec.get("taints") or ()):
-        # The real server says `metadata`, too.
+        # Not `spec`: this is the path in the errors of the real server.
         at = f"metadata.taints[{index}]"
         identity = (taint.get("key", ""), taint.get("effect", ""))
         if not identity[0]:
@@ -91,44 +75,17 @@ def _node(body: objects.JsonObject, old: objects.JsonObject | None) -> Iterator[
         if identity in seen:
             yield (at, "FieldValueDuplicate", _duplicate(taint))
         seen.add(identity)
-    known = ((old or {}).get("spec") or {}).get("providerID")
-    if known and spec.get("providerID") != known:
-        text = 'Forbidden: node updates may not change providerID except from "" to valid'
-        yield ("spec.providerID", "FieldValueForbidden", text)
 
 
 def _duplicate(taint: objects.JsonObject) -> str:
     names = {"Key": "key", "Value": "value", "Effect": "effect", "TimeAdded": "timeAdded"}
-    told = {name: taint.get(field, "") for name, field in names.items()}
-    told["TimeAdded"] = told["TimeAdded"] or None
-    value = objects.to_json(told).decode()
+    printed = {name: taint.get(field, "") for name, field in names.items()}
+    printed["TimeAdded"] = printed["TimeAdded"] or None
+    value = objects.to_json(printed).decode()
     return f"Duplicate value: {value}: taints must be unique by key and effect pair"
 
 
-def _pod_update(body: objects.JsonObject, old: objects.JsonObject) -> Iterator[Fault]:
-    if _fixed_part(body) != _fixed_part(old):
-        text = (
-            "Forbidden: pod updates may not change fields other than " + _POD_FIELDS_THAT_MAY_CHANGE
-        )
-        yield ("spec", "FieldValueForbidden", text)
-        return
-    tolerations = (body.get("spec") or {}).get("tolerations") or []
-    known = (old.get("spec") or {}).get("tolerations") or []
-    if any(toleration not in tolerations for toleration in known):
-        text = "Forbidden: existing toleration can not be modified except its tolerationSeconds"
-        yield ("spec.tolerations", "FieldValueForbidden", text)
-
-
-def _fixed_part(body: objects.JsonObject) -> objects.JsonObject:
-    spec = dict(body.get("spec") or {})
-    for name in ("activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations"):
-        spec.pop(name, None)
-    for name in ("containers", "initContainers"):
-        spec[name] = [{**container, "image": ""} for container in spec.get(name) or ()]
-    return spec
-
-
-def _lease(body: objects.JsonObject) -> Iterator[Fault]:
+def _lease(body: objects.JsonObject) -> Iterator[FieldError]:
     spec = body.get("spec") or {}
     duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
     if duration is not None and duration <= 0:
@@ -139,30 +96,12 @@ def _lease(body: objects.JsonObject) -> Iterator[Fault]:
         yield ("spec.leaseTransitions", "FieldValueInvalid", text)
 
 
-def _budget(body: objects.JsonObject) -> Iterator[Fault]:
-    spec = body.get("spec") or {}
-    if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
-        text = "Invalid value: minAvailable and maxUnavailable cannot be both set"
-        yield ("spec", "FieldValueInvalid", text)
-    policy = spec.get("unhealthyPodEvictionPolicy")
-    if policy not in (None, "IfHealthyBudget", "AlwaysAllow"):
-        allowed = '"AlwaysAllow", "IfHealthyBudget"'
-        text = f'Unsupported value: "{policy}": supported values: {allowed}'
-        yield ("spec.unhealthyPodEvictionPolicy", "FieldValueNotSupported", text)
-
-
-def _core_event(body: objects.JsonObject) -> Iterator[Fault]:
-    told = (body.get("involvedObject") or {}).get("namespace") or ""
-    namespace = body["metadata"].get("namespace") or ""
-    # Events about cluster-wide objects live in the namespace `default`.
-    if told != namespace and (told or namespace != "default"):
-        yield _strange_namespace(told)
-
-
-def _event(body: objects.JsonObject) -> Iterator[Fault]:
-    told = (body.get("regarding") or {}).get("namespace") or ""
-    if not told and body["metadata"].get("namespace") not in ("default", "kube-system"):
-        yield _strange_namespace(told)
+def _event(body: objects.JsonObject) -> Iterator[FieldError]:
+    namespace = (body.get("regarding") or {}).get("namespace") or ""
+    # Events about cluster-scoped objects are in the namespace `default`.
+    if not namespace and body["metadata"].get("namespace") not in ("default", "kube-system"):
+        text = 'Invalid value: "": does not match event.namespace'
+        yield ("involvedObject.namespace", "FieldValueInvalid", text)
     for name in ("eventTime", "reportingController", "reportingInstance", "action", "reason"):
         if not body.get(name):
             yield (name, "FieldValueRequired", "Required value")
@@ -174,11 +113,6 @@ def _event(body: objects.JsonObject) -> Iterator[Fault]:
         yield _invalid_event("type", f"has invalid value: {body.get('type', '')}")
 
 
-def _strange_namespace(told: str) -> Fault:
-    text = f'Invalid value: "{told}": does not match event.namespace'
-    return ("involvedObject.namespace", "FieldValueInvalid", text)
-
-
-def _invalid_event(field: str, why: str) -> Fault:
-    """The real server does not repeat what was wrong."""
+def _invalid_event(field: str, why: str) -> FieldError:
+    """Build an error; like the real server, it does not repeat the value."""
     return (field, "FieldValueInvalid", f'Invalid value: "": {why}')

@@ -3,19 +3,13 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import Self
 
-from queue_processor.simulator.kube import objects, resources, statuses, store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from queue_processor.simulator.kube import clock, selectors
+from queue_processor.simulator.kube import clock, objects, resources, selection, statuses, store
 
 _BOOKMARK_SECONDS = 60.0
 # How long before its end a watch gets its last bookmark.
@@ -24,32 +18,31 @@ _LAST_BOOKMARK_SECONDS = 2.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """What a watch asks for.
+    """The options of a watch.
 
-    ``since`` is the resourceVersion to go on from; ``None`` starts with what there is now.
+    ``since`` is the resourceVersion to go on from; ``None`` starts with the objects there are.
     ``seconds`` is how long the server keeps the stream open.
     """
 
-    selection: selectors.Selection
+    selector: selection.ObjectSelector
     since: int | None
     seconds: float
     bookmarks: bool = False
-    initial_bookmark: bool = False
 
 
 class Watcher:
     """One open watch: an iterator of lines that ends when the server ends the watch."""
 
-    def __init__(self, hub: Hub, options: WatchOptions) -> None:
+    def __init__(self, hub: "Hub", options: WatchOptions) -> None:
         self.options = options
         self._hub = hub
         self._lines: collections.deque[bytes] = collections.deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._timers: list[clock.Timer] = []
+        self._timers: list[asyncio.Handle] = []
         self._closed = False
-        self._began_at = hub.latest(options.selection.resource)
+        self._began_at = hub.latest(options.selector.resource)
 
-    def __aiter__(self) -> Watcher:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
@@ -59,20 +52,16 @@ class Watcher:
         return self._lines.popleft()
 
     async def chunk(self) -> bytes:
-        """All lines that are ready, after waiting for one; empty when the watch is over."""
+        """Wait for a line, and return all lines that are ready; empty when the watch is over."""
         await self._wait()
         lines = b"".join(self._lines)
         self._lines.clear()
         return lines
 
-    async def aclose(self) -> None:
-        """End the watch from the client's side."""
-        self.close()
-
     def close(self) -> None:
         """End the watch; lines that are ready can still be read."""
         self._closed = True
-        self._hub.forget(self)
+        self._hub.remove(self)
         for timer in self._timers:
             timer.cancel()
         self._wake()
@@ -83,47 +72,44 @@ class Watcher:
         self._wake()
 
     def offer(self, change: store.Change) -> None:
-        """Tell the change if it concerns the selection."""
-        before, after, selection = change.before, change.after, self.options.selection
-        was_in = before is not None and selection.matches(before)
-        is_in = change.kind is not store.ChangeKind.DELETED and selection.matches(after)
+        """Send the change if it concerns the selector."""
+        before, after, selector = change.before, change.after, self.options.selector
+        was_in = before is not None and selector.matches(before)
+        is_in = change.kind is not store.ChangeKind.DELETED and selector.matches(after)
         if is_in:
             self.send("MODIFIED" if was_in else "ADDED", after.document())
         elif was_in and before is not None:
             gone = change.kind is store.ChangeKind.DELETED
-            # Who leaves the selection is told as the selection last saw it.
+            # An object that leaves the selection is sent as the selection last saw it.
             last = after if gone else before.with_version(change.version)
             self.send("DELETED", last.document())
 
-    def start(self, timers: clock.Timers) -> None:
+    def start(self) -> None:
         """Start the timers of bookmarks and of the end."""
-        self._timers = [timers.later(self.options.seconds, self.close)]
+        self._timers = [clock.later(self.options.seconds, self.close)]
         if self.options.bookmarks:
-            self._remind(timers, self.options.seconds - _LAST_BOOKMARK_SECONDS)
+            self._schedule_bookmark(self.options.seconds - _LAST_BOOKMARK_SECONDS)
 
-    def bookmark(self, version: int, annotations: objects.JsonObject | None = None) -> None:
-        """Tell the client that it has all until this version."""
-        resource = self.options.selection.resource
-        metadata: objects.JsonObject = {"resourceVersion": str(version)}
-        if annotations:
-            metadata["annotations"] = annotations
-        body = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
-        self.send("BOOKMARK", objects.to_json(body))
-
-    def _remind(self, timers: clock.Timers, left: float) -> None:
-        """Tell how far the client is, each minute and when ``left`` seconds have passed."""
+    def _schedule_bookmark(self, left: float) -> None:
+        """Send a bookmark each minute and when ``left`` seconds have passed."""
         wait = min(_BOOKMARK_SECONDS, left)
 
-        def remind() -> None:
-            # Nothing new since the watch began is nothing to tell.
-            latest = self._hub.latest(self.options.selection.resource)
+        def bookmark() -> None:
+            # Without a change since the watch began there is no bookmark.
+            latest = self._hub.latest(self.options.selector.resource)
             if latest > max(self._began_at, self.options.since or 0):
-                self.bookmark(latest)
+                self._send_bookmark(latest)
             if left > wait:
-                self._remind(timers, left - wait)
+                self._schedule_bookmark(left - wait)
 
         if wait >= 0:
-            self._timers[1:] = [timers.later(wait, remind)]
+            self._timers[1:] = [clock.later(wait, bookmark)]
+
+    def _send_bookmark(self, version: int) -> None:
+        resource = self.options.selector.resource
+        metadata = {"resourceVersion": str(version)}
+        body = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+        self.send("BOOKMARK", objects.to_json(body))
 
     async def _wait(self) -> None:
         while not self._lines and not self._closed:
@@ -136,45 +122,40 @@ class Watcher:
 
 
 class Hub:
-    """The open watches; pods' watches of one node hear only what concerns that node."""
+    """The open watches; a watch of one node's pods is offered only changes on that node."""
 
-    def __init__(self, objects_store: store.Store, timers: clock.Timers) -> None:
+    def __init__(self, objects_store: store.Store) -> None:
         self._store = objects_store
-        self._timers = timers
         self._open: dict[tuple[resources.Resource, str | None], dict[Watcher, None]] = {}
-        objects_store.observe(self._tell)
+        objects_store.observe(self._dispatch)
 
     def latest(self, resource: resources.Resource) -> int:
-        """The resourceVersion of the last change of a resource; 0 before any."""
+        """Return the resourceVersion of the last change of a resource; 0 before any."""
         return self._store.latest(resource)
 
     def open(
         self, options: WatchOptions, initial: Callable[[], Iterable[objects.Stored]]
     ) -> Watcher:
-        """Start a watch; ``initial`` gives the selected objects when it starts from now."""
+        """Start a watch; ``initial`` returns the selected objects if it starts from now."""
         watcher = Watcher(self, options)
-        resource = options.selection.resource
+        resource = options.selector.resource
         if options.since is None:
             for stored in initial():
                 watcher.send("ADDED", stored.document())
-            if options.initial_bookmark:
-                end = {"k8s.io/initial-events-end": "true"}
-                watcher.bookmark(self._store.version, end)
-        elif options.since < self._store.floor(resource):
-            floor = self._store.floor(resource)
-            refusal = statuses.expired(f"too old resource version: {options.since} ({floor})")
-            watcher.send("ERROR", objects.to_json(refusal.status()))
+        elif options.since < (floor := self._store.floor(resource)):
+            error = statuses.expired(f"too old resource version: {options.since} ({floor})")
+            watcher.send("ERROR", objects.to_json(error.status()))
             watcher.close()
             return watcher
         else:
             for change in self._store.changes_since(resource, options.since):
                 watcher.offer(change)
         self._open.setdefault(self._place(options), {})[watcher] = None
-        watcher.start(self._timers)
+        watcher.start()
         return watcher
 
-    def forget(self, watcher: Watcher) -> None:
-        """Tell the watcher no more."""
+    def remove(self, watcher: Watcher) -> None:
+        """Offer the watcher no more changes."""
         self._open.get(self._place(watcher.options), {}).pop(watcher, None)
 
     def drop_all(self) -> None:
@@ -185,16 +166,16 @@ class Hub:
 
     @property
     def count(self) -> int:
-        """How many watches are open."""
+        """Return how many watches are open."""
         return sum(len(watchers) for watchers in self._open.values())
 
     @staticmethod
     def _place(options: WatchOptions) -> tuple[resources.Resource, str | None]:
-        resource = options.selection.resource
-        node = options.selection.fields.exact("spec.nodeName")
+        resource = options.selector.resource
+        node = options.selector.fields.exact("spec.nodeName")
         return resource, node if resource is resources.PODS else None
 
-    def _tell(self, change: store.Change) -> None:
+    def _dispatch(self, change: store.Change) -> None:
         resource = change.resource
         places: list[str | None] = [None]
         if resource is resources.PODS:

@@ -3,25 +3,20 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from queue_processor.simulator.kube import (
     deletion,
     manifests,
     objects,
     patches,
+    requests,
     resources,
-    routing,
     statuses,
     store,
     validation,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SERVER_OWNED = (
     "name",
@@ -32,7 +27,7 @@ _SERVER_OWNED = (
     "deletionGracePeriodSeconds",
     "generation",
 )
-_STATUS_IS_THE_SERVERS = (
+_SERVER_OWNED_STATUS = (
     resources.PODS,
     resources.BUDGETS,
     resources.REPLICA_SETS,
@@ -42,163 +37,157 @@ _STATUS_IS_THE_SERVERS = (
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Written:
-    """The outcome of a write: the state to answer with, and whether it is new."""
+class WriteResult:
+    """The stored object, and whether it is new."""
 
     stored: objects.Stored
     created: bool = False
 
 
-class Writes:
-    """Changes objects for clients."""
+class ObjectWriter:
+    """Creates and changes objects for clients."""
 
-    def __init__(self, objects_store: store.Store, names: manifests.Names) -> None:
+    def __init__(self, objects_store: store.Store, names: manifests.NameGenerator) -> None:
         self._store = objects_store
         self._names = names
 
-    def find(self, target: routing.Target) -> objects.Stored:
-        """The object that the target names.
+    def find(self, info: requests.RequestInfo) -> objects.Stored:
+        """Return the object that the request is about.
 
         Raises:
-            statuses.Rejected: 404.
+            statuses.ApiError: 404.
         """
-        stored = self._store.get(target.resource, target.namespace, target.name)
+        stored = self._store.get(info.resource, info.namespace, info.name)
         if stored is None:
-            raise statuses.not_found(target.resource, target.name)
+            raise statuses.not_found(info.resource, info.name)
         return stored
 
-    def check_namespace(self, target: routing.Target, name: str) -> None:
-        """Refuse to create in a namespace that is missing (404) or going away (403)."""
-        if not target.namespace:
-            return
-        namespace = self._store.get(resources.NAMESPACES, "", target.namespace)
-        if namespace is None:
-            raise statuses.not_found(resources.NAMESPACES, target.namespace)
-        if namespace.is_terminating:
-            raise statuses.terminating_namespace(target.resource, name, target.namespace)
+    def check_namespace(self, info: requests.RequestInfo, name: str) -> None:
+        """Check that the namespace takes new objects.
 
-    def create(
-        self, target: routing.Target, given: objects.JsonObject, *, dry_run: bool
-    ) -> Written:
+        Raises:
+            statuses.ApiError: 404 without the namespace, 403 while it terminates.
+        """
+        if not info.namespace:
+            return
+        namespace = self._store.get(resources.NAMESPACES, "", info.namespace)
+        if namespace is None:
+            raise statuses.not_found(resources.NAMESPACES, info.namespace)
+        if namespace.is_terminating:
+            raise statuses.terminating_namespace(info.resource, name, info.namespace)
+
+    def create(self, info: requests.RequestInfo, body: objects.JsonObject) -> WriteResult:
         """Create an object.
 
         Raises:
-            statuses.Rejected: 400, 403, 404, 409, 422 as the real server; 500 when the object
-                comes with a resourceVersion.
+            statuses.ApiError: 400, 403, 404, 409, 422 as the real server; 500 for an object with
+                a resourceVersion.
         """
-        resource, body = target.resource, _content(target.resource, given)
+        resource, body = info.resource, _content(info.resource, body)
         metadata = body["metadata"]
-        _check_place(target, metadata)
-        name = target.name or metadata.get("name")
+        _check_place(info, metadata)
+        name = info.name or metadata.get("name")
         if not name and metadata.get("generateName"):
             name = metadata["generateName"] + self._names.suffix()
         if not name:
             text = "Required value: name or generateName is required"
             raise statuses.invalid(resource, "", [("metadata.name", "FieldValueRequired", text)])
-        self.check_namespace(target, name)
+        self.check_namespace(info, name)
         if metadata.get("resourceVersion"):
             # The real server does not classify this error: 500 without a reason.
-            raise statuses.Rejected(
+            raise statuses.ApiError(
                 500, "", "resourceVersion should not be set on objects to be created"
             )
-        if self._store.get(resource, target.namespace, name) is not None:
+        if self._store.get(resource, info.namespace, name) is not None:
             raise statuses.already_exists(resource, name)
         body = _with_defaults(resource, body)
-        if target.namespace:
-            body["metadata"]["namespace"] = target.namespace
+        if info.namespace:
+            body["metadata"]["namespace"] = info.namespace
         validation.check(resource, name, body)
-        key = (target.namespace, name)
-        if dry_run:
-            return Written(_draft(resource, key, body), created=True)
-        return Written(self._store.create(resource, key, body), created=True)
+        key = (info.namespace, name)
+        return WriteResult(self._store.create(resource, key, body), created=True)
 
-    def replace(
-        self, target: routing.Target, given: objects.JsonObject, *, dry_run: bool
-    ) -> Written:
+    def replace(self, info: requests.RequestInfo, body: objects.JsonObject) -> WriteResult:
         """Replace an object (PUT).
 
         Raises:
-            statuses.Rejected: 400, 404, 409, 422 as the real server.
+            statuses.ApiError: 400, 404, 409, 422 as the real server.
         """
-        resource, body = target.resource, _content(target.resource, given)
+        resource, body = info.resource, _content(info.resource, body)
         metadata = body["metadata"]
-        _check_place(target, metadata)
-        old = self._store.get(resource, target.namespace, target.name)
+        _check_place(info, metadata)
+        old = self._store.get(resource, info.namespace, info.name)
         if old is None:
-            if not resource.create_on_update or target.subresource:
-                raise statuses.not_found(resource, target.name)
+            if not resource.create_on_update or info.subresource:
+                raise statuses.not_found(resource, info.name)
             metadata.pop("resourceVersion", None)
-            return self.create(target, body, dry_run=dry_run)
+            return self.create(info, body)
         uid = metadata.get("uid")
         if uid and uid != old.uid:
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}"
-            raise statuses.conflict(resource, target.name, why)
+            raise statuses.conflict(resource, info.name, why)
         if not metadata.get("resourceVersion") and not resource.unconditional_update:
             text = "Invalid value: 0: must be specified for an update"
-            fault = ("metadata.resourceVersion", "FieldValueInvalid", text)
-            raise statuses.invalid(resource, target.name, [fault])
-        return self._store_update(target, old, body, dry_run=dry_run)
+            error = ("metadata.resourceVersion", "FieldValueInvalid", text)
+            raise statuses.invalid(resource, info.name, [error])
+        return self._store_update(info, old, body)
 
     def patch(
-        self, target: routing.Target, kind: patches.PatchType, patch: object, *, dry_run: bool
-    ) -> Written:
+        self, info: requests.RequestInfo, kind: patches.PatchType, patch: object
+    ) -> WriteResult:
         """Patch an object.
 
         Raises:
-            statuses.Rejected: 400, 404, 409, 422 as the real server.
+            statuses.ApiError: 400, 404, 409, 422 as the real server.
         """
-        old = self.find(target)
-        body = _content(target.resource, patches.apply(kind, old.body, patch))
+        old = self.find(info)
+        body = _content(info.resource, patches.apply(kind, old.body, patch))
         metadata = body["metadata"]
-        _check_place(target, metadata)
+        _check_place(info, metadata)
         uid = metadata.get("uid")
         if uid and uid != old.uid:
             text = f'Invalid value: "{uid}": field is immutable'
-            fault = ("metadata.uid", "FieldValueInvalid", text)
-            raise statuses.invalid(target.resource, target.name, [fault])
-        return self._store_update(target, old, body, dry_run=dry_run)
+            error = ("metadata.uid", "FieldValueInvalid", text)
+            raise statuses.invalid(info.resource, info.name, [error])
+        return self._store_update(info, old, body)
 
-    def bind(self, target: routing.Target, given: objects.JsonObject) -> None:
+    def bind(self, info: requests.RequestInfo, body: objects.JsonObject) -> None:
         """Bind a pod to a node (the subresource ``binding``).
 
         Raises:
-            statuses.Rejected: 404, 409 when the pod is bound already.
+            statuses.ApiError: 404, or 409 if the pod is bound already.
         """
-        pod = self.find(target)
+        pod = self.find(info)
         if pod.node_name:
             why = f"pod {pod.name} is already assigned to node {pod.node_name!r}"
-            raise statuses.conflict(target.resource, pod.name, why)
-        node = (given.get("target") or {}).get("name") or ""
+            raise statuses.conflict(info.resource, pod.name, why)
+        node = (body.get("target") or {}).get("name") or ""
         self._store.update(pod, manifests.bound(pod.body, node, self._store.now()))
 
     def _store_update(
         self,
-        target: routing.Target,
+        info: requests.RequestInfo,
         old: objects.Stored,
         body: objects.JsonObject,
-        *,
-        dry_run: bool,
-    ) -> Written:
-        wanted = body["metadata"].get("resourceVersion")
-        if wanted and wanted != str(old.version):
-            raise statuses.conflict(target.resource, target.name)
-        new = _combined(target, old, body)
-        validation.check(target.resource, target.name, new, old.body)
-        if dry_run:
-            return Written(_draft(old.resource, old.key, new))
+    ) -> WriteResult:
+        expected = body["metadata"].get("resourceVersion")
+        if expected and expected != str(old.version):
+            raise statuses.conflict(info.resource, info.name)
+        new = _combined(info, old, body)
+        validation.check(info.resource, info.name, new)
         stored = self._store.update(old, new)
         if stored.is_terminating and deletion.is_released(stored):
             self._store.remove(stored)
-        return Written(stored)
+        return WriteResult(stored)
 
 
-def _content(resource: resources.Resource, given: objects.JsonObject) -> objects.JsonObject:
-    """The object without kind, apiVersion and nulls, with metadata of its own.
+def _content(resource: resources.Resource, sent: objects.JsonObject) -> objects.JsonObject:
+    """Return the object without kind, apiVersion and nulls, with a copy of its metadata.
 
     Raises:
-        statuses.Rejected: 400 when it is of another kind.
+        statuses.ApiError: 400 if it is of another kind.
     """
-    kind, api_version = given.get("kind"), given.get("apiVersion")
+    kind, api_version = sent.get("kind"), sent.get("apiVersion")
     if kind not in (None, resource.kind) or api_version not in (None, resource.api_version):
         raise statuses.bad_request(
             f"the API version in the data ({api_version}, Kind={kind}) does not match the expected"
@@ -206,7 +195,7 @@ def _content(resource: resources.Resource, given: objects.JsonObject) -> objects
         )
     body: objects.JsonObject = {
         key: _without_nulls(value)
-        for key, value in given.items()
+        for key, value in sent.items()
         if value is not None and key not in ("kind", "apiVersion")
     }
     metadata = {
@@ -229,21 +218,21 @@ def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
     return value
 
 
-def _check_place(target: routing.Target, metadata: objects.JsonObject) -> None:
+def _check_place(info: requests.RequestInfo, metadata: objects.JsonObject) -> None:
     name, namespace = metadata.get("name"), metadata.get("namespace")
-    if namespace and namespace != target.namespace:
+    if namespace and namespace != info.namespace:
         raise statuses.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
-    if target.name and name and name != target.name:
+    if info.name and name and name != info.name:
         raise statuses.bad_request(
-            f"the name of the object ({name}) does not match the name on the URL ({target.name})"
+            f"the name of the object ({name}) does not match the name on the URL ({info.name})"
         )
 
 
 def _with_defaults(resource: resources.Resource, body: objects.JsonObject) -> objects.JsonObject:
     body = dict(body)
-    if resource in _STATUS_IS_THE_SERVERS:
+    if resource in _SERVER_OWNED_STATUS:
         body.pop("status", None)
     if resource is resources.PODS:
         return manifests.with_pod_defaults(body)
@@ -253,32 +242,22 @@ def _with_defaults(resource: resources.Resource, body: objects.JsonObject) -> ob
 
 
 def _combined(
-    target: routing.Target, old: objects.Stored, new: objects.JsonObject
+    info: requests.RequestInfo, old: objects.Stored, new: objects.JsonObject
 ) -> objects.JsonObject:
-    """The state after an update: what is the server's, and what the path leaves alone, stays."""
+    """Return the state after an update.
+
+    Fields that the server owns, and those that the path does not cover, stay as they are.
+    """
     metadata = {name: value for name, value in new["metadata"].items() if name not in _SERVER_OWNED}
     kept = {name: old.metadata[name] for name in _SERVER_OWNED if name in old.metadata}
     metadata = kept | metadata | {"resourceVersion": str(old.version)}
-    if target.subresource == "status":
+    if info.subresource == "status":
         source, status = old.body, new.get("status")
     else:
-        has_status = "status" in target.resource.subresources
+        has_status = "status" in info.resource.subresources
         source, status = new, (old.body if has_status else new).get("status")
     body = {name: value for name, value in source.items() if name not in ("metadata", "status")}
-    if target.resource.generation and body.get("spec") != old.body.get("spec"):
+    if info.resource.generation and body.get("spec") != old.body.get("spec"):
         metadata["generation"] = old.metadata.get("generation", 0) + 1
     body = {"metadata": metadata} | body
     return body if status is None else body | {"status": status}
-
-
-def _draft(
-    resource: resources.Resource, key: store.Key, body: objects.JsonObject
-) -> objects.Stored:
-    """What a dry run answers with: nothing of it is stored."""
-    metadata = body["metadata"] | {"name": key[1]}
-    return objects.Stored(resource, key[0], key[1], "", 0, body | {"metadata": metadata})
-
-
-def dry_run_of(values: Callable[[str], object]) -> bool:
-    """Whether the request asks for a dry run; ``values`` looks a parameter up."""
-    return values("dryRun") in ("All", ["All"])

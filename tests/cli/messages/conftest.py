@@ -21,7 +21,8 @@ from kubernetes.aio.config import kube_config
 
 from queue_processor import cli
 from queue_processor.simulator.aws import records, simulator, stacks
-from queue_processor.simulator.kube import api, http, settings, world
+from queue_processor.simulator.kube import api, clock, http
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -179,8 +180,8 @@ class ThreadedCluster:
     def __init__(self, folder: pathlib.Path) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._world = world.Cluster(settings.Settings(exit_seconds=0.1))
-        self.server = api.ApiServer(self._world)
+        self._world = SimulatedCluster(clock.Delays(exit_seconds=0.1))
+        self.server = api.SimulatedApiServer(self._world)
         self._http = http.HttpServer(self.server)
         self.kubeconfig = folder / "kubeconfig"
 
@@ -195,7 +196,7 @@ class ThreadedCluster:
         self._thread.join()
         self._loop.close()
 
-    def do(self, deed: Callable[[world.Cluster], _Result]) -> _Result:
+    def do(self, deed: Callable[[SimulatedCluster], _Result]) -> _Result:
         """Do something to the cluster, where its loop runs."""
 
         async def doing() -> _Result:

@@ -12,7 +12,8 @@ import pytest
 from queue_processor.domain import parsing
 from queue_processor.domain.events import InterruptionEvent
 from queue_processor.simulator.aws import events
-from queue_processor.simulator.kube import resources, world
+from queue_processor.simulator.kube import resources
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.cli.messages.conftest import Desk, Terminal, ThreadedCluster
 from tests.cli.messages.test_record import BODIES, GIVEN
 
@@ -307,7 +308,7 @@ class TestOnce:
         assert len(desk.contents()) == 1
 
 
-def hold_the_lease(made: world.Cluster) -> None:
+def hold_the_lease(made: SimulatedCluster) -> None:
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     spec = {
         "holderIdentity": "queue-processor-0_1",

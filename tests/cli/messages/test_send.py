@@ -11,7 +11,8 @@ import yaml
 
 from queue_processor.domain import parsing
 from queue_processor.domain.events import EventKind, InstanceState, InterruptionEvent
-from queue_processor.simulator.kube import api, world
+from queue_processor.simulator.kube import api
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.cli.messages.conftest import Desk, Terminal, ThreadedCluster
 
 MARK = "queue-processor.sent"
@@ -31,7 +32,7 @@ def instance(number: int) -> str:
     return f"i-{number:017x}"
 
 
-def build(made: world.Cluster) -> None:
+def build(made: SimulatedCluster) -> None:
     """Six nodes of two pools, the last one protected, and pods of every sort on the first."""
     for number in range(6):
         labels = {"pool": "spot" if number % 2 else "on-demand"}
@@ -225,7 +226,7 @@ class TestProtection:
         assert drill.contents() == ()
 
 
-def protect(made: world.Cluster, name: str) -> None:
+def protect(made: SimulatedCluster, name: str) -> None:
     node = made.store.node(name)
     assert node is not None
     labelled = copy.deepcopy(node.body)
@@ -273,7 +274,7 @@ class TestQuestion:
         assert named(drill) == sent
 
     def test_hundreds_of_pods_are_counted(self, drill: Desk, cluster: ThreadedCluster) -> None:
-        def crowd(made: world.Cluster) -> None:
+        def crowd(made: SimulatedCluster) -> None:
             for number in range(110):
                 made.add_pod(f"a{number}", namespace="team" if number % 2 else "b", node="node-2")
 
@@ -288,7 +289,7 @@ class TestQuestion:
         ]
 
     def test_hundreds_of_nodes_are_summed_up(self, drill: Desk, cluster: ThreadedCluster) -> None:
-        def crowd(made: world.Cluster) -> None:
+        def crowd(made: SimulatedCluster) -> None:
             for number in range(100, 150):
                 made.add_node(
                     f"node-{number}", instance_id=instance(number), labels={"pool": "large"}

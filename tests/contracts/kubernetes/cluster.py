@@ -1,4 +1,4 @@
-"""What a contract test needs of a cluster, besides the port that it tests."""
+"""The cluster of a contract test, besides the port that it tests."""
 
 import contextlib
 import datetime as dt
@@ -14,15 +14,14 @@ LEASE_NAME = "queue-processor"
 
 
 class Cluster(Protocol):
-    """A cluster of one kind, reached in one way, and with nothing of other tests in it.
+    """A cluster of one kind, reached in one way, without objects of other tests.
 
-    The operator has the rights that it has in a real cluster; what it has no right to do there,
-    the administrator does.
+    The operator has the permissions that its roles grant; everything else the administrator does.
     """
 
     @property
     def wire(self) -> Wire:
-        """What the operator's requests go through, for looking at them as they went."""
+        """The operator's transport, which records requests and responses."""
 
     @property
     def api(self) -> KubeApi:
@@ -30,10 +29,10 @@ class Cluster(Protocol):
 
     @property
     def admin(self) -> Administrator:
-        """Arranges what is in the cluster, and looks at it."""
+        """Creates, changes and reads objects with all permissions."""
 
     def clock(self) -> dt.datetime:
-        """The present, as the cluster has it."""
+        """Return the time of the cluster."""
 
     async def add_node(
         self,
@@ -43,23 +42,23 @@ class Cluster(Protocol):
         instance_id: str = "",
         is_ready: bool = True,
     ) -> str:
-        """Add a node that nothing but the tests will change; its name.
+        """Add a node that only the test changes; return its name.
 
         Args:
-            name: Its name; a new one without it.
-            labels: Its labels, besides those that all nodes have.
-            instance_id: The instance that it is; a new one without it.
-            is_ready: What its kubelet says.
+            name: Its name; empty for a new one.
+            labels: Labels beside those that all nodes have.
+            instance_id: Its EC2 instance; empty for a new one.
+            is_ready: The condition Ready that its kubelet reports.
         """
 
     async def add_daemon_pod(self, node: str) -> None:
-        """Let a DaemonSet called `agent` run its pod, with our labels, on a node."""
+        """Run a pod of a DaemonSet `agent`, with our labels, on a node."""
 
-    def budgets_unattended(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Let the controller of disruption budgets hang for a while."""
+    def paused_budget_controller(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Pause the controller of disruption budgets."""
 
-    async def forgotten_version(self) -> str:
-        """A resourceVersion of pods from which the server cannot tell what happened."""
+    async def expired_version(self) -> str:
+        """Return a resourceVersion of pods that is older than the server's history."""
 
-    async def forgotten_page(self, token: str) -> str:
-        """The continue token with which that page would be asked for, were it long ago."""
+    async def expired_page(self, token: str) -> str:
+        """Return the continue token as it would be with a resourceVersion that is too old."""

@@ -1,15 +1,13 @@
-import contextlib
 import json
 import pathlib
 from collections.abc import AsyncIterator
 
-import looptime
 import pytest
 
 from tests.cluster import plane, world
+from tests.contracts.kubernetes import targets
 from tests.contracts.kubernetes.cluster import Cluster
-from tests.contracts.kubernetes.real import RealCluster
-from tests.contracts.kubernetes.simulated import ByCall, ByHttp, SimulatedCluster
+from tests.contracts.kubernetes.simulated import SimulatedTarget
 
 MANIFEST = pathlib.Path(__file__).parents[3] / "deploy" / "queue-processor.yaml"
 
@@ -24,49 +22,15 @@ def operator_access(control_plane: plane.ControlPlane) -> plane.Access:
     return control_plane.access(token.strip())
 
 
-@contextlib.asynccontextmanager
-async def by_call(_: pytest.FixtureRequest) -> AsyncIterator[SimulatedCluster]:
-    with looptime.enabled(strict=True):
-        made = SimulatedCluster(ByCall)
-        await made.open()
-    yield made
-    await made.close()
-
-
-@contextlib.asynccontextmanager
-async def by_http(_: pytest.FixtureRequest) -> AsyncIterator[SimulatedCluster]:
-    made = SimulatedCluster(ByHttp)
-    await made.open()
-    yield made
-    await made.close()
-
-
-@contextlib.asynccontextmanager
-async def real(request: pytest.FixtureRequest) -> AsyncIterator[RealCluster]:
-    control_plane: plane.ControlPlane = request.getfixturevalue("control_plane")
-    made = RealCluster(control_plane, request.getfixturevalue("operator_access"))
-    try:
-        await made.open()
-        yield made
-    finally:
-        await made.close()
-
-
-SIMULATED = [
-    pytest.param(by_call, marks=pytest.mark.looptime, id="simulator by call"),
-    pytest.param(by_http, id="simulator by http"),
-]
-
-
-@pytest.fixture(params=[*SIMULATED, pytest.param(real, id="real api server")])
+@pytest.fixture(params=[targets.BY_CALL, targets.REAL])
 async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
-    """A cluster for this test: a simulated one in each of the ways, and the real one."""
-    async with request.param(request) as made:
-        yield made
+    """A cluster for this test: the simulated one and the real one."""
+    async with request.param(request) as target:
+        yield target
 
 
-@pytest.fixture(params=SIMULATED)
-async def simulation(request: pytest.FixtureRequest) -> AsyncIterator[SimulatedCluster]:
-    """A simulated cluster in each of the ways: it can be ordered to misbehave."""
-    async with request.param(request) as made:
-        yield made
+@pytest.fixture(params=[targets.BY_CALL, targets.BY_HTTP])
+async def simulation(request: pytest.FixtureRequest) -> AsyncIterator[SimulatedTarget]:
+    """A simulated cluster, by call and over HTTP, for tests that inject faults."""
+    async with request.param(request) as target:
+        yield target

@@ -17,12 +17,12 @@ from tests.contracts.kubernetes.wire import Wire
 
 _NODES = "/api/v1/nodes"
 _LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases/{LEASE_NAME}"
-# The control plane had a later version before its API server looked for the first time.
+# Older than the first version that the API server of the control plane has.
 _ANCIENT = 1
 
 
-class RealCluster:
-    """One test's part of a cluster that all tests share: a namespace, and nodes of its own."""
+class RealTarget:
+    """A namespace and nodes for one test in a cluster that all tests share."""
 
     def __init__(self, control_plane: plane.ControlPlane, operator: plane.Access) -> None:
         self._plane = control_plane
@@ -35,18 +35,18 @@ class RealCluster:
         self.admin = Administrator(self._transports[1], namespace=self._name)
 
     async def open(self) -> None:
-        """Make the namespace."""
+        """Create the namespace."""
         metadata = {"name": self._name}
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
         await self.admin.api.post("/api/v1/namespaces", namespace)
-        # Pods cannot be made without it, and its controller takes a moment.
+        # Pods need it, and its controller takes a moment.
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
         with contextlib.suppress(errors.Conflict):
             accounts = f"/api/v1/namespaces/{self._name}/serviceaccounts"
             await self.admin.api.post(accounts, account)
 
     async def close(self) -> None:
-        """Take away what others could see, and leave nothing open."""
+        """Remove the objects that other tests could see, and close the connections."""
         within = f"namespaces/{self._name}"
         for path in (
             f"/apis/apps/v1/{within}/daemonsets",
@@ -104,14 +104,14 @@ class RealCluster:
         await self.admin.until(runs)
 
     @contextlib.asynccontextmanager
-    async def budgets_unattended(self) -> AsyncIterator[None]:
+    async def paused_budget_controller(self) -> AsyncIterator[None]:
         with self._plane.paused("kube-controller-manager"):
             yield
 
-    async def forgotten_version(self) -> str:
+    async def expired_version(self) -> str:
         return str(_ANCIENT)
 
-    async def forgotten_page(self, token: str) -> str:
+    async def expired_page(self, token: str) -> str:
         listed = await self.admin.api.list(_NODES, query={"limit": "1"})
         self._plane.forget(int(listed["metadata"]["resourceVersion"]))
         # https://github.com/kubernetes/apiserver/blob/master/pkg/storage/continue.go

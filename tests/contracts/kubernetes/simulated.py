@@ -1,4 +1,4 @@
-"""The simulated cluster, and the two ways to its API server: by a call, and over a socket."""
+"""The simulated cluster, with its API server in process or over HTTP."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,8 @@ from kubernetes.aio import client
 from queue_processor.adapters.kube import api as adapter
 from queue_processor.adapters.kube.transport import HttpTransport
 from queue_processor.simulator.kube import api as served
-from queue_processor.simulator.kube import clock, http, settings, world
+from queue_processor.simulator.kube import clock, http
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.contracts.kubernetes.administrator import LABELS, Administrator
 from tests.contracts.kubernetes.cluster import OPERATOR_NAMESPACE
 from tests.contracts.kubernetes.wire import Wire
@@ -20,32 +21,32 @@ from tests.fakes.cluster import DirectTransport
 
 START = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 _NAMESPACE = "work"
-# Quick, because over sockets time is real.
-_QUICK = settings.Settings(startup_seconds=0.02, exit_seconds=0.05, detach_seconds=0.05)
-# A right that the operator has not; here it is taken from everybody.
+# Short, because over HTTP time is real.
+_QUICK = clock.Delays(startup_seconds=0.02, exit_seconds=0.05, detach_seconds=0.05)
+# A permission that the operator does not have; here nobody has it.
 _DENIED = served.Denial(verb="update", resource="nodes")
 
 
-class Way(Protocol):
-    """A way to the API server that can be cut."""
+class Connection(Protocol):
+    """A connection to the API server that can be cut."""
 
     async def open(self, user_agent: str) -> adapter.Transport:
-        """Be ready for requests."""
+        """Open the connections."""
 
     async def cut(self) -> None:
-        """Break the connections that there are, and allow no others."""
+        """Break all connections, and refuse new ones."""
 
     async def restore(self) -> None:
-        """Allow connections again."""
+        """Accept connections again."""
 
     async def close(self) -> None:
-        """Leave nothing open."""
+        """Close the connections."""
 
 
-class ByCall:
+class InProcessConnection:
     """The fake transport, in virtual time."""
 
-    def __init__(self, server: served.ApiServer) -> None:
+    def __init__(self, server: served.SimulatedApiServer) -> None:
         self._server = server
         self._is_alive = asyncio.Event()
         self._is_alive.set()
@@ -68,10 +69,10 @@ class ByCall:
         pass
 
 
-class ByHttp:
+class HttpConnection:
     """The real transport, and a server on a socket."""
 
-    def __init__(self, server: served.ApiServer) -> None:
+    def __init__(self, server: served.SimulatedApiServer) -> None:
         self._server = http.HttpServer(server)
         self._transports: list[HttpTransport] = []
 
@@ -94,32 +95,34 @@ class ByHttp:
         await self._server.stop()
 
 
-class SimulatedCluster:
-    """A simulated cluster in one of the ways; what can be ordered of it is in `server`."""
+class SimulatedTarget:
+    """A simulated cluster; `server` injects faults."""
 
     wire: Wire
     api: adapter.KubeApi
     admin: Administrator
 
-    def __init__(self, choose: Callable[[served.ApiServer], Way]) -> None:
+    def __init__(self, connect: Callable[[served.SimulatedApiServer], Connection]) -> None:
         self.clock = clock.LoopClock(START)
-        self.cluster = world.Cluster(_QUICK, self.clock)
+        self.cluster = SimulatedCluster(_QUICK, self.clock)
         for namespace in (_NAMESPACE, OPERATOR_NAMESPACE):
             self.cluster.add_namespace(namespace)
-        self.server = served.ApiServer(self.cluster)
+        self.server = served.SimulatedApiServer(self.cluster)
         self.server.denials.append(_DENIED)
-        self.way = choose(self.server)
+        self.connection = connect(self.server)
         self._numbers = itertools.count(1)
 
     async def open(self) -> None:
-        """Be ready for requests."""
-        self.wire = Wire(await self.way.open("queue-processor"))
+        """Open the connections."""
+        self.wire = Wire(await self.connection.open("queue-processor"))
         self.api = adapter.KubeApi(self.wire)
-        self.admin = Administrator(await self.way.open("administrator"), namespace=_NAMESPACE)
+        self.admin = Administrator(
+            await self.connection.open("administrator"), namespace=_NAMESPACE
+        )
 
     async def close(self) -> None:
-        """Leave nothing open."""
-        await self.way.close()
+        """Close the connections."""
+        await self.connection.close()
 
     async def add_node(
         self,
@@ -136,7 +139,7 @@ class SimulatedCluster:
             labels=labels,
             ready=is_ready,
         )
-        # Its controllers write their taints.
+        # The node controller writes its taints.
         await asyncio.sleep(0.01)
         return made.name
 
@@ -145,26 +148,26 @@ class SimulatedCluster:
         self.cluster.add_daemon_set("agent", labels=labels, nodes=[node], namespace=_NAMESPACE)
 
     @contextlib.asynccontextmanager
-    async def budgets_unattended(self) -> AsyncIterator[None]:
+    async def paused_budget_controller(self) -> AsyncIterator[None]:
         with self.cluster.disruption.paused():
             yield
 
-    async def forgotten_version(self) -> str:
+    async def expired_version(self) -> str:
         version = str(self.cluster.store.version)
         self._forget()
         return version
 
-    async def forgotten_page(self, token: str) -> str:
+    async def expired_page(self, token: str) -> str:
         self._forget()
         return token
 
     def _forget(self) -> None:
-        """Let something happen, and forget all that happened until then."""
+        """Make a change, and forget the history until then."""
         self.cluster.add_namespace(f"namespace-{next(self._numbers)}")
         self.cluster.compact()
 
     async def until(self, holds: Callable[[], bool], *, limit: float = 5.0) -> None:
-        """Wait until something holds in the simulator."""
+        """Wait until a condition holds in the simulator."""
         async with asyncio.timeout(limit):
             while not holds():  # noqa: ASYNC110 - anything may hold
                 await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What Pods do: evictions that a disruption budget decides about."""
+"""Contract of `Pods`: evictions that a disruption budget decides about."""
 
 import datetime as dt
 
@@ -46,7 +46,7 @@ async def test_a_budget_grants_what_it_allows_and_no_more(
     node = await cluster.add_node()
     first, second = [await cluster.admin.add_pod(node, name) for name in ("one", "two")]
     budget = await cluster.admin.add_observed_budget("web", healthy=2, minAvailable=1)
-    async with cluster.budgets_unattended():
+    async with cluster.paused_budget_controller():
         granted = await port.evict(first)
         charged = (await cluster.admin.api.get(budget))["status"]
         refused = await port.evict(second)
@@ -71,10 +71,10 @@ async def test_a_budget_blocks_an_eviction(cluster: Cluster, port: ports.Pods) -
         "Cannot evict pod as it would violate the pod's disruption budget."
         " The disruption budget web needs 1 healthy pods and has 1 currently"
     )
-    assert not await cluster.admin.is_told_to_stop(pod)
+    assert not await cluster.admin.is_terminating_or_gone(pod)
 
 
-async def test_a_budget_that_cannot_count_its_pods_says_why_it_blocks(
+async def test_a_budget_whose_pods_have_no_scale_blocks_with_the_reason(
     cluster: Cluster, port: ports.Pods
 ) -> None:
     node = await cluster.add_node()
@@ -96,11 +96,11 @@ async def test_a_budget_that_cannot_count_its_pods_says_why_it_blocks(
     )
 
 
-async def test_a_budget_that_nobody_has_looked_at_asks_to_wait(
+async def test_a_budget_that_its_controller_has_not_seen_asks_to_wait(
     cluster: Cluster, port: ports.Pods
 ) -> None:
     pod = await running_pod(cluster)
-    async with cluster.budgets_unattended():
+    async with cluster.paused_budget_controller():
         await cluster.admin.add_budget("web", minAvailable=0)
         eviction = await port.evict(pod)
 
@@ -110,7 +110,7 @@ async def test_a_budget_that_nobody_has_looked_at_asks_to_wait(
         "The disruption budget web is still being processed by the server."
     )
     assert cluster.wire.last.refusal == BLOCKED
-    assert not await cluster.admin.is_told_to_stop(pod)
+    assert not await cluster.admin.is_terminating_or_gone(pod)
 
 
 async def test_two_budgets_on_a_pod_are_ambiguous(cluster: Cluster, port: ports.Pods) -> None:
@@ -121,10 +121,10 @@ async def test_two_budgets_on_a_pod_are_ambiguous(cluster: Cluster, port: ports.
 
     assert eviction.answer is EvictionAnswer.AMBIGUOUS
     assert cluster.wire.last.refusal == (500, "", ())
-    assert not await cluster.admin.is_told_to_stop(pod)
+    assert not await cluster.admin.is_terminating_or_gone(pod)
 
 
-async def test_a_pod_that_is_not_ready_is_guarded_unless_its_budget_says_otherwise(
+async def test_a_pod_that_is_not_ready_is_protected_unless_its_budget_always_allows_it(
     cluster: Cluster, port: ports.Pods
 ) -> None:
     pod = await unready_pod(cluster)
@@ -146,12 +146,12 @@ async def test_a_pod_that_is_not_ready_may_go_when_the_others_suffice(
     assert (await port.evict(pod)).answer is EvictionAnswer.ACCEPTED
 
 
-async def test_a_budget_whose_evictions_nobody_confirms_refuses_at_last(
+async def test_a_budget_with_too_many_unconfirmed_evictions_refuses(
     cluster: Cluster, port: ports.Pods
 ) -> None:
     pod = await running_pod(cluster)
     budget = await cluster.admin.add_observed_budget("web", healthy=1, minAvailable=0)
-    async with cluster.budgets_unattended():
+    async with cluster.paused_budget_controller():
         moment = "2026-05-01T12:00:00Z"
         disrupted = {f"pod-{number}": moment for number in range(TOO_MANY_DISRUPTED)}
         await cluster.admin.set_status(budget, {"disruptedPods": disrupted})
@@ -159,4 +159,4 @@ async def test_a_budget_whose_evictions_nobody_confirms_refuses_at_last(
             await port.evict(pod)
 
     assert cluster.wire.last.refusal == (403, "Forbidden", ("DisruptionBudget",))
-    assert not await cluster.admin.is_told_to_stop(pod)
+    assert not await cluster.admin.is_terminating_or_gone(pod)

@@ -1,4 +1,4 @@
-"""What Pods do: deletions."""
+"""Contract of `Pods`: deletions."""
 
 import datetime as dt
 
@@ -20,7 +20,7 @@ async def running_pod(cluster: Cluster) -> PodRef:
     return await cluster.admin.add_pod(await cluster.add_node())
 
 
-async def test_a_deletion_has_the_grace_that_was_asked_for(
+async def test_a_deletion_has_the_requested_grace_period(
     cluster: Cluster, port: ports.Pods
 ) -> None:
     pod = await running_pod(cluster)
@@ -63,7 +63,7 @@ async def test_deleting_a_pod_that_is_gone_changes_nothing(
     await port.delete(PodRef(namespace=old.namespace, name="other", uid="x"), dt.timedelta())
     assert cluster.wire.last.refusal == (404, "NotFound", ())
 
-    assert not await cluster.admin.is_told_to_stop(new)
+    assert not await cluster.admin.is_terminating_or_gone(new)
 
 
 async def test_a_finalizer_holds_a_pod_that_is_deleted_without_grace(

@@ -1,4 +1,4 @@
-"""What a EventRecorder does."""
+"""Contract of `EventRecorder`."""
 
 import asyncio
 import contextlib
@@ -51,7 +51,7 @@ def node_called(name: str) -> NodeView:
 
 
 async def written(cluster: Cluster, namespace: str, name: str) -> list[JsonObject]:
-    """The events about something with this name."""
+    """Return the events about an object with this name."""
     found = await cluster.admin.items(f"{EVENTS}/{namespace}/events")
     return [
         event
@@ -61,7 +61,7 @@ async def written(cluster: Cluster, namespace: str, name: str) -> list[JsonObjec
     ]
 
 
-async def test_an_event_about_a_node_lies_where_people_look_for_it(
+async def test_an_event_about_a_node_is_in_the_default_namespace(
     cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder
 ) -> None:
     name = await cluster.add_node()
@@ -79,7 +79,7 @@ async def test_an_event_about_a_node_lies_where_people_look_for_it(
 async def test_an_event_about_a_pod_is_a_warning_in_its_namespace(
     cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder, pod: PodRef
 ) -> None:
-    port.pod_event(pod, "Blocked", "a budget says no")
+    port.pod_event(pod, "Blocked", "a budget does not allow it")
     await event_recorder.flush()
 
     (event,) = await written(cluster, pod.namespace, pod.name)
@@ -156,10 +156,10 @@ async def test_the_api_refuses_an_event_that_breaks_its_rules(
 
 
 @pytest.mark.parametrize(("regarding", "expected"), [("elsewhere", 201), ("", 422)])
-async def test_an_event_about_what_lies_elsewhere_is_taken_and_about_what_lies_nowhere_is_not(
+async def test_an_event_needs_a_namespace_of_its_object_but_it_may_be_another_one(
     cluster: Cluster, event_recorder: KubeEventRecorder, pod: PodRef, regarding: str, expected: int
 ) -> None:
-    event_recorder.pod_event(pod, "Blocked", "a budget says no")
+    event_recorder.pod_event(pod, "Blocked", "a budget does not allow it")
     await event_recorder.flush()
     body = dict(cluster.wire.last.body or {})
     body |= {"metadata": {"name": "x"}, "regarding": {"kind": "Pod", "namespace": regarding}}

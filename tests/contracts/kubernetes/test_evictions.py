@@ -1,4 +1,4 @@
-"""What Pods do: evictions that no budget has a say in."""
+"""Contract of `Pods`: evictions without a disruption budget."""
 
 import asyncio
 import datetime as dt
@@ -83,7 +83,7 @@ async def test_another_pod_of_the_same_name_is_not_evicted(
     assert eviction.answer is EvictionAnswer.GONE
     assert "UID" in eviction.message
     assert cluster.wire.last.refusal == (409, "Conflict", ())
-    assert not await cluster.admin.is_told_to_stop(new)
+    assert not await cluster.admin.is_terminating_or_gone(new)
 
 
 async def test_a_successor_that_has_not_started_is_not_evicted_and_delays_the_answer(
@@ -93,13 +93,13 @@ async def test_a_successor_that_has_not_started_is_not_evicted_and_delays_the_an
     old = PodRef(namespace=new.namespace, name=new.name, uid=PREDECESSOR)
     asking = asyncio.create_task(port.evict(old))
     await asyncio.sleep(0.3)
-    # While no budget counts, the server takes the conflict for a race and tries again.
+    # For a pod that needs no budget, the server treats the conflict as a race and retries.
     assert not asking.done()
     await cluster.admin.set_status(cluster.admin.path_of(new), {"phase": "Running"})
 
     assert (await asking).answer is EvictionAnswer.GONE
     assert cluster.wire.last.refusal == (409, "Conflict", ())
-    assert not await cluster.admin.is_told_to_stop(new)
+    assert not await cluster.admin.is_terminating_or_gone(new)
 
 
 # Refused.
@@ -109,7 +109,7 @@ async def test_a_namespace_that_terminates_takes_no_evictions(
     cluster: Cluster, port: ports.Pods
 ) -> None:
     pod = await running_pod(cluster)
-    # Its pod keeps it: it ignores its SIGTERM.
+    # Its pod ignores its SIGTERM, so the namespace stays.
     await cluster.admin.api.delete(f"/api/v1/namespaces/{cluster.admin.namespace}", {})
     eviction = await port.evict(pod)
 

@@ -1,4 +1,4 @@
-"""What Leases do."""
+"""Contract of `Leases`."""
 
 import dataclasses
 import datetime as dt
@@ -6,6 +6,7 @@ import datetime as dt
 import pytest
 
 from queue_processor.adapters.kube.leases import KubeLeases
+from queue_processor.adapters.kube.transport import Request
 from queue_processor.controller import ports
 from queue_processor.domain import errors
 from queue_processor.domain.leases import Lease
@@ -85,6 +86,19 @@ async def test_a_lease_that_somebody_else_wrote_is_not_overwritten(
     assert await port.read() == taken
 
 
+async def test_a_lease_is_not_replaced_without_a_version(
+    cluster: Cluster, port: ports.Leases
+) -> None:
+    written = await port.write(LEASE)
+    body = await cluster.admin.api.get(PATH)
+    del body["metadata"]["resourceVersion"]
+    await cluster.wire.send(Request("PUT", PATH, body=body))
+
+    assert cluster.wire.last.refusal == (422, "Invalid", ("FieldValueInvalid",))
+    assert cluster.wire.last.json["message"].endswith("must be specified for an update")
+    assert await port.read() == written
+
+
 async def test_a_lease_that_somebody_deleted_is_made_again_by_its_renewal(
     cluster: Cluster, port: ports.Leases
 ) -> None:
@@ -123,7 +137,7 @@ async def test_a_lease_that_people_made_by_hand_can_be_taken(
     assert taken.holder == "one"
 
 
-async def test_a_lease_in_no_namespace_is_a_permanent_fault(cluster: Cluster) -> None:
+async def test_a_lease_in_a_missing_namespace_is_a_permanent_error(cluster: Cluster) -> None:
     elsewhere: ports.Leases = KubeLeases(cluster.api, namespace="nowhere", name=LEASE_NAME)
 
     with pytest.raises(errors.PermanentError):

@@ -1,4 +1,4 @@
-"""What Nodes do."""
+"""Contract of `Nodes`."""
 
 import dataclasses
 import datetime as dt
@@ -45,7 +45,7 @@ async def read(port: ports.Nodes, name: str) -> NodeView:
 
 
 async def settled(cluster: Cluster, port: ports.Nodes, name: str) -> NodeView:
-    """The node when its controller has given or taken the taint for what is unschedulable."""
+    """Return the node once its controller has added or removed the unschedulable taint."""
 
     async def is_settled() -> bool:
         spec = (await cluster.admin.node(name))["spec"]
@@ -68,7 +68,7 @@ async def test_a_node_is_read_as_it_is(cluster: Cluster, port: ports.Nodes) -> N
     name = await cluster.add_node(labels=OURS, instance_id=INSTANCE, is_ready=False)
 
     async def read_at_rest() -> tuple[NodeView, JsonObject] | None:
-        # Its controller is not in a hurry with the second taint.
+        # Its controller adds the second taint late.
         view, node = await read(port, name), await cluster.admin.node(name)
         is_same = view.resource_version == node["metadata"]["resourceVersion"]
         return (view, node) if is_same else None
@@ -118,12 +118,12 @@ async def test_all_nodes_are_listed_page_by_page(cluster: Cluster) -> None:
     assert len(versions) == 1
 
 
-async def test_a_list_whose_version_is_forgotten_between_pages_has_to_begin_again(
+async def test_a_list_whose_version_expires_between_pages_has_to_begin_again(
     cluster: Cluster,
 ) -> None:
     for _ in range(3):
         await cluster.add_node(labels=OURS)
-    wire = SmallPages(cluster.wire, cluster.forgotten_page)
+    wire = SmallPages(cluster.wire, cluster.expired_page)
     listing = KubeNodes(KubeApi(wire), reader=READER, clock=cluster.clock).all()
     await anext(listing)
 
@@ -154,7 +154,7 @@ async def test_a_mark_cordons_taints_labels_and_annotates_in_one_write(
 async def test_a_mark_that_is_repeated_changes_nothing(cluster: Cluster, port: ports.Nodes) -> None:
     name = await cluster.add_node(labels=OURS)
     await port.mark(await read(port, name), MARK)
-    # It puts its taint behind the one that came in between.
+    # It puts its taint behind the new one of the node controller.
     marked = await port.mark(await settled(cluster, port, name), MARK)
 
     assert await port.mark(marked, MARK) == marked
@@ -219,7 +219,7 @@ async def test_an_out_of_service_node_has_the_taint_for_it(
 # Conditions.
 
 
-async def test_the_conditions_tell_how_the_drain_stands(
+async def test_the_conditions_show_the_progress_of_the_drain(
     cluster: Cluster, port: ports.Nodes
 ) -> None:
     view = await read(port, await cluster.add_node(labels=OURS))
@@ -235,7 +235,9 @@ async def test_the_conditions_tell_how_the_drain_stands(
     assert found == [("True", "False"), ("False", "True"), ("False", "False")]
 
 
-async def test_a_report_does_not_care_who_wrote_before(cluster: Cluster, port: ports.Nodes) -> None:
+async def test_a_report_is_written_whatever_the_version(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
     view = await read(port, await cluster.add_node(labels=OURS))
     await cluster.admin.touch(view.name)
     await port.report(view, DrainProgress.DRAINED, "done", since=MOMENT)
@@ -248,7 +250,7 @@ async def test_a_report_does_not_care_who_wrote_before(cluster: Cluster, port: p
 
 
 async def write(port: ports.Nodes, view: NodeView, verb: str) -> None:
-    """Write in each of the ways."""
+    """Write with one of the methods."""
     match verb:
         case "mark":
             await port.mark(view, MARK)

@@ -1,4 +1,4 @@
-"""What the API server says about the operator's rights."""
+"""The operator's permissions, as the API server reviews them."""
 
 import pytest
 
@@ -8,20 +8,20 @@ from queue_processor.domain import errors
 from tests.contracts.kubernetes.cluster import LEASE_NAME, OPERATOR_NAMESPACE, Cluster
 
 
-async def test_the_operator_has_every_right_that_it_needs(cluster: Cluster) -> None:
-    asked = permissions.all_permissions(lease_namespace=OPERATOR_NAMESPACE, overrides=True)
+async def test_the_operator_has_every_permission_that_it_needs(cluster: Cluster) -> None:
+    needed = permissions.all_permissions(lease_namespace=OPERATOR_NAMESPACE, overrides=True)
 
-    assert await permissions.missing(cluster.api, asked, lease_name=LEASE_NAME) == ()
+    assert await permissions.missing(cluster.api, needed, lease_name=LEASE_NAME) == ()
     assert {call.answer.status for call in cluster.wire.calls} == {201}
 
 
-async def test_a_right_that_is_missing_is_named(cluster: Cluster) -> None:
-    asked = (Permission("update", "nodes"), Permission("patch", "nodes"))
+async def test_a_missing_permission_is_named(cluster: Cluster) -> None:
+    needed = (Permission("update", "nodes"), Permission("patch", "nodes"))
 
-    assert await permissions.missing(cluster.api, asked, lease_name=LEASE_NAME) == asked[:1]
+    assert await permissions.missing(cluster.api, needed, lease_name=LEASE_NAME) == needed[:1]
 
 
-async def test_a_request_without_the_right_to_it_is_a_permanent_fault(cluster: Cluster) -> None:
+async def test_a_request_without_permission_is_a_permanent_error(cluster: Cluster) -> None:
     path = f"/api/v1/nodes/{await cluster.add_node()}"
     node = await cluster.api.get(path)
     with pytest.raises(errors.PermanentError, match='cannot update resource "nodes"'):

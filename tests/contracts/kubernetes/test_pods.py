@@ -1,4 +1,4 @@
-"""What Pods do: lists and watches."""
+"""Contract of `Pods`: lists and watches."""
 
 import asyncio
 import contextlib
@@ -16,6 +16,7 @@ from queue_processor.domain.pods import PodChange, PodView
 from tests.cluster.manifests import PodShape
 from tests.contracts.kubernetes.administrator import LABELS
 from tests.contracts.kubernetes.cluster import Cluster
+from tests.contracts.kubernetes.targets import over_http
 from tests.contracts.kubernetes.wire import ShortWatches
 
 
@@ -29,7 +30,7 @@ async def node_of(cluster: Cluster) -> NodeName:
 
 
 class Seen:
-    """What a watch tells of the pods of one test, as it comes."""
+    """The changes in a watch that concern the pods of one test."""
 
     def __init__(self, cluster: Cluster, changes: AsyncIterator[PodChange]) -> None:
         self._namespace = cluster.admin.namespace
@@ -38,7 +39,7 @@ class Seen:
     async def until(
         self, fits: Callable[[PodView], bool] = lambda _: True, *, is_gone: bool = False
     ) -> PodChange:
-        """The next change of a pod that fits."""
+        """Return the next change of a matching pod."""
         async with asyncio.timeout(5):
             async for change in self._changes:
                 pod = change.pod
@@ -82,7 +83,7 @@ async def test_the_pods_of_a_node_are_listed_and_no_others(
     await admin.add(critical)
 
     async def all_are_listed() -> dict[str, PodView]:
-        # Out of the cache, which is a moment late.
+        # From the cache, which lags behind.
         listed = await port.on_node(node)
         found = {pod.ref.name.partition("-")[0]: pod for pod in listed.pods}
         return found if len(found) == 5 and found["done"].is_finished else {}
@@ -109,7 +110,7 @@ async def test_a_node_without_pods_has_an_empty_list_to_watch_from(
     assert listed.version.isdecimal()
 
 
-async def test_a_list_is_not_older_than_what_is_asked_for(
+async def test_a_list_is_not_older_than_the_requested_version(
     cluster: Cluster, port: ports.Pods
 ) -> None:
     node = await node_of(cluster)
@@ -130,7 +131,7 @@ async def test_a_list_is_not_older_than_what_is_asked_for(
         }
 
 
-async def test_a_list_that_is_to_be_newer_than_the_server_is_a_temporary_fault(
+async def test_a_list_newer_than_the_server_is_a_temporary_error(
     cluster: Cluster, port: ports.Pods
 ) -> None:
     node = await node_of(cluster)
@@ -145,6 +146,7 @@ async def test_a_list_that_is_to_be_newer_than_the_server_is_a_temporary_fault(
 # Watches.
 
 
+@over_http
 async def test_a_watch_goes_on_from_the_version_of_the_list(
     cluster: Cluster, port: ports.Pods
 ) -> None:
@@ -170,7 +172,8 @@ async def test_a_watch_goes_on_from_the_version_of_the_list(
     assert int(version) < int(added.version) < int(stopping.version) < int(gone.version)
 
 
-async def test_a_watch_tells_of_all_nodes_and_names_the_node(
+@over_http
+async def test_a_watch_covers_all_nodes_and_names_the_node(
     cluster: Cluster, port: ports.Pods
 ) -> None:
     node, other = await node_of(cluster), await node_of(cluster)
@@ -183,6 +186,7 @@ async def test_a_watch_tells_of_all_nodes_and_names_the_node(
     assert (elsewhere.node_name, here.node_name) == (other, node)
 
 
+@over_http
 async def test_a_pod_enters_a_watch_when_it_is_bound_to_a_node(
     cluster: Cluster, port: ports.Pods
 ) -> None:
@@ -205,6 +209,7 @@ async def test_a_pod_enters_a_watch_when_it_is_bound_to_a_node(
     assert (change.pod.ref, change.node_name) == (pod, node)
 
 
+@over_http
 async def test_a_watch_that_is_opened_again_goes_on_after_the_last_change(
     cluster: Cluster, port: ports.Pods
 ) -> None:
@@ -222,13 +227,14 @@ async def test_a_watch_that_is_opened_again_goes_on_after_the_last_change(
     assert int(change.version) > int(first.version)
 
 
-async def test_a_watch_that_ends_tells_how_far_it_came_if_anything_has_happened(
+@over_http
+async def test_a_watch_ends_with_a_bookmark_if_anything_has_changed(
     cluster: Cluster,
 ) -> None:
     port = KubePods(KubeApi(ShortWatches(cluster.wire, seconds=5)))
     version = (await port.on_node(await node_of(cluster))).version
     async with port.watch(version) as changes:
-        # One that no watch tells of, because it is bound to no node.
+        # The watch does not cover it: it is not bound to a node.
         unbound = await cluster.admin.add_unbound_pod()
         bookmarks = [change async for change in changes if change.pod is None]
 
@@ -238,11 +244,12 @@ async def test_a_watch_that_ends_tells_how_far_it_came_if_anything_has_happened(
     assert bookmarks[-1].node_name is None
 
 
-async def test_a_watch_from_a_forgotten_version_is_expired(
+@over_http
+async def test_a_watch_from_a_version_that_is_too_old_is_expired(
     cluster: Cluster, port: ports.Pods
 ) -> None:
     await cluster.admin.add_pod(await node_of(cluster))
-    version = await cluster.forgotten_version()
+    version = await cluster.expired_version()
     with pytest.raises(errors.WatchExpired, match="too old resource version"):
         async with port.watch(version) as changes:
             await anext(changes)

@@ -1,4 +1,4 @@
-"""What the ports make of refusals that only a simulated server gives when it is told to."""
+"""The adapters and error responses that only a simulated server can be made to send."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from queue_processor.domain.pods import EvictionAnswer, PodRef
 from queue_processor.observability import metrics
 from queue_processor.simulator.kube import api, faults
 from tests.contracts.kubernetes.cluster import LEASE_NAME, OPERATOR_NAMESPACE
-from tests.contracts.kubernetes.simulated import START, SimulatedCluster
+from tests.contracts.kubernetes.simulated import START, SimulatedTarget
 
 POD = PodRef(namespace="work", name="web", uid="uid of web")
 LEASE = Lease(
@@ -34,16 +34,16 @@ LEASE = Lease(
 
 
 @pytest.fixture
-def pods(simulation: SimulatedCluster) -> ports.Pods:
+def pods(simulation: SimulatedTarget) -> ports.Pods:
     return KubePods(simulation.api)
 
 
 @pytest.fixture
-def leases(simulation: SimulatedCluster) -> ports.Leases:
+def leases(simulation: SimulatedTarget) -> ports.Leases:
     return KubeLeases(simulation.api, namespace=OPERATOR_NAMESPACE, name=LEASE_NAME)
 
 
-async def running_pod(simulation: SimulatedCluster) -> PodRef:
+async def running_pod(simulation: SimulatedTarget) -> PodRef:
     return await simulation.admin.add_pod(await simulation.add_node())
 
 
@@ -61,23 +61,23 @@ async def running_pod(simulation: SimulatedCluster) -> PodRef:
         (503, errors.TemporaryError),
     ],
 )
-async def test_any_other_refusal_of_an_eviction_is_a_fault(
-    simulation: SimulatedCluster, pods: ports.Pods, code: int, expected: type[Exception]
+async def test_any_other_error_response_to_an_eviction_is_an_error(
+    simulation: SimulatedTarget, pods: ports.Pods, code: int, expected: type[Exception]
 ) -> None:
     pod = await running_pod(simulation)
-    answer = faults.Answer(code, message="not today")
+    answer = faults.ErrorResponse(code, message="not today")
     simulation.server.faults.add(faults.Fault(answer, path=".*/eviction"))
     with pytest.raises(expected, match="not today"):
         await pods.evict(pod)
 
-    assert not await simulation.admin.is_told_to_stop(pod)
+    assert not await simulation.admin.is_terminating_or_gone(pod)
 
 
-async def test_a_busy_server_is_told_from_a_budget(
-    simulation: SimulatedCluster, pods: ports.Pods
+async def test_a_busy_server_is_distinguished_from_a_budget(
+    simulation: SimulatedTarget, pods: ports.Pods
 ) -> None:
     pod = await running_pod(simulation)
-    busy = faults.Answer(429, "TooManyRequests", "too many requests", retry_after=3)
+    busy = faults.ErrorResponse(429, "TooManyRequests", "too many requests", retry_after=3)
     simulation.server.faults.add(faults.Fault(busy))
     eviction = await pods.evict(pod)
 
@@ -85,8 +85,8 @@ async def test_a_busy_server_is_told_from_a_budget(
     assert eviction.retry_after == dt.timedelta(seconds=3)
 
 
-async def test_a_right_that_is_missing_is_a_permanent_fault(
-    simulation: SimulatedCluster, pods: ports.Pods
+async def test_a_missing_permission_is_a_permanent_error(
+    simulation: SimulatedTarget, pods: ports.Pods
 ) -> None:
     pod = await running_pod(simulation)
     simulation.server.denials.append(api.Denial(verb="create", resource="pods/eviction"))
@@ -108,17 +108,17 @@ async def test_a_right_that_is_missing_is_a_permanent_fault(
         (500, errors.TemporaryError),
     ],
 )
-async def test_a_watch_that_is_refused_says_why(
-    simulation: SimulatedCluster, pods: ports.Pods, code: int, expected: type[Exception]
+async def test_a_watch_that_is_refused_raises_the_reason(
+    simulation: SimulatedTarget, pods: ports.Pods, code: int, expected: type[Exception]
 ) -> None:
-    simulation.server.faults.add(faults.Fault(faults.Answer(code, message="not today")))
+    simulation.server.faults.add(faults.Fault(faults.ErrorResponse(code, message="not today")))
     with pytest.raises(expected, match="not today"):
         async with pods.watch("1"):
             pass
 
 
 async def test_a_watch_on_volumes_that_expires_is_begun_again(
-    simulation: SimulatedCluster,
+    simulation: SimulatedTarget,
 ) -> None:
     node = await simulation.add_node()
     attachment = await simulation.admin.attach("one", node)
@@ -126,7 +126,9 @@ async def test_a_watch_on_volumes_that_expires_is_begun_again(
     task = asyncio.create_task(port.await_detached(NodeName(node), staying=()))
     hub = simulation.cluster.hub
     await simulation.until(lambda: hub.count == 1)
-    expired = faults.Fault(faults.Answer(410, "Expired"), path=".*volumeattachments", times=1)
+    expired = faults.Fault(
+        faults.ErrorResponse(410, "Expired"), path=".*volumeattachments", times=1
+    )
     simulation.server.faults.add(expired)
     simulation.cluster.drop_watches()
     await simulation.until(lambda: not simulation.server.faults.pending)
@@ -140,19 +142,19 @@ async def test_a_watch_on_volumes_that_expires_is_begun_again(
 
 
 async def test_a_renewal_that_finds_no_lease_is_a_conflict(
-    simulation: SimulatedCluster, leases: ports.Leases
+    simulation: SimulatedTarget, leases: ports.Leases
 ) -> None:
     written = await leases.write(LEASE)
-    simulation.server.faults.add(faults.Fault(faults.Answer(404, "NotFound"), method="PUT"))
+    simulation.server.faults.add(faults.Fault(faults.ErrorResponse(404, "NotFound"), method="PUT"))
 
     with pytest.raises(errors.Conflict):
         await leases.write(written)
 
 
-async def test_a_server_that_fails_is_a_temporary_fault(
-    simulation: SimulatedCluster, leases: ports.Leases
+async def test_a_server_that_fails_is_a_temporary_error(
+    simulation: SimulatedTarget, leases: ports.Leases
 ) -> None:
-    simulation.server.faults.add(faults.Fault(faults.Answer(503, retry_after=2)))
+    simulation.server.faults.add(faults.Fault(faults.ErrorResponse(503, retry_after=2)))
     with pytest.raises(errors.TemporaryError) as reading:
         await leases.read()
     with pytest.raises(errors.TemporaryError):
@@ -165,7 +167,7 @@ async def test_a_server_that_fails_is_a_temporary_fault(
 
 
 @pytest.fixture
-async def event_recorder(simulation: SimulatedCluster) -> AsyncIterator[KubeEventRecorder]:
+async def event_recorder(simulation: SimulatedTarget) -> AsyncIterator[KubeEventRecorder]:
     made = KubeEventRecorder(simulation.api, identity="process", clock=simulation.clock)
     running = asyncio.create_task(made.run())
     yield made
@@ -179,16 +181,18 @@ def dropped() -> float:
     return next(sample.value for sample in family.samples if sample.name.endswith("_total"))
 
 
-async def reasons(simulation: SimulatedCluster) -> list[str]:
+async def reasons(simulation: SimulatedTarget) -> list[str]:
     path = f"/apis/events.k8s.io/v1/namespaces/{POD.namespace}/events"
     return [event["reason"] for event in await simulation.admin.items(path)]
 
 
-@pytest.mark.parametrize("effect", [faults.Answer(403), faults.Answer(500), faults.Cut()])
+@pytest.mark.parametrize(
+    "effect", [faults.ErrorResponse(403), faults.ErrorResponse(500), faults.Cut()]
+)
 async def test_an_event_that_cannot_be_written_is_dropped_and_the_next_is_not(
-    simulation: SimulatedCluster,
+    simulation: SimulatedTarget,
     event_recorder: KubeEventRecorder,
-    effect: faults.Answer | faults.Cut,
+    effect: faults.ErrorResponse | faults.Cut,
 ) -> None:
     before = dropped()
     simulation.server.faults.add(faults.Fault(effect, method="POST", times=1))
@@ -202,14 +206,14 @@ async def test_an_event_that_cannot_be_written_is_dropped_and_the_next_is_not(
 
 
 async def test_what_cannot_be_kept_is_dropped_without_waiting(
-    simulation: SimulatedCluster,
+    simulation: SimulatedTarget,
 ) -> None:
     before = dropped()
     silent: ports.EventRecorder = KubeEventRecorder(
         simulation.api, identity="process", clock=simulation.clock
     )
     for _ in range(1_005):
-        silent.pod_event(POD, "Blocked", "a budget says no")
+        silent.pod_event(POD, "Blocked", "a budget does not allow it")
 
     assert dropped() == before + 5
     assert await reasons(simulation) == []

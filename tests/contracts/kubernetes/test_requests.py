@@ -1,4 +1,4 @@
-"""What requests mean that the adapters build on, and those that kopf sends."""
+"""The API requests that the adapters rely on, and those that kopf sends."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from queue_processor.adapters.kube.transport import JsonObject, Request
+from tests.cluster.manifests import PodShape
 from tests.contracts.kubernetes.cluster import Cluster
+from tests.contracts.kubernetes.targets import over_http
+
+pytestmark = over_http
 
 STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
@@ -142,7 +146,25 @@ async def test_a_status_patch_leaves_the_spec_alone(cluster: Cluster) -> None:
     assert "unschedulable" not in node["spec"]
 
 
-# What kopf asks.
+# Taints.
+
+
+async def test_a_no_execute_taint_deletes_the_pods_that_do_not_tolerate_it(
+    cluster: Cluster,
+) -> None:
+    admin, node = cluster.admin, await cluster.add_node()
+    pod = await admin.add_pod(node)
+    body = admin.pod_body("guest", PodShape(), node=node)
+    body["spec"]["tolerations"] = [{"key": "one", "operator": "Exists"}]
+    guest = await admin.add(body)
+    taints = [{"key": "one", "effect": "NoExecute"}]
+    await admin.api.patch(f"{NODES}/{node}", {"spec": {"taints": taints}})
+
+    await admin.until(lambda: admin.is_terminating_or_gone(pod))
+    assert not await admin.is_terminating_or_gone(guest)
+
+
+# Requests of kopf.
 
 
 class Events:
@@ -152,7 +174,7 @@ class Events:
         self._lines = lines
 
     async def of(self, name: str) -> tuple[str, JsonObject]:
-        """The next event of an object with this name."""
+        """Return the next event of an object with this name."""
         async with asyncio.timeout(5):
             async for line in self._lines:
                 event: dict[str, Any] = json.loads(line)
@@ -183,7 +205,7 @@ async def test_kopf_finds_the_nodes_among_the_resources(cluster: Cluster) -> Non
     assert "nodes/status" in resources
 
 
-async def test_kopf_lists_the_nodes_and_watches_what_becomes_of_them(cluster: Cluster) -> None:
+async def test_kopf_lists_the_nodes_and_watches_their_changes(cluster: Cluster) -> None:
     first = await cluster.add_node(labels={"team": "ours"})
     listed = await cluster.api.list(NODES, query={"limit": "500"})
     (node,) = [item for item in listed["items"] if item["metadata"]["name"] == first]
@@ -204,11 +226,11 @@ async def test_kopf_lists_the_nodes_and_watches_what_becomes_of_them(cluster: Cl
     assert last["metadata"]["uid"] == node["metadata"]["uid"]
 
 
-async def test_kopf_is_told_within_the_watch_that_its_version_is_forgotten(
+async def test_a_version_that_is_too_old_is_an_error_event_in_the_watch(
     cluster: Cluster,
 ) -> None:
     await cluster.add_node()
-    query = {"watch": "true", "resourceVersion": await cluster.forgotten_version()}
+    query = {"watch": "true", "resourceVersion": await cluster.expired_version()}
     opening = cluster.wire.stream(NODES, query=query, server_timeout_seconds=KOPF_SECONDS)
     async with opening as (head, lines):
         event = json.loads(await anext(lines))

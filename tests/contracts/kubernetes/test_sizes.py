@@ -1,13 +1,13 @@
-"""Long lists, in a simulated cluster: in a real one they take long to make."""
+"""Long lists, in a simulated cluster only: in a real one they take long to create."""
 
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.domain import selectors
 from queue_processor.domain.identifiers import NodeName
-from tests.contracts.kubernetes.simulated import SimulatedCluster
+from tests.contracts.kubernetes.simulated import SimulatedTarget
 
 
-async def test_over_five_hundred_nodes_are_listed_in_pages(simulation: SimulatedCluster) -> None:
+async def test_over_five_hundred_nodes_are_listed_in_pages(simulation: SimulatedTarget) -> None:
     for number in range(1, 502):
         simulation.cluster.add_node(f"node-{number:03}", instance_id=f"i-{number:017x}")
     reader = NodeReader(selectors.parse(""))
@@ -18,7 +18,7 @@ async def test_over_five_hundred_nodes_are_listed_in_pages(simulation: Simulated
     assert [call.query["limit"] for call in simulation.wire.calls] == ["500", "500"]
 
 
-async def test_over_a_thousand_pods_of_a_node_are_one_list(simulation: SimulatedCluster) -> None:
+async def test_over_a_thousand_pods_of_a_node_are_one_list(simulation: SimulatedTarget) -> None:
     node = NodeName(await simulation.add_node())
     for number in range(1_001):
         simulation.cluster.add_pod(f"web-{number}", node=node)

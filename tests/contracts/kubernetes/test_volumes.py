@@ -1,4 +1,4 @@
-"""What Volumes do."""
+"""Contract of `Volumes`."""
 
 import asyncio
 from collections.abc import Collection
@@ -10,6 +10,7 @@ from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import ports
 from queue_processor.domain.identifiers import NodeName
 from tests.contracts.kubernetes.cluster import Cluster
+from tests.contracts.kubernetes.targets import over_http
 from tests.contracts.kubernetes.wire import ShortWatches, SmallPages
 
 
@@ -25,13 +26,13 @@ def waiting(
 
 
 async def ends(task: "asyncio.Task[None]") -> bool:
-    """Whether a task ends soon."""
+    """Return True if a task ends soon."""
     done, _ = await asyncio.wait((task,), timeout=5)
     return bool(done) and task.exception() is None
 
 
 async def ends_not(task: "asyncio.Task[None]", *, seconds: float = 0.2) -> bool:
-    """Whether a task goes on for a while."""
+    """Return True if a task runs on for a while."""
     done, _ = await asyncio.wait((task,), timeout=seconds)
     return not done
 
@@ -81,7 +82,7 @@ async def test_volumes_on_all_pages_are_waited_for(cluster: Cluster) -> None:
         await cluster.admin.remove(attachment)
 
     assert await ends(task)
-    # Out of the cache comes one page with all of them, however small pages may be.
+    # From the cache all of them come in one page, whatever the limit.
     (listed,) = [call.json for call in cluster.wire.calls if call.query.get("limit")]
     assert len(listed["items"]) == 3
 
@@ -98,12 +99,12 @@ async def test_one_list_and_one_watch_serve_all_nodes_that_wait(
         await cluster.admin.remove(attachment)
         assert await ends(task)
 
-    asked = cluster.wire.calls[before:]
-    assert [call.json["kind"] for call in asked] == ["VolumeAttachmentList"]
+    calls = cluster.wire.calls[before:]
+    assert [call.json["kind"] for call in calls] == ["VolumeAttachmentList"]
     assert cluster.wire.watches == ["/apis/storage.k8s.io/v1/volumeattachments"]
 
 
-async def test_who_gives_up_takes_nothing_from_the_others(
+async def test_a_cancelled_wait_does_not_disturb_the_others(
     cluster: Cluster, port: ports.Volumes
 ) -> None:
     one, two = await cluster.add_node(), await cluster.add_node()
@@ -118,6 +119,7 @@ async def test_who_gives_up_takes_nothing_from_the_others(
     assert await ends(second)
 
 
+@over_http
 async def test_a_watch_that_ends_is_begun_again(cluster: Cluster) -> None:
     node = await cluster.add_node()
     attachment = await cluster.admin.attach("one", node)

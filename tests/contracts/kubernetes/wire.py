@@ -1,4 +1,4 @@
-"""The operator's requests as they go out, and the answers as they come in."""
+"""Transports that record the operator's requests and the responses."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ from queue_processor.adapters.kube.transport import Answer, JsonObject, Request
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:
-    """A request and its answer, as both were."""
+    """A request and its response."""
 
     query: Mapping[str, str]
     body: JsonObject | None
@@ -18,12 +18,12 @@ class Call:
 
     @property
     def json(self) -> JsonObject:
-        """The body of the answer."""
+        """Return the body of the response."""
         return api.status_of(self.answer)
 
     @property
     def refusal(self) -> tuple[int, str, tuple[str, ...]]:
-        """Code, reason, and the reasons of the causes."""
+        """Return code, reason, and the reasons of the causes."""
         status = self.json
         causes = (status.get("details") or {}).get("causes") or []
         reasons = tuple(cause.get("reason", "") for cause in causes)
@@ -31,11 +31,11 @@ class Call:
 
 
 class Wire:
-    """A transport that remembers what went through it.
+    """A transport that records requests.
 
     Attributes:
-        calls: What was asked and answered, without watches.
-        watches: The paths of what was watched.
+        calls: Requests with their responses, without watches.
+        watches: The paths of the watches.
     """
 
     def __init__(self, transport: api.Transport) -> None:
@@ -45,7 +45,7 @@ class Wire:
 
     @property
     def last(self) -> Call:
-        """The last request that was answered."""
+        """Return the last request that got a response."""
         return self.calls[-1]
 
     async def send(self, request: Request) -> Answer:
@@ -63,7 +63,7 @@ class Wire:
 
 
 class ShortWatches(Wire):
-    """Asks the server to end watches soon; in earnest it is asked for half a minute."""
+    """Shortens watches from half a minute."""
 
     def __init__(self, transport: api.Transport, *, seconds: int) -> None:
         super().__init__(transport)
@@ -78,23 +78,23 @@ class ShortWatches(Wire):
 
 
 class SmallPages(Wire):
-    """Asks for pages of two objects, instead of some hundreds.
+    """Shrinks pages from some hundreds of objects to two.
 
     Args:
-        transport: The way to the server.
-        turn: Changes the continue token of the next page.
+        transport: Sends the requests.
+        rewrite_token: Changes the continue token of the next page.
     """
 
     def __init__(
-        self, transport: api.Transport, turn: Callable[[str], Awaitable[str]] | None = None
+        self, transport: api.Transport, rewrite_token: Callable[[str], Awaitable[str]] | None = None
     ) -> None:
         super().__init__(transport)
-        self._turn = turn
+        self._rewrite_token = rewrite_token
 
     async def send(self, request: Request) -> Answer:
-        asked = dict(request.query or {})
-        if "limit" in asked:
-            asked["limit"] = "2"
-        if "continue" in asked and self._turn is not None:
-            asked["continue"] = await self._turn(asked["continue"])
-        return await super().send(dataclasses.replace(request, query=asked))
+        query = dict(request.query or {})
+        if "limit" in query:
+            query["limit"] = "2"
+        if "continue" in query and self._rewrite_token is not None:
+            query["continue"] = await self._rewrite_token(query["continue"])
+        return await super().send(dataclasses.replace(request, query=query))

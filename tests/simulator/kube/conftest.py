@@ -1,10 +1,11 @@
-from __future__ import annotations
-
 import datetime as dt
 
+import looptime
 import pytest
 
-from queue_processor.simulator.kube import api, clock, direct, settings, world
+from queue_processor.simulator.kube import api, clock
+from queue_processor.simulator.kube.cluster import SimulatedCluster
+from tests.fakes.kube_client import DirectClient
 
 
 @pytest.fixture
@@ -13,19 +14,20 @@ def start() -> dt.datetime:
 
 
 @pytest.fixture
-def cluster(start: dt.datetime) -> world.Cluster:
+async def cluster(start: dt.datetime) -> SimulatedCluster:
     """Three Ready nodes a, b and c, nothing else."""
-    made = world.Cluster(settings.Settings(), clock.LoopClock(start))
-    for name in ("a", "b", "c"):
-        made.add_node(name, instance_id=f"i-0{name}")
+    with looptime.enabled(strict=True):
+        made = SimulatedCluster(now=clock.LoopClock(start))
+        for name in ("a", "b", "c"):
+            made.add_node(name, instance_id=f"i-0{name}")
     return made
 
 
 @pytest.fixture
-def server(cluster: world.Cluster) -> api.ApiServer:
-    return api.ApiServer(cluster)
+def server(cluster: SimulatedCluster) -> api.SimulatedApiServer:
+    return api.SimulatedApiServer(cluster)
 
 
 @pytest.fixture
-def client(server: api.ApiServer) -> direct.DirectClient:
-    return direct.DirectClient(server, "tester")
+def client(server: api.SimulatedApiServer) -> DirectClient:
+    return DirectClient(server, "tester")

@@ -1,17 +1,17 @@
-from __future__ import annotations
-
 import asyncio
 
 import pytest
 
-from queue_processor.simulator.kube import direct, history, manifests, world
+from queue_processor.simulator.kube import history, manifests
+from queue_processor.simulator.kube.cluster import SimulatedCluster
+from tests.fakes.kube_client import DirectClient
 
 pytestmark = pytest.mark.looptime
 
 PODS = "/api/v1/namespaces/default/pods"
 
 
-async def gone_after(client: direct.DirectClient, path: str) -> float:
+async def gone_after(client: DirectClient, path: str) -> float:
     """Seconds until the object is gone."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -23,7 +23,7 @@ async def gone_after(client: direct.DirectClient, path: str) -> float:
 
 
 async def test_a_pod_ends_by_itself_within_its_grace(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     pod = cluster.add_pod("x", node="a", spec=manifests.PodSpec(grace_seconds=30, exit_seconds=5))
     answer = await client.delete(f"{PODS}/x")
@@ -32,23 +32,23 @@ async def test_a_pod_ends_by_itself_within_its_grace(
     assert answer.body["metadata"]["deletionGracePeriodSeconds"] == 30
     assert await gone_after(client, f"{PODS}/x") == pytest.approx(5, abs=0.1)
     record = cluster.history.pod(pod.uid)
-    assert record.ending is history.Ending.EXITED
+    assert record.termination is history.PodTermination.EXITED
     assert record.signalled is not None
     assert record.removed is not None
     assert (record.removed - record.signalled).total_seconds() == pytest.approx(5, abs=0.01)
 
 
 async def test_a_pod_that_takes_too_long_is_killed_at_the_end_of_its_grace(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     pod = cluster.add_pod("x", node="a", spec=manifests.PodSpec(grace_seconds=10, exit_seconds=60))
     await client.delete(f"{PODS}/x")
     assert await gone_after(client, f"{PODS}/x") == pytest.approx(10, abs=0.1)
-    assert cluster.history.pod(pod.uid).ending is history.Ending.KILLED
+    assert cluster.history.pod(pod.uid).termination is history.PodTermination.KILLED
 
 
 async def test_a_second_deletion_may_only_shorten_the_grace(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     pod = cluster.add_pod("x", node="a", spec=manifests.PodSpec(grace_seconds=100, exit_seconds=90))
     await client.delete(f"{PODS}/x")
@@ -59,20 +59,20 @@ async def test_a_second_deletion_may_only_shorten_the_grace(
     assert shorter.body["metadata"]["deletionTimestamp"] == "2026-05-01T12:00:05Z"
     assert await gone_after(client, f"{PODS}/x") == pytest.approx(5, abs=0.1)
     record = cluster.history.pod(pod.uid)
-    assert (record.grace_seconds, record.ending) == (5, history.Ending.KILLED)
+    assert (record.grace_seconds, record.termination) == (5, history.PodTermination.KILLED)
 
 
 async def test_no_grace_removes_the_pod_at_once(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     pod = cluster.add_pod("x", node="a")
     await client.delete(f"{PODS}/x", gracePeriodSeconds="0")
     assert (await client.get(f"{PODS}/x")).status == 404
-    assert cluster.history.pod(pod.uid).ending is history.Ending.REMOVED
+    assert cluster.history.pod(pod.uid).termination is history.PodTermination.REMOVED
 
 
 async def test_finished_and_unscheduled_pods_go_at_once(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     cluster.add_pod("done", node="a", phase="Succeeded")
     for name in ("a", "b", "c"):
@@ -84,7 +84,7 @@ async def test_finished_and_unscheduled_pods_go_at_once(
 
 
 async def test_a_terminating_pod_is_not_ready(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     cluster.add_pod("x", node="a")
     await client.delete(f"{PODS}/x")
@@ -94,7 +94,7 @@ async def test_a_terminating_pod_is_not_ready(
 
 
 async def test_finalizers_hold_a_pod_until_they_are_taken_off(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     cluster.add_pod("x", node="a")
     await client.patch(f"{PODS}/x", {"metadata": {"finalizers": ["a/b"]}})
@@ -107,7 +107,7 @@ async def test_finalizers_hold_a_pod_until_they_are_taken_off(
     assert (await client.get(f"{PODS}/x")).status == 404
 
 
-async def test_a_held_node_goes_with_its_last_finalizer(client: direct.DirectClient) -> None:
+async def test_a_held_node_goes_with_its_last_finalizer(client: DirectClient) -> None:
     path = "/api/v1/nodes/a"
     await client.patch(path, {"metadata": {"finalizers": ["a/b"]}})
     held = await client.delete(path)
@@ -124,8 +124,8 @@ async def test_a_held_node_goes_with_its_last_finalizer(client: direct.DirectCli
     ],
 )
 async def test_a_precondition_that_does_not_hold_is_a_conflict(
-    client: direct.DirectClient,
-    cluster: world.Cluster,
+    client: DirectClient,
+    cluster: SimulatedCluster,
     precondition: dict[str, str],
     told: str,
 ) -> None:
@@ -136,25 +136,15 @@ async def test_a_precondition_that_does_not_hold_is_a_conflict(
     assert (await client.get(f"{PODS}/x")).status == 200
 
 
-async def test_a_deleted_object_answers_with_its_identity(client: direct.DirectClient) -> None:
+async def test_a_deleted_object_answers_with_its_identity(client: DirectClient) -> None:
     uid = (await client.get("/api/v1/nodes/a")).body["metadata"]["uid"]
     answer = await client.delete("/api/v1/nodes/a")
     assert answer.body["status"] == "Success"
     assert answer.body["details"] == {"name": "a", "kind": "nodes", "uid": uid}
 
 
-async def test_a_collection_is_deleted_by_its_selector(
-    client: direct.DirectClient, cluster: world.Cluster
-) -> None:
-    cluster.add_pod("x", node="a", spec=manifests.PodSpec(labels={"go": "yes"}))
-    cluster.add_pod("y", node="a")
-    await client.delete(PODS, {"gracePeriodSeconds": 0}, labelSelector="go=yes")
-    left = (await client.get(PODS)).body["items"]
-    assert [pod["metadata"]["name"] for pod in left] == ["y"]
-
-
 async def test_a_namespace_goes_after_everything_in_it(
-    client: direct.DirectClient, cluster: world.Cluster
+    client: DirectClient, cluster: SimulatedCluster
 ) -> None:
     cluster.add_namespace("team")
     cluster.add_replica_set(

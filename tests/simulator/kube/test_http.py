@@ -1,8 +1,8 @@
-from __future__ import annotations
-
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+import pathlib
+from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import kopf
@@ -10,15 +10,12 @@ import pytest
 from kubernetes.aio import client as kubernetes_client
 from kubernetes.aio import config as kubernetes_config
 
-from queue_processor.simulator.kube import api, faults, http, world
-
-if TYPE_CHECKING:
-    import pathlib
-    from collections.abc import AsyncIterator
+from queue_processor.simulator.kube import api, faults, http
+from queue_processor.simulator.kube.cluster import SimulatedCluster
 
 
 @pytest.fixture
-async def shell(server: api.ApiServer) -> AsyncIterator[http.HttpServer]:
+async def shell(server: api.SimulatedApiServer) -> AsyncIterator[http.HttpServer]:
     made = http.HttpServer(server)
     await made.start()
     yield made
@@ -45,7 +42,7 @@ async def test_objects_lists_and_refusals_travel_over_http(
 
 
 async def test_a_watch_streams_and_ends_with_its_client(
-    session: aiohttp.ClientSession, cluster: world.Cluster
+    session: aiohttp.ClientSession, cluster: SimulatedCluster
 ) -> None:
     query = {"watch": "true", "resourceVersion": str(cluster.store.version)}
     async with session.get("/api/v1/nodes", params=query) as response:
@@ -79,7 +76,7 @@ async def test_an_outage_cuts_and_refuses_until_it_ends(
 
 
 async def test_a_cut_connection_has_no_answer(
-    session: aiohttp.ClientSession, server: api.ApiServer
+    session: aiohttp.ClientSession, server: api.SimulatedApiServer
 ) -> None:
     server.faults.add(faults.Fault(faults.Cut(), method="POST"))
     with pytest.raises(aiohttp.ClientConnectionError):
@@ -87,7 +84,7 @@ async def test_a_cut_connection_has_no_answer(
 
 
 async def test_the_official_client_reads_patches_and_evicts(
-    shell: http.HttpServer, cluster: world.Cluster, tmp_path: pathlib.Path
+    shell: http.HttpServer, cluster: SimulatedCluster, tmp_path: pathlib.Path
 ) -> None:
     cluster.add_pod("x", node="a")
     path = shell.write_kubeconfig(tmp_path / "kubeconfig")
@@ -108,11 +105,11 @@ async def test_the_official_client_reads_patches_and_evicts(
         )
         await core.create_namespaced_pod_eviction("x", "default", eviction)
     (record,) = cluster.history.pods
-    assert record.removal_asked is not None
+    assert record.removal_requested is not None
 
 
 async def test_kopf_sees_nodes_come_change_and_go(
-    shell: http.HttpServer, cluster: world.Cluster
+    shell: http.HttpServer, cluster: SimulatedCluster
 ) -> None:
     registry, stop, ready = kopf.OperatorRegistry(), asyncio.Event(), asyncio.Event()
     seen: asyncio.Queue[tuple[str | None, str]] = asyncio.Queue()

@@ -1,16 +1,16 @@
-"""What cleans up: orphaned pods, pods of nodes out of service, namespaces, volume attachments."""
-
-from __future__ import annotations
+"""Garbage collection: of orphaned pods, of namespaces that terminate, of volume attachments."""
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
 
-from queue_processor.simulator.kube import clock, deletion, nodelife, objects, resources, store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from queue_processor.simulator.kube import settings
+from queue_processor.simulator.kube import (
+    clock,
+    deletion,
+    node_lifecycle,
+    objects,
+    resources,
+    store,
+)
 
 ACTOR = store.Actor("pod-garbage-collector", store.Cause.CONTROLLER)
 _NAMESPACES = store.Actor("namespace-controller", store.Cause.CONTROLLER)
@@ -21,12 +21,12 @@ _ATTACHER_NAME = "ebs.csi.aws.com"
 def _is_out_of_service(node: objects.Stored) -> bool:
     taints = node.spec.get("taints") or ()
     return not objects.is_ready(node) and any(
-        taint.get("key") == nodelife.OUT_OF_SERVICE for taint in taints
+        taint.get("key") == node_lifecycle.OUT_OF_SERVICE for taint in taints
     )
 
 
-class PodCollector:
-    """Removes pods that no kubelet will ever remove.
+class PodGarbageCollector:
+    """Removes pods that have no kubelet to remove them.
 
     https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
     """
@@ -34,34 +34,32 @@ class PodCollector:
     def __init__(
         self,
         objects_store: store.Store,
-        timers: clock.Timers,
         deletions: deletion.Deletions,
-        delays: settings.Settings,
+        delays: clock.Delays,
     ) -> None:
         self._store = objects_store
-        self._timers = timers
         self._deletions = deletions
         self._delays = delays
-        self._batch: clock.Batch[str] = clock.Batch(timers, self._collect_terminating)
+        self._queue: clock.WorkQueue[str] = clock.WorkQueue(self._collect_terminating)
 
     def on_change(self, change: store.Change) -> None:
-        """Look at nodes that went away or out of service, and at pods that end there."""
+        """Enqueue nodes that are gone or out of service, also when a pod terminates there."""
         if change.resource is resources.NODES:
             name = change.after.name
             if change.current is None:
-                self._await_orphans(name)
+                self._collect_orphans_later(name)
             elif _is_out_of_service(change.after):
-                self._batch.add(name)
+                self._queue.add(name)
         elif change.resource is resources.PODS and change.current is not None:
             name = change.after.node_name
             node = self._store.node(name) if name else None
             if node is not None and change.after.is_terminating and _is_out_of_service(node):
-                self._batch.add(name)
+                self._queue.add(name)
             elif name and node is None and change.before is None:
-                self._await_orphans(name)
+                self._collect_orphans_later(name)
 
-    def _await_orphans(self, node: str) -> None:
-        self._timers.later(self._delays.orphan_seconds, lambda: self._collect_orphans(node))
+    def _collect_orphans_later(self, node: str) -> None:
+        clock.later(self._delays.orphan_seconds, lambda: self._collect_orphans(node))
 
     def _collect_orphans(self, node: str) -> None:
         if self._store.node(node) is None:
@@ -83,23 +81,21 @@ class PodCollector:
                     self._deletions.force(pod)
 
 
-class NamespaceCollector:
-    """Empties namespaces that are going away, then removes them."""
+class NamespaceController:
+    """Deletes the objects of terminating namespaces, then the namespaces."""
 
-    def __init__(
-        self, objects_store: store.Store, timers: clock.Timers, deletions: deletion.Deletions
-    ) -> None:
+    def __init__(self, objects_store: store.Store, deletions: deletion.Deletions) -> None:
         self._store = objects_store
         self._deletions = deletions
-        self._batch: clock.Batch[str] = clock.Batch(timers, self._sync_all)
+        self._queue: clock.WorkQueue[str] = clock.WorkQueue(self._sync_all)
 
     def on_change(self, change: store.Change) -> None:
-        """Look at namespaces that are going away when they or something in them change."""
+        """Enqueue a terminating namespace when it, or an object in it, changes."""
         name = change.after.namespace or change.after.name
         if change.resource.namespaced or change.resource is resources.NAMESPACES:
             namespace = self._store.get(resources.NAMESPACES, "", name)
             if namespace is not None and namespace.is_terminating:
-                self._batch.add(name)
+                self._queue.add(name)
 
     def _sync_all(self, names: Collection[str]) -> None:
         with self._store.acting(_NAMESPACES):
@@ -112,29 +108,26 @@ class NamespaceCollector:
             if not resource.namespaced:
                 continue
             for stored in self._store.ordered(resource, name):
-                outcome = self._deletions.delete(stored, deletion.DeleteOptions())
-                left += not outcome.is_gone
+                result = self._deletions.delete(stored, deletion.DeleteOptions())
+                left += not result.is_gone
         namespace = self._store.get(resources.NAMESPACES, "", name)
         if namespace is not None and not left:
             self._store.remove(namespace)
 
 
-class Attachments:
+class AttachDetachController:
     """Attaches the volumes of pods to their nodes, and detaches them after the last pod.
 
     Claims are bound to volumes by name: ``pvc-<namespace>-<claim>``.
     https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/volume-attachment-v1/
     """
 
-    def __init__(
-        self, objects_store: store.Store, timers: clock.Timers, delays: settings.Settings
-    ) -> None:
+    def __init__(self, objects_store: store.Store, delays: clock.Delays) -> None:
         self._store = objects_store
-        self._timers = timers
         self._delays = delays
 
     def on_change(self, change: store.Change) -> None:
-        """Follow pods with volumes."""
+        """Attach the volumes of a pod that is bound, detach those of a pod that is gone."""
         if change.resource is not resources.PODS or "volumes" not in change.after.spec:
             return
         pod = change.after
@@ -143,7 +136,7 @@ class Attachments:
             return
         node, before = pod.node_name, change.before
         if before is None:
-            self._timers.later(0, lambda: self._provision(pod))
+            clock.later(0, lambda: self._provision(pod))
         if change.current is None:
             for volume in volumes:
                 self._later(self._detach_delay(node), self._detach, volume, node)
@@ -154,7 +147,7 @@ class Attachments:
     def _later(
         self, seconds: float, action: Callable[[str, str], None], volume: str, node: str
     ) -> None:
-        self._timers.later(seconds, lambda: action(volume, node))
+        clock.later(seconds, lambda: action(volume, node))
 
     def _detach_delay(self, name: str) -> float:
         node = self._store.node(name)
@@ -166,7 +159,7 @@ class Attachments:
         return any(volume in volumes_of(pod) for pod in self._store.pods_on(node))
 
     def _provision(self, pod: objects.Stored) -> None:
-        """Make the claims of a pod that are missing, bound to their volumes."""
+        """Create the missing claims of a pod, bound to their volumes."""
         for claim in claims_of(pod):
             if self._store.get(resources.CLAIMS, pod.namespace, claim) is None:
                 volume = volume_name(pod.namespace, claim)
@@ -176,21 +169,21 @@ class Attachments:
 
     def _attach(self, volume: str, node: str) -> None:
         name = attachment_name(volume, node)
-        found = self._store.get(resources.ATTACHMENTS, "", name)
-        if found is None and self._is_used(volume, node):
+        present = self._store.get(resources.ATTACHMENTS, "", name)
+        if present is None and self._is_used(volume, node):
             with self._store.acting(_ATTACHER):
                 body = attachment(volume, node)
                 self._store.create(resources.ATTACHMENTS, ("", name), body)
 
     def _detach(self, volume: str, node: str) -> None:
-        found = self._store.get(resources.ATTACHMENTS, "", attachment_name(volume, node))
-        if found is not None and not self._is_used(volume, node):
+        present = self._store.get(resources.ATTACHMENTS, "", attachment_name(volume, node))
+        if present is not None and not self._is_used(volume, node):
             with self._store.acting(_ATTACHER):
-                self._store.remove(found)
+                self._store.remove(present)
 
 
 def claims_of(pod: objects.Stored) -> list[str]:
-    """The names of the volume claims of a pod."""
+    """Return the names of the volume claims of a pod."""
     return [
         volume["persistentVolumeClaim"]["claimName"]
         for volume in pod.spec.get("volumes") or ()
@@ -199,22 +192,22 @@ def claims_of(pod: objects.Stored) -> list[str]:
 
 
 def volume_name(namespace: str, claim: str) -> str:
-    """The name of the persistent volume that a claim is bound to."""
+    """Return the name of the persistent volume that a claim is bound to."""
     return f"pvc-{namespace}-{claim}"
 
 
 def volumes_of(pod: objects.Stored) -> list[str]:
-    """The names of the persistent volumes of a pod."""
+    """Return the names of the persistent volumes of a pod."""
     return [volume_name(pod.namespace, claim) for claim in claims_of(pod)]
 
 
 def attachment_name(volume: str, node: str) -> str:
-    """The name of the VolumeAttachment of a volume on a node."""
+    """Return the name of the VolumeAttachment of a volume on a node."""
     return "csi-" + hashlib.sha256(f"{volume}{_ATTACHER_NAME}{node}".encode()).hexdigest()
 
 
 def attachment(volume: str, node: str) -> objects.JsonObject:
-    """A VolumeAttachment that is attached."""
+    """Build a VolumeAttachment that is attached."""
     source = {"persistentVolumeName": volume}
     return {
         "metadata": {},

@@ -1,18 +1,20 @@
-"""The controllers that follow the state of nodes: taints, readiness, taint-based eviction.
+"""The node lifecycle and taint eviction controllers: node taints, pod readiness, evictions.
 
 https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller
 """
 
-from __future__ import annotations
+import asyncio
+from collections.abc import Collection
 
-from typing import TYPE_CHECKING
-
-from queue_processor.simulator.kube import clock, deletion, manifests, objects, resources, store
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from queue_processor.simulator.kube import kubelet
+from queue_processor.simulator.kube import (
+    clock,
+    deletion,
+    kubelet,
+    manifests,
+    objects,
+    resources,
+    store,
+)
 
 ACTOR = store.Actor("node-controller", store.Cause.CONTROLLER)
 EVICTOR = store.Actor("taint-eviction-controller", store.Cause.CONTROLLER)
@@ -24,20 +26,18 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _OWN_KEYS = frozenset({UNSCHEDULABLE, NOT_READY, UNREACHABLE})
 
 
-class NodeLife:
-    """Puts taints for what a node is, and readiness of its pods for what the node is not."""
+class NodeLifecycleController:
+    """Taints nodes by their conditions, and marks the pods of nodes that are not Ready."""
 
-    def __init__(
-        self, objects_store: store.Store, timers: clock.Timers, kubelets: kubelet.Kubelets
-    ) -> None:
+    def __init__(self, objects_store: store.Store, kubelets: kubelet.Kubelets) -> None:
         self._store = objects_store
         self._kubelets = kubelets
-        self._batch: clock.Batch[str] = clock.Batch(timers, self._sync_all)
+        self._queue: clock.WorkQueue[str] = clock.WorkQueue(self._sync_all)
 
     def on_change(self, change: store.Change) -> None:
-        """Look at nodes that changed."""
+        """Enqueue a node that changed."""
         if change.resource is resources.NODES and change.current is not None:
-            self._batch.add(change.after.name)
+            self._queue.add(change.after.name)
 
     def _sync_all(self, names: Collection[str]) -> None:
         with self._store.acting(ACTOR):
@@ -48,20 +48,20 @@ class NodeLife:
                     self._sync_pods(node)
 
     def _sync_taints(self, node: objects.Stored) -> None:
-        wanted = set(_taints_for(node))
+        desired = set(_taints_for(node))
         taints = list(node.spec.get("taints") or ())
         present = {(taint["key"], taint["effect"]) for taint in taints if taint["key"] in _OWN_KEYS}
-        if wanted == present:
+        if desired == present:
             return
         moment = clock.stamp(self._store.now())
         kept = [
             taint
             for taint in taints
-            if taint["key"] not in _OWN_KEYS or (taint["key"], taint["effect"]) in wanted
+            if taint["key"] not in _OWN_KEYS or (taint["key"], taint["effect"]) in desired
         ]
         added = [
             {"key": key, "effect": effect, "timeAdded": moment}
-            for key, effect in sorted(wanted - present)
+            for key, effect in sorted(desired - present)
         ]
         spec = {name: value for name, value in node.spec.items() if name != "taints"}
         if kept or added:
@@ -83,39 +83,36 @@ class NodeLife:
 
 
 def _was_lost(pod: objects.Stored) -> bool:
-    found = objects.condition(pod.status.get("conditions"), "Ready") or {}
-    return found.get("status") == "False" and found.get("reason") == "NodeNotReady"
+    ready = objects.condition(pod.status.get("conditions"), "Ready") or {}
+    return ready.get("status") == "False" and ready.get("reason") == "NodeNotReady"
 
 
 def _taints_for(node: objects.Stored) -> list[tuple[str, str]]:
-    found = objects.condition(node.status.get("conditions"), "Ready") or {}
+    ready = objects.condition(node.status.get("conditions"), "Ready") or {}
     taints = []
     if node.spec.get("unschedulable"):
         taints.append((UNSCHEDULABLE, "NoSchedule"))
-    if found.get("status") == "False":
+    if ready.get("status") == "False":
         taints += [(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]
-    elif found.get("status") == "Unknown":
+    elif ready.get("status") == "Unknown":
         taints += [(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]
     return taints
 
 
-class TaintEviction:
-    """Deletes pods that do not tolerate a NoExecute taint of their node (any longer).
+class TaintEvictionController:
+    """Deletes pods that do not tolerate a NoExecute taint of their node (any more).
 
     https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/#taint-based-evictions
     """
 
-    def __init__(
-        self, objects_store: store.Store, timers: clock.Timers, deletions: deletion.Deletions
-    ) -> None:
+    def __init__(self, objects_store: store.Store, deletions: deletion.Deletions) -> None:
         self._store = objects_store
-        self._timers = timers
         self._deletions = deletions
         self._tainted: set[str] = set()
-        self._pending: dict[str, clock.Timer] = {}
+        self._pending: dict[str, asyncio.Handle] = {}
 
     def on_change(self, change: store.Change) -> None:
-        """Look at nodes whose taints changed, and at pods that came to tainted nodes."""
+        """Schedule evictions for a node whose taints changed, and for a pod on a tainted node."""
         if change.resource is resources.NODES:
             self._on_node(change)
         elif change.resource is resources.PODS:
@@ -123,12 +120,12 @@ class TaintEviction:
             if pod is None or pod.is_terminating:
                 self._cancel(change.after.uid)
             elif pod.node_name in self._tainted and pod.uid not in self._pending:
-                self._consider(pod)
+                self._schedule(pod)
 
     def _on_node(self, change: store.Change) -> None:
         name = change.after.name
-        taints = _executing(change.current)
-        if taints == _executing(change.before):
+        taints = _no_execute_taints(change.current)
+        if taints == _no_execute_taints(change.before):
             return
         if taints:
             self._tainted.add(name)
@@ -136,14 +133,14 @@ class TaintEviction:
             self._tainted.discard(name)
         for pod in self._store.pods_on(name):
             self._cancel(pod.uid)
-            self._consider(pod)
+            self._schedule(pod)
 
-    def _consider(self, pod: objects.Stored) -> None:
-        delay = _allowed_seconds(pod, _executing(self._store.node(pod.node_name)))
+    def _schedule(self, pod: objects.Stored) -> None:
+        delay = _allowed_seconds(pod, _no_execute_taints(self._store.node(pod.node_name)))
         if delay is None or pod.is_terminating:
             return
         key, uid = pod.key, pod.uid
-        self._pending[uid] = self._timers.later(delay, lambda: self._evict(key, uid))
+        self._pending[uid] = clock.later(delay, lambda: self._evict(key, uid))
 
     def _evict(self, key: store.Key, uid: str) -> None:
         self._pending.pop(uid, None)
@@ -168,13 +165,13 @@ class TaintEviction:
             timer.cancel()
 
 
-def _executing(node: objects.Stored | None) -> list[objects.JsonObject]:
+def _no_execute_taints(node: objects.Stored | None) -> list[objects.JsonObject]:
     taints = (node.spec.get("taints") or ()) if node is not None else ()
     return [taint for taint in taints if taint.get("effect") == "NoExecute"]
 
 
 def _allowed_seconds(pod: objects.Stored, taints: list[objects.JsonObject]) -> float | None:
-    """How long the pod may stay; ``None`` for ever."""
+    """Return how long the pod may stay; ``None`` for ever."""
     limits: list[float] = []
     for taint in taints:
         toleration = objects.tolerates(pod, taint)

@@ -1,44 +1,40 @@
-"""Which pods a disruption budget selects, and which budgets select a pod."""
+"""An index of the pods that a disruption budget selects, and of the budgets that select a pod."""
 
-from __future__ import annotations
+from collections.abc import Iterable, Mapping, Sequence
 
-from typing import TYPE_CHECKING
+from queue_processor.domain.selectors import LabelSelector
+from queue_processor.simulator.kube import objects, resources, selection, store
 
-from queue_processor.simulator.kube import objects, resources, selectors, store
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-# A namespace with one label and its value; both empty stand for no label at all.
+# A namespace with one label and its value; both are empty for "any label".
 _Anchor = tuple[str, str, str]
 
 
-class Membership:
-    """An index that follows the changes it is told.
+class PdbIndex:
+    """Kept up to date by the changes of pods and budgets.
 
-    Every budget hangs on one label that its pods must have, so that neither a new pod is
+    Every budget is filed under one label that its pods must have, so that neither a new pod is
     compared with every budget nor a new budget with every pod.
     """
 
     def __init__(self, objects_store: store.Store) -> None:
         self._store = objects_store
-        self._selectors: dict[store.Key, selectors.LabelSelector] = {}
+        self._selectors: dict[store.Key, LabelSelector] = {}
         self._budgets_at: dict[_Anchor, dict[store.Key, None]] = {}
         self._pods_at: dict[_Anchor, dict[store.Key, None]] = {}
         self._members: dict[store.Key, dict[store.Key, None]] = {}
         self._budgets_of: dict[store.Key, dict[store.Key, None]] = {}
 
     def pods_of(self, budget: store.Key) -> list[objects.Stored]:
-        """The pods that the budget selects."""
-        found = (self._store.get(resources.PODS, *key) for key in self._members.get(budget, ()))
-        return [pod for pod in found if pod is not None]
+        """Return the pods that the budget selects."""
+        pods = (self._store.get(resources.PODS, *key) for key in self._members.get(budget, ()))
+        return [pod for pod in pods if pod is not None]
 
     def budgets_of(self, pod: store.Key) -> Sequence[store.Key]:
-        """The budgets that select the pod, by name."""
+        """Return the budgets that select the pod, by name."""
         return sorted(self._budgets_of.get(pod, ()))
 
     def follow_pod(self, change: store.Change) -> None:
-        """Take up a pod that came, went or got other labels."""
+        """Update the index for a pod that is new, gone or has other labels."""
         before, after = change.before, change.current
         if before is not None and after is not None and before.labels == after.labels:
             return
@@ -52,31 +48,29 @@ class Membership:
             for anchor in _anchors(after.namespace, after.labels):
                 self._pods_at.setdefault(anchor, {})[key] = None
                 for budget in self._budgets_at.get(anchor, ()):
-                    if self._selectors[budget].matches(after.labels):
+                    if self._selectors[budget].selects(after.labels):
                         self._join(budget, key)
 
     def follow_budget(self, change: store.Change) -> None:
-        """Take up a budget that came, went or got another selector."""
-        before, after = change.before, change.current
-        chosen = after.spec.get("selector") if after is not None else None
-        if before is not None and before.spec.get("selector") == chosen:
+        """Update the index for a budget that is new, gone or has another selector."""
+        key, old, new = change.after.key, _selector_of(change.before), _selector_of(change.current)
+        if old == new:
             return
-        key = change.after.key
-        known = self._selectors.pop(key, None)
-        if known is not None:
-            self._budgets_at[_anchor(key[0], known)].pop(key, None)
+        if old is not None:
+            self._budgets_at[_anchor(key[0], old)].pop(key, None)
+            del self._selectors[key]
         for pod in self._members.pop(key, {}):
             self._budgets_of[pod].pop(key, None)
-        selector = selectors.from_object(chosen)
-        if selector is None:
+        # A budget without a selector selects nothing, an empty selector everything.
+        if new is None:
             return
-        anchor = _anchor(key[0], selector)
+        anchor, selector = _anchor(key[0], new), selection.label_selector_of(new)
         self._selectors[key] = selector
         self._members[key] = {}
         self._budgets_at.setdefault(anchor, {})[key] = None
         for pod in self._pods_at.get(anchor, ()):
             stored = self._store.get(resources.PODS, *pod)
-            if stored is not None and selector.matches(stored.labels):
+            if stored is not None and selector.selects(stored.labels):
                 self._join(key, pod)
 
     def _join(self, budget: store.Key, pod: store.Key) -> None:
@@ -84,10 +78,13 @@ class Membership:
         self._budgets_of.setdefault(pod, {})[budget] = None
 
 
-def _anchor(namespace: str, selector: selectors.LabelSelector) -> _Anchor:
-    for requirement in selector.requirements:
-        if requirement.operator is selectors.Operator.IN and len(requirement.values) == 1:
-            return (namespace, requirement.key, next(iter(requirement.values)))
+def _selector_of(budget: objects.Stored | None) -> objects.JsonObject | None:
+    return budget.spec.get("selector") if budget is not None else None
+
+
+def _anchor(namespace: str, selector: objects.JsonObject) -> _Anchor:
+    for key, value in (selector.get("matchLabels") or {}).items():
+        return (namespace, key, value)
     return (namespace, "", "")
 
 

@@ -1,20 +1,15 @@
-"""A client that calls the API server in process: for tests and the demo's own questions."""
-
-from __future__ import annotations
+"""A client that calls the simulated API server in process and returns its responses."""
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
 
-from queue_processor.simulator.kube import api, objects, patches
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+from queue_processor.simulator.kube import api, objects, patches, requests
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer with its JSON read."""
+class ClientResponse:
+    """A response with its JSON parsed."""
 
     status: int
     headers: Mapping[str, str]
@@ -22,21 +17,21 @@ class Answer:
 
 
 class DirectClient:
-    """Speaks to an ``ApiServer`` as one user agent."""
+    """Calls a `SimulatedApiServer` as one user agent."""
 
-    def __init__(self, server: api.ApiServer, user_agent: str = "direct") -> None:
+    def __init__(self, server: api.SimulatedApiServer, user_agent: str = "direct") -> None:
         self._server = server
         self._user_agent = user_agent
 
-    async def get(self, path: str, **query: str) -> Answer:
+    async def get(self, path: str, **query: str) -> ClientResponse:
         """GET an object or a list."""
         return await self._send("GET", path, query)
 
-    async def post(self, path: str, body: object, **query: str) -> Answer:
+    async def post(self, path: str, body: object, **query: str) -> ClientResponse:
         """POST an object, an eviction or a review."""
         return await self._send("POST", path, query, body)
 
-    async def put(self, path: str, body: object, **query: str) -> Answer:
+    async def put(self, path: str, body: object, **query: str) -> ClientResponse:
         """Replace an object."""
         return await self._send("PUT", path, query, body)
 
@@ -46,17 +41,17 @@ class DirectClient:
         body: object,
         kind: patches.PatchType = patches.PatchType.MERGE,
         **query: str,
-    ) -> Answer:
+    ) -> ClientResponse:
         """Patch an object."""
         return await self._send("PATCH", path, query, body, kind.value)
 
-    async def delete(self, path: str, body: object = None, **query: str) -> Answer:
+    async def delete(self, path: str, body: object = None, **query: str) -> ClientResponse:
         """Delete an object; the body is DeleteOptions."""
         return await self._send("DELETE", path, query, body)
 
     async def evict(
         self, name: str, *, namespace: str = "default", options: Mapping[str, object] | None = None
-    ) -> Answer:
+    ) -> ClientResponse:
         """Evict a pod; ``options`` are DeleteOptions."""
         body: objects.JsonObject = {
             "apiVersion": "policy/v1",
@@ -81,10 +76,10 @@ class DirectClient:
         query: Mapping[str, str],
         body: object = None,
         content_type: str = "application/json",
-    ) -> api.ApiRequest:
+    ) -> requests.ApiRequest:
         headers = {"user-agent": self._user_agent, "content-type": content_type}
         text = b"" if body is None else objects.to_json(body)
-        return api.ApiRequest(method, path, query, headers, text)
+        return requests.ApiRequest(method, path, query, headers, text)
 
     async def _send(
         self,
@@ -93,10 +88,10 @@ class DirectClient:
         query: Mapping[str, str],
         body: object = None,
         content_type: str = "application/json",
-    ) -> Answer:
+    ) -> ClientResponse:
         request = self._request(method, path, query, body, content_type)
         response = await self._server.handle(request)
-        return Answer(response.status, response.headers, json.loads(response.body))
+        return ClientResponse(response.status, response.headers, json.loads(response.body))
 
 
 async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[objects.JsonObject]:

@@ -1,84 +1,71 @@
-"""A whole cluster: the store, its controllers, and the methods that make and break a world."""
-
-from __future__ import annotations
+"""A whole cluster: the store, its controllers, and methods that seed and change it."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
 
 from queue_processor.simulator.kube import (
     clock,
-    collection,
     deletion,
     disruption,
+    garbage_collection,
     history,
     kubelet,
     listing,
     manifests,
-    nodelife,
+    node_lifecycle,
     objects,
     replicasets,
     resources,
     scheduler,
-    settings,
     store,
     watches,
 )
 
-if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Callable, Mapping, Sequence
-
-_SEED = store.Actor("seed", store.Cause.SEED)
 _CLOUD = store.Actor("cloud-node-lifecycle-controller", store.Cause.CONTROLLER)
 
 
-class Cluster:
-    """A cluster in process.
+class SimulatedCluster:
+    """A cluster on the running event loop.
 
-    Everything happens on one event loop; the methods are plain calls and may come before the
-    loop runs. ``now`` stamps objects and history: real UTC by default, ``clock.LoopClock`` for
-    virtual time.
+    ``now`` stamps objects and history: real UTC by default, ``clock.LoopClock`` for virtual time.
     """
 
     def __init__(
         self,
-        delays: settings.Settings | None = None,
+        delays: clock.Delays | None = None,
         now: Callable[[], dt.datetime] = clock.utc_now,
     ) -> None:
-        self.settings = delays if delays is not None else settings.Settings()
-        self.timers = clock.Timers()
-        self.names = manifests.Names()
-        self.store = store.Store(now, self.settings.log_size)
+        delays = delays or clock.Delays()
+        self.names = manifests.NameGenerator()
+        self.store = store.Store(now)
         self.history = history.History(self.store)
         self.deletions = deletion.Deletions(self.store)
         self.listing = listing.Listing(self.store)
-        self._wire()
-        for namespace in ("default", "kube-system"):
-            self.add_namespace(namespace)
-
-    def _wire(self) -> None:
-        timers, held, removing = self.timers, self.store, self.deletions
-        held.observe(self.history.on_change)
-        self.kubelets = kubelet.Kubelets(held, timers, removing, self.history, self.settings)
-        self.disruption = disruption.Disruption(held, timers, self.history, self.settings)
-        for controller in (
-            replicasets.ReplicaSets(held, timers, removing, self.names),
-            scheduler.Scheduler(held, timers),
+        self.kubelets = kubelet.Kubelets(self.store, self.deletions, self.history, delays)
+        self.disruption = disruption.DisruptionController(self.store, self.history, delays)
+        # The order of the observers is the order in which they see a change.
+        for observer in (
+            self.history,
+            replicasets.ReplicaSetController(self.store, self.deletions, self.names),
+            scheduler.Scheduler(self.store),
             self.kubelets,
             self.disruption,
-            nodelife.NodeLife(held, timers, self.kubelets),
-            nodelife.TaintEviction(held, timers, removing),
-            collection.PodCollector(held, timers, removing, self.settings),
-            collection.NamespaceCollector(held, timers, removing),
-            collection.Attachments(held, timers, self.settings),
+            node_lifecycle.NodeLifecycleController(self.store, self.kubelets),
+            node_lifecycle.TaintEvictionController(self.store, self.deletions),
+            garbage_collection.PodGarbageCollector(self.store, self.deletions, delays),
+            garbage_collection.NamespaceController(self.store, self.deletions),
+            garbage_collection.AttachDetachController(self.store, delays),
         ):
-            held.observe(controller.on_change)
-        self.hub = watches.Hub(held, timers)
+            self.store.observe(observer.on_change)
+        self.hub = watches.Hub(self.store)
+        for namespace in ("default", "kube-system"):
+            self.add_namespace(namespace)
 
     # Watching and history
 
     def subscribe(self, callback: Callable[[store.Change], None]) -> Callable[[], None]:
-        """Call back at every change, at once; returns what ends it. It must not write."""
+        """Call back on every change, at once; return what ends it. It must not write."""
         return self.store.observe(callback)
 
     def compact(self) -> None:
@@ -114,7 +101,7 @@ class Cluster:
         now = self.store.now()
         body = manifests.node(provider_id, all_labels, now, max_pods=max_pods)
         if not ready:
-            # At no moment may it be seen as Ready.
+            # Part of the creation: no watch may ever see the node Ready.
             not_ready = manifests.node_ready("False", now)
             body["status"] = objects.with_conditions(body["status"], not_ready)
         return self.store.create(resources.NODES, ("", name), body)
@@ -129,25 +116,13 @@ class Cluster:
             self.deletions.delete(self._node(name), deletion.DeleteOptions())
 
     def set_ready(self, name: str, *, ready: bool) -> objects.Stored:
-        """Let the kubelet say that the node is Ready, or that it is not."""
+        """Set the node's condition Ready, as its kubelet does."""
         return self._set_ready(name, "True" if ready else "False")
 
     def kill_kubelet(self, name: str) -> None:
-        """Let the kubelet die: Ready becomes Unknown, pods there stay Terminating for ever."""
+        """Kill the kubelet: Ready becomes Unknown, pods there stay Terminating for ever."""
         self.kubelets.kill(name)
-        if self.settings.node_grace_seconds:
-            self.timers.later(self.settings.node_grace_seconds, lambda: self._if_still_dead(name))
-        else:
-            self._set_ready(name, "Unknown")
-
-    def revive_kubelet(self, name: str) -> None:
-        """Start a killed kubelet again."""
-        self.kubelets.revive(name)
-        self._set_ready(name, "True")
-
-    def _if_still_dead(self, name: str) -> None:
-        if self.kubelets.is_dead(name) and self.store.node(name) is not None:
-            self._set_ready(name, "Unknown")
+        self._set_ready(name, "Unknown")
 
     def _set_ready(self, name: str, status: str) -> objects.Stored:
         node = self._node(name)
@@ -175,14 +150,14 @@ class Cluster:
 
     def terminate_namespace(self, name: str) -> None:
         """Delete a namespace: its pods end gracefully, creates and evictions in it get 403."""
-        found = self.store.get(resources.NAMESPACES, "", name)
-        if found is None:
+        namespace = self.store.get(resources.NAMESPACES, "", name)
+        if namespace is None:
             raise LookupError(f"no namespace {name!r}")
-        self.deletions.delete(found, deletion.DeleteOptions())
+        self.deletions.delete(namespace, deletion.DeleteOptions())
 
     # Workloads
 
-    def add_replica_set(  # noqa: PLR0913 - a row of independent facts, all but the name optional
+    def add_replica_set(  # noqa: PLR0913 - independent facts, nearly all optional
         self,
         name: str,
         *,
@@ -199,8 +174,8 @@ class Cluster:
         """Add a ReplicaSet.
 
         With ``nodes`` its pods run there, in turn, and are Ready at once; without, the
-        controllers make and place them. ``volumes`` are claims that all its pods share. ``pod``
-        gives the template as a whole, instead of the arguments that describe the pods.
+        controllers create and place them. ``volumes`` are claims that all its pods share. ``pod``
+        is the template as a whole, instead of the arguments that describe the pods.
         """
         spec = pod or manifests.PodSpec(
             labels=labels,
@@ -244,7 +219,7 @@ class Cluster:
             self.add_pod(pod_name, namespace=namespace, node=node, spec=spec, owner=owner)
         return owner
 
-    def add_pod(  # noqa: PLR0913 - a row of independent facts, all but the name optional
+    def add_pod(  # noqa: PLR0913 - independent facts, nearly all optional
         self,
         name: str,
         *,
@@ -258,7 +233,7 @@ class Cluster:
     ) -> objects.Stored:
         """Add one pod, bare or with an owner that controls it.
 
-        With a node it is there in the given phase: ``Running`` (and Ready, or not), ``Pending``
+        With a node the pod is in this phase there: ``Running`` (and Ready, or not), ``Pending``
         (the kubelet will start it), ``Succeeded`` or ``Failed``. Without, it waits for the
         scheduler. ``mirror`` makes it the mirror of a static pod.
         """
@@ -290,7 +265,6 @@ class Cluster:
         namespace: str = "default",
         min_available: int | str | None = None,
         max_unavailable: int | str | None = None,
-        unhealthy_policy: str | None = None,
     ) -> objects.Stored:
         """Add a PodDisruptionBudget; amounts are numbers or percentages like ``"50%"``."""
         spec: objects.JsonObject = {"selector": {"matchLabels": dict(match_labels)}}
@@ -298,7 +272,5 @@ class Cluster:
             spec["minAvailable"] = min_available
         if max_unavailable is not None:
             spec["maxUnavailable"] = max_unavailable
-        if unhealthy_policy is not None:
-            spec["unhealthyPodEvictionPolicy"] = unhealthy_policy
         body = {"metadata": {}, "spec": spec}
         return self.store.create(resources.BUDGETS, (namespace, name), body)

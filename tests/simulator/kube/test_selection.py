@@ -1,0 +1,80 @@
+import pytest
+
+from queue_processor.simulator.kube import resources, selection, statuses
+
+
+@pytest.mark.parametrize("text", ["app in web", "=web", "a b", "app in (x"])
+def test_an_invalid_label_selector_is_a_bad_request(text: str) -> None:
+    with pytest.raises(statuses.ApiError) as caught:
+        selection.parse_labels(text)
+    assert caught.value.code == 400
+
+
+def test_match_expressions_and_match_labels_must_all_hold() -> None:
+    selector = selection.label_selector_of(
+        {
+            "matchLabels": {"app": "web"},
+            "matchExpressions": [
+                {"key": "tier", "operator": "NotIn", "values": ["db", "cache"]},
+                {"key": "zone", "operator": "In", "values": ["a", "b"]},
+                {"key": "team", "operator": "Exists"},
+                {"key": "gone", "operator": "DoesNotExist"},
+            ],
+        }
+    )
+    selected = {"app": "web", "zone": "b", "team": ""}
+    assert selector.selects(selected)
+    assert not selector.selects(selected | {"app": "api"})
+    assert not selector.selects(selected | {"tier": "cache"})
+    assert not selector.selects(selected | {"zone": "c"})
+    assert not selector.selects(selected | {"gone": "no"})
+    assert not selector.selects({"app": "web", "zone": "b"})
+
+
+def test_an_empty_selector_selects_everything() -> None:
+    assert selection.label_selector_of({}).selects({})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("spec.nodeName=a", True),
+        ("spec.nodeName==a,status.phase!=Failed", True),
+        ("spec.nodeName!=a", False),
+        ("metadata.name=p,metadata.namespace=default", True),
+        ("status.podIP=", True),
+    ],
+)
+def test_field_selectors_compare_fields_as_texts(
+    text: str,
+    expected: bool,  # noqa: FBT001 - the expectation of a table
+) -> None:
+    pod = {
+        "metadata": {"name": "p", "namespace": "default"},
+        "spec": {"nodeName": "a"},
+        "status": {"phase": "Running"},
+    }
+    assert selection.parse_fields(text, resources.PODS).matches(pod) is expected
+
+
+def test_an_absent_unschedulable_reads_as_false() -> None:
+    selector = selection.parse_fields("spec.unschedulable=false", resources.NODES)
+    assert selector.matches({"metadata": {"name": "a"}, "spec": {}})
+    assert not selector.matches({"metadata": {"name": "a"}, "spec": {"unschedulable": True}})
+
+
+@pytest.mark.parametrize(
+    ("text", "resource"),
+    [
+        ("spec.podCIDR=x", resources.NODES),
+        ("metadata.namespace=x", resources.NODES),
+        ("spec.nodeName=a", resources.ATTACHMENTS),
+        ("nonsense", resources.PODS),
+    ],
+)
+def test_a_field_that_cannot_be_selected_by_is_a_bad_request(
+    text: str, resource: resources.Resource
+) -> None:
+    with pytest.raises(statuses.ApiError) as caught:
+        selection.parse_fields(text, resource)
+    assert caught.value.code == 400
