@@ -245,7 +245,7 @@ async def test_a_url_file_that_gets_lost_or_broken_costs_the_notice_and_nothing_
         await asyncio.sleep(1)
 
     assert _more(failed, _told("failed")) == (1, 1)
-    faults = [line["fault"] for line in lines if line["event"] == "webhook_failed"]
+    faults = [line["error"] for line in lines if line["event"] == "webhook_failed"]
     assert all(str(url) in fault for fault in faults)
     assert HIDDEN not in str(lines)
 
