@@ -1,9 +1,20 @@
 """The exception hierarchy: what an error means here, whichever SDK it came from.
 
-Adapters translate at their boundary and chain the cause; nothing above them sees an
-SDK's own exception. There are four meanings (temporary, permanent, malformed, not
-found) and four things that are no error of a call (a bad configuration, a wrong usage, a
-lost race, lost leadership).
+    QueueProcessorError
+    ├── ConfigurationError      the program cannot start with these settings
+    │   └── SettingsError       (in settings.loading)
+    ├── UsageError              a person asked for something that cannot be done
+    ├── MalformedMessage        a message that cannot be understood
+    ├── TemporaryError          a call failed; `retry_after`
+    ├── PermanentError          a call was refused, and will be refused again
+    ├── NotFound                what the call named does not exist
+    ├── Conflict                somebody else changed the object first
+    ├── WatchExpired            list again
+    └── DeliveryLost            the source has taken a delivery back
+        └── StaleReceiptHandle  SQS has taken a message back
+
+Adapters translate at their boundary and chain the cause; nothing above them sees an SDK's own
+exception.
 """
 
 import datetime as dt

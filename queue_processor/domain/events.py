@@ -101,17 +101,18 @@ class InterruptionEvent:
         scheduled_at: When AWS says that the instance goes, if the event says so: the
             termination time of a capacity reservation, the start of a scheduled change.
         is_cancelled: A scheduled change that will not take place after all.
+        shape: None for an event that did not arrive as the body of a message.
     """
 
     event_id: str
     kind: EventKind
-    shape: BodyShape
     instance_ids: tuple[InstanceId, ...]
     occurred_at: dt.datetime
     scheduled_at: dt.datetime | None = None
     instance_state: InstanceState | None = None
     lifecycle_action: LifecycleAction | None = None
     is_cancelled: bool = False
+    shape: BodyShape | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
