@@ -90,7 +90,7 @@ def build_controller(
     )
     processor = Processor(
         node_index=node_index,
-        workers=workers,
+        coordinator=workers,
         heartbeats=heartbeats,
         managed=parts.managed,
         decisions=settings.policy(),

@@ -144,7 +144,7 @@ class Consumer:
                 continue
             failures = 0
             if not received and loop.time() - began_at < _SHORTEST_POLL_SECONDS:
-                # A source that has nothing and does not wait is not asked again at once.
+                # A source that has nothing and does not wait gets no second call at once.
                 await asyncio.sleep(_SHORTEST_POLL_SECONDS)
             outcome = metrics.Receive.MESSAGES if received else metrics.Receive.EMPTY
             metrics.RECEIVE_CALLS.labels(outcome=outcome).inc()

@@ -23,7 +23,7 @@ _LONGEST_RETRY_SECONDS = 30.0
 
 
 class LifecycleHeartbeats:
-    """Records heartbeats, twice in each heartbeat timeout, until told to stop."""
+    """Records heartbeats, twice in each heartbeat timeout, until stopped."""
 
     def __init__(self, lifecycle: ports.LifecycleActions, *, clock: ports.Clock) -> None:
         self._lifecycle = lifecycle

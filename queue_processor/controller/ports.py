@@ -116,17 +116,17 @@ class LifecycleActions(Protocol):
     """The lifecycle actions of Auto Scaling groups."""
 
     async def complete(self, action: LifecycleAction) -> None:
-        """Let the group go on; a no-op for an action that is over already."""
+        """Complete the action, so that the group goes on; a no-op for one that is over."""
 
     async def heartbeat(self, action: LifecycleAction) -> None:
-        """Start the action's heartbeat timeout anew.
+        """Restart the action's heartbeat timeout.
 
         Raises:
             NotFound: The action is over.
         """
 
     async def heartbeat_timeout(self, hook: LifecycleHook) -> dt.timedelta:
-        """The hook's heartbeat timeout; asked once for each hook.
+        """Return the hook's heartbeat timeout, after one request for each hook.
 
         Raises:
             NotFound: The group has no such hook.
@@ -134,10 +134,10 @@ class LifecycleActions(Protocol):
 
 
 class ManagedInstances(Protocol):
-    """Tells which instances are ours by something that the cluster does not know."""
+    """Decides which instances are ours by something that the cluster does not know."""
 
     async def is_managed(self, instance_id: InstanceId) -> bool:
-        """Whether the instance is ours."""
+        """Return True if the instance is ours."""
 
 
 class Nodes(Protocol):

@@ -38,7 +38,7 @@ class Processor:
         self,
         *,
         node_index: NodeIndex,
-        workers: DrainCoordinator,
+        coordinator: DrainCoordinator,
         heartbeats: LifecycleHeartbeats,
         managed: ports.ManagedInstances | None,
         decisions: Policy,
@@ -48,14 +48,14 @@ class Processor:
 
         Args:
             node_index: Finds nodes.
-            workers: Do the work on them.
-            heartbeats: Keep lifecycle actions open; whoever settles the message stops them.
+            coordinator: Drains them.
+            heartbeats: Keep lifecycle actions open; the consumer stops them.
             managed: Narrows down which instances are ours; None: all nodes are.
             decisions: What the operator's owner decided.
             clock: The present.
         """
         self._node_index = node_index
-        self._workers = workers
+        self._coordinator = coordinator
         self._heartbeats = heartbeats
         self._managed = managed
         self._policy = decisions
@@ -176,7 +176,7 @@ class Processor:
     async def _carry_out(self, plan: Plan, node: NodeView | None) -> InstanceReport:
         if node is None:
             return await self._await_ready(plan)
-        return await self._workers.carry_out(plan, node)
+        return await self._coordinator.carry_out(plan, node)
 
     async def _until_joined(
         self, event: InterruptionEvent, instance_id: InstanceId
@@ -185,9 +185,7 @@ class Processor:
         grace = self._policy.join_timeout(event)
         if grace and self._node_index.find(instance_id) is None:
             _log.info("node_awaited", instance_id=instance_id, seconds=grace.total_seconds())
-        return await self._node_index.until(
-            instance_id, lambda found: found is not None, limit=grace
-        )
+        return await self._node_index.until(instance_id, lambda node: node is not None, limit=grace)
 
     async def _is_managed(self, instance_id: InstanceId) -> bool:
         return self._managed is None or await self._managed.is_managed(instance_id)
@@ -195,7 +193,7 @@ class Processor:
     async def _await_ready(self, plan: Plan) -> InstanceReport:
         node = await self._node_index.until(
             plan.instance_id,
-            lambda found: found is not None and found.is_ready,
+            lambda node: node is not None and node.is_ready,
             limit=plan.deadline.at - self._clock(),
         )
         is_ready = node is not None and node.is_ready

@@ -43,7 +43,7 @@ class Deadline:
     is_hard: bool
 
     def tightened_by(self, other: "Deadline") -> "Deadline":
-        """The one that rules when both events name the node: a hard one, else the earlier."""
+        """Return the one that rules when both name the node: a hard one, else the earlier."""
         return min(self, other, key=lambda deadline: (not deadline.is_hard, deadline.at))
 
 
@@ -56,7 +56,7 @@ class DrainTimeouts:
 
 
 def global_timeout(heartbeat_timeout: dt.timedelta) -> dt.timedelta:
-    """How long a lifecycle action lives, however many heartbeats it gets."""
+    """Return how long a lifecycle action lasts at most, however many heartbeats it gets."""
     return min(_GLOBAL_TIMEOUT_LIMIT, _GLOBAL_TIMEOUT_HEARTBEATS * heartbeat_timeout)
 
 
@@ -66,7 +66,7 @@ def terminates_at(
     now: dt.datetime,
     timeouts: DrainTimeouts,
 ) -> dt.datetime | None:
-    """Tell when the instances of an event go, by what the event says.
+    """Return when the instances of an event go, by what the event says.
 
     Args:
         event: The event.
@@ -102,7 +102,7 @@ def deadline_for(
     now: dt.datetime,
     timeouts: DrainTimeouts,
 ) -> Deadline:
-    """Tell until when the nodes of an event have to be drained.
+    """Return until when the nodes of an event have to be drained.
 
     Args:
         event: The event.
@@ -110,7 +110,7 @@ def deadline_for(
         timeouts: Our own limits.
 
     Returns:
-        A deadline that lies ahead, even for an event that comes after its own.
+        A deadline in the future, even for an event that arrives after its own.
     """
     if is_instance_gone(event):
         return Deadline(at=now + DEAD_NODE_WINDOW, is_hard=True)
@@ -126,14 +126,14 @@ def _longest_hold(event: InterruptionEvent) -> dt.timedelta:
 
 
 def is_instance_gone(event: InterruptionEvent) -> bool:
-    """Whether the event says that the instance runs no more."""
+    """Return True if the event says that the instance runs no more."""
     return event.instance_state is not None and event.instance_state.is_final
 
 
 def force_delete_after(
     time_left: dt.timedelta, *, grace: dt.timedelta, force_margin: dt.timedelta
 ) -> dt.timedelta:
-    """How long a hard deadline lets a budget block a pod (zero: no longer).
+    """Return how long a hard deadline lets a budget block a pod (zero: no longer).
 
     Args:
         time_left: Until the deadline.
@@ -144,7 +144,7 @@ def force_delete_after(
 
 
 def grace_that_fits(time_left: dt.timedelta, *, grace: dt.timedelta) -> dt.timedelta:
-    """The grace period for a pod that is deleted now: its own, or what remains.
+    """Return the grace period for a pod that is deleted now: its own, or what remains.
 
     Returns:
         Whole seconds, at least one: zero would kill the pod without a SIGTERM.

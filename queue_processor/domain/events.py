@@ -1,4 +1,4 @@
-"""What AWS told us, as one flat type: sources differ in parsing, not in what follows."""
+"""What AWS reports, as one flat type: sources differ in parsing, not in what follows."""
 
 import dataclasses
 import datetime as dt
@@ -50,7 +50,7 @@ class InstanceState(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the instance runs no more: its pods are gone, whatever the API says."""
+        """True if the instance runs no more: its pods are gone, whatever the API server reports."""
         return self in {InstanceState.STOPPED, InstanceState.TERMINATED}
 
 

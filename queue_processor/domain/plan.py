@@ -1,4 +1,4 @@
-"""Decisions as values: what to do with a node, how it went, what becomes of the message."""
+"""Decisions as values: what to do with a node, how it went, the outcome of the message."""
 
 import dataclasses
 import datetime as dt
@@ -17,7 +17,7 @@ _NAMED_PODS = 10
 
 
 class Action(enum.StrEnum):
-    """What is done about an event; the value is the one in the settings."""
+    """What we do about an event; the value is the one in the settings."""
 
     CORDON_AND_DRAIN = "cordon-and-drain"
     CORDON = "cordon"
@@ -82,7 +82,7 @@ class InstanceReport:
     margin: dt.timedelta | None = None
 
     def summary(self, *, seen: int) -> str:
-        """The same for people, in a line that names the first pods.
+        """Summarize the report in a line that names the first pods.
 
         Args:
             seen: How many pods had to go.
@@ -120,7 +120,7 @@ class HandledInstance:
 
 
 class OutcomeKind(enum.StrEnum):
-    """The four things that can become of a message."""
+    """The four outcomes of a message."""
 
     DONE = "done"
     IGNORED = "ignored"
@@ -130,7 +130,7 @@ class OutcomeKind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What becomes of a message, and why.
+    """The outcome of a message, and why.
 
     Attributes:
         completes: The lifecycle action that is completed before the message is deleted.
@@ -145,7 +145,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Processed:
-    """All that is known about a message once it has been processed.
+    """All that processing a message has found out.
 
     Attributes:
         event: None for a message that cannot be understood.

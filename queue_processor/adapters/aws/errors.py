@@ -64,7 +64,7 @@ def translated(call: str) -> Iterator[None]:
     except botocore.exceptions.ClientError as cause:
         raise _of_client_error(cause, call) from cause
     except botocore.exceptions.ParamValidationError as cause:
-        # The SDK refuses to send it: a token in a message that is none, say.
+        # The SDK refuses to send it: for example a malformed token.
         raise errors.PermanentError(f"{call}: {cause}") from cause
     except (
         botocore.exceptions.BotoCoreError,

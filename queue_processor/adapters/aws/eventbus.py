@@ -31,7 +31,7 @@ class EventBus:
     """
 
     def __init__(self, client: "EventBridgeClient", name: str, *, source: str | None) -> None:
-        """Build it; nobody is asked.
+        """Build the bus, without a request.
 
         Args:
             client: A client for EventBridge.

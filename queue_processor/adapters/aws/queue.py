@@ -56,12 +56,12 @@ class RedrivePolicy:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """What SQS says about a queue; its counts lag behind by up to a minute.
+    """What SQS reports about a queue; its counts lag behind by up to a minute.
 
     Attributes:
         redrive: None for a queue without a dead-letter queue.
         visible: How many messages a receive could return.
-        held: How many somebody holds just now.
+        held: How many are in flight.
     """
 
     arn: str
@@ -103,9 +103,9 @@ class QueueClient:
         return QueueClient(self._client, f"{self.url.rpartition('/')[0]}/{_name_in(arn)}")
 
     def state(self) -> QueueState:
-        """Look at the queue, not into it."""
+        """Return what SQS reports about the queue."""
         with aws_errors.needs_permission("sqs:GetQueueAttributes", self.name):
-            found = self._client.get_queue_attributes(
+            attributes = self._client.get_queue_attributes(
                 QueueUrl=self.url,
                 AttributeNames=[
                     "QueueArn",
@@ -115,14 +115,14 @@ class QueueClient:
                 ],
             )["Attributes"]
             return QueueState(
-                arn=found["QueueArn"],
-                redrive=_redrive_policy(found.get("RedrivePolicy")),
-                visible=int(found["ApproximateNumberOfMessages"]),
-                held=int(found["ApproximateNumberOfMessagesNotVisible"]),
+                arn=attributes["QueueArn"],
+                redrive=_redrive_policy(attributes.get("RedrivePolicy")),
+                visible=int(attributes["ApproximateNumberOfMessages"]),
+                held=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
             )
 
     def sources(self) -> Sequence["QueueClient"]:
-        """The queues whose dead letters come here."""
+        """Return the queues whose dead letters arrive here."""
         with aws_errors.needs_permission("sqs:ListDeadLetterSourceQueues", self.name):
             pages = self._client.get_paginator("list_dead_letter_source_queues").paginate(
                 QueueUrl=self.url
@@ -148,7 +148,7 @@ class QueueClient:
                 MessageSystemAttributeNames=["All"],
                 MessageAttributeNames=["All"],
             )
-        return [_received(found) for found in answer.get("Messages", [])]
+        return [_received(message) for message in answer.get("Messages", [])]
 
     def change_visibility(self, entries: Sequence[Visibility]) -> aws_errors.Results:
         """Hide up to ten messages from now on; zero seconds make a message visible at once.
@@ -199,7 +199,7 @@ class QueueClient:
                 "Id": str(number),
                 "MessageBody": message.body,
                 "MessageAttributes": {
-                    name: _given(attribute) for name, attribute in message.attributes.items()
+                    name: _on_the_wire(attribute) for name, attribute in message.attributes.items()
                 },
             }
             for number, message in enumerate(messages)
@@ -237,23 +237,25 @@ def _redrive_policy(text: str | None) -> RedrivePolicy | None:
     return policy
 
 
-def _received(found: "MessageTypeDef") -> ReceivedMessage:
+def _received(message: "MessageTypeDef") -> ReceivedMessage:
     return ReceivedMessage(
-        receipt_handle=found["ReceiptHandle"],
-        message_id=found["MessageId"],
-        body=found.get("Body", ""),
-        system={str(name): value for name, value in found.get("Attributes", {}).items()},
+        receipt_handle=message["ReceiptHandle"],
+        message_id=message["MessageId"],
+        body=message.get("Body", ""),
+        system={str(name): value for name, value in message.get("Attributes", {}).items()},
         attributes={
             name: Attribute(
-                data_type=given["DataType"],
-                value=given["StringValue"] if "StringValue" in given else given["BinaryValue"],
+                data_type=attribute["DataType"],
+                value=attribute["StringValue"]
+                if "StringValue" in attribute
+                else attribute["BinaryValue"],
             )
-            for name, given in found.get("MessageAttributes", {}).items()
+            for name, attribute in message.get("MessageAttributes", {}).items()
         },
     )
 
 
-def _given(attribute: Attribute) -> "MessageAttributeValueTypeDef":
+def _on_the_wire(attribute: Attribute) -> "MessageAttributeValueTypeDef":
     if isinstance(attribute.value, bytes):
         return {"DataType": attribute.data_type, "BinaryValue": attribute.value}
     return {"DataType": attribute.data_type, "StringValue": attribute.value}
