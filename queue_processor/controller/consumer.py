@@ -138,7 +138,7 @@ class Consumer:
                 received = await source.receive()
             except (errors.TemporaryError, errors.PermanentError) as error:
                 failures += 1
-                metrics.RECEIVE_CALLS.labels(outcome=metrics.Receive.FAILED).inc()
+                metrics.RECEIVE_CALLS.labels(outcome=metrics.ReceiveOutcome.FAILED).inc()
                 _log.warning("receive_failed", failures=failures, error=str(error))
                 await asyncio.sleep(backoff.after(failures, error).total_seconds())
                 continue
@@ -146,7 +146,7 @@ class Consumer:
             if not received and loop.time() - began_at < _SHORTEST_POLL_SECONDS:
                 # A source that has nothing and does not wait gets no second call at once.
                 await asyncio.sleep(_SHORTEST_POLL_SECONDS)
-            outcome = metrics.Receive.MESSAGES if received else metrics.Receive.EMPTY
+            outcome = metrics.ReceiveOutcome.MESSAGES if received else metrics.ReceiveOutcome.EMPTY
             metrics.RECEIVE_CALLS.labels(outcome=outcome).inc()
             metrics.MESSAGES_RECEIVED.inc(len(received))
             for delivery in received:

@@ -88,18 +88,18 @@ class LifecycleHeartbeats:
         try:
             await self._lifecycle.heartbeat(action)
         except errors.NotFound as over:
-            _count(metrics.Heartbeat.OVER)
+            _count(metrics.HeartbeatOutcome.OVER)
             _log.info(
                 "lifecycle_action_already_ended", instance_id=action.instance_id, response=str(over)
             )
             return math.inf
         except (errors.TemporaryError, errors.PermanentError) as error:
-            _count(metrics.Heartbeat.FAILED)
+            _count(metrics.HeartbeatOutcome.FAILED)
             _log.warning("heartbeat_failed", instance_id=action.instance_id, error=str(error))
             return min(interval.total_seconds() / 3, _LONGEST_RETRY_SECONDS)
-        _count(metrics.Heartbeat.RECORDED)
+        _count(metrics.HeartbeatOutcome.RECORDED)
         return interval.total_seconds()
 
 
-def _count(outcome: metrics.Heartbeat) -> None:
+def _count(outcome: metrics.HeartbeatOutcome) -> None:
     metrics.HEARTBEATS.labels(outcome=outcome).inc()

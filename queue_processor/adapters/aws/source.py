@@ -129,11 +129,11 @@ class SqsSource:
                 _log.warning("message_lost", message_id=delivery.id, error=str(lost))
             return
         except (errors.TemporaryError, errors.PermanentError) as error:
-            _count(metrics.Extension.FAILED)
+            _count(metrics.ExtensionOutcome.FAILED)
             _log.warning("visibility_not_extended", message_id=delivery.id, error=str(error))
             delivery.due_at = min(delivery.due_at, loop.time() + _RETRY_SECONDS)
         else:
-            _count(metrics.Extension.EXTENDED)
+            _count(metrics.ExtensionOutcome.EXTENDED)
             delivery.due_at = min(delivery.due_at, loop.time() + self._timeout / 3)
         self._changed.set()
 
@@ -193,7 +193,7 @@ class SqsDelivery:
     def lose(self) -> None:
         """Note that SQS has taken the message back."""
         self.is_lost = True
-        _count(metrics.Extension.LOST)
+        _count(metrics.ExtensionOutcome.LOST)
 
     def read(self) -> InterruptionEvent | Ignored:
         return parsing.parse(self._message.body, message_id=self.id, sent_at=self.sent_at)
@@ -221,5 +221,5 @@ class SqsDelivery:
         self._source.forget(self)
 
 
-def _count(outcome: metrics.Extension) -> None:
+def _count(outcome: metrics.ExtensionOutcome) -> None:
     metrics.VISIBILITY_EXTENSIONS.labels(outcome=outcome).inc()
