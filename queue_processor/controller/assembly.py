@@ -5,11 +5,11 @@ import datetime as dt
 from collections.abc import Callable, Coroutine
 
 from queue_processor.controller import ports
-from queue_processor.controller.consumer import Consumer
+from queue_processor.controller.consumer import Consumer, InFlightMessages
 from queue_processor.controller.drain_context import DrainContext, DrainOptions
 from queue_processor.controller.drain_coordinator import DrainCoordinator
-from queue_processor.controller.keepalive import Keepalive
 from queue_processor.controller.leader_election import LeaderElector
+from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.pod_watcher import PodWatcher
@@ -44,18 +44,13 @@ def build_controller(
         what it has before it ends.
     """
     leadership = _leadership(settings, dependencies, liveness, clock)
-    keepalive = Keepalive(
-        queue=dependencies.queue,
-        lifecycle=dependencies.lifecycle,
-        visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
-        clock=clock,
-    )
+    heartbeats = LifecycleHeartbeats(dependencies.lifecycle, clock=clock)
     limiter = PriorityLimiter(
         settings.kubernetes.requests_in_flight,
         may_write=_always if leadership is None else leadership.is_held,
     )
     pod_watcher = PodWatcher(dependencies.pods)
-    workers = DrainCoordinator(
+    coordinator = DrainCoordinator(
         DrainContext(
             ports=dependencies,
             node_index=node_index,
@@ -67,18 +62,18 @@ def build_controller(
     )
     processor = Processor(
         node_index=node_index,
-        workers=workers,
-        keepalive=keepalive,
+        coordinator=coordinator,
+        heartbeats=heartbeats,
         managed=dependencies.managed,
         decisions=settings.policy(),
         clock=clock,
     )
     consumer = Consumer(
-        queue=dependencies.queue,
+        sources=dependencies.sources,
         lifecycle=dependencies.lifecycle,
         processor=processor,
-        keepalive=keepalive,
-        max_in_flight=settings.sqs.max_in_flight,
+        heartbeats=heartbeats,
+        in_flight=InFlightMessages(limit=settings.sqs.max_in_flight, clock=clock),
         liveness=liveness,
     )
 

@@ -1,4 +1,4 @@
-"""What every MessageQueue does."""
+"""What SqsQueue does, in the event loop and over HTTP."""
 
 import asyncio
 import contextlib
