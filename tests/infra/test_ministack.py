@@ -144,15 +144,15 @@ def test_the_outputs_are_what_the_manifest_needs(stack: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"WorkloadIdentity": "irsa"}, "irsa needs OidcProviderArn"),
-        ({"WorkloadIdentity": "pod-identity"}, "pod-identity needs ClusterName"),
+        ({"WorkloadIdentity": "irsa"}, "irsa requires OidcProviderArn"),
+        ({"WorkloadIdentity": "pod-identity"}, "pod-identity requires ClusterName"),
         ({"WorkloadIdentity": "kiam"}, "WorkloadIdentity"),
-        ({"ReplayPrincipalArns": "*"}, "without blanks or wildcards"),
-        ({"ReplayPrincipalArns": "arn:aws:iam::123456789012:role/*"}, "without blanks"),
+        ({"ReplayPrincipalArns": "*"}, "without spaces or wildcards"),
+        ({"ReplayPrincipalArns": "arn:aws:iam::123456789012:role/*"}, "without spaces"),
         ({"AutoScalingGroupPattern": "a/b"}, "name of an Auto Scaling group"),
         ({"EncryptionKey": "old"}, "empty, new, or the ARN of a KMS key"),
         ({"QueueNamePrefix": "my queue"}, "letters, digits"),
-        ({"DrillSource": "aws.ec2"}, "do not begin with aws."),
+        ({"DrillSource": "aws.ec2"}, "do not start with aws."),
         ({"OldestMessageSeconds": "5"}, "OldestMessageSeconds"),
     ],
     ids=str,
@@ -239,7 +239,7 @@ def test_launch_hooks_are_added_on_demand(
 
 
 def test_a_topic_without_its_role_is_refused(emulator: ministack.Ministack) -> None:
-    with pytest.raises(botocore.exceptions.ClientError, match="needs NotificationRoleArn"):
+    with pytest.raises(botocore.exceptions.ClientError, match="requires NotificationRoleArn"):
         emulator.deploy(
             "half",
             templates.HOOKS.read_text(encoding="utf-8"),
