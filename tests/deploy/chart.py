@@ -129,7 +129,7 @@ def schema() -> str:
 
 def _main() -> None:
     """Write the files that are made from others."""
-    folder = programs.built(tell=typer.echo)
+    folder = programs.built(on_progress=typer.echo)
     SCHEMA.write_text(schema(), encoding="utf-8")
     helm = Helm(program=folder / "helm", folder=folder)
     MANIFEST.write_text(manifest(helm), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""SQS for a benchmark, in a process of its own: the simulated one, and what was asked of it."""
+"""SQS for a benchmark, in a process of its own: the simulated queue, and a count of its calls."""
 
 import collections
 import json
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 QUEUE = "storm"
 
 
-class Mail:
-    """AWS at the root; what the benchmark itself asks beside it."""
+class CountedQueue:
+    """Serves SQS, and beside it `/send` and `/figures` for the benchmark itself."""
 
     def __init__(self) -> None:
         self._sqs = http.HttpSqs()
@@ -42,13 +42,12 @@ class Mail:
         return [body]
 
     def _send(self, bodies: Iterable[str]) -> None:
-        """Put bodies on the queue, all at once."""
         with self._sqs.locked() as service:
             for body in bodies:
                 service.queues[QUEUE].send(body, now=time.time())
 
     def _figures(self) -> dict[str, object]:
-        """The calls, how many messages are left, and when the last one was deleted."""
+        """Return the calls by action, the messages left, and when the last one was deleted."""
         with self._sqs.locked() as service:
             queue = service.queues[QUEUE]
             deleted = [each.deleted_at for each in queue.history() if each.deleted_at is not None]
@@ -60,4 +59,4 @@ class Mail:
 
 
 if __name__ == "__main__":
-    http.HttpServer(Mail(), int(sys.argv[1])).serve()
+    http.HttpServer(CountedQueue(), int(sys.argv[1])).serve()
