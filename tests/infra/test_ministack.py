@@ -157,7 +157,7 @@ def test_the_outputs_are_what_the_manifest_needs(stack: dict[str, str]) -> None:
     ],
     ids=str,
 )
-def test_parameters_that_cannot_be_meant_are_refused_with_the_reason(
+def test_bad_parameters_are_refused_with_the_reason(
     emulator: ministack.Ministack,
     template: dict[str, Any],
     parameters: dict[str, str],
@@ -257,7 +257,7 @@ async def test_the_guide_adds_hooks_and_takes_both_stacks_away(
     sqs: "SQSClient",
     tmp_path: pathlib.Path,
 ) -> None:
-    """docs/install.md, as far as it is about hooks and the removal of what is in AWS."""
+    """The parts of docs/install.md about hooks and about the removal of the stacks."""
     typed = {
         heading: [command for under, command in guide.blocks() if under == heading]
         for heading in ("Install it", guide.HOOKS, guide.REMOVAL)
