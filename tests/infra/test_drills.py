@@ -19,7 +19,7 @@ SPOT = samples.EVENTS["a composed spot_interruption"][0]
 
 
 def drill_statements(resources: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the replay role may do on a bus."""
+    """The permissions of the replay role on a bus."""
     (policy,) = resources["ReplayRole"]["Properties"]["Policies"]
     return [
         statement
