@@ -1,11 +1,13 @@
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
 from concurrent import futures
 
 import hypothesis
 import pytest
+from botocore import loaders
 
 from tests import gobinaries
 from tests.cluster import assets, manifests, plane, world
@@ -50,6 +52,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _place(item: pytest.Item) -> int:
     folder = item.nodeid.split("/")[1]
     return _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_the_data_of_the_sdk_once() -> Iterator[None]:
+    """Let sessions of boto3 share their data: each parses megabytes, and tests open hundreds."""
+    read = functools.cache(loaders.JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loaders.JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
 
 
 @pytest.fixture(scope="session")
