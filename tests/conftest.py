@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from botocore import loaders
 
-from tests import gobinaries
+from tests import gobinaries, parts
 from tests.cluster import assets, manifests, plane, world
 
 # Else pytest-asyncio, asking for the loop that was there before its own, makes one on Python 3.11
@@ -35,6 +35,8 @@ _BUILT = {"started", "emulator", "tools"}
 _LONGEST = ("cluster", "contracts", "infra", "deploy", "demo", "cli", "wiring")
 
 
+# Before pytest-xdist looks for groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests by what they use, and let workers of pytest-xdist run the longest first."""
     for item in items:
@@ -43,6 +45,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.looptime(noop_cycles=_IDLE_CYCLES))
         if fixtures & _BUILT:
             item.add_marker("built")
+        if item.get_closest_marker("built") and not item.nodeid.startswith(parts.BUILT_FOLDERS):
+            raise pytest.UsageError(f"{item.nodeid} is `built`, but not in {parts.BUILT_FOLDERS}")
         for fixture in fixtures & _SHARED.keys():
             item.add_marker(pytest.mark.xdist_group(_SHARED[fixture]))
     if hasattr(config, "workerinput"):
