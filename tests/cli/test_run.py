@@ -105,7 +105,7 @@ class Command:
             env={**self._environment, **variables},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
         took = time.monotonic() - started_at

@@ -90,7 +90,7 @@ class Running:
             text=True,
         )
 
-    def until(self, holds: Callable[[], bool], *, limit: float = 20.0) -> None:
+    def until(self, holds: Callable[[], bool], *, limit: float = 60.0) -> None:
         """Wait until something holds, as long as the command runs."""
         ends_at = time.monotonic() + limit
         while not holds():
@@ -106,7 +106,7 @@ class Running:
         """End it without a word."""
         self._process.kill()
 
-    def ended(self, *, limit: float = 15.0) -> tuple[int, str, str]:
+    def ended(self, *, limit: float = 60.0) -> tuple[int, str, str]:
         """Wait for its end: exit code, stdout and stderr."""
         out, err = self._process.communicate(timeout=limit)
         assert "Traceback" not in err
@@ -136,7 +136,7 @@ class Screen:
         )
         os.close(theirs)
 
-    def until(self, text: str, *, limit: float = 20.0) -> None:
+    def until(self, text: str, *, limit: float = 60.0) -> None:
         """Read until a text is on the screen."""
         ends_at = time.monotonic() + limit
         while text not in self.text:
@@ -153,10 +153,10 @@ class Screen:
     @property
     def code(self) -> int:
         """The exit code, when the command has ended."""
-        ends_at = time.monotonic() + 20
+        ends_at = time.monotonic() + 60
         while self._read(ends_at - time.monotonic()):
             pass
-        return self._process.wait(timeout=5)
+        return self._process.wait(timeout=60)
 
     def _read(self, limit: float) -> bool:
         readable, _, _ = select.select([self._ours], [], [], max(limit, 0))
@@ -207,7 +207,7 @@ class ThreadedCluster:
         return self._wait(doing())
 
     def _wait(self, deed: Coroutine[None, None, _Result]) -> _Result:
-        return asyncio.run_coroutine_threadsafe(deed, self._loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(deed, self._loop).result(timeout=60)
 
     def environment(self) -> dict[str, str]:
         """What a command needs to find it."""
