@@ -204,7 +204,7 @@ def test_objects_follow_the_settings(helm: Helm) -> None:
     ],
 )
 def test_the_roles_grant_what_the_program_checks_at_its_start(
-    helm: Helm, groups: JsonObject, lease_namespace: str | None, *, overrides: bool
+    helm: Helm, groups: JsonObject, lease_namespace: str | None, *, force_deletes: bool
 ) -> None:
     objects = rendered(helm, with_settings(**groups))
     granted = {
