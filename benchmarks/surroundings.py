@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import aiohttp
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.demo import operator
 from tests.cluster import assets, manifests, plane, world
@@ -103,7 +104,9 @@ class Surroundings:
         """Send a Spot interruption for each of the nodes at once; the seconds since the epoch."""
         now = dt.datetime.now(tz=dt.UTC)
         bodies = [
-            json.dumps(events.spot_interruption(node.instance_id, origin=events.Origin(time=now)))
+            json.dumps(
+                aws_events.spot_interruption(node.instance_id, origin=events.new_origin(time=now))
+            )
             for node in nodes
         ]
         sent_at = time.time()

@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import json
 
+from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import lifecycle, records
 from queue_processor.simulator.demo import evidence, scenario
 from queue_processor.simulator.demo.scenario import Kind, Route
@@ -101,17 +102,17 @@ def breach(pod: str, cause: store.Cause) -> history.Breach:
 
 
 def action(
-    token: str, transition: lifecycle.Transition, *, completed: float
-) -> lifecycle.LifecycleAction:
-    return lifecycle.LifecycleAction(
-        hook=lifecycle.LifecycleHook("workers", "hook", transition),
+    token: str, transition: LifecycleTransition, *, completed: float
+) -> lifecycle.SimulatedLifecycleAction:
+    return lifecycle.SimulatedLifecycleAction(
+        hook=lifecycle.SimulatedLifecycleHook("workers", "hook", transition),
         instance_id=f"i-{token}",
         token=token,
         started_at=at(0),
         expires_at=at(300),
         completed_at=at(completed),
-        result=lifecycle.Result.CONTINUE,
-        ending=lifecycle.Ending.COMPLETED,
+        result=lifecycle.LifecycleActionResult.CONTINUE,
+        ending=lifecycle.LifecycleActionEnding.COMPLETED,
     )
 
 
@@ -135,8 +136,8 @@ def of_success() -> evidence.Evidence:
         ),
         dead_letters=(GARBAGE,),
         actions=(
-            action("leaving", lifecycle.Transition.TERMINATING, completed=2.1),
-            action("coming", lifecycle.Transition.LAUNCHING, completed=4.05),
+            action("leaving", LifecycleTransition.TERMINATING, completed=2.1),
+            action("coming", LifecycleTransition.LAUNCHING, completed=4.05),
         ),
         pods=(
             moved("web-1", "a", asked=0.2, gone=1),

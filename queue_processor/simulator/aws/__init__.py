@@ -6,7 +6,7 @@
         stack = aws.deploy()
         os.environ.update(aws.environment())        # any SDK now talks to the simulator
         (instance_id,) = aws.launch(1)
-        aws.put_event(events.spot_interruption(instance_id))
+        aws.put_event(aws_events.spot_interruption(instance_id, origin=events.new_origin()))
         aws.queue_state(stack.queue_url)            # QueueState(visible=1, in_flight=0, delayed=0)
         aws.message_log(stack.queue_url)            # what became of every message
 

@@ -172,7 +172,7 @@ class AwsSimulator:
         self,
         name: str,
         instance_ids: Iterable[str] = (),
-        hooks: Iterable[lifecycle.LifecycleHook] = (),
+        hooks: Iterable[lifecycle.SimulatedLifecycleHook] = (),
         *,
         zone: str = "us-east-1a",
     ) -> None:
@@ -203,7 +203,7 @@ class AwsSimulator:
         with self._queue(queue_url) as queue:
             return queue.send(body, now=time.time()).message_id
 
-    def terminate_in_group(self, instance_id: str) -> lifecycle.LifecycleAction:
+    def terminate_in_group(self, instance_id: str) -> lifecycle.SimulatedLifecycleAction:
         """Let its group terminate an instance; return the lifecycle action that holds it up.
 
         Raises:
@@ -221,7 +221,7 @@ class AwsSimulator:
 
     # Looking at what came of it. Without a URL it is the one queue with a dead-letter queue.
 
-    def lifecycle_actions(self) -> tuple[lifecycle.LifecycleAction, ...]:
+    def lifecycle_actions(self) -> tuple[lifecycle.SimulatedLifecycleAction, ...]:
         """Every lifecycle action that ever began, in that order."""
         return self._groups.actions.all()
 

@@ -191,8 +191,8 @@ def _of_lifecycle_actions(
         (
             f"{action.instance_id} at {action.hook.name}"
             for action in known.actions
-            if action.ending is not lifecycle.Ending.COMPLETED
-            or action.result is not lifecycle.Result.CONTINUE
+            if action.ending is not lifecycle.LifecycleActionEnding.COMPLETED
+            or action.result is not lifecycle.LifecycleActionResult.CONTINUE
         ),
     )
     ends = _ends_of_work(known, told)
@@ -212,7 +212,7 @@ def _of_lifecycle_actions(
     )
 
 
-def _is_premature(action: lifecycle.LifecycleAction, end: dt.datetime | None) -> bool:
+def _is_premature(action: lifecycle.SimulatedLifecycleAction, end: dt.datetime | None) -> bool:
     return action.completed_at is not None and (end is None or action.completed_at < end)
 
 

@@ -61,7 +61,7 @@ class Evidence:
     messages: Sequence[records.MessageRecord] = ()
     left: int = 0
     dead_letters: Sequence[str] = ()
-    actions: Sequence[lifecycle.LifecycleAction] = ()
+    actions: Sequence[lifecycle.SimulatedLifecycleAction] = ()
     pods: Sequence[history.PodRecord] = ()
     agents: Sequence[history.PodRecord] = ()
     cordons: Mapping[str, history.CordonRecord] = dataclasses.field(default_factory=dict)

@@ -5,16 +5,18 @@ import itertools
 import json
 import uuid
 
+from queue_processor.domain import aws_events
+from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import events, lifecycle, simulator
 from queue_processor.simulator.demo import evidence, scenario
 from queue_processor.simulator.demo.scenario import Kind, Route
 
 GROUP = "workers"
-_DRAIN_HOOK = lifecycle.LifecycleHook(
-    GROUP, "drain", lifecycle.Transition.TERMINATING, heartbeat_timeout=dt.timedelta(minutes=5)
+_DRAIN_HOOK = lifecycle.SimulatedLifecycleHook(
+    GROUP, "drain", LifecycleTransition.TERMINATING, heartbeat_timeout=dt.timedelta(minutes=5)
 )
-_JOIN_HOOK = lifecycle.LifecycleHook(
-    GROUP, "join", lifecycle.Transition.LAUNCHING, heartbeat_timeout=dt.timedelta(minutes=5)
+_JOIN_HOOK = lifecycle.SimulatedLifecycleHook(
+    GROUP, "join", LifecycleTransition.LAUNCHING, heartbeat_timeout=dt.timedelta(minutes=5)
 )
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 _NOTICE = dt.timedelta(minutes=2)
@@ -84,7 +86,7 @@ class Mail:
             mark = action.token
         else:
             action = self._action_of(node)
-            step = events.LifecycleStep(group=GROUP, hook=action.hook.name, token=action.token)
+            step = events.new_step(group=GROUP, hook=action.hook.name, token=action.token)
             body = events.lifecycle_notification(
                 action.instance_id, step, action.hook.transition.value
             )
@@ -92,7 +94,7 @@ class Mail:
         deadline = action.started_at + action.hook.global_timeout
         return evidence.Sent(sending=sending, mark=mark, deadline=deadline)
 
-    def _action_of(self, node: str) -> lifecycle.LifecycleAction:
+    def _action_of(self, node: str) -> lifecycle.SimulatedLifecycleAction:
         return next(
             action
             for action in self._aws.lifecycle_actions()
@@ -102,7 +104,7 @@ class Mail:
     def _post(self, sending: scenario.Sending, moment: dt.datetime) -> evidence.Sent:
         # Events tell their time in whole seconds.
         moment = moment.replace(microsecond=0)
-        origin = events.Origin(time=moment)
+        origin = events.new_origin(time=moment)
         ids = [self.instances[node] for node in sending.nodes]
         event, deadline = _event(sending.kind, ids, origin)
         if sending.route is Route.RULES:
@@ -114,23 +116,23 @@ class Mail:
 
 
 def _event(
-    kind: Kind, ids: list[str], origin: events.Origin
-) -> tuple[events.Event, dt.datetime | None]:
+    kind: Kind, ids: list[str], origin: aws_events.Origin
+) -> tuple[aws_events.Event, dt.datetime | None]:
     """An event of AWS, and when it takes the instance away."""
     terminates_at: dt.datetime | None = origin.time + _NOTICE
     match kind:
         case Kind.SPOT:
-            event = events.spot_interruption(ids[0], origin=origin)
+            event = aws_events.spot_interruption(ids[0], origin=origin)
         case Kind.REBALANCE:
-            event, terminates_at = events.rebalance_recommendation(ids[0], origin=origin), None
+            event, terminates_at = aws_events.rebalance_recommendation(ids[0], origin=origin), None
         case Kind.CAPACITY:
-            event = events.capacity_reservation_interruption(ids[0], origin=origin)
+            event = aws_events.capacity_reservation_interruption(ids[0], origin=origin)
         case Kind.STOPPING:
-            event = events.state_change(ids[0], "stopping", origin=origin)
+            event = aws_events.state_change(ids[0], "stopping", origin=origin)
         case Kind.SHUTTING_DOWN:
-            event = events.state_change(ids[0], "shutting-down", origin=origin)
+            event = aws_events.state_change(ids[0], "shutting-down", origin=origin)
         case Kind.PENDING:
-            event, terminates_at = events.state_change(_NO_NODE, "pending", origin=origin), None
+            event, terminates_at = aws_events.state_change(_NO_NODE, "pending", origin=origin), None
         case Kind.SCHEDULED_CHANGE:
             terminates_at = origin.time + _MAINTENANCE_AHEAD
             event = _maintenance(ids, terminates_at, origin)
@@ -139,9 +141,11 @@ def _event(
     return event, terminates_at
 
 
-def _maintenance(ids: list[str], starts_at: dt.datetime, origin: events.Origin) -> events.Event:
+def _maintenance(
+    ids: list[str], starts_at: dt.datetime, origin: aws_events.Origin
+) -> aws_events.Event:
     """A scheduled change that names the first instance by its id, the others by their ARNs."""
-    event = events.scheduled_change(ids, events.ScheduledChange(starts_at), origin=origin)
+    event = aws_events.scheduled_change(ids, events.new_change(starts_at), origin=origin)
     names = [*ids[:1], *(origin.instance_arn(instance_id) for instance_id in ids[1:])]
     detail = event["detail"]
     if isinstance(detail, dict):
@@ -150,7 +154,7 @@ def _maintenance(ids: list[str], starts_at: dt.datetime, origin: events.Origin) 
     return event | {"resources": names}
 
 
-def _wrapped(event: events.Event) -> dict[str, str]:
+def _wrapped(event: aws_events.Event) -> dict[str, str]:
     """A notification of SNS, as a subscribed queue gets it without raw delivery.
 
     https://docs.aws.amazon.com/sns/latest/dg/sns-sqs-as-subscriber.html

@@ -91,7 +91,7 @@ def of(known: evidence.Evidence, *, is_right: bool) -> Score:
         messages_dead_lettered=len(known.dead_letters),
         messages_left=known.left,
         lifecycle_actions_completed=sum(
-            action.ending is lifecycle.Ending.COMPLETED for action in known.actions
+            action.ending is lifecycle.LifecycleActionEnding.COMPLETED for action in known.actions
         ),
         pods_evicted=sum(eviction.is_granted for eviction in known.evictions),
         pods_deleted_at_deadline=len(deleted_at_deadline(known)),

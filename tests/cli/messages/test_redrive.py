@@ -5,13 +5,18 @@ import json
 
 import pytest
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from tests.cli.messages.conftest import Desk
 from tests.cli.messages.test_record import GIVEN
 
-SPOT = json.dumps(events.spot_interruption("i-0123456789abcdef0"))
-OTHER_SPOT = json.dumps(events.spot_interruption("i-0fedcba9876543210"))
-REBALANCE = json.dumps(events.rebalance_recommendation("i-0123456789abcdef0"))
+SPOT = json.dumps(aws_events.spot_interruption("i-0123456789abcdef0", origin=events.new_origin()))
+OTHER_SPOT = json.dumps(
+    aws_events.spot_interruption("i-0fedcba9876543210", origin=events.new_origin())
+)
+REBALANCE = json.dumps(
+    aws_events.rebalance_recommendation("i-0123456789abcdef0", origin=events.new_origin())
+)
 NONSENSE = "nonsense"
 
 
@@ -68,7 +73,12 @@ class TestWhatGoes:
         assert (message["Body"], message["MessageAttributes"]) == (SPOT, GIVEN)
 
     def test_hundreds_of_large_messages_are_moved_past_those_that_stay(self, desk: Desk) -> None:
-        body = json.dumps({**events.rebalance_recommendation("i-0"), "padding": "x" * 200_000})
+        body = json.dumps(
+            {
+                **aws_events.rebalance_recommendation("i-0", origin=events.new_origin()),
+                "padding": "x" * 200_000,
+            }
+        )
         desk.bury(*[NONSENSE] * 120, *[SPOT] * 30, *[body] * 12)
 
         told = desk.run("redrive", "--yes", "--rate", "500/s", "--filter", "kind=spot_interruption")
