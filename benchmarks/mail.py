@@ -1,4 +1,4 @@
-"""SQS for a benchmark, in a process of its own: the simulated one, and what was asked of it."""
+"""The simulated SQS in a process of its own, for a benchmark, with a count of its calls."""
 
 import collections
 import json
@@ -17,7 +17,7 @@ QUEUE = "storm"
 
 
 class Mail:
-    """AWS at the root; what the benchmark itself asks beside it."""
+    """Serves SQS at the root, and the benchmark itself beside it."""
 
     def __init__(self) -> None:
         self._sqs = http.HttpSqs()
@@ -48,7 +48,7 @@ class Mail:
                 service.queues[QUEUE].send(body, now=time.time())
 
     def _figures(self) -> dict[str, object]:
-        """The calls, how many messages are left, and when the last one was deleted."""
+        """Return the calls, how many messages are left, and when the last one was deleted."""
         with self._sqs.locked() as service:
             queue = service.queues[QUEUE]
             deleted = [each.deleted_at for each in queue.history() if each.deleted_at is not None]
@@ -60,4 +60,4 @@ class Mail:
 
 
 if __name__ == "__main__":
-    http.HttpServer(Mail(), int(sys.argv[1])).serve()
+    http.WsgiServer(Mail(), int(sys.argv[1])).serve()

@@ -88,7 +88,7 @@ class FakeQueue:
 
     @property
     def in_flight(self) -> list[str]:
-        """The ids of the messages that somebody holds now."""
+        """The ids of the messages that are in flight now."""
         return [
             message.message_id
             for message in self._queue.contents()
@@ -127,7 +127,7 @@ class FakeQueue:
         return self._message(message_id).visible_at.timestamp() - self.sqs.now()
 
     def make_visible(self, message_id: str) -> None:
-        """Let a message reappear while somebody works on it."""
+        """Let a message reappear while an operator works on it."""
         handle = self._message(message_id).receipt_handle
         self.sqs.call(
             "ChangeMessageVisibility",

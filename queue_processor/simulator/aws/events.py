@@ -27,7 +27,7 @@ def new_origin(
 
 
 def new_step(group: str, hook: str, **fields: Any) -> aws_events.LifecycleStep:  # noqa: ANN401 - those of a LifecycleStep
-    """Return what a hook holds up; each time another action, unless its token is given."""
+    """Return what a hook holds back; each time another action, unless its token is given."""
     return aws_events.LifecycleStep(group, hook, **{"token": str(uuid.uuid4()), **fields})
 
 

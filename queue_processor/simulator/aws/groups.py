@@ -1,8 +1,8 @@
 """Auto Scaling with lifecycle actions, which moto lacks.
 
-moto has hooks, but they hold nothing up: an instance that leaves its group is gone at once.
-Here it stays in Terminating:Wait, the lifecycle action is announced, and CompleteLifecycleAction
-or the hook's timeout lets it go. Several hooks hold an instance up in the order of their names.
+moto has hooks without any effect: an instance that leaves its group is gone at once. Here it stays
+in Terminating:Wait, an event announces the lifecycle action, and CompleteLifecycleAction or the
+hook's timeout lets it go. Several hooks hold an instance back in the order of their names.
 
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
 """
@@ -45,30 +45,30 @@ class Groups:
         return models.autoscaling_backends[ACCOUNT][REGION]
 
     def terminate(self, instance_id: str) -> lifecycle.SimulatedLifecycleAction:
-        """Let the first hook for terminations hold up an instance that leaves its group.
+        """Let the first hook for terminations hold back an instance that leaves its group.
 
-        An instance that is held up already stays where it is.
+        An instance that waits already stays where it is.
 
         Raises:
-            LookupError: when the instance is in no group, or no hook of its group holds it up.
+            LookupError: The instance is in no group, or the group has no such hook.
         """
         with self._lock:
             state = self._state(instance_id)
             hook = self._next_hook(state, LifecycleTransition.TERMINATING)
             if hook is None:
-                raise LookupError(f"No hook holds up {instance_id}")
+                raise LookupError(f"No hook holds back {instance_id}")
             if state.lifecycle_state.startswith("Terminating"):
                 return self.actions.active(instance_id)
             state.auto_scaling_group.desired_capacity -= 1
             return self._wait_at(hook, state)
 
     def launch(self, instance_id: str) -> None:
-        """Let the first hook for launches hold up a new instance of a group.
+        """Let the first hook for launches hold back a new instance of a group.
 
         Without such a hook it goes into service at once.
 
         Raises:
-            LookupError: when the instance is in no group.
+            LookupError: The instance is in no group.
         """
         with self._lock:
             state = self._state(instance_id)
@@ -77,7 +77,7 @@ class Groups:
                 self._wait_at(hook, state)
 
     def state_of(self, instance_id: str) -> str | None:
-        """The lifecycle state of an instance, as AWS spells it; None when it is in no group."""
+        """Return the lifecycle state of an instance, as AWS spells it; None outside of a group."""
         with self._lock, contextlib.suppress(LookupError):
             return self._state(instance_id).lifecycle_state
         return None
@@ -87,7 +87,7 @@ class Groups:
         """Let moto's Auto Scaling answer for lifecycle actions.
 
         Raises:
-            MotoChangedError: when moto's Auto Scaling no longer has the shape this relies on.
+            MotoChangedError: moto's Auto Scaling no longer has the shape this relies on.
         """
         terminate: Callable[..., models.Activity] = models.AutoScalingBackend.terminate_instance
         put_hook: Callable[..., core_responses.ActionResult] = (

@@ -121,7 +121,7 @@ class LoopExecutor(concurrent.futures.Executor):
         Args:
             sqs_: Where the calls go.
             threads: How many calls run at a time.
-            before: What each call waits for: the way to AWS, say.
+            before: What each call waits for, such as the way to AWS.
         """
         self._sqs = sqs_
         self._free = asyncio.Semaphore(threads)

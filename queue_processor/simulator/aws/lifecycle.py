@@ -25,7 +25,7 @@ class LifecycleActionResult(enum.Enum):
 
 
 class LifecycleActionEnding(enum.Enum):
-    """Who ended a lifecycle action."""
+    """How a lifecycle action ended."""
 
     COMPLETED = "completed"
     EXPIRED = "expired"
@@ -42,7 +42,7 @@ class SimulatedLifecycleHook:
     Attributes:
         group: The name of the Auto Scaling group.
         name: The name of the hook in the group.
-        transition: What it holds up.
+        transition: What it holds back.
         heartbeat_timeout: How long an action waits without a heartbeat. AWS takes 30 seconds to
             2 hours; the simulator takes any, so that a test need not wait.
         default_result: How the group goes on when the action expires.
@@ -75,7 +75,7 @@ class SimulatedLifecycleAction:
         heartbeats: When heartbeats came.
         completed_at: When it ended, None while it is active.
         result: How the group went on.
-        ending: Whether somebody completed it or the time ran out.
+        ending: How it ended.
     """
 
     hook: SimulatedLifecycleHook
@@ -90,7 +90,7 @@ class SimulatedLifecycleAction:
 
     @property
     def is_active(self) -> bool:
-        """Whether the instance still waits."""
+        """True while the instance waits."""
         return self.ending is None
 
 
@@ -104,7 +104,7 @@ class ActionKey:
     instance_id: str | None = None
 
     def names(self, action: SimulatedLifecycleAction) -> bool:
-        """Whether it is this action that is meant."""
+        """Return True if this is the action that the caller means."""
         if (action.hook.group, action.hook.name) != (self.group, self.hook):
             return False
         if self.token is not None:
@@ -121,7 +121,7 @@ class SimulatedLifecycleActions:
     """All lifecycle actions, and a thread that ends those whose time has run out."""
 
     def __init__(self, on_end: Callable[[SimulatedLifecycleAction], None]) -> None:
-        """Keep actions and tell ``on_end`` of each that ended, from the thread that ended it."""
+        """Keep actions, and call `on_end` with each that ended, in the thread that ended it."""
         self._on_end = on_end
         self._changed = threading.Condition()
         self._actions: dict[str, SimulatedLifecycleAction] = {}
@@ -165,7 +165,7 @@ class SimulatedLifecycleActions:
         """Give an action another heartbeat timeout from now on, up to its global timeout.
 
         Raises:
-            NoActiveActionError: when there is none, or it has ended.
+            NoActiveActionError: There is none, or it has ended.
         """
         now = dt.datetime.now(tz=dt.UTC)
         with self._changed:
@@ -186,7 +186,7 @@ class SimulatedLifecycleActions:
         """End an action.
 
         Raises:
-            NoActiveActionError: when there is none, or it has ended.
+            NoActiveActionError: There is none, or it has ended.
         """
         now = dt.datetime.now(tz=dt.UTC)
         with self._changed:
@@ -201,10 +201,10 @@ class SimulatedLifecycleActions:
             return tuple(self._actions.values())
 
     def active(self, instance_id: str) -> SimulatedLifecycleAction:
-        """The action that holds an instance up.
+        """Return the action that holds an instance back.
 
         Raises:
-            NoActiveActionError: when there is none.
+            NoActiveActionError: There is none.
         """
         for action in self.all():
             if action.is_active and action.instance_id == instance_id:
