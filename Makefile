@@ -10,11 +10,11 @@ UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
 BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --record
 
-.PHONY: help demo test check cluster bench format docs lock manifests clean
+.PHONY: help demo test test-quick check cluster bench format docs lock manifests clean
 .DEFAULT_GOAL := help
 
-help:  ## Say what each target does
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 .venv/bin/uv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed, and there is" \
@@ -38,6 +38,9 @@ check: .venv/.test-installed  ## Formatter, linter, types and import contracts
 
 test: .venv/.test-installed  ## Every check and every test, and how long each part took
 	@.venv/bin/python -m tests.parts
+
+test-quick: .venv/.test-installed  ## The checks and the tests of the inner layers, in a minute
+	@.venv/bin/python -m tests.parts --quick
 
 cluster: .venv/.test-installed  ## Build the control plane of the cluster tests: ten minutes, once
 	@.venv/bin/python -m tests.cluster.assets

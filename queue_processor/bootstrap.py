@@ -33,9 +33,9 @@ from queue_processor.controller import assembly
 from queue_processor.controller.assembly import Dependencies
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.domain import errors, selectors
-from queue_processor.observability import metrics, server
-from queue_processor.observability.health import Liveness
-from queue_processor.settings import OnDeadline, Settings, SettingsError
+from queue_processor.observability import health, metrics
+from queue_processor.settings import Settings, SettingsError
+from queue_processor.settings.groups import OnDeadline
 
 _log = structlog.get_logger(__name__)
 
@@ -88,12 +88,12 @@ async def run(settings: Settings) -> None:
         ConfigurationError: It cannot start like this: no Region or credentials, no API
             server, a queue that does not exist or refuses us, a port that is taken.
     """
-    liveness = Liveness()
+    liveness = health.Liveness()
     webhooks = delivery.from_settings(settings.webhooks)
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(contextlib.AsyncExitStack())
         await http.enter_async_context(
-            server.serving(settings.http.host, settings.http.port, liveness=liveness)
+            health.serving(settings.http.host, settings.http.port, liveness=liveness)
         )
         node_index = NodeIndex()
         async with _within(_AWS_START_SECONDS, "AWS"):
@@ -178,7 +178,7 @@ async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     """Say at the start what the account may not do, and stop if nothing works without it."""
     chosen = settings.leader_election
     needed = permissions.all_permissions(
-        lease_namespace=chosen.lies_in(cluster.own_namespace) if chosen.enabled else None,
+        lease_namespace=chosen.lease_namespace(cluster.own_namespace) if chosen.enabled else None,
         overrides=settings.drain.on_deadline is OnDeadline.DELETE,
     )
     try:
@@ -274,7 +274,7 @@ class Operator:
 
 def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Dependencies:
     election = settings.leader_election
-    namespace, name = election.lies_in(cluster.own_namespace), election.lease_name
+    namespace, name = election.lease_namespace(cluster.own_namespace), election.lease_name
     return Dependencies(
         queue=aws.queue,
         lifecycle=aws.lifecycle,

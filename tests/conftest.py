@@ -1,17 +1,55 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 
+import hypothesis
 import pytest
 
-from tests import gobinaries, parts
+from tests import gobinaries
 from tests.cluster import assets, manifests, plane, world
 
 # Else pytest-asyncio, asking for the loop that was there before its own, makes one on Python 3.11
 # and leaves it open.
 asyncio.set_event_loop(None)
+
+# Its limits are about wall-clock time, which says nothing while other tests run beside.
+hypothesis.settings.register_profile(
+    "side by side",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("side by side")
+
+# How often looptime polls for I/O before it moves the clock on. Its default of 42 is half of what
+# tests in virtual time compute. Their I/O does not leave the process, so that it is there at once.
+_IDLE_CYCLES = 2
+# Fixtures of which a session has one, and the group in which pytest-xdist runs their tests.
+_SHARED = {"started": "control plane", "emulator": "ministack"}
+# Fixtures that use a program in Go or a Python environment, which they build if it is missing.
+_BUILT = {"started", "emulator", "tools"}
+# Folders whose tests start processes: they take longest, so workers take them first.
+_LONGEST = ("cluster", "contracts", "infra", "deploy", "demo", "cli", "wiring")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests by what they use, and let workers of pytest-xdist run the longest first."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if item.get_closest_marker("looptime"):
+            item.add_marker(pytest.mark.looptime(noop_cycles=_IDLE_CYCLES))
+        if fixtures & _BUILT:
+            item.add_marker("built")
+        for fixture in fixtures & _SHARED.keys():
+            item.add_marker(pytest.mark.xdist_group(_SHARED[fixture]))
+    if hasattr(config, "workerinput"):
+        items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    folder = item.nodeid.split("/")[1]
+    return _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
 
 
 @pytest.fixture(scope="session")
@@ -44,11 +82,7 @@ async def _until_a_pod_runs(running: plane.ControlPlane) -> None:
 
 
 @pytest.fixture(scope="session")
-def control_plane(
-    started: tuple[plane.ControlPlane, float],
-    record_testsuite_property: Callable[[str, object], None],
-) -> plane.ControlPlane:
+def control_plane(started: tuple[plane.ControlPlane, float]) -> plane.ControlPlane:
     """A control plane for all tests; each of them makes its own nodes and pods."""
-    running, took = started
-    record_testsuite_property(parts.READY_PROPERTY, f"{took:.2f}")
+    running, _ = started
     return running

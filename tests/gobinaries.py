@@ -1,9 +1,9 @@
 """Programs written in Go that the checks need: built once from a module of ours, then kept.
 
-They lie outside the work tree, in `$XDG_CACHE_HOME/queue-processor` (`~/.cache` without that
+They are outside the work tree, in `$XDG_CACHE_HOME/queue-processor` (`~/.cache` without that
 variable), in a folder named after everything that decides what they are: a change of the module,
-of the flags or of Go makes a new folder. `python -m tests.gobinaries MODULE NAME=PACKAGE…` builds
-ahead, and says what it does; tests ask `built_or_skip`.
+of the flags or of Go makes a new folder. `make test` builds ahead of the tests that need them, with
+`tests.cluster.assets` and `tests.deploy.programs`; a test that runs alone builds what is missing.
 """
 
 import contextlib
@@ -15,18 +15,15 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import pytest
-import typer
 
 # What the build needs on a cold cache of its own, on two busy cores; for `pytest.mark.timeout`.
 BUILD_SECONDS = 1800
 
 _STRIPPED = ("-s", "-w")
-_PARALLEL = 2
-_FAILED = 1
-_WRONG_USAGE = 2
+REPORT_SECONDS = 15.0
 
 
 class GoMissing(RuntimeError):
@@ -43,7 +40,7 @@ def built(
     *,
     ldflags: Sequence[str] = (),
     tags: Sequence[str] = (),
-    tell: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> pathlib.Path:
     """Build what has not been built yet.
 
@@ -56,7 +53,8 @@ def built(
             package.
         ldflags: For the linker, besides those that leave out the debug information.
         tags: Build tags, for all of the programs.
-        tell: Gets a line at the start and at the end of each build; nothing when all is there.
+        on_progress: Gets a line at the start and at the end of each build, and every 15 seconds in
+            between; nothing when all is there.
 
     Returns:
         The folder that holds the programs.
@@ -69,21 +67,47 @@ def built(
     flags = " ".join([*_STRIPPED, *ldflags])
     folder = _folder(go, module, [flags, *tags])
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, tell):
+    with locked(folder, on_progress):
         missing = [name for name in programs if not (folder / name).exists()]
         for number, name in enumerate(missing, start=1):
-            tell(f"building {name} ({number} of {len(missing)}): takes minutes, once")
+            on_progress(f"building {name} ({number} of {len(missing)}): takes minutes, once")
             began = time.monotonic()
             # Renamed in one step, so that what has the name is whole. Go does not write over what
             # a killed build may have left.
             part = folder / f".{name}.part"
             part.unlink(missing_ok=True)
-            build = ["build", "-trimpath", f"-ldflags={flags}", f"-tags={','.join(tags)}"]
-            output = ["-p", str(_PARALLEL), "-o", str(part)]
-            _run(go, [*build, *output, programs[name]], module)
+            options = ["-trimpath", f"-ldflags={flags}", f"-tags={','.join(tags)}", "-o", str(part)]
+            _build(go, [*options, programs[name]], module, on_progress)
             part.replace(folder / name)
-            tell(f"built {name} in {time.monotonic() - began:.0f} s")
+            on_progress(f"built {name} in {time.monotonic() - began:.0f} s")
     return folder
+
+
+def _build(
+    go: str, arguments: Sequence[str], module: pathlib.Path, on_progress: Callable[[str], None]
+) -> None:
+    """Run `go build` and report how many packages it has compiled."""
+    began = reported_at = time.monotonic()
+    packages, messages = 0, []
+    with subprocess.Popen(  # noqa: S603 the compiler, on a module of ours
+        [go, "build", "-v", *arguments],
+        cwd=module,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stderr or ():
+            # The name of a package, or what is wrong with one.
+            if len(line.split()) > 1:
+                messages.append(line)
+                continue
+            packages += 1
+            if time.monotonic() - reported_at > REPORT_SECONDS:
+                reported_at = time.monotonic()
+                on_progress(f"{packages} packages after {reported_at - began:.0f} s")
+    if process.returncode:
+        raise BuildFailed(f"go build {' '.join(arguments)}, in {module}:\n{''.join(messages)}")
 
 
 def already_built(
@@ -156,13 +180,13 @@ def _digest(go: str, module: pathlib.Path, options: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path, tell: Callable[[str], None]) -> Iterator[None]:
+def locked(folder: pathlib.Path, on_progress: Callable[[str], None]) -> Iterator[None]:
     """Keep other builds out while the block runs; the lock ends with the process."""
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            tell("waiting for another build of the same programs")
+            on_progress("waiting for another build of the same programs")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -179,30 +203,3 @@ def _run(go: str, arguments: Sequence[str], module: pathlib.Path) -> str:
     if finished.returncode:
         raise BuildFailed(f"go {' '.join(arguments)}, in {module}:\n{finished.stderr.strip()}")
     return finished.stdout
-
-
-def _main(
-    module: Annotated[pathlib.Path, typer.Argument(exists=True, file_okay=False)],
-    programs: Annotated[list[str], typer.Argument(metavar="NAME=PACKAGE...")],
-    ldflags: Annotated[str, typer.Option(help="More flags for the linker.")] = "",
-) -> None:
-    """Build programs ahead of the tests that need them.
-
-    Without Go it says so and succeeds, for those tests are skipped; where CI=true it fails.
-    """
-    packages = dict(program.partition("=")[::2] for program in programs)
-    if not all(packages.values()):
-        typer.echo("NAME=PACKAGE is needed, such as helm=helm.sh/helm/v4/cmd/helm", err=True)
-        raise typer.Exit(_WRONG_USAGE)
-    try:
-        built(module, packages, ldflags=ldflags.split(), tell=typer.echo)
-    except GoMissing as missing:
-        typer.echo(f"{', '.join(packages)} cannot be built: {missing}", err=True)
-        raise typer.Exit(_FAILED if is_ci() else 0) from missing
-    except BuildFailed as failed:
-        typer.echo(str(failed), err=True)
-        raise typer.Exit(_FAILED) from failed
-
-
-if __name__ == "__main__":
-    typer.run(_main)

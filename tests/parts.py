@@ -1,59 +1,56 @@
-"""Every check and every test, a part after the other, and how long each of them took.
+"""Run the checks, the builds and the tests side by side, and print how long each of them took.
 
-All parts run, whatever became of those before. `python -m tests.parts --help` says more.
+Most tests wait: for sockets, processes, a control plane. So there are more workers than cores, and
+the checks run beside the tests. Tests that need programs in Go or Python environments are marked
+`built`. They run in a session of their own that starts when the builds have ended: on a new machine
+the builds take minutes, and all other tests run meanwhile.
+
+All parts run, even if others fail. `python -m tests.parts --help` lists the options.
 """
 
+import asyncio
 import collections
 import dataclasses
+import os
 import pathlib
-import subprocess
+import re
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated
 
 import rich.console
 import rich.table
 import typer
 
-# pytest's own property, set by whoever starts the control plane.
+# pytest's own property, set by the test that measures how long the control plane takes to start.
 READY_PROPERTY = "seconds until a pod ran"
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _PROGRAMS = pathlib.Path(sys.executable).parent
-# What tests are called, by the folder that they lie in; all others are unit tests.
-_UNIT = "unit"
-_KINDS = {"tests.contracts.": "contract", "tests.cluster.": "cluster"}
+_LONGEST_LINE = 2**20
+_SLOWEST = 10
+# Eight processes of one session are enough for a machine of any size: the rest would only start.
+_WORKERS = min(max(3, os.cpu_count() or 1), 8)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """A command and what it is called."""
+    """A command that `make test` runs.
+
+    Attributes:
+        name: Its name in the output and in the table.
+        command: A program of the environment, and its arguments.
+        after: The parts that end before this one starts.
+        is_pytest: True if the command takes the options of pytest; its tests get into the table.
+    """
 
     name: str
     command: Sequence[str]
-
-
-CHECKS = (
-    Part("formatter", ("ruff", "format", "--check", ".")),
-    Part("linter", ("ruff", "check", ".")),
-    Part("types", ("mypy", "queue_processor", "tests", "benchmarks")),
-    Part("import contracts", ("lint-imports",)),
-)
-CHART_PROGRAMS = Part("Helm and promtool", ("python", "-m", "tests.deploy.programs"))
-CONTROL_PLANE = Part("control plane", ("python", "-m", "tests.cluster.assets"))
-TESTS = Part("tests", ("pytest",))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the table: what ran, for how many seconds, and what came of it."""
-
-    name: str
-    seconds: float
-    outcome: str
+    after: Sequence["Part"] = ()
+    is_pytest: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,83 +58,150 @@ class Case:
     """One test, as pytest reports it.
 
     Attributes:
-        kind: `unit`, `contract` or `cluster`.
+        name: The test's module and function.
+        seconds: The duration of the test with its fixtures.
         outcome: `passed`, `failed`, `error` or `skipped`.
-        reason: Why it was skipped.
+        reason: The reason of a skip.
     """
 
-    kind: str
+    name: str
     seconds: float
     outcome: str
     reason: str = ""
 
+    @property
+    def folder(self) -> str:
+        """The folder under `tests`, such as `tests/domain`; `tests` for modules without one."""
+        tests, *names = self.name.partition("::")[0].split(".")
+        return f"{tests}/{names[0]}" if len(names) > 1 else tests
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """What pytest says about its tests, and how long the control plane took to be ready."""
+    """The tests of a session, and the seconds until the control plane ran a pod."""
 
-    cases: Sequence[Case]
-    ready_seconds: float | None
-
-
-def run(parts: Iterable[Part], tests: Part | None, *, folder: pathlib.Path = _ROOT) -> int:
-    """Run everything, print the table, and return the exit code.
-
-    Args:
-        parts: What runs first.
-        tests: A command that takes the options of pytest; None: no tests.
-        folder: Where they run.
-    """
-    lines: list[Line] = []
-    codes: list[int] = []
-    for part in parts:
-        seconds, code = _run(part, folder)
-        lines.append(Line(part.name, seconds, "FAILED" if code else "passed"))
-        codes.append(code)
-    skips: list[str] = []
-    if tests is not None:
-        with tempfile.TemporaryDirectory() as place:
-            path = pathlib.Path(place, "report.xml")
-            reporting = dataclasses.replace(
-                tests, command=(*tests.command, f"--junit-xml={path}", "-o", "junit_logging=no")
-            )
-            seconds, code = _run(reporting, folder)
-            codes.append(code)
-            report = read(path)
-        lines += _lines_of(report, seconds, has_failed=bool(code))
-        skips += _skips_in(report.cases)
-    _print_table(lines)
-    for skip in skips:
-        typer.echo(skip)
-    return int(any(codes))
+    cases: Sequence[Case] = ()
+    ready_seconds: float | None = None
 
 
-def _run(part: Part, folder: pathlib.Path) -> tuple[float, int]:
-    program, *arguments = part.command
-    typer.echo(f"\n$ {' '.join(part.command)}")
-    sys.stdout.flush()
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finished:
+    """A part that has ended."""
+
+    name: str
+    seconds: float
+    code: int
+    report: Report
+
+
+def pytest_part(name: str, dist: str, *arguments: str, after: Sequence[Part] = ()) -> Part:
+    """Return a session of pytest whose tests run in several processes."""
+    parallel = ("-n", str(_WORKERS), f"--dist={dist}", "--no-loadscope-reorder")
+    return Part(name, ("pytest", "-q", *parallel, *arguments), after=after, is_pytest=True)
+
+
+CHECKS = (
+    Part("formatter", ("ruff", "format", "--check", ".")),
+    Part("linter", ("ruff", "check", ".")),
+    Part("types", ("mypy", "queue_processor", "tests", "benchmarks")),
+    Part("import contracts", ("lint-imports", "--no-logo")),
+)
+CONTROL_PLANE = Part("control plane", ("python", "-m", "tests.cluster.assets"))
+BUILDS = (
+    CONTROL_PLANE,
+    # They share packages with the control plane, which are compiled once.
+    Part("Helm, promtool", ("python", "-m", "tests.deploy.programs"), after=(CONTROL_PLANE,)),
+    Part("environments", ("python", "-m", "tests.pyenvironments")),
+)
+TESTS = (
+    pytest_part("built tests", "loadgroup", "-m", "built", after=BUILDS),
+    pytest_part("tests", "loadfile", "-m", "not built"),
+)
+QUICK_TESTS = pytest_part(
+    "tests", "loadfile", "tests/domain", "tests/settings", "tests/controller", "tests/adapters"
+)
+
+
+def run(parts: Sequence[Part], *, folder: pathlib.Path = _ROOT) -> int:
+    """Run the parts in a folder, print the table, and return the exit code."""
     began = time.monotonic()
-    finished = subprocess.run(  # noqa: S603 commands of our own
-        [str(_PROGRAMS / program), *arguments], cwd=folder, check=False
+    with tempfile.TemporaryDirectory() as reports:
+        finished = asyncio.run(_run_all(parts, folder, pathlib.Path(reports)))
+    _print_tables(finished, time.monotonic() - began)
+    return int(any(part.code for part in finished))
+
+
+async def _run_all(
+    parts: Sequence[Part], folder: pathlib.Path, reports: pathlib.Path
+) -> list[Finished]:
+    tasks: dict[Part, asyncio.Task[Finished]] = {}
+    width = max(len(part.name) for part in parts)
+    async with asyncio.TaskGroup() as group:
+        for number, part in enumerate(parts):
+            running = _run(part, tasks, folder, reports / f"{number}.xml", width)
+            tasks[part] = group.create_task(running, name=part.name)
+    return [task.result() for task in tasks.values()]
+
+
+async def _run(
+    part: Part,
+    tasks: Mapping[Part, asyncio.Task[Finished]],
+    folder: pathlib.Path,
+    report: pathlib.Path,
+    width: int,
+) -> Finished:
+    if part.after:
+        await asyncio.wait([tasks[earlier] for earlier in part.after])
+    program, *arguments = part.command
+    if part.is_pytest:
+        arguments += [f"--junit-xml={report}", "-o", "junit_logging=no"]
+        arguments += ["--color=yes"] if sys.stdout.isatty() else []
+    began = time.monotonic()
+    _print(part, width, f"$ {' '.join(part.command)}")
+    process = await asyncio.create_subprocess_exec(
+        *(str(_PROGRAMS / program), *arguments),
+        cwd=folder,
+        env=_environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=_LONGEST_LINE,
     )
-    return time.monotonic() - began, finished.returncode
+    assert process.stdout is not None
+    try:
+        async for line in process.stdout:
+            _print(part, width, line.decode(errors="replace").rstrip())
+    finally:
+        # Ctrl-C reaches the process, too: it clears up before it ends.
+        code = await process.wait()
+    return Finished(part.name, time.monotonic() - began, code, read(report))
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment, but with bytecode: hundreds of tests start a Python."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
+def _print(part: Part, width: int, line: str) -> None:
+    sys.stdout.write(f"{part.name:>{width}} | {line}\n")
+    sys.stdout.flush()
 
 
 def read(path: pathlib.Path) -> Report:
-    """Read the report of pytest; an empty one when it did not come to that."""
+    """Read the report of pytest; an empty one when pytest has not written any."""
     if not path.exists():
-        return Report((), None)
+        return Report()
     root = ET.parse(path).getroot()  # noqa: S314 what pytest wrote a moment ago
     ready = root.find(f".//property[@name='{READY_PROPERTY}']")
     return Report(
-        cases=tuple(_case(found) for found in root.iter("testcase")),
+        cases=tuple(_case(element) for element in root.iter("testcase")),
         ready_seconds=None if ready is None else float(ready.attrib["value"]),
     )
 
 
-def _case(found: "ET.Element[str]") -> Case:
+def _case(element: "ET.Element[str]") -> Case:
     outcome, reason = "passed", ""
-    for child in found:
+    for child in element:
         match child.tag:
             case "failure":
                 outcome = "failed"
@@ -147,62 +211,75 @@ def _case(found: "ET.Element[str]") -> Case:
                 outcome, reason = "skipped", child.attrib["message"]
             case _:
                 pass
-    return Case(
-        kind=_kind_of(found.attrib["classname"]),
-        seconds=float(found.attrib["time"]),
-        outcome=outcome,
-        reason=reason,
-    )
+    # A module that cannot be imported has no class name. pytest-xdist appends `@` and the group.
+    name = re.sub(r"@[^@\]]*$", "", element.attrib["name"])
+    names = filter(None, (element.attrib["classname"], name))
+    return Case("::".join(names), float(element.attrib["time"]), outcome, reason)
 
 
-def _kind_of(name: str) -> str:
-    return next((kind for prefix, kind in _KINDS.items() if name.startswith(prefix)), _UNIT)
+# The tables.
 
 
-def _lines_of(report: Report, seconds: float, *, has_failed: bool) -> Iterator[Line]:
-    """The lines about the tests; what is not theirs is pytest's own time."""
-    for kind in (_UNIT, *_KINDS.values()):
-        cases = [case for case in report.cases if case.kind == kind]
-        if cases:
-            yield Line(f"{kind} tests", sum(case.seconds for case in cases), _counted(cases))
-    if report.ready_seconds is not None:
-        yield Line("  from nothing to a running pod", report.ready_seconds, "")
-    own = seconds - sum(case.seconds for case in report.cases)
-    yield Line("finding the tests", own, "FAILED" if has_failed and not report.cases else "")
+def _print_tables(finished: Sequence[Finished], seconds: float) -> None:
+    cases = [case for part in finished for case in part.report.cases]
+    console = rich.console.Console(highlight=False, soft_wrap=True)
+    console.print()
+    if cases:
+        slowest = sorted(cases, key=lambda case: -case.seconds)[:_SLOWEST]
+        _print_table(console, "slowest tests", ((case.name, case.seconds, "") for case in slowest))
+    _print_table(console, "part", _rows(finished, cases, seconds))
+    for skip in _skips_in(cases):
+        console.print(skip, markup=False)
+
+
+def _rows(
+    finished: Sequence[Finished], cases: Sequence[Case], seconds: float
+) -> Iterator[tuple[str, float, str]]:
+    """Yield the rows of the table: the parts, then the tests by folder."""
+    for part in finished:
+        yield part.name, part.seconds, "FAILED" if part.code else "passed"
+        if part.report.ready_seconds is not None:
+            yield "  from nothing to a running pod", part.report.ready_seconds, ""
+    yield "all, side by side", seconds, ""
+    for folder in sorted({case.folder for case in cases}):
+        inside = [case for case in cases if case.folder == folder]
+        yield folder, sum(case.seconds for case in inside), _counted(inside)
 
 
 def _counted(cases: Iterable[Case]) -> str:
     counts = collections.Counter(case.outcome for case in cases)
-    told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    return f"FAILED: {told}" if counts.keys() & {"failed", "error"} else told
+    text = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    return f"FAILED: {text}" if counts.keys() & {"failed", "error"} else text
 
 
 def _skips_in(cases: Iterable[Case]) -> Iterator[str]:
-    """A line for each reason, loud enough not to be overlooked."""
+    """Yield a line for each reason, loud enough not to be overlooked."""
     skips = collections.Counter(
-        (case.kind, case.reason) for case in cases if case.outcome == "skipped"
+        (case.folder, case.reason) for case in cases if case.outcome == "skipped"
     )
-    for (kind, reason), count in skips.items():
-        yield f"{count} {kind.upper()} TEST{'S' * (count > 1)} SKIPPED: {reason}"
+    for (folder, reason), count in skips.items():
+        yield f"{count} TEST{'S' * (count > 1)} IN {folder.upper()} SKIPPED: {reason}"
 
 
-def _print_table(lines: Sequence[Line]) -> None:
-    table = rich.table.Table("part", "seconds", "outcome", box=None, pad_edge=False)
+def _print_table(
+    console: rich.console.Console, title: str, rows: Iterable[tuple[str, float, str]]
+) -> None:
+    table = rich.table.Table(title, "seconds", "outcome", box=None, pad_edge=False)
     table.columns[1].justify = "right"
-    for line in lines:
-        table.add_row(line.name, f"{line.seconds:.1f}", line.outcome)
-    typer.echo()
-    rich.console.Console(highlight=False).print(table)
+    for name, seconds, outcome in rows:
+        table.add_row(rich.markup.escape(name), f"{seconds:.1f}", outcome)
+    console.print(table)
+    console.print()
 
 
 def _main(
     *,
-    without_tests: Annotated[bool, typer.Option(help="Leave the tests out.")] = False,
+    without_tests: Annotated[bool, typer.Option(help="Run the checks only.")] = False,
+    quick: Annotated[bool, typer.Option(help="Run the checks and the fast tests.")] = False,
 ) -> None:
-    """Run the checks and the tests, and say at the end how long each part took."""
-    if without_tests:
-        raise typer.Exit(run(CHECKS, None))
-    raise typer.Exit(run((*CHECKS, CHART_PROGRAMS, CONTROL_PLANE), TESTS))
+    """Run checks, builds and tests, and print at the end how long each of them took."""
+    tests = () if without_tests else (QUICK_TESTS,) if quick else (*BUILDS, *TESTS)
+    raise typer.Exit(run((*CHECKS, *tests)))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,18 @@ PROGRAMS = {"greet": "."}
 pytestmark = pytest.mark.timeout(300)
 
 
+@pytest.fixture(scope="module")
+def go_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A cache for the compiler: what all programs share, such as the runtime, is compiled once."""
+    return tmp_path_factory.mktemp("go")
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """An empty cache."""
+def cache(
+    tmp_path: pathlib.Path, go_cache: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> pathlib.Path:
+    """An empty cache for programs."""
+    monkeypatch.setenv("GOCACHE", str(go_cache))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "queue-processor"
 
@@ -56,12 +65,33 @@ def test_a_program_is_built_and_runs(module: pathlib.Path, cache: pathlib.Path) 
 
 @pytest.mark.usefixtures("go")
 def test_what_is_built_is_not_built_again(module: pathlib.Path) -> None:
-    told: list[str] = []
-    first = gobinaries.built(module, PROGRAMS, tell=told.append)
-    assert len(told) == 2
+    lines: list[str] = []
+    first = gobinaries.built(module, PROGRAMS, on_progress=lines.append)
+    assert lines[0].startswith("building greet (1 of 1)")
+    assert lines[-1].startswith("built greet in ")
 
-    assert gobinaries.built(module, PROGRAMS, tell=told.append) == first
-    assert len(told) == 2
+    lines.clear()
+    assert gobinaries.built(module, PROGRAMS, on_progress=lines.append) == first
+    assert lines == []
+
+
+@pytest.mark.usefixtures("go")
+def test_a_build_that_takes_long_reports_how_far_it_is(
+    module: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gobinaries, "REPORT_SECONDS", 0.0)
+    for name in ("one", "two"):
+        (module / name).mkdir()
+        (module / name / "one.go").write_text(f"package {name}\n", encoding="utf-8")
+    imports = 'import _ "example.com/greeting/one"\nimport _ "example.com/greeting/two"\n'
+    (module / "main.go").write_text(MAIN.replace("\n\n", f"\n\n{imports}\n", 1), encoding="utf-8")
+    lines: list[str] = []
+
+    gobinaries.built(module, PROGRAMS, on_progress=lines.append)
+
+    counts = [line.partition(" after ")[0] for line in lines[1:-1]]
+    assert counts == [f"{number} packages" for number in range(1, len(counts) + 1)]
+    assert len(counts) >= 3
 
 
 @pytest.mark.usefixtures("go")
@@ -134,16 +164,18 @@ def test_without_go_a_test_is_skipped_and_fails_in_ci(
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
 def test_without_go_building_ahead_says_so_and_fails_in_ci_only(
-    ci: str, code: int, module: pathlib.Path
+    ci: str, code: int, tmp_path: pathlib.Path
 ) -> None:
-    finished = subprocess.run(  # noqa: S603 the program under test
-        [sys.executable, "-m", "tests.gobinaries", str(module), "greet=."],
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.deploy.programs"],
         cwd=pathlib.Path(__file__).parents[1],
-        env={"PATH": "", "CI": ci, "HOME": str(module)},
+        env={"PATH": "", "CI": ci, "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert finished.returncode == code
-    assert finished.stderr.startswith("greet cannot be built: there is no `go` on the PATH")
+    assert finished.stderr.startswith(
+        "helm and promtool cannot be built: there is no `go` on the PATH"
+    )

@@ -17,7 +17,8 @@ from queue_processor.controller.processor import Processor
 from queue_processor.controller.worker import DrainCoordinator
 from queue_processor.observability import metrics
 from queue_processor.observability.health import Liveness
-from queue_processor.settings import OnDeadline, OnSoftTimeout, Settings
+from queue_processor.settings import Settings
+from queue_processor.settings.groups import OnDeadline, OnSoftTimeout
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

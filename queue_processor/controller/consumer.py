@@ -80,7 +80,7 @@ class Consumer:
                 received = await self._queue.receive()
             except (errors.TemporaryError, errors.PermanentError) as error:
                 failures += 1
-                metrics.RECEIVE_CALLS.labels(outcome=metrics.Receive.FAILED).inc()
+                metrics.RECEIVE_CALLS.labels(outcome=metrics.ReceiveOutcome.FAILED).inc()
                 _log.warning("receive_failed", failures=failures, error=str(error))
                 await asyncio.sleep(backoff.after(failures, error).total_seconds())
                 continue
@@ -88,7 +88,7 @@ class Consumer:
             if not received and loop.time() - began_at < _SHORTEST_POLL_SECONDS:
                 # A queue that answers "nothing" at once is not asked again at once.
                 await asyncio.sleep(_SHORTEST_POLL_SECONDS)
-            got = metrics.Receive.MESSAGES if received else metrics.Receive.EMPTY
+            got = metrics.ReceiveOutcome.MESSAGES if received else metrics.ReceiveOutcome.EMPTY
             metrics.RECEIVE_CALLS.labels(outcome=got).inc()
             metrics.MESSAGES_RECEIVED.inc(len(received))
             for message in received:

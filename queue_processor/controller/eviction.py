@@ -169,7 +169,7 @@ class Evictor:
             _log.error("pod_not_deleted", pod=str(pod.ref), error=str(error))
             return
         self.stats.force_deleted.append(str(pod.ref))
-        metrics.PODS_OVERRIDDEN.labels(kind=self._rule.kind).inc()
+        metrics.PODS_DELETED_AT_DEADLINE.labels(kind=self._rule.kind).inc()
         blocked = self.stats.blocked.get(pod.ref.uid, "")
         _log.warning(
             "pod_deleted_at_deadline",

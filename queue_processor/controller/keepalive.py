@@ -134,7 +134,7 @@ class Keepalive:
         message_id = holding.message.message_id
         if left < 1.0:
             holding.is_lost = True
-            _count_extension(metrics.Extension.LOST)
+            _count_extension(metrics.ExtensionOutcome.LOST)
             _log.warning("message_visibility_limit_reached", message_id=message_id)
             return
         handle = holding.message.receipt_handle
@@ -145,15 +145,15 @@ class Keepalive:
             is_held = self._held.get(message_id) is holding
             if is_held and handle == holding.message.receipt_handle:
                 holding.is_lost = True
-                _count_extension(metrics.Extension.LOST)
+                _count_extension(metrics.ExtensionOutcome.LOST)
                 _log.warning("message_lost", message_id=message_id, error=str(lost))
             return
         except (errors.TemporaryError, errors.PermanentError) as error:
-            _count_extension(metrics.Extension.FAILED)
+            _count_extension(metrics.ExtensionOutcome.FAILED)
             _log.warning("visibility_not_extended", message_id=message_id, error=str(error))
             holding.due_at = min(holding.due_at, loop.time() + _RETRY_SECONDS)
         else:
-            _count_extension(metrics.Extension.EXTENDED)
+            _count_extension(metrics.ExtensionOutcome.EXTENDED)
             holding.due_at = min(holding.due_at, loop.time() + self._timeout / 3)
         self._changed.fire()
 
@@ -201,22 +201,22 @@ class Keepalive:
         try:
             await self._lifecycle.heartbeat(action)
         except errors.NotFound as over:
-            _count_heartbeat(metrics.Heartbeat.OVER)
+            _count_heartbeat(metrics.HeartbeatOutcome.OVER)
             _log.info(
                 "lifecycle_action_already_ended", instance_id=action.instance_id, response=str(over)
             )
             return math.inf
         except (errors.TemporaryError, errors.PermanentError) as error:
-            _count_heartbeat(metrics.Heartbeat.FAILED)
+            _count_heartbeat(metrics.HeartbeatOutcome.FAILED)
             _log.warning("heartbeat_failed", instance_id=action.instance_id, error=str(error))
             return min(interval.total_seconds() / 3, _LONGEST_HEARTBEAT_RETRY_SECONDS)
-        _count_heartbeat(metrics.Heartbeat.RECORDED)
+        _count_heartbeat(metrics.HeartbeatOutcome.RECORDED)
         return interval.total_seconds()
 
 
-def _count_extension(outcome: metrics.Extension) -> None:
+def _count_extension(outcome: metrics.ExtensionOutcome) -> None:
     metrics.VISIBILITY_EXTENSIONS.labels(outcome=outcome).inc()
 
 
-def _count_heartbeat(outcome: metrics.Heartbeat) -> None:
+def _count_heartbeat(outcome: metrics.HeartbeatOutcome) -> None:
     metrics.HEARTBEATS.labels(outcome=outcome).inc()

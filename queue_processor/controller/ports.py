@@ -184,7 +184,7 @@ class Leases(Protocol):
 class Notifier(Protocol):
     """Tells the world outside of the cluster about drains; never fails and never waits."""
 
-    def notify(self, notice: DrainNotification) -> None:
+    def notify(self, notification: DrainNotification) -> None:
         """Tell that a drain begins, or how it ended."""
 
 

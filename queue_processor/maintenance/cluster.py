@@ -109,7 +109,7 @@ async def lease(settings: ToolSettings) -> Lease | None:
     """
     chosen = settings.leader_election
     async with opened() as cluster:
-        return await cluster.lease(chosen.lies_in(kube.own_namespace()), chosen.lease_name)
+        return await cluster.lease(chosen.lease_namespace(kube.own_namespace()), chosen.lease_name)
 
 
 async def locate(known: Explanation, settings: ToolSettings) -> Explanation:

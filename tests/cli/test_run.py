@@ -2,15 +2,23 @@
 
 import contextlib
 import json
+import logging
+import os
 import pathlib
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
+from unittest import mock
 
 import pytest
+import structlog
+import typer.testing
+from kubernetes.aio.config import kube_config
 
+from queue_processor import cli
 from queue_processor.simulator.aws import simulator
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,19 +50,19 @@ users: [{name: nobody, user: {token: secret-token}}]
 
 
 class Ending:
-    """How a process ended.
+    """How the command ended.
 
     Attributes:
         code: Its exit code.
         lines: What it wrote to stderr.
     """
 
-    def __init__(self, finished: subprocess.CompletedProcess[str], *, took: float) -> None:
-        self.code = finished.returncode
-        self.lines = finished.stderr.splitlines()
+    def __init__(self, code: int, *, out: str, err: str, took: float) -> None:
+        self.code = code
+        self.lines = err.splitlines()
         assert took < SOON
-        assert not finished.stdout
-        assert "Traceback" not in finished.stderr
+        assert not out
+        assert "Traceback" not in err
 
     @property
     def cause(self) -> str:
@@ -68,30 +76,59 @@ class Ending:
 
 
 class Command:
-    """`python -m queue_processor`, in an environment where nothing is set up."""
+    """`queue-processor` in this process, with an environment where nothing is set up."""
 
-    def __init__(self, home: pathlib.Path) -> None:
-        self.home = home
+    def __init__(self, home: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._environment = {**BARE, "HOME": str(home)}
+        self._monkeypatch = monkeypatch
 
     def __call__(self, *arguments: str, **variables: str) -> Ending:
+        environment = {**self._environment, **variables}
+        # The client reads the variable when it is imported.
+        location = environment.get("KUBECONFIG", f"{environment['HOME']}/.kube/config")
+        self._monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", location)
+        started_at = time.monotonic()
+        with mock.patch.dict(os.environ, environment, clear=True):
+            result = typer.testing.CliRunner().invoke(cli.app, arguments)
+        took = time.monotonic() - started_at
+        # An error that nobody foresaw would show as a traceback.
+        if not isinstance(result.exception, SystemExit | None):
+            raise result.exception
+        return Ending(result.exit_code, out=result.stdout, err=result.stderr, took=took)
+
+    def as_process(self, *arguments: str, **variables: str) -> Ending:
+        """Run it as people do: as a process of its own."""
         started_at = time.monotonic()
         finished = subprocess.run(  # noqa: S603 the program under test
             [sys.executable, "-m", "queue_processor", *arguments],
             cwd=ROOT,
-            env={**BARE, "HOME": str(self.home), **variables},
+            env={**self._environment, **variables},
             capture_output=True,
             text=True,
             timeout=20,
             check=False,
         )
-        return Ending(finished, took=time.monotonic() - started_at)
+        took = time.monotonic() - started_at
+        return Ending(finished.returncode, out=finished.stdout, err=finished.stderr, took=took)
 
 
 @pytest.fixture
-def command(tmp_path: pathlib.Path) -> Command:
+def command(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     home = tmp_path / "home"
     home.mkdir()
-    return Command(home)
+    configure = structlog.configure
+
+    def configure_for_now(**options: Any) -> None:  # noqa: ANN401 they are those of structlog
+        # A cached logger would write to the stderr of this test for ever.
+        configure(**{**options, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_for_now)
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield Command(home, monkeypatch)
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +146,15 @@ def closed_port() -> int:
         port = taken.getsockname()[1]
     assert isinstance(port, int)
     return port
+
+
+def test_as_a_process_it_ends_in_the_same_way(command: Command) -> None:
+    here = command("run", **QUEUE, **CREDENTIALS)
+    process = command.as_process("run", **QUEUE, **CREDENTIALS)
+
+    assert process.code == here.code == FAILURE
+    assert process.cause == here.cause
+    assert len(process.lines) == len(here.lines)
 
 
 # Wrong settings.
@@ -169,7 +215,7 @@ def test_webhooks_that_cannot_be_used_are_one_line_each_before_anything_starts(
 
     assert ending.code == SETTINGS_FAULT
     first, second = ending.lines
-    assert first.startswith(f"settings: webhooks.0.template: {template}: what it makes is not JSON")
+    assert first.startswith(f"settings: webhooks.0.template: {template}: the output is not JSON")
     assert second == (
         f"settings: webhooks.1.url_file: {NOWHERE}/url: cannot be read: No such file or directory"
     )

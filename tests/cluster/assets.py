@@ -60,11 +60,11 @@ def find() -> pathlib.Path:
     return _linked(folder)
 
 
-def build(tell: Callable[[str], None]) -> pathlib.Path:
+def build(on_progress: Callable[[str], None]) -> pathlib.Path:
     """The folder with all components, built if nobody has provided or built them.
 
     Args:
-        tell: Gets a line at the start and at the end of a build.
+        on_progress: Gets lines about a build.
 
     Raises:
         AssetsIncomplete: The folder that is named is not complete.
@@ -73,7 +73,7 @@ def build(tell: Callable[[str], None]) -> pathlib.Path:
     """
     if not os.environ.get(VARIABLE):
         with contextlib.suppress(gobinaries.GoMissing):
-            gobinaries.built(_MODULE, {_PROGRAM: "."}, ldflags=_LDFLAGS, tell=tell)
+            gobinaries.built(_MODULE, {_PROGRAM: "."}, ldflags=_LDFLAGS, on_progress=on_progress)
     return find()
 
 

@@ -33,13 +33,13 @@ _NAMESPACE_MANIFEST = DEPLOY / "namespace.yaml"
 _MANIFEST_VALUES = DEPLOY / "manifest-values.yaml"
 
 _HEADER = f"""\
-# queue-processor, for `kubectl apply -f`, after four values of your own: put them
-# where it says REPLACE-... With EKS Pod Identity take the annotation with the role away.
+# queue-processor, for `kubectl apply -f`. First fill in the four values marked REPLACE-... With
+# EKS Pod Identity, remove the annotation with the role.
 #
-# Settings of the program belong into the ConfigMap, and are read at the start only: after a change,
+# The settings are in the ConfigMap, and are read at the start only. After a change, run
 # `kubectl --namespace {NAMESPACE} rollout restart deployment/{RELEASE}`.
 #
-# Made by `make manifests` from the chart in deploy/helm; change that, not this.
+# `make manifests` generates this file from the chart in deploy/helm: change the chart instead.
 """
 
 
@@ -129,7 +129,7 @@ def schema() -> str:
 
 def _main() -> None:
     """Write the files that are made from others."""
-    folder = programs.built(tell=typer.echo)
+    folder = programs.built(on_progress=typer.echo)
     SCHEMA.write_text(schema(), encoding="utf-8")
     helm = Helm(program=folder / "helm", folder=folder)
     MANIFEST.write_text(manifest(helm), encoding="utf-8")

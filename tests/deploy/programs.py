@@ -21,14 +21,14 @@ _PROGRAMS = {
 _TAGS = ("remove_all_sd",)
 
 
-def built(*, tell: Callable[[str], None] = lambda _: None) -> pathlib.Path:
+def built(*, on_progress: Callable[[str], None] = lambda _: None) -> pathlib.Path:
     """The folder that holds them.
 
     Raises:
         GoMissing: There is no Go to build with.
         BuildFailed: They cannot be built.
     """
-    return gobinaries.built(_MODULE, _PROGRAMS, tags=_TAGS, tell=tell)
+    return gobinaries.built(_MODULE, _PROGRAMS, tags=_TAGS, on_progress=on_progress)
 
 
 def built_or_skip() -> pathlib.Path:
@@ -38,7 +38,7 @@ def built_or_skip() -> pathlib.Path:
 
 if __name__ == "__main__":
     try:
-        typer.echo(f"Helm and promtool are in {built(tell=typer.echo)}")
+        typer.echo(f"Helm and promtool are in {built(on_progress=typer.echo)}")
     except (gobinaries.GoMissing, gobinaries.BuildFailed) as fault:
         typer.echo(f"helm and promtool cannot be built: {fault}", err=True)
         is_fine = isinstance(fault, gobinaries.GoMissing) and not gobinaries.is_ci()

@@ -346,14 +346,14 @@ def test_what_the_pod_reaches_can_be_chosen(
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({**NEEDED, "settings": {}}, "*settings.queue_url: not set; give the URL*"),
+        ({**NEEDED, "settings": {}}, "*settings.queue_url: not set; set the URL*"),
         ({**NEEDED, "image": {}}, "*image.repository: not set; no image is published*"),
         (with_settings(queue_ulr=URL), "*settings*queue_ulr*not allowed*"),
         (with_settings(queue_url="my-queue"), "*settings/queue_url*pattern*"),
         (with_settings(drain={"on_deadline": "kill"}), "*settings/drain/on_deadline*"),
         (with_settings(drain={"grace": 1}), "*settings/drain*grace*not allowed*"),
         (with_settings(actions={"spot_interruption": "await-ready"}), "*spot_interruption*"),
-        (with_settings(http={"bind": "127.0.0.1:0"}), "*settings.http.bind*a port of its own*"),
+        (with_settings(http={"bind": "127.0.0.1:0"}), "*settings.http.bind*a fixed port*"),
         ({**NEEDED, "replica": 2}, "*replica*not allowed*"),
         ({**NEEDED, "networkPolicy": {"enable": False}}, "*networkPolicy*enable*not allowed*"),
         ({**NEEDED, "serviceAccount": {"roleArn": "queue-processor"}}, "*roleArn*pattern*"),
@@ -361,7 +361,7 @@ def test_what_the_pod_reaches_can_be_chosen(
         ({**NEEDED, "env": {"AWS_REGION": ["eu-west-1"]}}, "*env/AWS_REGION*"),
         (
             {**with_settings(leader_election={"enabled": False}), "replicas": 2},
-            "*replicas: more than 1 needs settings.leader_election.enabled*",
+            "*replicas: more than 1 requires settings.leader_election.enabled*",
         ),
     ],
 )

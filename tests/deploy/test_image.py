@@ -1,4 +1,4 @@
-"""The image: its stages run as they stand, and the program runs in what comes out of them."""
+"""The image: what the Dockerfile states, what its stages make, and how the program runs in it."""
 
 import asyncio
 import contextlib
@@ -16,10 +16,11 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import dockerfile_parse  # type: ignore[import-untyped]  # it has no annotations
 import pytest
 from packaging import tags, utils
 
-from queue_processor import settings
+from queue_processor.settings import groups
 from queue_processor.simulator.aws import simulator
 from queue_processor.simulator.kube import api, http
 from queue_processor.simulator.kube.cluster import SimulatedCluster
@@ -27,6 +28,10 @@ from tests.deploy import container
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCKERFILE = ROOT / "Dockerfile"
+PARSED = dockerfile_parse.DockerfileParser(str(DOCKERFILE))
+INSTRUCTIONS = [(entry["instruction"], entry["value"]) for entry in PARSED.structure]
+# Of each instruction the last one: that of the last stage.
+STATED = dict(INSTRUCTIONS)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HOME = "opt/queue-processor"
 UNCHECKED_HASH = 0b01
@@ -36,27 +41,28 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def image() -> Iterator[container.Stage]:
-    """What the Dockerfile makes."""
+def image() -> Iterator[pathlib.Path]:
+    """The file system that the Dockerfile makes."""
     container.skip_where_it_cannot_be()
     with tempfile.TemporaryDirectory(prefix="image-") as folder:
         # Others than root look in there later.
         pathlib.Path(folder).chmod(0o755)
-        yield container.built(DOCKERFILE, pathlib.Path(folder))
+        yield container.built(INSTRUCTIONS, ROOT, pathlib.Path(folder))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Container:
     """The image as Kubernetes runs it: not as root, and unable to write."""
 
-    image: container.Stage
+    image: pathlib.Path
 
     def invocation(self, *arguments: str, **variables: str) -> list[str]:
         """The command of this machine that starts it."""
         # Nothing is found but the program: no shell, and no tools of one.
-        environment = self.image.environment | {"PATH": f"/{HOME}/bin", **variables}
-        command = (*self.image.entrypoint, *(arguments or self.image.command))
-        return self.image.invocation(*command, environment=environment, is_read_only=True)
+        environment = {**PARSED.envs, "PATH": f"/{HOME}/bin", **variables}
+        arguments = arguments or tuple(json.loads(STATED["CMD"]))
+        command = (*json.loads(STATED["ENTRYPOINT"]), *arguments)
+        return container.invocation(self.image, command, environment, user=STATED["USER"])
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
@@ -71,18 +77,18 @@ class Container:
 
 
 @pytest.fixture
-def running(image: container.Stage) -> Container:
+def running(image: pathlib.Path) -> Container:
     """The image, ready to be run."""
     return Container(image)
 
 
-def packages(image: container.Stage) -> pathlib.Path:
+def packages(image: pathlib.Path) -> pathlib.Path:
     """Where everything is installed."""
-    (found,) = (image.root / HOME / "lib").glob("python3.*/site-packages")
+    (found,) = (image / HOME / "lib").glob("python3.*/site-packages")
     return found
 
 
-def installed(image: container.Stage) -> dict[str, str]:
+def installed(image: pathlib.Path) -> dict[str, str]:
     """The versions of what is installed, by name."""
     names = (path.stem for path in packages(image).glob("*.dist-info"))
     pairs = (name.rpartition("-") for name in names)
@@ -109,34 +115,34 @@ def test_the_dockerfile_keeps_to_the_rules_of_its_linter() -> None:
     assert finished.returncode == 0, finished.stdout
 
 
-def test_the_image_says_what_it_is(image: container.Stage) -> None:
+def test_the_image_says_what_it_is() -> None:
     prefix = "org.opencontainers.image."
-    labels = {key.removeprefix(prefix): value for key, value in image.labels.items()}
+    labels = {key.removeprefix(prefix): value for key, value in PARSED.labels.items()}
     assert labels["title"] == PROJECT["name"]
     assert labels["version"] == PROJECT["version"]
     assert labels["licenses"] == PROJECT["license"]
-    assert image.ports == (str(settings.HttpSettings().port),)
-    assert image.health_check == "NONE"
+    assert STATED["EXPOSE"] == str(groups.HttpSettings().port)
+    assert STATED["HEALTHCHECK"] == "NONE"
 
 
-def test_the_user_is_the_one_of_the_pod(image: container.Stage, pod: dict[str, object]) -> None:
+def test_the_user_is_the_one_of_the_pod(pod: dict[str, object]) -> None:
     context = pod["securityContext"]
     assert isinstance(context, dict)
-    assert image.user == f"{context['runAsUser']}:{context['runAsGroup']}"
+    assert STATED["USER"] == f"{context['runAsUser']}:{context['runAsGroup']}"
 
 
 # What is in it.
 
 
-def test_nothing_but_the_program_and_what_it_needs_is_in_it(image: container.Stage) -> None:
-    assert [path.name for path in (image.root / "opt").iterdir()] == ["queue-processor"]
+def test_nothing_but_the_program_and_what_it_needs_is_in_it(image: pathlib.Path) -> None:
+    assert [path.name for path in (image / "opt").iterdir()] == ["queue-processor"]
     names = installed(image).keys()
     assert {"queue-processor", "boto3", "kopf", "kubernetes"} <= names
     assert names.isdisjoint({"pytest", "moto", "mypy", "pip", "uv"})
 
 
 def test_every_module_is_compiled_and_nobody_looks_at_its_source_again(
-    image: container.Stage,
+    image: pathlib.Path,
 ) -> None:
     modules = sorted(packages(image).rglob("*.py"))
     assert len([path for path in modules if "queue_processor" in path.parts]) > 50
@@ -148,7 +154,7 @@ def test_every_module_is_compiled_and_nobody_looks_at_its_source_again(
     assert {module for module, flag in flags.items() if flag != UNCHECKED_HASH} == set()
 
 
-def test_what_is_installed_is_what_the_lock_names(image: container.Stage) -> None:
+def test_what_is_installed_is_what_the_lock_names(image: pathlib.Path) -> None:
     lock = locked()
     found = installed(image)
     assert found == {name: lock[name]["version"] for name in found}
@@ -156,7 +162,7 @@ def test_what_is_installed_is_what_the_lock_names(image: container.Stage) -> Non
 
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
 def test_nothing_has_to_be_compiled_on_either_architecture(
-    image: container.Stage, architecture: str
+    image: pathlib.Path, architecture: str
 ) -> None:
     base = re.search(r"python:3\.(\d+)\.", DOCKERFILE.read_text(encoding="utf-8"))
     assert base is not None
@@ -199,13 +205,13 @@ def test_without_arguments_it_runs_the_operator(running: Container) -> None:
 
 
 @pytest.fixture
-async def surroundings(image: container.Stage) -> AsyncIterator[dict[str, str]]:
+async def surroundings(image: pathlib.Path) -> AsyncIterator[dict[str, str]]:
     """AWS and a cluster, simulated; the environment of a program that finds them."""
     cluster = SimulatedCluster()
     cluster.add_node("node-a", instance_id="i-0aaaaaaaaaaaaaaaa")
     shell = http.HttpServer(api.SimulatedApiServer(cluster))
     await shell.start()
-    kubeconfig = shell.write_kubeconfig(image.root / "kubeconfig")
+    kubeconfig = shell.write_kubeconfig(image / "kubeconfig")
     kubeconfig.chmod(0o644)
     with simulator.AwsSimulator() as aws:
         yield {

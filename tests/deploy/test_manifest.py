@@ -15,7 +15,8 @@ from kubernetes.aio import client
 from queue_processor import bootstrap, cli, settings
 from queue_processor.controller import consumer
 from queue_processor.domain import selectors
-from queue_processor.observability import health, server
+from queue_processor.observability import health
+from queue_processor.settings import groups
 from tests.deploy import chart
 
 PROJECT = pathlib.Path(__file__).parents[2] / "pyproject.toml"
@@ -187,7 +188,7 @@ async def test_every_probe_hits_a_route_that_is_served(container: Object) -> Non
     liveness = health.Liveness()
     liveness.is_ready = True
     async with (
-        server.serving("127.0.0.1", 0, liveness=liveness) as port,
+        health.serving("127.0.0.1", 0, liveness=liveness) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         for probe in PROBES:
@@ -197,7 +198,7 @@ async def test_every_probe_hits_a_route_that_is_served(container: Object) -> Non
 
 async def test_only_readiness_waits_for_the_index(container: Object) -> None:
     async with (
-        server.serving("127.0.0.1", 0, liveness=health.Liveness()) as port,
+        health.serving("127.0.0.1", 0, liveness=health.Liveness()) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         answers = {}
@@ -209,18 +210,18 @@ async def test_only_readiness_waits_for_the_index(container: Object) -> None:
 
 def test_every_probe_asks_the_port_that_the_program_listens_on(container: Object) -> None:
     (port,) = container["ports"]
-    assert port["containerPort"] == settings.HttpSettings().port
+    assert port["containerPort"] == groups.HttpSettings().port
     assert {container[probe]["httpGet"]["port"] for probe in PROBES} == {port["name"]}
 
 
 def test_the_grace_period_covers_a_clean_stop(pod: Object) -> None:
-    releasing = settings.LeaderElectionSettings().retry_period_seconds
+    releasing = groups.LeaderElectionSettings().retry_period_seconds
     handing_back = consumer._HAND_BACK_LIMIT.total_seconds()
     longest = (
         handing_back
         + releasing
         + bootstrap._FLUSH_LIMIT_SECONDS
-        + settings.SqsSettings().wait_time_seconds
+        + groups.SqsSettings().wait_time_seconds
     )
     # kopf stops last, and gives connections that are kept alive 5 s to end.
     assert pod["terminationGracePeriodSeconds"] >= longest + 5

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import kopf
 
-from queue_processor import handlers, settings
+from queue_processor import handlers
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
@@ -18,6 +18,7 @@ from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import fencing, node_index, ports
 from queue_processor.domain import events, leases, nodes, selectors
 from queue_processor.domain.identifiers import InstanceId, NodeName
+from queue_processor.settings import groups
 
 NODE = NodeName("a")
 DEAD_NODE = NodeName("b")
@@ -67,7 +68,7 @@ async def exercise(connection: kube.Connection, stage: Stage) -> None:
 
 
 async def _use_leases(api: KubeApi) -> None:
-    name = settings.LeaderElectionSettings().lease_name
+    name = groups.LeaderElectionSettings().lease_name
     adapter = KubeLeases(api, namespace=LEASE_NAMESPACE, name=name)
     assert await adapter.read() is None
     lease = leases.Lease(

@@ -6,6 +6,7 @@ import re
 from docs import reference
 from queue_processor import settings
 from queue_processor.adapters.webhooks import payloads
+from queue_processor.settings.webhooks import WebhookSettings
 
 TEXT = (reference.DOCS / "webhooks.md").read_text(encoding="utf-8")
 
@@ -18,13 +19,13 @@ def _names(heading: str) -> set[str]:
 
 
 def test_every_setting_of_a_webhook_is_told() -> None:
-    assert _names("setting") == set(settings.WebhookSettings.model_fields)
+    assert _names("setting") == set(WebhookSettings.model_fields)
 
 
 def test_every_name_that_a_template_can_use_is_told() -> None:
-    (notice, *_) = payloads._samples()
+    (notification, *_) = payloads._samples()
 
-    assert _names("name") == {*payloads.fields_of(notice, cluster=""), "notice"}
+    assert _names("name") == {*payloads.fields_of(notification, cluster=""), "notification"}
 
 
 def test_the_template_that_is_shown_works(tmp_path: pathlib.Path) -> None:
@@ -32,8 +33,8 @@ def test_the_template_that_is_shown_works(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "shown.j2"
     path.write_text(shown, encoding="utf-8")
 
-    for notice in payloads._samples():
-        assert b"severity" in payloads.Payload(path, cluster="").of(notice)
+    for notification in payloads._samples():
+        assert b"severity" in payloads.Payload(path, cluster="").of(notification)
 
 
 def test_the_settings_that_are_shown_are_settings(tmp_path: pathlib.Path) -> None:

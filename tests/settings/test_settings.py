@@ -11,6 +11,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.plan import Action
 from queue_processor.domain.policy import UnknownInstancePolicy
+from queue_processor.settings import groups
 
 QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
 
@@ -147,8 +148,8 @@ def test_the_environment_rules_over_the_file_setting_by_setting(
 
     assert loaded.queue_url == QUEUE_URL
     assert loaded.drain.soft_drain_timeout_seconds == 90
-    assert loaded.drain.on_deadline is settings.OnDeadline.LEAVE
-    assert loaded.drain.on_soft_timeout is settings.OnSoftTimeout.KEEP
+    assert loaded.drain.on_deadline is groups.OnDeadline.LEAVE
+    assert loaded.drain.on_soft_timeout is groups.OnSoftTimeout.KEEP
 
 
 def test_the_file_alone_is_enough(tmp_path: pathlib.Path) -> None:
@@ -161,7 +162,7 @@ def test_the_file_may_be_named_by_a_variable(
     config = written(tmp_path, f"queue_url: {QUEUE_URL}\nlog: {{level: error}}\n")
     monkeypatch.setenv("QUEUE_PROCESSOR_CONFIG", str(config))
 
-    assert settings.load().log.level is settings.LogLevel.ERROR
+    assert settings.load().log.level is groups.LogLevel.ERROR
 
 
 def test_a_file_that_is_given_rules_over_one_that_a_variable_names(
@@ -266,9 +267,11 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(
 # Bad values.
 
 BAD: list[tuple[str, str, str]] = [
-    ("queue_url", "interruptions", "https?://"),
-    ("queue_url", "", "https?://"),
-    ("queue_url", "https://sqs.local", "https?://"),
+    ("queue_url", "interruptions", "valid URL"),
+    ("queue_url", "", "valid URL"),
+    ("queue_url", "ftp://sqs.local/1/q", "'http' or 'https'"),
+    ("queue_url", "https://sqs.local", "/ACCOUNT/NAME"),
+    ("queue_url", "https://sqs.local/", "/ACCOUNT/NAME"),
     ("node_selector", "a in (", "list of label requirements"),
     ("node_selector", "a>1", "a in (b, c)"),
     ("managed_tag", "", "at least 1 character"),
@@ -395,7 +398,7 @@ def test_leases_that_cannot_be_kept_are_a_contradiction(
 
     assert line.startswith("leader_election: ")
     assert line.endswith(
-        "retry_period_seconds < renew_deadline_seconds < lease_duration_seconds is needed"
+        "retry_period_seconds < renew_deadline_seconds < lease_duration_seconds is required"
     )
 
 
@@ -434,7 +437,7 @@ def test_a_file_that_is_no_text_is_a_fault(tmp_path: pathlib.Path) -> None:
 def test_a_file_that_holds_no_settings_is_a_fault(text: str, tmp_path: pathlib.Path) -> None:
     (line,) = faults(written(tmp_path, text))
 
-    assert "a mapping of settings is needed" in line
+    assert "a mapping of settings is required" in line
 
 
 def test_faulty_settings_are_a_fault_of_the_configuration() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from queue_processor import settings
 from queue_processor.domain.notifications import DrainPhase
+from queue_processor.settings.webhooks import BuiltInTemplate
 
 QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
 ADDRESS = "https://hooks.invalid/services/s3cr3t"
@@ -44,7 +45,7 @@ webhooks:
   - url_file: /secrets/url
     template: /templates/ours.json.j2
     headers_file: /secrets/headers
-    moments: [drain_end]
+    phases: [drain_end]
     timeout_seconds: 2
     cluster: blue
 """,
@@ -54,14 +55,14 @@ webhooks:
     first, second = settings.load(config).webhooks
 
     assert first.url is not None
-    assert first.url.get_secret_value() == ADDRESS
-    assert first.template is settings.BuiltInTemplate.SLACK
-    assert first.moments == {DrainPhase.DRAIN_START, DrainPhase.DRAIN_END}
+    assert str(first.url.get_secret_value()) == ADDRESS
+    assert first.template is BuiltInTemplate.SLACK
+    assert first.phases == {DrainPhase.DRAIN_START, DrainPhase.DRAIN_END}
     assert (first.timeout_seconds, first.cluster, first.headers_file) == (5, "", None)
     assert second.url_file == pathlib.Path("/secrets/url")
     assert second.template == pathlib.Path("/templates/ours.json.j2")
     assert second.headers_file == pathlib.Path("/secrets/headers")
-    assert second.moments == {DrainPhase.DRAIN_END}
+    assert second.phases == {DrainPhase.DRAIN_END}
     assert (second.timeout_seconds, second.cluster) == (2, "blue")
 
 
@@ -71,7 +72,7 @@ def test_webhooks_are_json_in_the_environment(environment: pytest.MonkeyPatch) -
 
     (webhook,) = settings.load().webhooks
 
-    assert webhook.template is settings.BuiltInTemplate.TEAMS
+    assert webhook.template is BuiltInTemplate.TEAMS
 
 
 def test_settings_that_are_printed_do_not_show_the_url(environment: pytest.MonkeyPatch) -> None:
@@ -85,18 +86,22 @@ def test_settings_that_are_printed_do_not_show_the_url(environment: pytest.Monke
 @pytest.mark.parametrize(
     ("webhook", "line"),
     [
-        ({}, "webhooks.0: not allowed: either url or url_file is needed"),
+        ({}, "webhooks.0: not allowed: either url or url_file is required"),
         (
             {"url": ADDRESS, "url_file": "/s3cr3t"},
-            "webhooks.0: not allowed: either url or url_file is needed",
+            "webhooks.0: not allowed: either url or url_file is required",
         ),
         (
             {"url": "s3cr3t"},
-            "webhooks.0.url: not allowed: http://HOST… or https://HOST… is needed",
+            "webhooks.0.url: not allowed: Input should be a valid URL, relative URL without a base",
+        ),
+        (
+            {"url": "ftp://s3cr3t.invalid/"},
+            "webhooks.0.url: not allowed: URL scheme should be 'http' or 'https'",
         ),
         (
             {"url": ADDRESS, "template": "discord"},
-            "webhooks.0.template: not allowed: slack, teams, json or an absolute path is needed",
+            "webhooks.0.template: not allowed: slack, teams, json or an absolute path is required",
         ),
         (
             {"url": ADDRESS, "timeout_seconds": 0},
@@ -113,16 +118,14 @@ def test_a_webhook_that_cannot_be_is_refused_in_one_line(
     assert _faults() == [line]
 
 
-@pytest.mark.parametrize("moments", [[], ["drain_middle"], "drain_end"])
-def test_moments_that_are_none_are_refused(
-    moments: object, environment: pytest.MonkeyPatch
-) -> None:
-    told = [{"url": ADDRESS, "moments": moments}]
+@pytest.mark.parametrize("phases", [[], ["drain_middle"], "drain_end"])
+def test_moments_that_are_none_are_refused(phases: object, environment: pytest.MonkeyPatch) -> None:
+    told = [{"url": ADDRESS, "phases": phases}]
     environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps(told))
 
     (line,) = _faults()
 
-    assert line.startswith("webhooks.0.moments")
+    assert line.startswith("webhooks.0.phases")
 
 
 @pytest.mark.parametrize("text", [ADDRESS, "[", json.dumps({"url": ADDRESS})])

@@ -41,5 +41,5 @@ async def test_a_process_tells_of_its_drains_and_stops_as_soon_as_without(
     if behaviour is Behaviour.TAKES:
         assert titles[1:] == ["blue: node-0 drained: 0 pods evicted"]
     else:
-        assert operator.logged("webhook_notices_not_sent")["count"] == 1
+        assert operator.logged("webhook_notifications_not_sent")["count"] == 1
     assert HIDDEN not in json.dumps(operator.lines())

@@ -12,7 +12,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.pods import PodRef
 from queue_processor.observability import metrics
-from queue_processor.observability.outbox import Outbox
+from queue_processor.outbox import Outbox
 
 _log = structlog.get_logger(__name__)
 

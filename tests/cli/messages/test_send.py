@@ -533,7 +533,7 @@ class TestWrongUsage:
             ([SPOT], "name the nodes in one way: --instance, --node or --selector"),
             ([SPOT, "--node", "a", "-l", "b"], "name the nodes in one way"),
             ([SPOT, "-l", " "], "the selector is empty; if every node is meant"),
-            ([SPOT, "-l", "a b"], "'a b' is no label requirement"),
+            ([SPOT, "-l", "a b"], "'a b' is not a label requirement"),
             ([SPOT, "--instance", "i-1"], "'i-1' is no instance id"),
             ([SPOT, "--node", "a", "--state", "stopping"], "--state says nothing about spot_"),
             (["state_change", "--node", "a"], "state_change needs --state"),

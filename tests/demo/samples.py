@@ -1,33 +1,39 @@
-"""A small rehearsal that came out right, told by hand."""
+"""A small scenario that came out right, written by hand."""
 
 import dataclasses
 import datetime as dt
 import json
 
-from queue_processor.domain.events import LifecycleTransition
+from queue_processor.domain.events import EventKind, LifecycleTransition
 from queue_processor.simulator.aws import lifecycle, records
-from queue_processor.simulator.demo import evidence, scenario
-from queue_processor.simulator.demo.scenario import Kind, Route
+from queue_processor.simulator.demo.results import Observations, SentMessage
+from queue_processor.simulator.demo.scenario import (
+    Budget,
+    DeliveryRoute,
+    Noise,
+    PlannedMessage,
+    PlannedNode,
+    Scenario,
+    Workload,
+)
 from queue_processor.simulator.kube import history, store
 
 START = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 GARBAGE = "{garbage"
 
-SPOT = scenario.Sending(kind=Kind.SPOT, nodes=("a",), age=85)
-TERMINATION = scenario.Sending(kind=Kind.TERMINATION, nodes=("b",))
-LAUNCH = scenario.Sending(kind=Kind.LAUNCH, nodes=("c",))
-MALFORMED = scenario.Sending(kind=Kind.MALFORMED, route=Route.QUEUE)
+SPOT = PlannedMessage(EventKind.SPOT_INTERRUPTION, ("a",), age=85)
+TERMINATION = PlannedMessage(EventKind.AUTOSCALING_TERMINATION, ("b",))
+LAUNCH = PlannedMessage(EventKind.AUTOSCALING_LAUNCH, ("c",))
+MALFORMED = PlannedMessage(Noise.MALFORMED, route=DeliveryRoute.QUEUE)
 
-PLAN = scenario.Scenario(
+PLAN = Scenario(
     name="small",
-    nodes=tuple(scenario.NodePart(name=name, zone="us-east-1a") for name in "abcd"),
+    nodes=tuple(PlannedNode(name=name, zone="us-east-1a") for name in "abcd"),
     workloads=(
-        scenario.Workload(
-            name="web", nodes=("a", "b", "d"), budget=scenario.Budget(max_unavailable=1)
-        ),
-        scenario.Workload(name="licence", nodes=("a",), budget=scenario.Budget(max_unavailable=0)),
+        Workload(name="web", nodes=("a", "b", "d"), budget=Budget(max_unavailable=1)),
+        Workload(name="licence", nodes=("a",), budget=Budget(max_unavailable=0)),
     ),
-    sendings=(SPOT, TERMINATION, LAUNCH, MALFORMED),
+    messages=(SPOT, TERMINATION, LAUNCH, MALFORMED),
 )
 
 
@@ -46,7 +52,7 @@ def message(mark: str, *, deleted: float, body: str | None = None) -> records.Me
     )
 
 
-def moved(name: str, node: str, *, asked: float, gone: float) -> history.PodRecord:
+def moved(name: str, node: str, *, since: float, gone: float) -> history.PodRecord:
     """A pod that was evicted."""
     return history.PodRecord(
         namespace="default",
@@ -57,18 +63,18 @@ def moved(name: str, node: str, *, asked: float, gone: float) -> history.PodReco
         node=node,
         bound=at(-10),
         ready=at(-10),
-        removal_requested=at(asked),
+        removal_requested=at(since),
         removal_cause=store.Cause.EVICTION,
         removal_by="operator",
         grace_seconds=30,
-        signalled=at(asked),
+        signalled=at(since),
         removed=at(gone),
         termination=history.PodTermination.EXITED,
     )
 
 
 def resting(name: str, node: str) -> history.PodRecord:
-    """A pod that nobody touches."""
+    """A pod that stays where it is."""
     return history.PodRecord(
         namespace="default",
         name=name,
@@ -81,10 +87,10 @@ def resting(name: str, node: str) -> history.PodRecord:
     )
 
 
-def overridden(name: str, node: str, *, asked: float, gone: float) -> history.PodRecord:
+def force_deleted(name: str, node: str, *, since: float, gone: float) -> history.PodRecord:
     """A pod that was deleted against its budget."""
     return dataclasses.replace(
-        moved(name, node, asked=asked, gone=gone), removal_cause=store.Cause.DELETE
+        moved(name, node, since=since, gone=gone), removal_cause=store.Cause.DELETE
     )
 
 
@@ -116,16 +122,16 @@ def action(
     )
 
 
-def of_success() -> evidence.Evidence:
-    """Two nodes drained, one launched; one pod deleted at the deadline; one message put aside."""
+def success() -> Observations:
+    """Two nodes drained, one launched; a pod deleted at the deadline; a message dead-lettered."""
     garbage = message("garbage", body=GARBAGE, deleted=0.1)
-    return evidence.Evidence(
+    return Observations(
         scenario=PLAN,
         sent=(
-            evidence.Sent(sending=SPOT, mark="spot", deadline=at(35)),
-            evidence.Sent(sending=TERMINATION, mark="leaving", deadline=at(3600)),
-            evidence.Sent(sending=LAUNCH, mark="coming"),
-            evidence.Sent(sending=MALFORMED, mark=garbage.message_id),
+            SentMessage(planned=SPOT, mark="spot", deadline=at(35)),
+            SentMessage(planned=TERMINATION, mark="leaving", deadline=at(3600)),
+            SentMessage(planned=LAUNCH, mark="coming"),
+            SentMessage(planned=MALFORMED, mark=garbage.message_id),
         ),
         joined={"a": at(-10), "b": at(-10), "c": at(1), "d": at(-10)},
         messages=(
@@ -140,9 +146,9 @@ def of_success() -> evidence.Evidence:
             action("coming", LifecycleTransition.LAUNCHING, completed=4.05),
         ),
         pods=(
-            moved("web-1", "a", asked=0.2, gone=1),
-            moved("web-2", "b", asked=1, gone=2),
-            overridden("licence-1", "a", asked=5, gone=7),
+            moved("web-1", "a", since=0.2, gone=1),
+            moved("web-2", "b", since=1, gone=2),
+            force_deleted("licence-1", "a", since=5, gone=7),
             resting("web-3", "d"),
             resting("web-4", "d"),
             resting("web-5", "d"),

@@ -1,4 +1,4 @@
-"""The simulated SQS in a process of its own, for a benchmark, with a count of its calls."""
+"""SQS for a benchmark, in a process of its own: the simulated queue, and a count of its calls."""
 
 import collections
 import json
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 QUEUE = "storm"
 
 
-class Mail:
-    """Serves SQS at the root, and the benchmark itself beside it."""
+class CountedQueue:
+    """Serves SQS, and beside it `/send` and `/figures` for the benchmark itself."""
 
     def __init__(self) -> None:
         self._sqs = http.HttpSqs()
@@ -42,13 +42,12 @@ class Mail:
         return [body]
 
     def _send(self, bodies: Iterable[str]) -> None:
-        """Put bodies on the queue, all at once."""
         with self._sqs.locked() as service:
             for body in bodies:
                 service.queues[QUEUE].send(body, now=time.time())
 
     def _figures(self) -> dict[str, object]:
-        """Return the calls, how many messages are left, and when the last one was deleted."""
+        """Return the calls by action, the messages left, and when the last one was deleted."""
         with self._sqs.locked() as service:
             queue = service.queues[QUEUE]
             deleted = [each.deleted_at for each in queue.history() if each.deleted_at is not None]
@@ -60,4 +59,4 @@ class Mail:
 
 
 if __name__ == "__main__":
-    http.WsgiServer(Mail(), int(sys.argv[1])).serve()
+    http.WsgiServer(CountedQueue(), int(sys.argv[1])).serve()

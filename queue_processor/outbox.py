@@ -1,4 +1,8 @@
-"""What is told in the background: dropped rather than waited for, and never the caller's error."""
+"""Send in the background. Best effort: callers never wait, and failures never reach them.
+
+The Kubernetes event recorder and the webhooks both send this way. Adapters do not import each
+other, so what they share is below them, in a layer of its own.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,17 +16,17 @@ _Item = TypeVar("_Item")
 
 
 class Outbox(Generic[_Item]):
-    """A bounded queue of things to send, and those who send them; `run` has to be running."""
+    """A bounded queue with tasks that send its items; nothing is sent unless `run` is running."""
 
     def __init__(
         self, send: Callable[[_Item], Awaitable[None]], *, name: str, limit: int, senders: int
     ) -> None:
-        """Build the outbox.
+        """Create an empty outbox.
 
         Args:
-            send: Sends one item; it deals with its own failures.
-            name: Names the tasks.
-            limit: How many items wait at most.
+            send: Sends one item, and handles its own errors.
+            name: Prefix of the task names.
+            limit: How many items may wait.
             senders: How many items are sent at once; 1 keeps their order.
         """
         self._send = send
@@ -34,7 +38,7 @@ class Outbox(Generic[_Item]):
         return self._waiting.qsize()
 
     def put(self, item: _Item) -> bool:
-        """Have an item sent; False when there is no room for it."""
+        """Enqueue an item; return False and drop it when the outbox is full."""
         try:
             self._waiting.put_nowait(item)
         except asyncio.QueueFull:
@@ -42,21 +46,21 @@ class Outbox(Generic[_Item]):
         return True
 
     async def run(self) -> None:
-        """Send what is put in, for ever."""
+        """Send items until cancelled."""
         async with asyncio.TaskGroup() as group:
             for number in range(self._senders):
-                group.create_task(self._send_for_ever(), name=f"{self._name} {number}")
+                group.create_task(self._send_forever(), name=f"{self._name} {number}")
 
     async def flush(self) -> None:
-        """Return when everything put in so far is dealt with."""
+        """Return when every item so far has been sent or has failed."""
         await self._waiting.join()
 
-    async def _send_for_ever(self) -> None:
+    async def _send_forever(self) -> None:
         while True:
             item = await self._waiting.get()
             try:
                 await self._send(item)
-            except Exception:  # noqa: BLE001 - a defect costs this one item, and no drain
+            except Exception:  # noqa: BLE001 - a bug loses this one item, not the drain
                 _log.exception("background_send_failed", outbox=self._name)
             finally:
                 self._waiting.task_done()
