@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from werkzeug import serving
 
 from queue_processor.simulator.aws import sqs
-from queue_processor.simulator.aws.queues import SqsError
+from queue_processor.simulator.aws.checks import SqsError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -90,7 +90,7 @@ class HttpSqs:
         except SqsError as error:
             status = "400 Bad Request"
             answer = {"__type": f"com.amazonaws.sqs#{error.shape}", "message": error.message}
-            headers.append(("x-amzn-query-error", f"{sqs.query_code(error)};Sender"))
+            headers.append(("x-amzn-query-error", f"{error.query_code};Sender"))
         text = json.dumps(answer, default=lambda value: base64.b64encode(value).decode()).encode()
         start_response(status, [*headers, ("Content-Length", str(len(text)))])
         return [text]

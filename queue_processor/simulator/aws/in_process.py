@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import botocore.exceptions
 
 from queue_processor.simulator.aws import sqs
-from queue_processor.simulator.aws.queues import SqsError
+from queue_processor.simulator.aws.checks import SqsError
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -70,7 +70,7 @@ class InProcessSqs:
         except SqsError as error:
             raise botocore.exceptions.ClientError(
                 {
-                    "Error": {"Code": sqs.query_code(error), "Message": error.message},
+                    "Error": {"Code": error.query_code, "Message": error.message},
                 },
                 action,
             ) from error

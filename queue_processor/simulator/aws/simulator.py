@@ -16,6 +16,7 @@ from werkzeug import datastructures
 
 from queue_processor.simulator.aws import (
     bus,
+    checks,
     cloudformation,
     fleet,
     groups,
@@ -267,7 +268,7 @@ class AwsSimulator:
             matching = [
                 queue
                 for name, queue in service.queues.items()
-                if (queue_url is None and queue.dead_letter_rule is not None)
+                if (queue_url is None and queue.settings.dead_letter_rule is not None)
                 or (queue_url is not None and name == queue_url.rpartition("/")[2])
             ]
             if len(matching) != 1:
@@ -310,4 +311,4 @@ def _authorize(action: str, resource: str, environ: "WSGIEnvironment", body: byt
         exceptions.InvalidClientTokenIdError,
         exceptions.SignatureDoesNotMatchError,
     ) as refusal:
-        raise queues.SqsError(refusal.error_type, refusal.message) from refusal
+        raise checks.SqsError(refusal.error_type, refusal.message) from refusal

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from queue_processor.domain import aws_events
-from queue_processor.simulator.aws import events, policies, simulator
+from queue_processor.simulator.aws import bus, events, simulator
 
 if TYPE_CHECKING:
     from types_boto3_events import EventBridgeClient
@@ -108,7 +108,7 @@ class TestPolicies:
     RULE = "arn:aws:events:us-east-1:123456789012:rule/spot"
 
     def allows(self, *statements: dict[str, object]) -> bool:
-        return policies.allows_rule(json.dumps({"Statement": statements}), self.RULE)
+        return bus.allows_rule(json.dumps({"Statement": statements}), self.RULE)
 
     def allow(self, **changes: object) -> dict[str, object]:
         return {
@@ -119,7 +119,7 @@ class TestPolicies:
         }
 
     def test_no_policy_allows_nothing(self) -> None:
-        assert not policies.allows_rule(None, self.RULE)
+        assert not bus.allows_rule(None, self.RULE)
 
     def test_the_service_is_allowed_by_name(self) -> None:
         assert self.allows(self.allow())
