@@ -16,9 +16,11 @@ import structlog
 from queue_processor import handlers
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.autoscaling import AutoScalingLifecycle
+from queue_processor.adapters.aws.clients import DaemonExecutor
 from queue_processor.adapters.aws.ec2 import TaggedInstances
+from queue_processor.adapters.aws.queue import QueueClient
+from queue_processor.adapters.aws.source import SqsSource
 from queue_processor.adapters.aws.sqs import SqsQueue
-from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube import permissions
 from queue_processor.adapters.kube.api import KubeApi
@@ -30,8 +32,8 @@ from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.adapters.webhooks import delivery
 from queue_processor.adapters.webhooks.delivery import Webhooks
 from queue_processor.controller import assembly
-from queue_processor.controller.assembly import Dependencies
 from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.ports import Dependencies
 from queue_processor.domain import errors, selectors
 from queue_processor.observability import health, metrics
 from queue_processor.settings import Settings, SettingsError
@@ -138,11 +140,9 @@ async def _open_aws(settings: Settings) -> _Aws:
         ),
     )
     queue = SqsQueue(
-        made.sqs,
-        queue_url=settings.queue_url,
+        QueueClient(made.sqs, settings.queue_url),
         visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
         wait_time=dt.timedelta(seconds=settings.sqs.wait_time_seconds),
-        clock=utc_now,
         threads=threads,
     )
     await queue.open()
@@ -276,7 +276,7 @@ def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) ->
     election = settings.leader_election
     namespace, name = election.lease_namespace(cluster.own_namespace), election.lease_name
     return Dependencies(
-        queue=aws.queue,
+        sources=[SqsSource(aws.queue, clock=utc_now)],
         lifecycle=aws.lifecycle,
         managed=aws.managed,
         nodes=cluster.nodes,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from queue_processor.domain import errors, identifiers, parsing
 from queue_processor.domain.identifiers import InstanceId
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 
 # The two formats in which AWS prints times: up to the second, and what follows.
 _ISO_8601 = re.compile(
@@ -40,7 +40,7 @@ class Edits:
     moves_times: bool = False
     instances: Mapping[InstanceId, InstanceId] = dataclasses.field(default_factory=dict)
 
-    def made_to(self, message: StoredMessage, *, now: dt.datetime) -> StoredMessage:
+    def made_to(self, message: QueueMessage, *, now: dt.datetime) -> QueueMessage:
         """The message with these changes."""
         body = message.body
         if self.moves_times:

@@ -13,7 +13,8 @@ exception reaches the layers above.
     ├── NotFound              the object of a call does not exist
     ├── Conflict              the object has changed, or has been replaced: refresh and retry
     ├── WatchExpired          the watch cannot resume: list again
-    └── StaleReceiptHandle    the message is no longer ours
+    └── DeliveryLost          the source has taken a delivery back
+        └── StaleReceiptHandle  the message is no longer ours
 """
 
 import datetime as dt
@@ -68,7 +69,11 @@ class WatchExpired(QueueProcessorError):
     """The resource version of a watch is no longer available (410): list again."""
 
 
-class StaleReceiptHandle(QueueProcessorError):
+class DeliveryLost(QueueProcessorError):
+    """The source has taken a delivery back, and delivers its event again."""
+
+
+class StaleReceiptHandle(DeliveryLost):
     """The receipt handle is no longer valid: the message has become visible again."""
 
 

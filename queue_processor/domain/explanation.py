@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from queue_processor.domain import deadlines, errors, parsing, policy, recording
 from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Outcome
 from queue_processor.domain.policy import Policy
-from queue_processor.domain.recording import StoredMessage
 
 _ENDING_OF = {
     Action.CORDON_AND_DRAIN: InstanceResult.DRAINED,
@@ -156,7 +156,7 @@ def explain(
     return _of_event(found, now=now, decisions=decisions)
 
 
-def explain_message(message: StoredMessage, *, now: dt.datetime, decisions: Policy) -> Explanation:
+def explain_message(message: QueueMessage, *, now: dt.datetime, decisions: Policy) -> Explanation:
     """The same for a message that lies in a queue, or was recorded."""
     return explain(
         message.body,

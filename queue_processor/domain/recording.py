@@ -5,81 +5,17 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Messag
 
 import base64
 import binascii
-import dataclasses
-import datetime as dt
 import json
 from collections.abc import Mapping
 from typing import TypeAlias
 
 from queue_processor.domain import errors
+from queue_processor.domain.messages import Attribute, QueueMessage
 
 JsonObject: TypeAlias = Mapping[str, object]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Attribute:
-    """A message attribute.
-
-    Attributes:
-        data_type: String, Number or Binary, perhaps with a label: `Number.int`.
-        value: Text; bytes where the type is Binary.
-    """
-
-    data_type: str
-    value: str | bytes
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StoredMessage:
-    """What there is to know about a message in a queue, but for its receipt handle.
-
-    Attributes:
-        system: The attributes that SQS gives it, in its own spelling.
-        attributes: Those that the sender gave it.
-    """
-
-    message_id: str
-    body: str
-    system: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    attributes: Mapping[str, Attribute] = dataclasses.field(default_factory=dict)
-
-    @property
-    def sent_at(self) -> dt.datetime | None:
-        """When the queue took the message (UTC)."""
-        milliseconds = self.system.get("SentTimestamp", "")
-        if not milliseconds.isdecimal():
-            return None
-        try:
-            return dt.datetime.fromtimestamp(int(milliseconds) / 1000, dt.UTC)
-        except (OverflowError, ValueError, OSError):
-            return None
-
-    @property
-    def receive_count(self) -> int:
-        """How often it has been received, the last time included."""
-        count = self.system.get("ApproximateReceiveCount", "")
-        return int(count) if count.isdecimal() and len(count) < _LONGEST_COUNT else 0
-
-    @property
-    def size(self) -> int:
-        """Its bytes, as SQS counts them: the body, and names, types and values of attributes.
-
-        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
-        """
-        return len(_bytes(self.body)) + sum(
-            len(_bytes(name)) + len(_bytes(each.data_type)) + len(_bytes(each.value))
-            for name, each in self.attributes.items()
-        )
-
-
-_LONGEST_COUNT = 10
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode(errors="surrogatepass")
-
-
-def write(message: StoredMessage) -> str:
+def write(message: QueueMessage) -> str:
     """The message as one line of ASCII, without the line's end."""
     fields = {
         "MessageId": message.message_id,
@@ -99,7 +35,7 @@ def _written(attribute: Attribute) -> dict[str, str]:
     return {"DataType": attribute.data_type, "StringValue": attribute.value}
 
 
-def read_only(text: str) -> StoredMessage | None:
+def read_only(text: str) -> QueueMessage | None:
     """Read a file that may be a recording of one message; None when it is no recording.
 
     Raises:
@@ -122,7 +58,7 @@ def _is_recorded(text: str) -> bool:
     return isinstance(fields, dict) and {"MessageId", "Body"} <= fields.keys()
 
 
-def read(text: str) -> StoredMessage:
+def read(text: str) -> QueueMessage:
     """Read a recorded message.
 
     Raises:
@@ -135,7 +71,7 @@ def read(text: str) -> StoredMessage:
     if not isinstance(fields, dict):
         raise errors.UsageError("no recorded message: not a JSON object")
     system, attributes = _object(fields, "Attributes"), _object(fields, "MessageAttributes")
-    return StoredMessage(
+    return QueueMessage(
         message_id=_text(fields, "MessageId"),
         body=_text(fields, "Body"),
         system={name: _text(system, name) for name in system},

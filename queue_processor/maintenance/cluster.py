@@ -5,8 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from queue_processor.adapters.aws import clients
+from queue_processor.adapters.aws.clients import DaemonExecutor
 from queue_processor.adapters.aws.ec2 import TaggedInstances
-from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube import nodes
 from queue_processor.adapters.kube.api import KubeApi

@@ -5,10 +5,10 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 
 from queue_processor.adapters.aws import clients
-from queue_processor.adapters.aws.queue import HeldMessage, QueueClient
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.domain import errors, explanation
 from queue_processor.domain.explanation import Explanation
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage, ReceivedMessage
 from queue_processor.settings import ToolSettings
 
 _HIDDEN = dt.timedelta(seconds=10)
@@ -107,7 +107,7 @@ def way_back(queue: str | None, *, to: str | None, settings: ToolSettings) -> Ro
 
 def glances(
     queue_client: QueueClient, *, limit: int | None = None
-) -> Iterator[Sequence[StoredMessage]]:
+) -> Iterator[Sequence[QueueMessage]]:
     """Look at the messages of a queue; each is visible again before the next glance.
 
     A glance receives until it has a hundred, so that none of them is received twice in it,
@@ -134,7 +134,7 @@ def glances(
 
 def explained(
     queue_client: QueueClient, settings: ToolSettings, *, now: dt.datetime, limit: int | None = None
-) -> Iterator[tuple[StoredMessage, Explanation]]:
+) -> Iterator[tuple[QueueMessage, Explanation]]:
     """Look at the messages of a queue, each with what the operator would do with it."""
     decisions = settings.policy()
     for found in glances(queue_client, limit=limit):
@@ -142,9 +142,9 @@ def explained(
             yield message, explanation.explain_message(message, now=now, decisions=decisions)
 
 
-def glance(queue_client: QueueClient, limit: int) -> Sequence[StoredMessage]:
+def glance(queue_client: QueueClient, limit: int) -> Sequence[QueueMessage]:
     """Receive messages until there are enough or no more come, and give them back."""
-    found: dict[str, HeldMessage] = {}
+    found: dict[str, ReceivedMessage] = {}
     fruitless = 0
     try:
         while len(found) < limit and fruitless < FRUITLESS:
@@ -152,16 +152,16 @@ def glance(queue_client: QueueClient, limit: int) -> Sequence[StoredMessage]:
             wait = dt.timedelta() if found else PATIENCE
             received = queue_client.receive(limit - len(found), hidden=_HIDDEN, wait=wait)
             before = len(found)
-            found.update({each.message.message_id: each for each in received})
+            found.update({each.message_id: each for each in received})
             if not found:
                 break
             fruitless = fruitless + 1 if len(found) == before else 0
     finally:
         queue_client.give_back(each.receipt_handle for each in found.values())
-    return [each.message for each in found.values()]
+    return list(found.values())
 
 
-def find(queue_client: QueueClient, message_id: str) -> tuple[StoredMessage, QueueClient] | None:
+def find(queue_client: QueueClient, message_id: str) -> tuple[QueueMessage, QueueClient] | None:
     """Look for a message in a queue, then in its dead-letter queue; None where it is in neither."""
     redrive = queue_client.state().redrive
     places = (

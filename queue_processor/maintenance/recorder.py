@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.adapters.files.recordings import Recording
 from queue_processor.domain import errors
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.maintenance import mail
 from queue_processor.maintenance.stopping import Stop
 
@@ -70,7 +70,7 @@ class Recorder:
             is_idle = bool(found) and not fresh
             pause = min(max(2 * pause, 1.0), _LONGEST_PAUSE_SECONDS) if is_idle else 0.0
 
-    def _copy(self, found: Sequence[StoredMessage]) -> Sequence[StoredMessage]:
+    def _copy(self, found: Sequence[QueueMessage]) -> Sequence[QueueMessage]:
         fresh = [each for each in found if not self._recording.knows(each.message_id)]
         if fresh:
             self._recording.add(fresh)
@@ -79,7 +79,7 @@ class Recorder:
         return fresh
 
 
-def _spare(found: Sequence[StoredMessage], max_receive_count: int) -> None:
+def _spare(found: Sequence[QueueMessage], max_receive_count: int) -> None:
     """Leave half of the receives that a message has to the operator."""
     worn = next((each for each in found if 2 * each.receive_count > max_receive_count), None)
     if worn is not None:

@@ -5,10 +5,10 @@ import datetime as dt
 from collections.abc import Callable, Collection, Sequence
 
 from queue_processor.adapters.aws import batches
-from queue_processor.adapters.aws.queue import HeldMessage
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.explanation import Explanation, Verdict
+from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.maintenance import mail
 from queue_processor.maintenance.pacing import Pace
 
@@ -81,7 +81,7 @@ class Redriver:
     def __init__(self, route: mail.Route, *, pace: Pace) -> None:
         self._route = route
         self._pace = pace
-        self._aside: dict[str, HeldMessage] = {}
+        self._aside: dict[str, ReceivedMessage] = {}
         self.moved = Moved()
 
     def run(self, chosen: Collection[str], *, told: Callable[[int], None]) -> None:
@@ -100,45 +100,45 @@ class Redriver:
         try:
             while left and fruitless < mail.FRUITLESS and self._pace.wait():
                 held = self._receive()
-                ours = [each for each in held if each.message.message_id in left]
-                others = {each.message.message_id: each for each in held if each not in ours}
+                ours = [each for each in held if each.message_id in left]
+                others = {each.message_id: each for each in held if each not in ours}
                 fruitless = 0 if ours or others.keys() - self._aside.keys() else fruitless + 1
                 self._aside |= others
                 self._move(ours)
-                left.difference_update(each.message.message_id for each in ours)
+                left.difference_update(each.message_id for each in ours)
                 self._pace.passed(len(ours))
                 told(self.moved.handled)
         finally:
             self._route.dead_letters.give_back(each.receipt_handle for each in self._aside.values())
 
-    def _receive(self) -> Sequence[HeldMessage]:
+    def _receive(self) -> Sequence[ReceivedMessage]:
         return self._route.dead_letters.receive(
             self._pace.batch_size, hidden=_HIDDEN, wait=mail.PATIENCE
         )
 
-    def _move(self, held: Sequence[HeldMessage]) -> None:
+    def _move(self, held: Sequence[ReceivedMessage]) -> None:
         # What is not moved, for whatever reason, is given back at the end.
-        self._aside |= {each.message.message_id: each for each in held}
-        for batch in batches.filled(held, size_of=lambda each: each.message.size):
+        self._aside |= {each.message_id: each for each in held}
+        for batch in batches.filled(held, size_of=lambda each: each.size):
             self._delete(self._send(batch))
 
-    def _send(self, batch: Sequence[HeldMessage]) -> Sequence[HeldMessage]:
+    def _send(self, batch: Sequence[ReceivedMessage]) -> Sequence[ReceivedMessage]:
         """Send messages to the other queue; those that it has taken."""
-        results = self._route.target.send([each.message for each in batch])
+        results = self._route.target.send(batch)
         self.moved.refused |= {
-            each.message.message_id: str(error)
+            each.message_id: str(error)
             for each, error in zip(batch, results, strict=True)
             if error is not None
         }
         return [each for each, error in zip(batch, results, strict=True) if error is None]
 
-    def _delete(self, sent: Sequence[HeldMessage]) -> None:
+    def _delete(self, sent: Sequence[ReceivedMessage]) -> None:
         if not sent:
             return
         results = self._route.dead_letters.delete([each.receipt_handle for each in sent])
         for each, error in zip(sent, results, strict=True):
             self.moved.moved += 1
             if error is None:
-                del self._aside[each.message.message_id]
+                del self._aside[each.message_id]
             else:
-                self.moved.doubled.append(each.message.message_id)
+                self.moved.doubled.append(each.message_id)

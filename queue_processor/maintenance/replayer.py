@@ -9,7 +9,7 @@ from queue_processor.adapters.aws.queue import ATTRIBUTE_LIMIT, QueueClient
 from queue_processor.adapters.files.journal import Journal
 from queue_processor.domain import errors
 from queue_processor.domain.editing import Edits
-from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.messages import Attribute, QueueMessage
 from queue_processor.maintenance.pacing import Pace
 
 # Tells where a message comes from: the id that it had when it was recorded.
@@ -50,7 +50,7 @@ class Replayer:
         self._clock = clock
         self.replayed = Replayed()
 
-    def run(self, messages: Sequence[StoredMessage], *, told: Callable[[int], None]) -> None:
+    def run(self, messages: Sequence[QueueMessage], *, told: Callable[[int], None]) -> None:
         """Send messages until all are sent or somebody asks for the end.
 
         Args:
@@ -67,7 +67,7 @@ class Replayer:
             for part in batches.filled(edited, size_of=lambda message: message.size):
                 self._send(part)
 
-    def _send(self, batch: Sequence[StoredMessage]) -> None:
+    def _send(self, batch: Sequence[QueueMessage]) -> None:
         ids = [message.message_id for message in batch]
         self._journal.sending(ids)
         try:
@@ -92,7 +92,7 @@ class Replayer:
         )
 
 
-def _marked(message: StoredMessage) -> StoredMessage:
+def _marked(message: QueueMessage) -> QueueMessage:
     """The message with its mark, where there is room for it."""
     mark = Attribute(data_type="String", value=message.message_id)
     marked = dataclasses.replace(

@@ -10,7 +10,7 @@ from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.domain import errors
 from queue_processor.domain.aws_events import Event
 from queue_processor.domain.identifiers import InstanceId
-from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.messages import Attribute, QueueMessage
 from queue_processor.maintenance.drill import EventDraft, Target
 from queue_processor.maintenance.pacing import Pace
 
@@ -38,7 +38,7 @@ class QueueOutlet:
         """Send up to ten."""
         ids = [str(event["id"]) for event in events]
         messages = [
-            StoredMessage(message_id=event_id, body=json.dumps(event), attributes=self._attributes)
+            QueueMessage(message_id=event_id, body=json.dumps(event), attributes=self._attributes)
             for event_id, event in zip(ids, events, strict=True)
         ]
         results = self._mailbox.send(messages)

@@ -130,12 +130,19 @@ async def test_opening_a_queue_asks_for_nothing_but_its_attributes(mail: queues.
     assert asked == ["GetQueueAttributes"]
 
 
-@pytest.mark.parametrize("policy", ["garbage", '{"deadLetterTargetArn": "garbage"}'])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "garbage",
+        '{"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead-letters"}',
+        '{"deadLetterTargetArn": "garbage", "maxReceiveCount": 5}',
+    ],
+)
 async def test_a_redrive_policy_that_is_none_is_a_configuration_fault(
     mail: queues.HttpMail, policy: str
 ) -> None:
     def answer(parsed: dict[str, dict[str, str]], **_: object) -> None:
-        parsed["Attributes"] = {"RedrivePolicy": policy}
+        parsed["Attributes"]["RedrivePolicy"] = policy
 
     mail.client.meta.events.register("after-call.sqs.GetQueueAttributes", answer)
 

@@ -5,7 +5,7 @@ import uuid
 from typing import Protocol
 
 from queue_processor.adapters.aws.autoscaling import AutoScalingLifecycle
-from queue_processor.adapters.aws.threads import DaemonExecutor
+from queue_processor.adapters.aws.clients import DaemonExecutor
 from queue_processor.controller import ports
 from queue_processor.domain.events import LifecycleAction, LifecycleHook, LifecycleTransition
 from queue_processor.domain.identifiers import InstanceId

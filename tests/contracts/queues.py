@@ -8,9 +8,9 @@ from typing import Protocol
 
 from botocore.config import Config
 
+from queue_processor.adapters.aws.clients import DaemonExecutor
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.adapters.aws.sqs import SqsQueue
-from queue_processor.adapters.aws.threads import DaemonExecutor
-from queue_processor.controller import ports
 from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.simulator.aws import simulator
 from queue_processor.simulator.kube import clock
@@ -31,7 +31,7 @@ class Mail(Protocol):
     """What a test of the contract needs to know about a queue besides its port."""
 
     @property
-    def queue(self) -> ports.MessageQueue:
+    def queue(self) -> SqsQueue:
         """The queue as the program sees it."""
 
     def now(self) -> dt.datetime:
@@ -49,7 +49,7 @@ class Mail(Protocol):
     def dead_letters(self) -> Sequence[tuple[str, str | None]]:
         """Body and reason of the messages on the dead-letter queue."""
 
-    async def without_dead_letters(self) -> ports.MessageQueue:
+    async def without_dead_letters(self) -> SqsQueue:
         """A queue that has no dead-letter queue."""
 
 
@@ -77,7 +77,7 @@ class InProcessMail:
     def dead_letters(self) -> Sequence[tuple[str, str | None]]:
         return self._kept.dead_letters
 
-    async def without_dead_letters(self) -> ports.MessageQueue:
+    async def without_dead_letters(self) -> SqsQueue:
         self._kept.remove_dead_letter_queue()
         other = self._kept.client()
         await other.open()
@@ -119,11 +119,9 @@ class HttpMail:
     def connect(self, url: str, *, wait_seconds: int = 1) -> SqsQueue:
         """The adapter for a queue."""
         return SqsQueue(
-            self.client,
-            queue_url=url,
+            QueueClient(self.client, url),
             visibility_timeout=dt.timedelta(seconds=VISIBILITY_SECONDS),
             wait_time=dt.timedelta(seconds=wait_seconds),
-            clock=now,
             threads=DaemonExecutor(4, name="aws"),
         )
 
@@ -143,7 +141,7 @@ class HttpMail:
             for letter in self.aws.dead_letters(self.url)
         ]
 
-    async def without_dead_letters(self) -> ports.MessageQueue:
+    async def without_dead_letters(self) -> SqsQueue:
         other = self.connect(self.create())
         await other.open()
         return other

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import botocore.exceptions
 import pytest
 
+from queue_processor.adapters.aws.clients import DaemonExecutor
 from queue_processor.adapters.aws.ec2 import TaggedInstances
-from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.controller import ports
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import InstanceId

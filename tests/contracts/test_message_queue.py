@@ -1,4 +1,4 @@
-"""What every MessageQueue does."""
+"""What SqsQueue does, in the event loop and over HTTP."""
 
 import asyncio
 import contextlib
@@ -35,10 +35,10 @@ async def test_a_message_says_when_it_was_sent_and_how_often_it_was_received(mai
 
     # SQS counts in milliseconds.
     tolerance = dt.timedelta(milliseconds=1)
-    assert before - tolerance <= first.sent_at <= first.first_received_at
-    assert first.first_received_at <= mail.now() + tolerance
+    assert first.sent_at is not None
+    assert before - tolerance <= first.sent_at <= mail.now() + tolerance
     assert (first.receive_count, second.receive_count) == (1, 2)
-    assert (second.sent_at, second.first_received_at) == (first.sent_at, first.first_received_at)
+    assert second.sent_at == first.sent_at
 
 
 async def test_a_receive_from_an_empty_queue_ends_with_nothing(mail: Mail) -> None:

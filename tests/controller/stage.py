@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from queue_processor import handlers
+from queue_processor.adapters.aws.source import SqsSource
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
 from queue_processor.adapters.kube.leases import KubeLeases
@@ -61,10 +62,13 @@ class Process:
         self._event_recorder = KubeEventRecorder(self._api, identity=name, clock=stage.wall_clock)
         self.webhooks = delivery.from_settings(settings.webhooks)
         self._queue = stage.queue.client(self._is_alive)
+        sources: list[ports.EventSource] = list(stage.more_sources)
+        if stage.has_queue:
+            sources.append(SqsSource(self._queue, clock=stage.wall_clock))
         self._lead = assembly.build_controller(
             settings,
-            assembly.Dependencies(
-                queue=self._queue,
+            ports.Dependencies(
+                sources=sources,
                 lifecycle=stage.lifecycle,
                 managed=stage.managed,
                 nodes=self._nodes,
@@ -142,6 +146,8 @@ class World:
         self.queue = FakeQueue(clock=self.clock)
         self.lifecycle = FakeLifecycle(clock=self.clock)
         self.managed: ports.ManagedInstances | None = None
+        self.has_queue = True
+        self.more_sources: list[ports.EventSource] = []
         self.processes: list[Process] = []
 
     async def close(self) -> None:

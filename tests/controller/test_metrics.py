@@ -172,7 +172,7 @@ async def _deletion_repeated(world: stage.World) -> AsyncIterator[None]:
 
 
 async def _malformed(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("SendMessage", errors.TemporaryError("throttled"))
+    world.queue.fail("SendMessageBatch", errors.TemporaryError("throttled"))
     await world.start()
     yield
     world.queue.send("{not json")

@@ -227,11 +227,7 @@ def test_the_grace_period_covers_a_clean_stop(helm: Helm, wait: int, retry: floa
     )
     # kopf stops last, and gives connections that are kept alive 5 s to end.
     longest = (
-        consumer._HAND_BACK_LIMIT.total_seconds()
-        + retry
-        + bootstrap._FLUSH_LIMIT_SECONDS
-        + wait
-        + 5
+        consumer._RELEASE_LIMIT.total_seconds() + retry + bootstrap._FLUSH_LIMIT_SECONDS + wait + 5
     )
     assert pod_of(rendered(helm, values))["terminationGracePeriodSeconds"] >= longest
 

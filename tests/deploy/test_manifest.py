@@ -216,7 +216,7 @@ def test_every_probe_asks_the_port_that_the_program_listens_on(container: Object
 
 def test_the_grace_period_covers_a_clean_stop(pod: Object) -> None:
     releasing = groups.LeaderElectionSettings().retry_period_seconds
-    handing_back = consumer._HAND_BACK_LIMIT.total_seconds()
+    handing_back = consumer._RELEASE_LIMIT.total_seconds()
     longest = (
         handing_back
         + releasing

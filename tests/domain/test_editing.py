@@ -13,7 +13,7 @@ from queue_processor.domain import editing, errors, parsing
 from queue_processor.domain.editing import Edits
 from queue_processor.domain.events import Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 
 SAMPLES = sorted((pathlib.Path(__file__).parents[1] / "data" / "events").glob("*.json"))
 NOW = dt.datetime(2026, 8, 27, 12, 0, 0, 700_000, tzinfo=dt.UTC)
@@ -192,7 +192,7 @@ def test_what_is_no_replacement_is_told(text: str) -> None:
 
 
 def test_edits_are_made_together() -> None:
-    message = StoredMessage(message_id="m", body=capacity(NOW - dt.timedelta(days=2), NOW))
+    message = QueueMessage(message_id="m", body=capacity(NOW - dt.timedelta(days=2), NOW))
 
     edits = Edits(moves_times=True, instances=dict([editing.parse_replacement(f"{OLD}={NEW}")]))
     event = parse(edits.made_to(message, now=NOW).body)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 
 from queue_processor.domain import errors, recording
-from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.messages import Attribute, QueueMessage
 
 texts = st.text(st.characters(), max_size=40)
 attributes = st.one_of(
@@ -15,7 +15,7 @@ attributes = st.one_of(
     st.builds(Attribute, data_type=st.just("Binary"), value=st.binary(max_size=40)),
 )
 messages = st.builds(
-    StoredMessage,
+    QueueMessage,
     message_id=texts,
     body=texts,
     system=st.dictionaries(texts, texts, max_size=3),
@@ -24,7 +24,7 @@ messages = st.builds(
 
 
 @hypothesis.given(messages)
-def test_a_message_that_is_written_and_read_is_the_same(message: StoredMessage) -> None:
+def test_a_message_that_is_written_and_read_is_the_same(message: QueueMessage) -> None:
     line = recording.write(message)
 
     assert recording.read(line) == message
@@ -53,14 +53,14 @@ def test_a_message_as_the_aws_cli_prints_it_is_read() -> None:
 
 @pytest.mark.parametrize("timestamp", ["", "soon", "-1", "9" * 40, "1787832000.5"])
 def test_a_time_that_is_none_is_none(timestamp: str) -> None:
-    message = StoredMessage(message_id="id", body="", system={"SentTimestamp": timestamp})
+    message = QueueMessage(message_id="id", body="", system={"SentTimestamp": timestamp})
 
     assert message.sent_at is None
 
 
 @pytest.mark.parametrize("count", ["", "many", "9" * 5000])
 def test_a_receive_count_that_is_none_is_zero(count: str) -> None:
-    message = StoredMessage(message_id="id", body="", system={"ApproximateReceiveCount": count})
+    message = QueueMessage(message_id="id", body="", system={"ApproximateReceiveCount": count})
 
     assert message.receive_count == 0
 
@@ -70,7 +70,7 @@ def test_the_size_counts_body_names_types_and_values() -> None:
         "ab": Attribute(data_type="String", value="é"),
         "c": Attribute(data_type="Binary", value=b"xyz"),
     }
-    message = StoredMessage(message_id="id", body="héllo", attributes=given)
+    message = QueueMessage(message_id="id", body="héllo", attributes=given)
 
     assert message.size == 6 + (2 + 6 + 2) + (1 + 6 + 3)
 
@@ -109,7 +109,7 @@ def test_an_event_is_no_recording(text: str) -> None:
 
 
 def test_a_recording_of_several_messages_is_no_recording_of_one() -> None:
-    line = recording.write(StoredMessage(message_id="id", body="x"))
+    line = recording.write(QueueMessage(message_id="id", body="x"))
 
     with pytest.raises(errors.UsageError, match="a recording of 2 messages"):
         recording.read_only(f"{line}\n{line}\n")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.adapters.aws.sqs import SqsQueue
 from queue_processor.controller import ports
 from queue_processor.simulator.aws import in_process, queues, records
@@ -50,11 +51,9 @@ class FakeQueue:
 
         return SqsQueue(
             # The stub of boto3 is a class, and what the program uses of it is here.
-            cast("SQSClient", _Client(self)),
-            queue_url=self.url,
+            QueueClient(cast("SQSClient", _Client(self)), self.url),
             visibility_timeout=dt.timedelta(seconds=self.visibility_timeout),
             wait_time=LONG_POLL,
-            clock=lambda: dt.datetime.fromtimestamp(self.sqs.now(), dt.UTC),
             threads=in_process.LoopExecutor(self.sqs, _THREADS, before=reach),
             polling=in_process.LoopExecutor(self.sqs, 1, before=reach),
         )

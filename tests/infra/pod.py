@@ -15,7 +15,7 @@ from moto.autoscaling import models as autoscaling_models
 from moto.autoscaling import responses as autoscaling_responses
 from moto.core import authorization
 
-from queue_processor.adapters.aws import autoscaling, ec2, sqs, threads
+from queue_processor.adapters.aws import autoscaling, clients, ec2, queue, sqs
 from queue_processor.domain import errors, events, parsing
 from queue_processor.simulator.aws import simulator, stacks
 from tests.infra import samples, templates
@@ -165,23 +165,21 @@ class Job:
 
     def __init__(self, cloud: Cloud, session: boto3.Session) -> None:
         options: dict[str, Any] = {**cloud.reach, "config": _NO_RETRIES}
-        clients = (
+        made = (
             session.client("sqs", **options),
             session.client("autoscaling", **options),
             session.client("ec2", **options),
         )
-        pool = threads.DaemonExecutor(2, name="aws")
+        pool = clients.DaemonExecutor(2, name="aws")
         self._queue = sqs.SqsQueue(
-            clients[0],
-            queue_url=cloud.outputs["QueueUrl"],
+            queue.QueueClient(made[0], cloud.outputs["QueueUrl"]),
             visibility_timeout=dt.timedelta(seconds=30),
             wait_time=dt.timedelta(),
-            clock=lambda: dt.datetime.now(dt.UTC),
             threads=pool,
         )
-        self._groups = autoscaling.AutoScalingLifecycle(clients[1], threads=pool)
-        self._instances = ec2.TaggedInstances(clients[2], tag_key=TAG, threads=pool)
-        self._clients = clients
+        self._groups = autoscaling.AutoScalingLifecycle(made[1], threads=pool)
+        self._instances = ec2.TaggedInstances(made[2], tag_key=TAG, threads=pool)
+        self._clients = made
 
     async def do(self) -> None:
         """Handle every message, malformed ones too.
@@ -194,7 +192,9 @@ class Job:
             await self._queue.hide(message.receipt_handle, dt.timedelta(minutes=1))
             try:
                 event = parsing.parse(
-                    message.body, message_id=message.message_id, sent_at=message.sent_at
+                    message.body,
+                    message_id=message.message_id,
+                    sent_at=message.sent_at or dt.datetime.now(dt.UTC),
                 )
             except errors.MalformedMessage as fault:
                 await self._queue.dead_letter(message, str(fault))

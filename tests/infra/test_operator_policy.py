@@ -190,7 +190,7 @@ def test_with_the_replay_role_a_dead_letter_is_found_sent_again_and_deleted(
     before = person.state()
 
     (held,) = dead_letters.receive(10, hidden=dt.timedelta(minutes=1), wait=dt.timedelta())
-    (failed,) = person.send([held.message])
+    (failed,) = person.send([held])
     dead_letters.delete([held.receipt_handle])
 
     assert failed is None

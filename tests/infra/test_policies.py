@@ -160,12 +160,12 @@ def test_the_replay_role_is_for_whom_the_parameter_names(everything: dict[str, A
 
 
 def asked_by_people() -> set[str]:
-    """The actions that the commands for people need; `grants.asked` names each."""
+    """The actions that the commands for people need; `needs_permission` names each."""
     found = set()
     for path in pathlib.Path(aws_adapters.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
-                case ast.Call(func=ast.Attribute(attr="asked"), args=[action, *_]):
+                case ast.Call(func=ast.Attribute(attr="needs_permission"), args=[action, *_]):
                     found.add(ast.literal_eval(action))
     return found
 

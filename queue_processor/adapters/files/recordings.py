@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 from queue_processor.domain import errors, recording
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 
 LINES_SUFFIX = ".jsonl"
 _MESSAGE_SUFFIX = ".json"
@@ -22,7 +22,7 @@ class Recording(Protocol):
     def knows(self, message_id: str) -> bool:
         """Whether a message is in it."""
 
-    def add(self, messages: Iterable[StoredMessage]) -> None:
+    def add(self, messages: Iterable[QueueMessage]) -> None:
         """Write messages, and return when they are on the disk.
 
         Raises:
@@ -41,7 +41,7 @@ class _Lines:
     def knows(self, message_id: str) -> bool:
         return message_id in self._known
 
-    def add(self, messages: Iterable[StoredMessage]) -> None:
+    def add(self, messages: Iterable[QueueMessage]) -> None:
         with written(self._path):
             for message in messages:
                 self._file.write(recording.write(message).encode("ascii") + b"\n")
@@ -61,7 +61,7 @@ class _Folder:
     def knows(self, message_id: str) -> bool:
         return self._path(message_id).exists()
 
-    def add(self, messages: Iterable[StoredMessage]) -> None:
+    def add(self, messages: Iterable[QueueMessage]) -> None:
         for message in messages:
             path = self._path(message.message_id)
             # Only a whole file has the name of one.
@@ -158,12 +158,12 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _whole_lines(file: BinaryIO, path: pathlib.Path) -> Iterator[StoredMessage]:
+def _whole_lines(file: BinaryIO, path: pathlib.Path) -> Iterator[QueueMessage]:
     for number, line in enumerate(whole_lines(file), start=1):
         yield _read(line, f"{path}, line {number}")
 
 
-def read(path: pathlib.Path) -> Sequence[StoredMessage]:
+def read(path: pathlib.Path) -> Sequence[QueueMessage]:
     """Read a recording, the oldest message first where it is a directory; each message once.
 
     Raises:
@@ -176,13 +176,13 @@ def read(path: pathlib.Path) -> Sequence[StoredMessage]:
     return list({message.message_id: message for message in found}.values())
 
 
-def _read_folder(path: pathlib.Path) -> Sequence[StoredMessage]:
+def _read_folder(path: pathlib.Path) -> Sequence[QueueMessage]:
     files = sorted(path.glob(f"*{_MESSAGE_SUFFIX}"))
     found = [_read(file.read_bytes(), str(file)) for file in files]
     return sorted(found, key=lambda message: message.system.get("SentTimestamp", ""))
 
 
-def _read_file(path: pathlib.Path) -> Sequence[StoredMessage]:
+def _read_file(path: pathlib.Path) -> Sequence[QueueMessage]:
     raw = path.read_bytes()
     lines = raw.splitlines(keepends=False)
     if len(lines) > 1 and not raw.lstrip().startswith(b'{"'):
@@ -195,7 +195,7 @@ def _read_file(path: pathlib.Path) -> Sequence[StoredMessage]:
     ]
 
 
-def _read(raw: bytes, where: str) -> StoredMessage:
+def _read(raw: bytes, where: str) -> QueueMessage:
     try:
         return recording.read(raw.decode())
     except UnicodeDecodeError as cause:

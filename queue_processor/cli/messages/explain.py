@@ -15,8 +15,8 @@ from queue_processor.cli.messages import options, printing
 from queue_processor.domain import errors, explanation
 from queue_processor.domain.events import InterruptionEvent
 from queue_processor.domain.explanation import Explanation
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.domain.plan import Outcome, OutcomeKind
-from queue_processor.domain.recording import StoredMessage
 from queue_processor.maintenance import cluster, mail
 from queue_processor.settings import ToolSettings
 
@@ -90,7 +90,7 @@ def _read(source: str) -> bytes | None:
         raise errors.UsageError(f"{source}: cannot be read: {cause.strerror}") from cause
 
 
-def _find(message_id: str, address: mail.Address, chosen: ToolSettings) -> StoredMessage:
+def _find(message_id: str, address: mail.Address, chosen: ToolSettings) -> QueueMessage:
     queue_client = mail.opened(address, chosen)
     found = mail.find(queue_client, message_id)
     if found is None:

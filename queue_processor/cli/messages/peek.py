@@ -10,7 +10,7 @@ from queue_processor import settings
 from queue_processor.cli import exits
 from queue_processor.cli.messages import options, printing
 from queue_processor.domain.explanation import Explanation
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.maintenance import mail
 
 _HEADINGS = ("message id", "age", "received", "kind", "instances", "verdict", "reason")
@@ -59,7 +59,7 @@ def peek(
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    message: StoredMessage
+    message: QueueMessage
     age: dt.timedelta
     known: Explanation
 

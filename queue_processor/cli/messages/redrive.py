@@ -12,7 +12,7 @@ from queue_processor import settings
 from queue_processor.cli import exits
 from queue_processor.cli.messages import asking, options, printing, progress
 from queue_processor.domain.explanation import Explanation
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.maintenance import audience, mail, pacing, redriver, stopping
 from queue_processor.maintenance.redriver import Choice, Moved, Redriver
 from queue_processor.settings import ToolSettings
@@ -84,7 +84,7 @@ def redrive(  # noqa: PLR0913 - the options of a command
 class _Letter:
     """A dead letter, what the operator would make of it now, and whether it goes back."""
 
-    message: StoredMessage
+    message: QueueMessage
     known: Explanation
     goes: bool
 

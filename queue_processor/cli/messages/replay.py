@@ -17,7 +17,7 @@ from queue_processor.cli.messages import asking, options, printing, progress
 from queue_processor.domain import editing, explanation
 from queue_processor.domain.editing import Edits
 from queue_processor.domain.explanation import Explanation
-from queue_processor.domain.recording import StoredMessage
+from queue_processor.domain.messages import QueueMessage
 from queue_processor.maintenance import audience, mail, pacing, replayer, stopping
 from queue_processor.maintenance.replayer import Replayed, Replayer
 from queue_processor.settings import ToolSettings
@@ -119,8 +119,8 @@ class _Order:
     is_again: bool
 
     def left_of(
-        self, messages: Sequence[StoredMessage], before: journals.Progress
-    ) -> Sequence[StoredMessage]:
+        self, messages: Sequence[QueueMessage], before: journals.Progress
+    ) -> Sequence[QueueMessage]:
         """The messages that are still to be sent."""
         if self.is_again:
             return messages
@@ -131,7 +131,7 @@ class _Order:
 class _Preview:
     """A message as it would be sent, and what the operator would make of it."""
 
-    message: StoredMessage
+    message: QueueMessage
     known: Explanation
 
     def fields(self) -> dict[str, object]:
@@ -153,7 +153,7 @@ class _Preview:
         )
 
 
-def _preview(message: StoredMessage, edits: Edits, chosen: ToolSettings) -> _Preview:
+def _preview(message: QueueMessage, edits: Edits, chosen: ToolSettings) -> _Preview:
     now = dt.datetime.now(dt.UTC)
     # The queue gives it a new time of sending.
     sent = dataclasses.replace(edits.made_to(message, now=now), system={})
@@ -170,7 +170,7 @@ def _ask(count: int, queue_client: QueueClient, state: QueueState, chosen: ToolS
 
 
 def _send(
-    messages: Sequence[StoredMessage],
+    messages: Sequence[QueueMessage],
     queue_client: QueueClient,
     state: QueueState,
     order: _Order,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from queue_processor.domain import recording
-from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.messages import Attribute, QueueMessage
 from tests.cli.messages.conftest import Desk, Terminal
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ GIVEN: "dict[str, MessageAttributeValueTypeDef]" = {
 }
 
 
-def lines(path: pathlib.Path) -> list[StoredMessage]:
+def lines(path: pathlib.Path) -> list[QueueMessage]:
     return [recording.read(line) for line in path.read_text(encoding="ascii").splitlines()]
 
 

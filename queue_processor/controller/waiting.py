@@ -1,39 +1,45 @@
-"""A deadline on the loop's own clock, which can only come nearer."""
+"""What a drain waits with: a deadline that only comes nearer, and a signal that things changed."""
 
 import asyncio
+import contextlib
 import datetime as dt
 
-from queue_processor.controller import ports
+from queue_processor.controller.ports import Clock
 from queue_processor.domain.deadlines import Deadline
 
 
-class Pulse:
-    """Wakes everybody who waits for something to change."""
+class ChangeSignal:
+    """Wakes all who wait for the next change.
+
+    Like `asyncio.Condition` without its lock: on one event loop nothing can change between a
+    look at the state and the wait, and those who change it need not be coroutines. Waiters wake
+    in the order in which they came, so that runs in virtual time repeat exactly. A waiter looks
+    at the state again after each wait, since a signal does not say what has changed.
+    """
 
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._event = asyncio.Event()
+        self._waiters = 0
 
     @property
-    def is_awaited(self) -> bool:
-        """Whether anybody waits."""
-        return bool(self._waiters)
+    def has_waiters(self) -> bool:
+        """True while somebody waits."""
+        return self._waiters > 0
 
-    def fire(self) -> None:
-        """Wake all who wait now."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+    def notify_all(self) -> None:
+        """Wake all who wait now; those who come later wait for the next change."""
+        self._event.set()
+        self._event.clear()
 
     async def wait(self, limit: dt.timedelta | None = None) -> None:
         """Wait for the next change, or until the limit."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        self._waiters += 1
         try:
-            await asyncio.wait(
-                (waiter,), timeout=None if limit is None else max(limit.total_seconds(), 0.0)
-            )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if limit is None else limit.total_seconds()):
+                    await self._event.wait()
         finally:
-            self._waiters.discard(waiter)
+            self._waiters -= 1
 
 
 class DeadlineTimer:
@@ -45,15 +51,13 @@ class DeadlineTimer:
 
     Attributes:
         deadline: The one that rules now.
-        changed: Fires when another deadline takes over.
     """
 
-    def __init__(self, deadline: Deadline, *, clock: ports.Clock) -> None:
+    def __init__(self, deadline: Deadline, *, clock: Clock) -> None:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self.deadline = deadline
         self._ends_at = self._on_loop(deadline)
-        self.changed = Pulse()
 
     def _on_loop(self, deadline: Deadline) -> float:
         return self._loop.time() + (deadline.at - self._clock()).total_seconds()
@@ -70,15 +74,14 @@ class DeadlineTimer:
 
     @property
     def is_over(self) -> bool:
-        """Whether the deadline has passed."""
+        """True once the deadline has passed."""
         return self.left <= dt.timedelta()
 
     def tighten(self, deadline: Deadline) -> bool:
-        """Take over another event's deadline where it rules; tells whether it does."""
+        """Take over another event's deadline where it rules; return True if it does."""
         ruling = self.deadline.tightened_by(deadline)
         if ruling == self.deadline:
             return False
         self.deadline = ruling
         self._ends_at = self._on_loop(ruling)
-        self.changed.fire()
         return True

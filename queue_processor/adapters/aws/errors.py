@@ -1,4 +1,4 @@
-"""What botocore's errors mean to us.
+"""Translates botocore's errors into those of domain/errors.py, the cause chained.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
 """
@@ -37,6 +37,15 @@ _THROTTLED = frozenset(
         "RequestExpired",
     }
 )
+_REFUSED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        # An answer that names no code has its status for one.
+        str(http.HTTPStatus.FORBIDDEN.value),
+    }
+)
+_NO_SUCH_QUEUE = frozenset({"NonExistentQueue", "QueueDoesNotExist"})
 _STALE_RECEIPT = frozenset(
     {
         "ReceiptHandleIsInvalid",
@@ -49,13 +58,13 @@ _STALE_RECEIPT = frozenset(
 
 @contextlib.contextmanager
 def translated(call: str) -> Iterator[None]:
-    """Turn what botocore raises inside into our own errors, the cause chained."""
+    """Translate what one call raises."""
     try:
         yield
     except botocore.exceptions.ClientError as cause:
         raise _of_client_error(cause, call) from cause
     except botocore.exceptions.ParamValidationError as cause:
-        # The SDK refuses to send it: a token in a message that is none, say.
+        # The SDK refuses to send it: for example a malformed token.
         raise errors.PermanentError(f"{call}: {cause}") from cause
     except (
         botocore.exceptions.BotoCoreError,
@@ -69,6 +78,37 @@ def translated(call: str) -> Iterator[None]:
         raise errors.TemporaryError(f"{call}: {cause}") from cause
 
 
+@contextlib.contextmanager
+def needs_permission(action: str, subject: str) -> Iterator[None]:
+    """Translate what one call raises, and name the permission that it lacks.
+
+    Args:
+        action: The IAM action, such as `sqs:SendMessage`.
+        subject: What the action is on, for people.
+
+    Raises:
+        UsageError: There is no such queue.
+        PermanentError: The call is refused; if a permission is missing, the text names it.
+        TemporaryError: The call failed, and may succeed later.
+    """
+    try:
+        with translated(action):
+            yield
+    except errors.PermanentError as error:
+        cause = error.__cause__
+        code = _code_of(cause) if isinstance(cause, botocore.exceptions.ClientError) else ""
+        if code in _REFUSED:
+            raise errors.PermanentError(
+                f"the permission {action} on {subject} is missing: {' '.join(str(error).split())}"
+            ) from error
+        if code in _NO_SUCH_QUEUE:
+            raise errors.UsageError(
+                f"there is no queue {subject} in this account and Region; check the name,"
+                " AWS_REGION and AWS_PROFILE"
+            ) from error
+        raise
+
+
 def of_batch(
     call: str,
     size: int,
@@ -76,10 +116,10 @@ def of_batch(
     done: Iterable[str],
     failed: Iterable["BatchResultErrorEntryTypeDef"],
 ) -> Results:
-    """Tell what became of each entry of a batch whose ids are their numbers.
+    """Return the result of each entry of a batch whose ids are their numbers.
 
-    An answer that is cut off reaches us as one that is empty: what it does not call done
-    is not.
+    An answer that is cut off reaches us as an empty one. So an entry is done only if the answer
+    calls it done.
 
     Returns:
         One item for each entry: None, or StaleReceiptHandle, PermanentError, TemporaryError.
@@ -106,7 +146,7 @@ def of_batch(
 def _of_client_error(
     cause: botocore.exceptions.ClientError, call: str
 ) -> errors.QueueProcessorError:
-    code = cause.response.get("Error", {}).get("Code", "").rpartition(".")[2]
+    code = _code_of(cause)
     message = cause.response.get("Error", {}).get("Message", "")
     status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     text = f"{call}: {code}: {message}"
@@ -116,3 +156,7 @@ def _of_client_error(
     if code in _THROTTLED or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
         return errors.TemporaryError(text)
     return errors.PermanentError(text)
+
+
+def _code_of(cause: botocore.exceptions.ClientError) -> str:
+    return cause.response.get("Error", {}).get("Code", "").rpartition(".")[2]
