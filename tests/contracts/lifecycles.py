@@ -28,7 +28,7 @@ class Group(Protocol):
         """Put an instance on hold."""
 
     def is_held(self, action: LifecycleAction) -> bool:
-        """Whether the group still waits."""
+        """Return whether the group still waits."""
 
     def expires_at(self, action: LifecycleAction) -> float:
         """When the group stops to wait by itself."""
@@ -123,8 +123,8 @@ class SimulatedGroup:
         self._client.delete_auto_scaling_group(AutoScalingGroupName=HOOK.group, ForceDelete=True)
 
     def _of(self, action: LifecycleAction) -> lifecycle.SimulatedLifecycleAction:
-        (found,) = (each for each in self._aws.lifecycle_actions() if each.token == action.token)
-        return found
+        (match,) = (each for each in self._aws.lifecycle_actions() if each.token == action.token)
+        return match
 
 
 def other_hook() -> LifecycleHook:

@@ -34,7 +34,7 @@ class FakeQueue:
         self.delay = 0.0
         self.calls: list[tuple[str, float]] = []
         self.failures: dict[str, list[Exception]] = {}
-        self._dead_letters_url = self._create("dead-letters")
+        self._create("dead-letters")
         policy = {
             "deadLetterTargetArn": self.sqs.service.arn_of("dead-letters"),
             "maxReceiveCount": 1000,
