@@ -93,7 +93,7 @@ class BenchmarkEnvironment:
     async def send(self, planned: Sequence[PlannedMessage]) -> float:
         """Send messages at once, and return when, in seconds since the epoch."""
         bodies = [
-            json.dumps(messages.build_event(message, self._ids_of(message), events.Origin()))
+            json.dumps(messages.build_event(message, self._ids_of(message), events.new_origin()))
             for message in planned
         ]
         sent_at = time.time()

@@ -59,4 +59,4 @@ class CountedQueue:
 
 
 if __name__ == "__main__":
-    http.HttpServer(CountedQueue(), int(sys.argv[1])).serve()
+    http.WsgiServer(CountedQueue(), int(sys.argv[1])).serve()

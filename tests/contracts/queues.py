@@ -27,7 +27,7 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class Mail(Protocol):
+class SqsShell(Protocol):
     """What a test of the contract needs to know about a queue besides its port."""
 
     @property
@@ -53,7 +53,7 @@ class Mail(Protocol):
         """A queue that has no dead-letter queue."""
 
 
-class InProcessMail:
+class InProcessShell:
     """The adapter, against the simulated SQS in the loop, in virtual time."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class InProcessMail:
         return other
 
 
-class HttpMail:
+class HttpShell:
     """The adapter, against the simulated SQS over HTTP."""
 
     def __init__(self, aws: simulator.AwsSimulator) -> None:
@@ -147,10 +147,10 @@ class HttpMail:
         return other
 
 
-async def next_message(mail: Mail) -> ReceivedMessage:
+async def next_message(shell: SqsShell) -> ReceivedMessage:
     """Receive until a message comes; that one."""
     while True:
-        received = await mail.queue.receive()
+        received = await shell.queue.receive()
         if received:
             (message,) = received
             return message

@@ -17,7 +17,7 @@ TAG = "queue-processor/managed"
 
 
 class Account:
-    """Instances, some of them ours, and what was asked about them."""
+    """Instances, some of them ours, and the requests about them."""
 
     def __init__(self, aws: simulator.AwsSimulator) -> None:
         self._client = aws.session.client("ec2", endpoint_url=aws.endpoint_url)

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import prometheus_client
 import pytest
 
-from queue_processor.domain import errors
+from queue_processor.domain import aws_events, errors
 from queue_processor.observability import metrics
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import faults, manifests
@@ -271,14 +271,18 @@ async def _cordon_repeated(world: stage.World) -> AsyncIterator[None]:
 async def _cancelled_change(world: stage.World) -> AsyncIterator[None]:
     world.add_nodes(2)
     await world.start()
-    change = events.ScheduledChange(world.clock(), status="open")
-    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    change = events.new_change(world.clock(), status="open")
+    world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
     await world.until_settled()
     yield
     busy = faults.ErrorResponse(503, "ServiceUnavailable", "later")
     world.server.faults.add(faults.Fault(busy, method="GET", path="/api/v1/nodes/node-0", times=1))
     change = dataclasses.replace(change, status="closed")
-    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
     await world.until_settled()
     yield
 

@@ -9,7 +9,7 @@ import prometheus_client
 import pytest
 import structlog
 
-from queue_processor.simulator.aws import events
+from queue_processor.domain import aws_events
 from queue_processor.simulator.kube import manifests
 from tests.controller import stage
 from tests.fakes.receiver import HIDDEN, Behaviour, Receiver
@@ -248,5 +248,5 @@ async def test_a_url_file_that_gets_lost_or_broken_costs_the_notice_and_nothing_
     assert HIDDEN not in str(lines)
 
 
-def _spot(world: stage.World, *, event_id: str) -> events.Event:
-    return events.spot_interruption(stage.instance(0), origin=world.origin(event_id=event_id))
+def _spot(world: stage.World, *, event_id: str) -> aws_events.Event:
+    return aws_events.spot_interruption(stage.instance(0), origin=world.origin(event_id=event_id))

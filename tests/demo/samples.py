@@ -4,7 +4,7 @@ import dataclasses
 import datetime as dt
 import json
 
-from queue_processor.domain.events import EventKind
+from queue_processor.domain.events import EventKind, LifecycleTransition
 from queue_processor.simulator.aws import lifecycle, records
 from queue_processor.simulator.demo.results import Observations, SentMessage
 from queue_processor.simulator.demo.scenario import (
@@ -108,17 +108,17 @@ def breach(pod: str, cause: store.Cause) -> history.Breach:
 
 
 def action(
-    token: str, transition: lifecycle.Transition, *, completed: float
-) -> lifecycle.LifecycleAction:
-    return lifecycle.LifecycleAction(
-        hook=lifecycle.LifecycleHook("workers", "hook", transition),
+    token: str, transition: LifecycleTransition, *, completed: float
+) -> lifecycle.SimulatedLifecycleAction:
+    return lifecycle.SimulatedLifecycleAction(
+        hook=lifecycle.SimulatedLifecycleHook("workers", "hook", transition),
         instance_id=f"i-{token}",
         token=token,
         started_at=at(0),
         expires_at=at(300),
         completed_at=at(completed),
-        result=lifecycle.Result.CONTINUE,
-        ending=lifecycle.Ending.COMPLETED,
+        result=lifecycle.LifecycleActionResult.CONTINUE,
+        ending=lifecycle.LifecycleActionEnding.COMPLETED,
     )
 
 
@@ -142,8 +142,8 @@ def success() -> Observations:
         ),
         dead_letters=(GARBAGE,),
         actions=(
-            action("leaving", lifecycle.Transition.TERMINATING, completed=2.1),
-            action("coming", lifecycle.Transition.LAUNCHING, completed=4.05),
+            action("leaving", LifecycleTransition.TERMINATING, completed=2.1),
+            action("coming", LifecycleTransition.LAUNCHING, completed=4.05),
         ),
         pods=(
             moved("web-1", "a", since=0.2, gone=1),

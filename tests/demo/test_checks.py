@@ -129,8 +129,8 @@ BREAKS: dict[str, list[Break]] = {
     ],
     "every lifecycle action was completed with CONTINUE": [
         lambda right: with_action(right, "leaving", ending=None, completed_at=None),
-        lambda right: with_action(right, "leaving", ending=lifecycle.Ending.EXPIRED),
-        lambda right: with_action(right, "coming", result=lifecycle.Result.ABANDON),
+        lambda right: with_action(right, "leaving", ending=lifecycle.LifecycleActionEnding.EXPIRED),
+        lambda right: with_action(right, "coming", result=lifecycle.LifecycleActionResult.ABANDON),
     ],
     "no lifecycle action was completed before its node was done": [
         lambda right: with_action(right, "leaving", completed_at=samples.at(1.9)),

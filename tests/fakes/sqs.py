@@ -34,7 +34,7 @@ class FakeQueue:
         self.delay = 0.0
         self.calls: list[tuple[str, float]] = []
         self.failures: dict[str, list[Exception]] = {}
-        self._dead_letters_url = self._create("dead-letters")
+        self._create("dead-letters")
         policy = {
             "deadLetterTargetArn": self.sqs.service.arn_of("dead-letters"),
             "maxReceiveCount": 1000,
@@ -87,7 +87,7 @@ class FakeQueue:
 
     @property
     def in_flight(self) -> list[str]:
-        """The ids of the messages that somebody holds now."""
+        """The ids of the messages that are in flight now."""
         return [
             message.message_id
             for message in self._queue.contents()
@@ -126,7 +126,7 @@ class FakeQueue:
         return self._message(message_id).visible_at.timestamp() - self.sqs.now()
 
     def make_visible(self, message_id: str) -> None:
-        """Let a message reappear while somebody works on it."""
+        """Let a message reappear while an operator works on it."""
         handle = self._message(message_id).receipt_handle
         self.sqs.call(
             "ChangeMessageVisibility",

@@ -141,7 +141,6 @@ def in_simulator(aws: simulator.AwsSimulator, stack: stacks.Stack) -> Cloud:
     with contextlib.closing(client):
         (described,) = client.describe_stacks(StackName=stack.name)["Stacks"]
     outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Outputs"]}
-    outputs["QueueUrl"] = stack.queue_url
     return Cloud(aws.session, {"endpoint_url": aws.endpoint_url}, outputs, enforced_by_moto)
 
 

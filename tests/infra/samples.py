@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from queue_processor.domain import event_builder
+from queue_processor.domain import aws_events, event_builder
 from queue_processor.domain.aws_events import Origin
 from queue_processor.domain.event_builder import EventOptions
 from queue_processor.domain.events import EventKind, InstanceState, LifecycleHook
@@ -101,7 +101,7 @@ def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
             "CapacityReservationInterruptionRule",
         ),
         "an instance that hibernates": (
-            events.spot_interruption(_INSTANCE, action="hibernate"),
+            aws_events.spot_interruption(_INSTANCE, action="hibernate", origin=events.new_origin()),
             "SpotInterruptionRule",
         ),
         **{

@@ -7,6 +7,7 @@ import pathlib
 import pytest
 import yaml
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import api
 from tests.messages.conftest import CliHarness, Terminal, ThreadedCluster
@@ -27,13 +28,13 @@ KEYS = [
     "nodes",
     "reason",
 ]
-LONG_AGO = events.Origin(time=dt.datetime(2026, 8, 27, 12, tzinfo=dt.UTC), event_id="event-1")
-STEP = events.LifecycleStep(group="workers", hook="drain")
+LONG_AGO = events.new_origin(time=dt.datetime(2026, 8, 27, 12, tzinfo=dt.UTC), event_id="event-1")
+STEP = events.new_step(group="workers", hook="drain")
 TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 
 
 def spot(instance_id: str = INSTANCE) -> str:
-    return json.dumps(events.spot_interruption(instance_id, origin=LONG_AGO))
+    return json.dumps(aws_events.spot_interruption(instance_id, origin=LONG_AGO))
 
 
 class TestOffline:
@@ -91,14 +92,14 @@ class TestOffline:
         assert (result["shape"], result["kind"]) == ("sns", "spot_interruption")
 
     def test_an_event_without_a_deadline_has_none(self, terminal: Terminal) -> None:
-        body = json.dumps(events.rebalance_recommendation(INSTANCE))
+        body = json.dumps(aws_events.rebalance_recommendation(INSTANCE, origin=events.new_origin()))
         result = terminal("explain", "-", "--offline", "-o", "json", stdin=body).data()
 
         assert result["deadline"] is None
         assert result["action"] == "cordon-and-drain"
 
     def test_an_ignored_event_says_why(self, terminal: Terminal) -> None:
-        body = json.dumps(events.state_change(INSTANCE, "running"))
+        body = json.dumps(aws_events.state_change(INSTANCE, "running", origin=events.new_origin()))
         result = terminal("explain", "-", "--offline", "-o", "json", stdin=body)
 
         assert result.code == 0
@@ -114,7 +115,12 @@ class TestOffline:
             (b"[]", "not a JSON object"),
             (b'{"a": 1', "not JSON"),
             (b"\xff\xfe{}", "not UTF-8: invalid start byte, byte 0"),
-            (json.dumps(events.spot_interruption("i-xyz")).encode(), "instance-id: 'i-xyz' is no"),
+            (
+                json.dumps(
+                    aws_events.spot_interruption("i-xyz", origin=events.new_origin())
+                ).encode(),
+                "instance-id: 'i-xyz' is no",
+            ),
         ],
     )
     def test_a_malformed_body_says_where_and_why(
@@ -166,8 +172,10 @@ class TestOffline:
     def test_a_change_that_is_called_off_uncordons_and_has_no_deadline(
         self, terminal: Terminal
     ) -> None:
-        change = events.ScheduledChange(dt.datetime(2099, 1, 1, tzinfo=dt.UTC), status="closed")
-        body = json.dumps(events.scheduled_change([INSTANCE, OTHER], change))
+        change = events.new_change(dt.datetime(2099, 1, 1, tzinfo=dt.UTC), status="closed")
+        body = json.dumps(
+            aws_events.scheduled_change([INSTANCE, OTHER], change, origin=events.new_origin())
+        )
         result = terminal("explain", "-", "--offline", "-o", "json", stdin=body).data()
 
         assert result["action"] == "uncordon"
@@ -185,8 +193,10 @@ class TestOffline:
         assert lines["the"] == "message     is deleted when every node is done"
 
     def test_a_body_cannot_command_the_terminal(self, terminal: Terminal) -> None:
-        step = events.LifecycleStep(group="work\x1b[2Jers", hook="[red]drain")
-        body = json.dumps(events.autoscaling_termination(INSTANCE, step))
+        step = events.new_step(group="work\x1b[2Jers", hook="[red]drain")
+        body = json.dumps(
+            aws_events.autoscaling_termination(INSTANCE, step, origin=events.new_origin())
+        )
 
         result = terminal("explain", "-", "--offline", stdin=body)
 
@@ -212,9 +222,11 @@ class TestInACluster:
     def test_an_instance_without_a_node_is_the_reason(
         self, terminal: Terminal, cluster: ThreadedCluster
     ) -> None:
-        change = events.ScheduledChange(dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
+        change = events.new_change(dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
         cluster.do(lambda made: made.add_node("node-1", instance_id=INSTANCE))
-        body = json.dumps(events.scheduled_change([INSTANCE, OTHER], change))
+        body = json.dumps(
+            aws_events.scheduled_change([INSTANCE, OTHER], change, origin=events.new_origin())
+        )
 
         result = terminal("explain", "-", "-o", "json", stdin=body, **cluster.environment()).data()
 
@@ -281,7 +293,9 @@ class TestInAQueue:
         cluster.do(lambda made: made.add_node("node-1", instance_id=INSTANCE))
         harness.send("nonsense")
         (dead_lettered,) = harness.dead_letter(
-            json.dumps(events.autoscaling_termination(INSTANCE, STEP))
+            json.dumps(
+                aws_events.autoscaling_termination(INSTANCE, STEP, origin=events.new_origin())
+            )
         )
 
         result = harness.run("explain", dead_lettered, "-o", "json", **cluster.environment())
@@ -297,8 +311,10 @@ class TestInAQueue:
         (other,) = harness.aws.launch(1)
         cluster.do(lambda made: made.add_node("node-1", instance_id=ours))
         cluster.do(lambda made: made.add_node("node-2", instance_id=other))
-        change = events.ScheduledChange(dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
-        body = json.dumps(events.scheduled_change([ours, other], change))
+        change = events.new_change(dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
+        body = json.dumps(
+            aws_events.scheduled_change([ours, other], change, origin=events.new_origin())
+        )
 
         result = harness.run(
             "explain",

@@ -5,12 +5,13 @@ import time
 
 import yaml
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from tests.messages.conftest import CliHarness, Terminal
 
 INSTANCE = "i-0123456789abcdef0"
-SPOT = json.dumps(events.spot_interruption(INSTANCE))
-RUNNING = json.dumps(events.state_change(INSTANCE, "running"))
+SPOT = json.dumps(aws_events.spot_interruption(INSTANCE, origin=events.new_origin()))
+RUNNING = json.dumps(aws_events.state_change(INSTANCE, "running", origin=events.new_origin()))
 
 
 def test_each_message_is_shown_with_the_verdict_of_the_operator(harness: CliHarness) -> None:

@@ -5,13 +5,18 @@ import json
 
 import pytest
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from tests.messages.conftest import CliHarness
 from tests.messages.test_record import ATTRIBUTES
 
-SPOT = json.dumps(events.spot_interruption("i-0123456789abcdef0"))
-OTHER_SPOT = json.dumps(events.spot_interruption("i-0fedcba9876543210"))
-REBALANCE = json.dumps(events.rebalance_recommendation("i-0123456789abcdef0"))
+SPOT = json.dumps(aws_events.spot_interruption("i-0123456789abcdef0", origin=events.new_origin()))
+OTHER_SPOT = json.dumps(
+    aws_events.spot_interruption("i-0fedcba9876543210", origin=events.new_origin())
+)
+REBALANCE = json.dumps(
+    aws_events.rebalance_recommendation("i-0123456789abcdef0", origin=events.new_origin())
+)
 NONSENSE = "nonsense"
 
 
@@ -72,7 +77,12 @@ class TestWhatGoes:
     def test_hundreds_of_large_messages_are_moved_past_those_that_stay(
         self, harness: CliHarness
     ) -> None:
-        body = json.dumps({**events.rebalance_recommendation("i-0"), "padding": "x" * 200_000})
+        body = json.dumps(
+            {
+                **aws_events.rebalance_recommendation("i-0", origin=events.new_origin()),
+                "padding": "x" * 200_000,
+            }
+        )
         harness.dead_letter(*[NONSENSE] * 120, *[SPOT] * 30, *[body] * 12)
 
         result = harness.run(

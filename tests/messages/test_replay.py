@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_processor.domain import parsing
+from queue_processor.domain import aws_events, parsing
 from queue_processor.domain.events import InterruptionEvent
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import resources
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 INSTANCE = "i-0123456789abcdef0"
 OTHER = "i-0fedcba9876543210"
 MARK = "queue-processor.replayed"
-YESTERDAY = events.Origin(
+YESTERDAY = events.new_origin(
     time=dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(days=1)
 )
-SPOT = json.dumps(events.spot_interruption(INSTANCE, origin=YESTERDAY))
+SPOT = json.dumps(aws_events.spot_interruption(INSTANCE, origin=YESTERDAY))
 
 
 @pytest.fixture

@@ -157,8 +157,8 @@ def _lifecycle_actions(observed: Observations) -> Iterator[Check]:
         (
             f"{action.instance_id} at {action.hook.name}"
             for action in observed.actions
-            if action.ending is not lifecycle.Ending.COMPLETED
-            or action.result is not lifecycle.Result.CONTINUE
+            if action.ending is not lifecycle.LifecycleActionEnding.COMPLETED
+            or action.result is not lifecycle.LifecycleActionResult.CONTINUE
         ),
     )
     finished = _finished_at(observed)

@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from queue_processor.domain import deadlines, event_builder
-from queue_processor.domain.events import EventKind
+from queue_processor.domain import aws_events, deadlines, event_builder
+from queue_processor.domain.events import EventKind, LifecycleTransition
 from queue_processor.simulator.aws import events, lifecycle
 from queue_processor.simulator.demo.results import SentMessage
 from queue_processor.simulator.demo.scenario import DeliveryRoute, Noise, PlannedMessage, Scenario
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 GROUP = "workers"
 _HOOKS = [
-    lifecycle.LifecycleHook(GROUP, name, transition, heartbeat_timeout=dt.timedelta(minutes=5))
+    lifecycle.SimulatedLifecycleHook(
+        GROUP, name, transition, heartbeat_timeout=dt.timedelta(minutes=5)
+    )
     for name, transition in (
-        ("drain", lifecycle.Transition.TERMINATING),
-        ("join", lifecycle.Transition.LAUNCHING),
+        ("drain", LifecycleTransition.TERMINATING),
+        ("join", LifecycleTransition.LAUNCHING),
     )
 ]
 _MAINTENANCE_AHEAD = dt.timedelta(days=7)
@@ -76,14 +78,14 @@ class MessageSender:
             mark = action.token
         else:
             action = self._action_of(node)
-            step = events.LifecycleStep(group=GROUP, hook=action.hook.name, token=action.token)
+            step = events.new_step(group=GROUP, hook=action.hook.name, token=action.token)
             transition = action.hook.transition.value
             body = events.lifecycle_notification(action.instance_id, step, transition)
             mark = self._aws.send_raw(json.dumps(body))
         deadline = action.started_at + action.hook.global_timeout
         return SentMessage(planned=planned, mark=mark, deadline=deadline)
 
-    def _action_of(self, node: str) -> lifecycle.LifecycleAction:
+    def _action_of(self, node: str) -> lifecycle.SimulatedLifecycleAction:
         return next(
             action
             for action in self._aws.lifecycle_actions()
@@ -93,7 +95,7 @@ class MessageSender:
     def _send_event(self, planned: PlannedMessage) -> SentMessage:
         # Events have their time in whole seconds.
         now = dt.datetime.now(tz=dt.UTC).replace(microsecond=0)
-        origin = events.Origin(time=now - dt.timedelta(seconds=planned.age))
+        origin = events.new_origin(time=now - dt.timedelta(seconds=planned.age))
         event = build_event(planned, [self.instances[node] for node in planned.nodes], origin)
         if planned.route is DeliveryRoute.RULES:
             self._aws.put_events([event] * planned.copies)
@@ -105,8 +107,8 @@ class MessageSender:
 
 
 def build_event(
-    planned: PlannedMessage, instance_ids: Sequence[str], origin: events.Origin
-) -> events.Event:
+    planned: PlannedMessage, instance_ids: Sequence[str], origin: aws_events.Origin
+) -> aws_events.Event:
     """Build an event that needs no lifecycle action.
 
     A scheduled change names the instances after the first by their ARNs.
@@ -115,11 +117,11 @@ def build_event(
         case Noise.HOOK_TEST:
             return events.hook_test_notification(GROUP, origin=origin)
         case Noise.PENDING_INSTANCE:
-            return events.state_change(_PENDING_INSTANCE, "pending", origin=origin)
+            return aws_events.state_change(_PENDING_INSTANCE, "pending", origin=origin)
         case EventKind.SCHEDULED_CHANGE:
             names = [*instance_ids[:1], *map(origin.instance_arn, instance_ids[1:])]
-            change = events.ScheduledChange(origin.time + _MAINTENANCE_AHEAD)
-            return events.scheduled_change(names, change, origin=origin)
+            change = events.new_change(origin.time + _MAINTENANCE_AHEAD)
+            return aws_events.scheduled_change(names, change, origin=origin)
         case EventKind():
             options = event_builder.EventOptions(state=planned.state)
             return event_builder.build_event(planned.kind, instance_ids[0], options, origin=origin)
@@ -135,7 +137,7 @@ def _deadline(planned: PlannedMessage, occurred_at: dt.datetime) -> dt.datetime 
     return occurred_at + deadlines.INTERRUPTION_NOTICE
 
 
-def _sns_notification(event: events.Event) -> dict[str, str]:
+def _sns_notification(event: aws_events.Event) -> dict[str, str]:
     """Wrap an event as SNS does for a subscribed queue without raw message delivery.
 
     https://docs.aws.amazon.com/sns/latest/dg/sns-sqs-as-subscriber.html

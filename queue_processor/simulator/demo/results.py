@@ -121,7 +121,7 @@ class Observations:
     messages: Sequence[records.MessageRecord] = ()
     left: int = 0
     dead_letters: Sequence[str] = ()
-    actions: Sequence[lifecycle.LifecycleAction] = ()
+    actions: Sequence[lifecycle.SimulatedLifecycleAction] = ()
     pods: Sequence[history.PodRecord] = ()
     agents: Sequence[history.PodRecord] = ()
     cordons: Mapping[str, history.CordonRecord] = dataclasses.field(default_factory=dict)
@@ -286,7 +286,8 @@ def summarize(observed: Observations, *, ok: bool) -> Summary:
         messages_dead_lettered=len(observed.dead_letters),
         messages_left=observed.left,
         lifecycle_actions_completed=sum(
-            action.ending is lifecycle.Ending.COMPLETED for action in observed.actions
+            action.ending is lifecycle.LifecycleActionEnding.COMPLETED
+            for action in observed.actions
         ),
         pods_evicted=sum(eviction.is_granted for eviction in observed.evictions),
         pods_deleted_at_deadline=len(observed.deleted_at_deadline),
