@@ -35,9 +35,9 @@ pods.
 _EVENTS_HEAD = """\
 # Kubernetes Events
 
-What `kubectl describe` shows of a drain, on nodes and on pods. Made from
-[the catalogue](../queue_processor/observability/event_reasons.py) by `make docs`. Events are best
-effort: a drain does not wait for them, and those that cannot be written are counted in
+The operator records Events on nodes and pods. `make docs` generates this page from
+[the catalogue](../queue_processor/observability/event_reasons.py). Events are best effort: a drain
+does not wait for them, and those that cannot be written are counted in
 [`queue_processor_kubernetes_events_dropped_total`](metrics.md#queue_processor_kubernetes_events_dropped_total).
 
 ```console
@@ -45,7 +45,7 @@ $ kubectl describe node NODE
 $ kubectl get events -A --field-selector reportingComponent=queue-processor
 ```
 
-Events about nodes are in the namespace `default`, those about pods in the namespace of the pod.
+Events on nodes are in the namespace `default`, Events on pods in the namespace of the pod.
 
 """
 
@@ -152,7 +152,7 @@ def _values(label: Label) -> str:
 
 
 def events_reference() -> str:
-    """docs/events.md, as the catalogue of reasons has it."""
+    """Return docs/events.md, from the catalogue of reasons."""
     rows = ["| reason | type | on | |", "|---|---|---|---|"]
     rows += [
         f"| `{reason.name}` | {reason.type} | {reason.regarding} | {reason.meaning} |"

@@ -120,7 +120,7 @@ class Account:
         async def has_read() -> bool:
             return await self.lacks() == list(wanted)
 
-        await self._cluster.until(has_read, limit=5)
+        await self._cluster.until(has_read)
 
     async def work(self) -> None:
         """Do everything that the program does."""

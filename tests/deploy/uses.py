@@ -1,4 +1,4 @@
-"""Everything that the program asks of the API server, asked through its own adapters."""
+"""All requests of the program to the API server, through its own adapters."""
 
 import asyncio
 import dataclasses
@@ -34,13 +34,13 @@ _LIMIT = dt.timedelta(seconds=5)
 
 
 class Stage(Protocol):
-    """A cluster with NODE, where two pods run and a volume is attached, and with DEAD_NODE."""
+    """A cluster with NODE, which has two pods and an attached volume, and with DEAD_NODE."""
 
     async def add_late_node(self) -> None:
         """Let LATE_NODE join."""
 
     async def detach(self) -> None:
-        """Let the volume of NODE be detached once somebody waits for that."""
+        """Detach the volume of NODE once the program waits for it."""
 
     async def reasons(self) -> set[str]:
         """The reasons of all Events."""
@@ -142,7 +142,7 @@ async def _use_pods(api: KubeApi) -> None:
 
 
 async def _use_index(connection: kube.Connection, reader: NodeReader, stage: Stage) -> None:
-    """Run kopf just as the program does, until the index has what was listed and what joined."""
+    """Run kopf as the program does, until the index has the listed and the joined nodes."""
     index = node_index.NodeIndex()
     stop = asyncio.Event()
     running = asyncio.create_task(

@@ -95,7 +95,7 @@ async def test_a_second_signal_stops_at_once(site: Site) -> None:
     await site.until(lambda: bool(operator.logged("stopping")))
     operator.send(signal.SIGINT)
 
-    assert await operator.ended(limit=3) == 1
+    assert await operator.ended(limit=10) == 1
 
 
 async def test_an_api_server_that_is_away_for_a_while_is_waited_for(site: Site) -> None:
