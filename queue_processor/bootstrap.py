@@ -48,7 +48,7 @@ _AWS_THREADS = 8
 
 
 def utc_now() -> dt.datetime:
-    """The present."""
+    """Return the current time in UTC."""
     return dt.datetime.now(dt.UTC)
 
 
@@ -176,13 +176,15 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
 
 async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     """Log each permission that is missing, and stop if the program cannot work without it."""
-    chosen = settings.leader_election
+    election = settings.leader_election
     needed = permissions.all_permissions(
-        lease_namespace=chosen.lease_namespace(cluster.own_namespace) if chosen.enabled else None,
+        lease_namespace=election.lease_namespace(cluster.own_namespace)
+        if election.enabled
+        else None,
         force_deletes=settings.drain.on_deadline is OnDeadline.DELETE,
     )
     try:
-        missing = await permissions.missing(cluster.api, needed, lease_name=chosen.lease_name)
+        missing = await permissions.missing(cluster.api, needed, lease_name=election.lease_name)
     except errors.PermanentError as error:
         _log.warning("permissions_not_checked", error=str(error))
         return
@@ -233,15 +235,15 @@ class Operator:
         self._queue = queue
         self._webhooks = webhooks
         self._http = http
-        self._is_asked_to_stop = asyncio.Event()
+        self._stop_requested = asyncio.Event()
 
     def ask_to_stop(self) -> None:
-        """Begin to stop: hand back what is in hand, then hand on the leadership."""
-        if self._is_asked_to_stop.is_set():
+        """Begin to stop: release the messages in flight, then the Lease."""
+        if self._stop_requested.is_set():
             _log.warning("stopped_at_once", reason="a second signal")
             os._exit(1)
         _log.info("stopping")
-        self._is_asked_to_stop.set()
+        self._stop_requested.set()
 
     async def run(self) -> None:
         """Work until asked to stop; raise what ended the work before that."""
@@ -254,7 +256,7 @@ class Operator:
                 ),
             ]
             leading = group.create_task(self._lead(), name="leadership")
-            await self._is_asked_to_stop.wait()
+            await self._stop_requested.wait()
             leading.cancel()
             await asyncio.wait((leading,))
             await asyncio.gather(self._flush(), self._cluster.pods.close())
@@ -266,7 +268,7 @@ class Operator:
         _log.info("stopped")
 
     async def _flush(self) -> None:
-        """Tell what has not been told, as far as there is time."""
+        """Send the queued Events and notifications, as far as there is time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_LIMIT_SECONDS):
                 await asyncio.gather(self._cluster.event_recorder.flush(), self._webhooks.flush())

@@ -11,7 +11,7 @@ _FROM_EXTRA = frozenset({"moto", "flask", "werkzeug"})
 
 
 class ScenarioName(enum.StrEnum):
-    """What is played."""
+    """The scenarios of the demo."""
 
     SINGLE = "single"
     STORM = "storm"
@@ -19,7 +19,7 @@ class ScenarioName(enum.StrEnum):
 
 
 class DemoOutput(enum.StrEnum):
-    """How the outcome is printed."""
+    """Output formats of the demo."""
 
     TEXT = "text"
     JSON = "json"

@@ -12,7 +12,7 @@ from queue_processor.domain.nodes import TaintEffect
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DrainOptions:
-    """How nodes are cordoned and drained.
+    """Options of cordons and drains.
 
     Attributes:
         taint_effect: The effect of the taint on a cordoned node.

@@ -52,7 +52,7 @@ class NodePods:
 
     @property
     def seen(self) -> int:
-        """How many pods have had to go so far."""
+        """Return the number of evictable pods seen so far."""
         return len(self._seen)
 
     @property

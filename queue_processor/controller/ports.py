@@ -44,11 +44,11 @@ class Delivery(Protocol):
 
     @property
     def receive_count(self) -> int:
-        """How often the event has been delivered, this time included."""
+        """Return how often the event was delivered, this time included."""
 
     @property
     def sent_at(self) -> dt.datetime:
-        """When the source took the event (UTC)."""
+        """Return when the source stored the event (UTC)."""
 
     @property
     def is_lost(self) -> bool:
@@ -89,7 +89,7 @@ class Delivery(Protocol):
 
 
 class EventSource(Protocol):
-    """Where interruption events come from.
+    """A source of interruption events.
 
     A source keeps each delivery for us, from `receive` until the delivery is closed: nobody else
     gets the event meanwhile, for as long as `run` runs. What the source delivers once more

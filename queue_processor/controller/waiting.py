@@ -43,7 +43,7 @@ class ChangeSignal:
 
 
 class DeadlineTimer:
-    """What is left until a deadline.
+    """The time left until a deadline.
 
     A deadline is a wall-clock time, set by AWS. It is read against the wall clock once;
     from then on the loop's monotonic clock counts, so a clock that is set back or forth

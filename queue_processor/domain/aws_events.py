@@ -29,7 +29,7 @@ RETIREMENT = "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED"
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where and when an event arises; a new one for each event, unless its id is to repeat.
+    """The place and time of an event; a new one for each event, unless its id is to repeat.
 
     Attributes:
         time: When it happened.
@@ -46,11 +46,11 @@ class Origin:
     partition: str = "aws"
 
     def instance_arn(self, instance_id: str) -> str:
-        """The ARN of an instance there."""
+        """Return the ARN of an instance there."""
         return f"arn:{self.partition}:ec2:{self.region}:{self.account}:instance/{instance_id}"
 
     def group_arn(self, group: str) -> str:
-        """The ARN of an Auto Scaling group there."""
+        """Return the ARN of an Auto Scaling group there."""
         group_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.account}/{self.region}/{group}")
         return (
             f"arn:{self.partition}:autoscaling:{self.region}:{self.account}:autoScalingGroup"
@@ -60,7 +60,7 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True)
 class LifecycleStep:
-    """What a lifecycle hook holds up.
+    """The lifecycle action that an event is about.
 
     Attributes:
         group: The name of the Auto Scaling group.
@@ -120,7 +120,7 @@ def rebalance_recommendation(instance_id: str, *, origin: Origin) -> Event:
 
 
 def state_change(instance_id: str, state: str, *, origin: Origin) -> Event:
-    """An instance is pending, running, stopping, stopped, shutting-down or terminated."""
+    """Build a state change to pending, running, stopping, stopped, …"""
     return _ec2_event(
         "EC2 Instance State-change Notification",
         {"instance-id": instance_id, "state": state},
@@ -135,7 +135,7 @@ def capacity_reservation_interruption(
     zone_id: str | None = None,
     origin: Origin,
 ) -> Event:
-    """The owner of an interruptible capacity reservation takes it back.
+    """Build the warning that an interruptible capacity reservation is reclaimed.
 
     Args:
         instance_id: Of the instance that goes.
@@ -151,17 +151,17 @@ def capacity_reservation_interruption(
         "azId": zone_id,
     }
     return _ec2_event(
-        "EC2 Capacity Reservation Instance Interruption Warning", _given(fields), origin
+        "EC2 Capacity Reservation Instance Interruption Warning", _without_none(fields), origin
     )
 
 
 def autoscaling_termination(instance_id: str, step: LifecycleStep, *, origin: Origin) -> Event:
-    """A group waits at a lifecycle hook before it terminates an instance."""
+    """Build the event of a group that waits at a hook before it terminates an instance."""
     return _lifecycle_event("terminate", LifecycleTransition.TERMINATING, instance_id, step, origin)
 
 
 def autoscaling_launch(instance_id: str, step: LifecycleStep, *, origin: Origin) -> Event:
-    """A group waits at a lifecycle hook before it takes a new instance into service."""
+    """Build the event of a group that waits at a hook before an instance is in service."""
     return _lifecycle_event("launch", LifecycleTransition.LAUNCHING, instance_id, step, origin)
 
 
@@ -223,12 +223,12 @@ def _lifecycle_event(
         "aws.autoscaling",
         f"EC2 Instance-{verb} Lifecycle Action",
         [origin.group_arn(step.group)],
-        _given(fields),
+        _without_none(fields),
         origin,
     )
 
 
-def _given(fields: Mapping[str, str | None]) -> Mapping[str, str]:
+def _without_none(fields: Mapping[str, str | None]) -> Mapping[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
 
 

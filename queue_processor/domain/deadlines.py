@@ -49,7 +49,7 @@ class Deadline:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DrainTimeouts:
-    """How long a drain may take where AWS sets no deadline, or a later one than we want."""
+    """Limits of a drain where AWS sets no deadline, or a later one than we want."""
 
     soft: dt.timedelta
     lifecycle: dt.timedelta

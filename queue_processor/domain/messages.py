@@ -50,7 +50,7 @@ class QueueMessage:
 
     @property
     def receive_count(self) -> int:
-        """How often it has been received, the last time included."""
+        """Return how often it was received, the last time included."""
         count = self.system.get("ApproximateReceiveCount", "")
         return int(count) if count.isdecimal() and len(count) < _LONGEST_COUNT else 0
 

@@ -34,7 +34,7 @@ class TaintEffect(enum.StrEnum):
 
 
 class DrainProgress(enum.Enum):
-    """How a drain stands; the value is the reason of the node's drain conditions."""
+    """The progress of a drain; the value is the reason of the node's drain conditions."""
 
     IN_PROGRESS = "InProgress"
     DRAINED = "Drained"
@@ -57,7 +57,7 @@ class Taint:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
-    """What we need to know of a Node object.
+    """The fields of a Node object that we need.
 
     Attributes:
         resource_version: The next write holds only for it: another writer makes it stale.
@@ -110,7 +110,7 @@ class NodeView:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What a cordoned node carries, so that people and a next process can read it.
+    """The taint and annotations of a cordoned node, for people and the next process.
 
     Attributes:
         taint: The kind of the event that is being marked; taints of other kinds stay.

@@ -39,7 +39,7 @@ _EVENT_ID_LIMIT = 128
 
 
 class _Envelope:
-    """What every event has, whichever shape it came in."""
+    """The fields that every event has, in whichever shape it arrives."""
 
     def __init__(
         self, fields: JsonObject, *, shape: BodyShape, message_id: str, sent_at: dt.datetime
@@ -296,7 +296,7 @@ def _name(fields: JsonObject, key: str) -> str:
 
 
 def _is_unicode(text: str) -> bool:
-    """True without halves of surrogate pairs: JSON can spell them, no request can carry them."""
+    """Return False for lone surrogates: JSON can spell them, but no request can carry them."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 

@@ -17,7 +17,7 @@ _NAMED_PODS = 10
 
 
 class Action(enum.StrEnum):
-    """What we do about an event; the value is the one in the settings."""
+    """The action for an event; the value is the one in the settings."""
 
     CORDON_AND_DRAIN = "cordon-and-drain"
     CORDON = "cordon"
@@ -28,7 +28,7 @@ class Action(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What we are going to do with one node, and until when.
+    """The action for one node, and its deadline.
 
     Attributes:
         node_name: None where the node is waited for.
@@ -46,7 +46,7 @@ class Plan:
 
 
 class InstanceResult(enum.StrEnum):
-    """How the work on one instance ended."""
+    """The result for one instance."""
 
     DRAINED = "drained"
     CORDONED = "cordoned"
@@ -64,7 +64,7 @@ class InstanceResult(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceReport:
-    """What happened to one instance of an event.
+    """The result for one instance of an event, with details.
 
     Attributes:
         evicted: How many pods were evicted.
@@ -98,7 +98,7 @@ class InstanceReport:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HandledInstance:
-    """How far the work on one instance of an event came.
+    """The state of the work on one instance of an event.
 
     Attributes:
         plan: What was decided; None where nothing was.

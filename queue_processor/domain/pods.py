@@ -27,7 +27,7 @@ class PodRef:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PodView:
-    """What a drain needs to know of a Pod object.
+    """The fields of a Pod object that a drain needs.
 
     Attributes:
         grace: How long its containers may take to stop after SIGTERM.
@@ -47,7 +47,7 @@ class PodView:
 
 
 class PodVerdict(enum.StrEnum):
-    """What a drain does with a pod."""
+    """The decision of a drain about a pod."""
 
     EVICT = "evict"
     SKIP_MIRROR = "skip: mirror of a static pod"
@@ -136,7 +136,7 @@ class PodChange:
 
 
 class EvictionAnswer(enum.StrEnum):
-    """How the API server answers an eviction.
+    """Answers of the API server to an eviction.
 
     https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
     """

@@ -36,7 +36,7 @@ class UnknownInstancePolicy(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What the operator's owner decided beforehand.
+    """Decisions from the settings.
 
     Attributes:
         completes_never_joined: True to complete the termination hook of an instance that never

@@ -19,7 +19,7 @@ _LONGEST_SECONDS = 366 * 86_400
 
 
 class OutputFormat(enum.StrEnum):
-    """How a command prints its result."""
+    """Output formats of a command."""
 
     TEXT = "text"
     JSON = "json"

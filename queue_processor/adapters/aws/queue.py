@@ -56,7 +56,7 @@ class RedrivePolicy:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """What SQS reports about a queue; its counts lag behind by up to a minute.
+    """Attributes of a queue as SQS reports them; its counts lag behind by up to a minute.
 
     Attributes:
         redrive: None for a queue without a dead-letter queue.

@@ -122,7 +122,7 @@ class KubeApi:
                 head, lines = await stack.enter_async_context(opening)
                 count(head)
             if head.status != http.HTTPStatus.OK:
-                raise fault_of(head, f"WATCH {path}")
+                raise error_of(head, f"WATCH {path}")
             yield _events(lines, path)
 
     async def _object(self, request: Request, *, verb: str | None = None) -> JsonObject:
@@ -130,7 +130,7 @@ class KubeApi:
         answer = await self._send(request)
         call = f"{verb or request.method} {request.path}"
         if not answer.is_success:
-            raise fault_of(answer, call)
+            raise error_of(answer, call)
         return _loaded(answer.body, call)
 
     async def _send(self, request: Request) -> Answer:
@@ -180,7 +180,7 @@ def _loaded(text: bytes, call: str) -> JsonObject:
     return loaded
 
 
-def fault_of(answer: Answer, call: str) -> errors.QueueProcessorError:
+def error_of(answer: Answer, call: str) -> errors.QueueProcessorError:
     """Translate a refusal, with the API server's own words."""
     message = f"{call}: {answer.status} {message_of(answer)}"
     match answer.status:

@@ -176,7 +176,7 @@ def _eviction(answer: Answer, path: str) -> Eviction:
         case http.HTTPStatus.FORBIDDEN if "NamespaceTerminating" in _causes(answer):
             return Eviction(answer=EvictionAnswer.NAMESPACE_TERMINATING, message=message)
         case _:
-            raise api.fault_of(answer, f"POST {path}")
+            raise api.error_of(answer, f"POST {path}")
 
 
 def _causes(answer: Answer) -> set[str]:

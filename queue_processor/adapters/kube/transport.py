@@ -44,7 +44,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What the API server answered: status, headers and the unread body."""
+    """A response of the API server: status, headers and the unread body."""
 
     status: int
     headers: Mapping[str, str]

@@ -28,7 +28,7 @@ _Item = TypeVar("_Item")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TargetQuery:
-    """What a person named: instances, nodes, or a selector of nodes.
+    """The targets as the user names them: instances, nodes, or a selector.
 
     Attributes:
         selector: None if instances or nodes are named.

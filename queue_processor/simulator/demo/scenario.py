@@ -23,7 +23,7 @@ class Noise(enum.StrEnum):
 
 
 class DeliveryRoute(enum.Enum):
-    """How a message gets into the queue."""
+    """The route of a message into the queue."""
 
     RULES = "through the EventBridge rules of the template"
     SNS = "in a notification from an SNS topic"
@@ -136,7 +136,7 @@ class PlannedMessage:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """What happens, and in which cluster.
+    """A cluster and the events that happen in it.
 
     Attributes:
         name: Its name on the command line.
