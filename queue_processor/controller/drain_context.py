@@ -21,16 +21,16 @@ class DrainOptions:
         volume_timeout: How long a drained node waits for its volumes to be detached.
         declares_out_of_service: A dead node gets the out-of-service taint.
         uncordons_on_soft_timeout: A node whose drain gave up is uncordoned.
-        own_pod: Namespace and name of the pod that this program runs in.
+        own_pod: Namespace and name of the pod that this program runs in; None outside of a cluster.
     """
 
-    taint_effect: TaintEffect = TaintEffect.NO_SCHEDULE
-    force_deletes: bool = True
-    force_margin: dt.timedelta = dt.timedelta(seconds=10)
-    volume_timeout: dt.timedelta = dt.timedelta(seconds=60)
-    declares_out_of_service: bool = True
-    uncordons_on_soft_timeout: bool = False
-    own_pod: tuple[str, str] | None = None
+    taint_effect: TaintEffect
+    force_deletes: bool
+    force_margin: dt.timedelta
+    volume_timeout: dt.timedelta
+    declares_out_of_service: bool
+    uncordons_on_soft_timeout: bool
+    own_pod: tuple[str, str] | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

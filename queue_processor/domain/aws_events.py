@@ -120,7 +120,7 @@ def rebalance_recommendation(instance_id: str, *, origin: Origin) -> Event:
 
 
 def state_change(instance_id: str, state: str, *, origin: Origin) -> Event:
-    """Build the event of an instance that changes its state."""
+    """Build a state change to pending, running, stopping, stopped, …"""
     return _ec2_event(
         "EC2 Instance State-change Notification",
         {"instance-id": instance_id, "state": state},
