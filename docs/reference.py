@@ -1,4 +1,4 @@
-"""Generate the references of metrics, of settings and of the migration from the code.
+"""Generate the references of Events, metrics, settings and the migration from the code.
 
 `make docs` runs it; a test fails when a file differs from its output.
 """
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from queue_processor.migration import table
 from queue_processor.migration.table import Fate, Rule
-from queue_processor.observability import metrics
+from queue_processor.observability import event_reasons, metrics
 from queue_processor.observability.catalogue import Entry, Label
 from queue_processor.settings import Settings
 
@@ -30,6 +30,23 @@ runs the operator for each metric and checks what it counts.
 Label values come from fixed lists, so the number of series is bounded. Unless noted otherwise, all
 series exist from the start, at 0. With several replicas only the leader does the work: sum over the
 pods.
+"""
+
+_EVENTS_HEAD = """\
+# Kubernetes Events
+
+The operator records Events on nodes and pods. `make docs` generates this page from
+[the catalogue](../queue_processor/observability/event_reasons.py). Events are best effort: a drain
+does not wait for them, and those that cannot be written are counted in
+[`queue_processor_kubernetes_events_dropped_total`](metrics.md#queue_processor_kubernetes_events_dropped_total).
+
+```console
+$ kubectl describe node NODE
+$ kubectl get events -A --field-selector reportingComponent=queue-processor
+```
+
+Events on nodes are in the namespace `default`, Events on pods in the namespace of the pod.
+
 """
 
 _SETTINGS_HEAD = """\
@@ -132,6 +149,16 @@ def _sentences(entry: Entry) -> Iterator[str]:
 
 def _values(label: Label) -> str:
     return label.described or ", ".join(f"`{value}`" for value in label.values) or "any"
+
+
+def events_reference() -> str:
+    """Return docs/events.md, from the catalogue of reasons."""
+    rows = ["| reason | type | on | |", "|---|---|---|---|"]
+    rows += [
+        f"| `{reason.name}` | {reason.type} | {reason.regarding} | {reason.meaning} |"
+        for reason in event_reasons.REASONS
+    ]
+    return "\n".join([_EVENTS_HEAD.rstrip("\n"), "", *rows, ""])
 
 
 def settings_reference() -> str:
@@ -253,6 +280,7 @@ def _migrated_key(key: str) -> str:
 
 
 REFERENCES: Mapping[str, Callable[[], str]] = {
+    "events.md": events_reference,
     "metrics.md": metrics_reference,
     "migrate-from-nth.md": migration_reference,
     "settings.md": settings_reference,

@@ -1,13 +1,15 @@
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
 from concurrent import futures
 
 import hypothesis
 import pytest
+from botocore import loaders
 
-from tests import gobinaries
+from tests import gobinaries, parts
 from tests.cluster import assets, manifests, plane, world
 
 # Else pytest-asyncio, asking for the loop that was there before its own, makes one on Python 3.11
@@ -33,6 +35,8 @@ _BUILT = {"started", "emulator", "tools"}
 _LONGEST = ("cluster", "contracts", "infra", "deploy", "demo", "cli", "wiring")
 
 
+# Before pytest-xdist looks for groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests by what they use, and let workers of pytest-xdist run the longest first."""
     for item in items:
@@ -41,6 +45,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.looptime(noop_cycles=_IDLE_CYCLES))
         if fixtures & _BUILT:
             item.add_marker("built")
+        if item.get_closest_marker("built") and not item.nodeid.startswith(parts.BUILT_FOLDERS):
+            raise pytest.UsageError(f"{item.nodeid} is `built`, but not in {parts.BUILT_FOLDERS}")
         for fixture in fixtures & _SHARED.keys():
             item.add_marker(pytest.mark.xdist_group(_SHARED[fixture]))
     if hasattr(config, "workerinput"):
@@ -50,6 +56,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _place(item: pytest.Item) -> int:
     folder = item.nodeid.split("/")[1]
     return _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_the_data_of_the_sdk_once() -> Iterator[None]:
+    """Let sessions of boto3 share their data: each parses megabytes, and tests open hundreds."""
+    read = functools.cache(loaders.JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loaders.JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
 
 
 @pytest.fixture(scope="session")

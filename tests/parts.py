@@ -1,7 +1,7 @@
 """Run the checks, the builds and the tests side by side, and print how long each of them took.
 
-Most tests wait: for sockets, processes, a control plane. So there are more workers than cores, and
-the checks run beside the tests. Tests that need programs in Go or Python environments are marked
+Most tests wait: for sockets, processes, a control plane. So more processes run than there are cores
+and the checks run beside them. Tests that need programs in Go or Python environments are marked
 `built`. They run in a session of their own that starts when the builds have ended: on a new machine
 the builds take minutes, and all other tests run meanwhile.
 
@@ -32,8 +32,10 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _PROGRAMS = pathlib.Path(sys.executable).parent
 _LONGEST_LINE = 2**20
 _SLOWEST = 10
-# Eight processes of one session are enough for a machine of any size: the rest would only start.
-_WORKERS = min(max(3, os.cpu_count() or 1), 8)
+# The processes of a session, of which there are two. More than eight would only start.
+_WORKERS = min(max(2, os.cpu_count() or 1), 8)
+# Where the tests are that are marked `built`; their session collects no others.
+BUILT_FOLDERS = ("tests/cluster", "tests/contracts", "tests/deploy", "tests/infra")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ BUILDS = (
     Part("environments", ("python", "-m", "tests.pyenvironments")),
 )
 TESTS = (
-    pytest_part("built tests", "loadgroup", "-m", "built", after=BUILDS),
+    pytest_part("built tests", "loadgroup", "-m", "built", *BUILT_FOLDERS, after=BUILDS),
     pytest_part("tests", "loadfile", "-m", "not built"),
 )
 QUICK_TESTS = pytest_part(

@@ -25,11 +25,11 @@ import structlog
 from queue_processor.controller import log_fields, ports, processor
 from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.processor import Processor
-from queue_processor.controller.retrying import Backoff
 from queue_processor.controller.settlement import Settler
 from queue_processor.domain import errors, policy
 from queue_processor.domain.plan import Processed
 from queue_processor.observability import health, metrics
+from queue_processor.retrying import Backoff
 
 _log = structlog.get_logger(__name__)
 

@@ -4,8 +4,8 @@ Every method may raise TemporaryError (try again) or PermanentError (it will be 
 again) besides the errors that its docstring names.
 """
 
+import dataclasses
 import datetime as dt
-import enum
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
@@ -18,12 +18,13 @@ from queue_processor.domain.events import (
 )
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
-from queue_processor.domain.nodes import Mark, NodeView
+from queue_processor.domain.nodes import DrainProgress, Mark, NodeView
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.pods import Eviction, PodChange, PodList, PodRef
+from queue_processor.observability.event_reasons import EventReason
 
 Clock: TypeAlias = Callable[[], dt.datetime]
-"""Tells the present, in UTC."""
+"""Returns the present, in UTC."""
 
 
 class Delivery(Protocol):
@@ -167,7 +168,7 @@ class Nodes(Protocol):
         """
 
     async def report(
-        self, node: NodeView, progress: "DrainProgress", message: str, *, since: dt.datetime
+        self, node: NodeView, progress: DrainProgress, message: str, *, since: dt.datetime
     ) -> None:
         """Write the drain conditions of a node.
 
@@ -188,14 +189,6 @@ class Nodes(Protocol):
             Conflict: The node has changed since `node` was read.
             NotFound: There is no such node any more.
         """
-
-
-class DrainProgress(enum.Enum):
-    """What the conditions of a node say about its drain."""
-
-    IN_PROGRESS = "in progress"
-    DRAINED = "drained"
-    STOPPED = "stopped"
 
 
 class Pods(Protocol):
@@ -224,6 +217,8 @@ class Volumes(Protocol):
     async def await_detached(self, name: NodeName, *, staying: Collection[tuple[str, str]]) -> None:
         """Return when no volume is attached to the node but those of pods that stay.
 
+        Temporary errors of the list and of the watch are waited out.
+
         Args:
             name: The node.
             staying: Namespace and name of the claims that the pods use that stay.
@@ -240,22 +235,46 @@ class Leases(Protocol):
         """Create the Lease, or replace the version that `lease` was made from.
 
         Raises:
-            Conflict: Somebody else wrote first.
+            Conflict: Another process wrote first.
         """
 
 
 class Notifier(Protocol):
-    """Tells the world outside of the cluster about drains; never fails and never waits."""
+    """Notifies receivers outside of the cluster. Best effort: never blocks or raises."""
 
     def notify(self, notification: DrainNotification) -> None:
-        """Tell that a drain begins, or how it ended."""
+        """Notify that a drain begins, or how it ended."""
 
 
 class EventRecorder(Protocol):
-    """Tells people what happened, as Events; never fails and never waits."""
+    """Records Kubernetes Events. Best effort: never blocks or raises."""
 
-    def node_event(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
-        """Tell something about a node."""
+    def node_event(self, node: NodeView, reason: EventReason, note: str) -> None:
+        """Record an Event about a node."""
 
-    def pod_event(self, pod: PodRef, reason: str, message: str) -> None:
-        """Warn about a pod."""
+    def pod_event(self, pod: PodRef, reason: EventReason, note: str) -> None:
+        """Record an Event about a pod."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """The world, as the controller needs it.
+
+    Attributes:
+        sources: Where events come from.
+        managed: Narrows down which instances are ours; None: all nodes are.
+        identity: Who we are in the election; no other process has the same.
+        own_namespace: Of the pod that this process runs in, if it does.
+    """
+
+    sources: Sequence[EventSource]
+    lifecycle: LifecycleActions
+    managed: ManagedInstances | None
+    nodes: Nodes
+    pods: Pods
+    volumes: Volumes
+    leases: Leases
+    event_recorder: EventRecorder
+    notifier: Notifier
+    identity: str
+    own_namespace: str | None

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import structlog
 
 from queue_processor.controller import log_fields, ports
+from queue_processor.controller.drain_coordinator import DrainCoordinator
 from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.node_index import NodeIndex
-from queue_processor.controller.worker import DrainCoordinator
 from queue_processor.domain import errors, policy
 from queue_processor.domain.events import Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId

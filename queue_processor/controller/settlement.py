@@ -8,11 +8,11 @@ import structlog
 import tenacity
 
 from queue_processor.controller import ports
-from queue_processor.controller.retrying import retrying
 from queue_processor.domain import errors, policy
 from queue_processor.domain.events import EventKind, LifecycleAction
 from queue_processor.domain.plan import OutcomeKind, Processed
 from queue_processor.observability import metrics
+from queue_processor.retrying import retrying
 
 _log = structlog.get_logger(__name__)
 

@@ -18,16 +18,6 @@ class EventKind(enum.StrEnum):
     STATE_CHANGE = "state_change"
     SCHEDULED_CHANGE = "scheduled_change"
 
-    @property
-    def taint_key(self) -> str:
-        """The key of the taint on a node that such an event named."""
-        return f"queue-processor/{self.value.replace('_', '-')}"
-
-    @property
-    def reason(self) -> str:
-        """The reason of a Kubernetes Event about it."""
-        return "".join(word.capitalize() for word in self.value.split("_"))
-
 
 class BodyShape(enum.StrEnum):
     """The three shapes in which an event arrives on the queue."""

@@ -32,7 +32,7 @@ class Plan:
 
     Attributes:
         node_name: None where the node is waited for.
-        is_instance_gone: Nothing runs on the node any more, whatever the API says.
+        is_instance_gone: Nothing runs on the node any more, even if the API still lists pods.
     """
 
     event_id: str

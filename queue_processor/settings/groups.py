@@ -10,6 +10,7 @@ from pydantic import Field
 
 from queue_processor.domain import policy
 from queue_processor.domain.events import EventKind
+from queue_processor.domain.nodes import TaintEffect
 from queue_processor.domain.plan import Action
 
 _LAST_PORT = 65_535
@@ -43,14 +44,6 @@ class OnSoftTimeout(enum.StrEnum):
 
     KEEP = "keep"
     UNCORDON = "uncordon"
-
-
-class TaintEffect(enum.StrEnum):
-    """The effects of a taint."""
-
-    NO_SCHEDULE = "NoSchedule"
-    PREFER_NO_SCHEDULE = "PreferNoSchedule"
-    NO_EXECUTE = "NoExecute"
 
 
 class LogFormat(enum.StrEnum):

@@ -62,7 +62,7 @@ def posted(
 
 
 def texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a payload, with the name of its field."""
+    """Yield every text in a payload with the name of its field."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from texts(inner, name)
@@ -77,27 +77,27 @@ def texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 @given(notifications(), HOSTILE)
-def test_plain_json_says_everything_word_for_word(
+def test_the_json_template_has_all_fields_unchanged(
     notification: DrainNotification, cluster: str
 ) -> None:
-    told = posted(notification, BuiltInTemplate.JSON, cluster=cluster)
+    payload = posted(notification, BuiltInTemplate.JSON, cluster=cluster)
 
-    assert told == payloads.fields_of(notification, cluster=cluster)
-    assert told["event_id"] == notification.plan.event_id[:320]
-    assert (told["result"] is None) == (notification.report is None)
+    assert payload == payloads.fields_of(notification, cluster=cluster)
+    assert payload["event_id"] == notification.plan.event_id[:320]
+    assert (payload["result"] is None) == (notification.report is None)
 
 
 @given(notifications())
-def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(
+def test_a_slack_payload_has_no_links_and_no_mentions(
     notification: DrainNotification,
 ) -> None:
-    told = posted(notification, BuiltInTemplate.SLACK)
+    payload = posted(notification, BuiltInTemplate.SLACK)
 
-    assert not any("<" in text or ">" in text for _, text in texts(told))
+    assert not any("<" in text or ">" in text for _, text in texts(payload))
     assert payloads.mrkdwn(notification.plan.event_id[:320]) in "".join(
-        text for _, text in texts(told)
+        text for _, text in texts(payload)
     )
-    for block in told["blocks"]:
+    for block in payload["blocks"]:
         # https://docs.slack.dev/reference/block-kit/blocks/section-block
         assert 1 <= len(block["text"]["text"]) <= 3000
         assert len(block.get("fields", [])) <= 10
@@ -105,11 +105,11 @@ def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(
 
 
 @given(notifications())
-def test_teams_is_sent_a_card_that_reads_no_markdown(notification: DrainNotification) -> None:
-    told = posted(notification, BuiltInTemplate.TEAMS)
+def test_a_teams_payload_is_a_card_without_markdown(notification: DrainNotification) -> None:
+    payload = posted(notification, BuiltInTemplate.TEAMS)
 
-    assert told["type"] == "message"
-    (attachment,) = told["attachments"]
+    assert payload["type"] == "message"
+    (attachment,) = payload["attachments"]
     assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
     card = attachment["content"]
     assert card["type"] == "AdaptiveCard"
@@ -120,7 +120,7 @@ def test_teams_is_sent_a_card_that_reads_no_markdown(notification: DrainNotifica
     assert any(notification.plan.event_id[:320] in inline["text"] for inline in inlines)
 
 
-def test_many_pods_are_counted_and_the_first_are_named() -> None:
+def test_many_pods_are_counted_and_the_first_are_listed() -> None:
     (*_, last) = [
         notification for notification in payloads._samples() if notification.report is not None
     ]
@@ -133,14 +133,14 @@ def test_many_pods_are_counted_and_the_first_are_named() -> None:
         at=NOON, plan=last.plan, report=report, took=dt.timedelta(minutes=30)
     )
 
-    told = posted(notification, BuiltInTemplate.JSON)
+    payload = posted(notification, BuiltInTemplate.JSON)
 
-    assert told["left_count"] == 500
-    assert told["left"] == [f"default/web-{number}" for number in range(10)]
-    assert told["summary"].endswith("gave up: 0 pods evicted, 500 left")
+    assert payload["left_count"] == 500
+    assert payload["left"] == [f"default/web-{number}" for number in range(10)]
+    assert payload["summary"].endswith("gave up: 0 pods evicted, 500 left")
 
 
-def test_a_template_of_ones_own_says_what_it_likes(tmp_path: pathlib.Path) -> None:
+def test_a_custom_template_can_use_any_field(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "template.j2"
     path.write_text('{"text": {{ (node ~ ": " ~ phase) | tojson }}}', encoding="utf-8")
 
@@ -150,13 +150,13 @@ def test_a_template_of_ones_own_says_what_it_likes(tmp_path: pathlib.Path) -> No
         }
 
 
-# What is refused.
+# Errors at start-up.
 
 
-def faults(**chosen: object) -> list[str]:
-    """What is wrong with a webhook, told before anything starts."""
+def problems(**webhook: object) -> list[str]:
+    """Return the errors about a webhook at start-up."""
     with pytest.raises(errors.ConfigurationError) as caught:
-        delivery.from_settings([WebhookSettings.model_validate(chosen)])
+        delivery.from_settings([WebhookSettings.model_validate(webhook)])
     assert "s3cr3t" not in str(caught.value)
     return str(caught.value).splitlines()
 
@@ -181,13 +181,13 @@ def faults(**chosen: object) -> list[str]:
         ('{"margin": {{ (margin_seconds + 1) | tojson }}}', "TypeError"),
     ],
 )
-def test_a_template_that_cannot_work_is_refused_with_its_reason(
+def test_a_broken_template_is_refused_with_the_reason(
     template: str, complaint: str, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "template.j2"
     path.write_text(template, encoding="utf-8")
 
-    (line,) = faults(url=ADDRESS, template=str(path))
+    (line,) = problems(url=ADDRESS, template=str(path))
 
     assert line.startswith(f"webhooks.0.template: {path}: ")
     assert complaint in line
@@ -198,7 +198,7 @@ def test_a_template_that_cannot_work_is_refused_with_its_reason(
     ("content", "complaint"),
     [(None, "cannot be read: No such file or directory"), (b"s3cr3t \xff", "not UTF-8")],
 )
-def test_a_file_that_cannot_be_read_is_named(
+def test_the_error_about_an_unreadable_file_names_it(
     key: str, content: bytes | None, complaint: str, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "file"
@@ -206,7 +206,7 @@ def test_a_file_that_cannot_be_read_is_named(
         path.write_bytes(content)
     address = {} if key == "url_file" else {"url": ADDRESS}
 
-    (line,) = faults(**address, **{key: str(path)})
+    (line,) = problems(**address, **{key: str(path)})
 
     assert line.startswith(f"webhooks.0.{key}: {path}: ")
     assert line.endswith(complaint)
@@ -223,47 +223,47 @@ def test_a_file_that_cannot_be_read_is_named(
         ("http://a:x/", "Input should be a valid URL, invalid port number"),
     ],
 )
-def test_a_file_without_a_url_is_named_and_its_content_is_not_repeated(
+def test_the_error_about_a_file_without_a_url_does_not_repeat_its_content(
     content: str, complaint: str, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "url"
     path.write_text(content, encoding="utf-8")
 
-    assert faults(url_file=str(path)) == [f"webhooks.0.url_file: {path}: {complaint}"]
+    assert problems(url_file=str(path)) == [f"webhooks.0.url_file: {path}: {complaint}"]
 
 
 @pytest.mark.parametrize("content", ["s3cr3t", "A B: s3cr3t", ": s3cr3t", "A: b\nB: s3cr3t\x00"])
-def test_headers_that_are_none_are_refused_by_their_line(
+def test_the_error_about_a_bad_header_has_the_line_number(
     content: str, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "headers"
     path.write_text(content, encoding="utf-8")
 
     number = len(content.splitlines())
-    assert faults(url=ADDRESS, headers_file=str(path)) == [
+    assert problems(url=ADDRESS, headers_file=str(path)) == [
         f"webhooks.0.headers_file: {path}: line {number}: `Name: value` is required"
     ]
 
 
-def test_every_webhook_that_cannot_be_used_is_named() -> None:
+def test_all_bad_webhooks_are_reported() -> None:
     missing = pathlib.Path("/nonexistent/file")
-    chosen = [
+    webhooks = [
         WebhookSettings(url_file=missing),
         WebhookSettings.model_validate({"url": ADDRESS}),
         WebhookSettings.model_validate({"url": ADDRESS, "template": missing}),
     ]
 
     with pytest.raises(errors.ConfigurationError) as caught:
-        delivery.from_settings(chosen)
+        delivery.from_settings(webhooks)
 
     starts = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert starts == ["webhooks.0.url_file", "webhooks.2.template"]
 
 
-# What is dropped.
+# Dropped notifications.
 
 
-def test_notices_that_find_no_room_are_dropped_counted_and_told_once() -> None:
+def test_notifications_over_the_limit_are_dropped_counted_and_logged_once() -> None:
     webhooks = delivery.from_settings([WebhookSettings.model_validate({"url": ADDRESS})])
     (notification, *_) = payloads._samples()
     labels = {"phase": "drain_start", "outcome": "dropped"}

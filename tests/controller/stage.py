@@ -67,7 +67,7 @@ class Process:
             sources.append(SqsSource(self._queue, clock=stage.wall_clock))
         self._lead = assembly.build_controller(
             settings,
-            assembly.Dependencies(
+            ports.Dependencies(
                 sources=sources,
                 lifecycle=stage.lifecycle,
                 managed=stage.managed,

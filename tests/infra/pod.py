@@ -44,7 +44,7 @@ def _token(subject: str) -> str:
 
 
 def notification(group: str, instance_id: str) -> str:
-    """What Auto Scaling sends when an instance of the group terminates."""
+    """The event of Auto Scaling for a terminating instance of the group."""
     sample = samples.load("asg_lifecycle_raw_sqs_body.sanitised")
     return json.dumps(
         sample
@@ -58,8 +58,8 @@ class Cloud:
 
     Attributes:
         root: Whose clients may do anything.
-        reach: What a client needs besides a session.
-        outputs: What the stack says.
+        reach: The arguments of a client.
+        outputs: The outputs of the stack.
         enforcing: Policies are applied inside.
     """
 
@@ -107,7 +107,7 @@ class Cloud:
         return self._session(given)
 
     def assume_replay_role(self) -> boto3.Session:
-        """Take the role of the people who replay messages."""
+        """Assume the role for users who replay messages."""
         with self.client("sts") as sts:
             given = sts.assume_role(
                 RoleArn=self.outputs["ReplayRoleArn"], RoleSessionName="person"
@@ -136,7 +136,7 @@ def actions_of(statement: Mapping[str, Any]) -> list[str]:
 
 
 def in_simulator(aws: simulator.AwsSimulator, stack: stacks.Stack) -> Cloud:
-    """What a stack is to the pod in the simulator, which then can apply its policies."""
+    """Return the stack in the simulator with its policies, as the pod uses it."""
     client = aws.session.client("cloudformation", endpoint_url=aws.endpoint_url)
     with contextlib.closing(client):
         (described,) = client.describe_stacks(StackName=stack.name)["Stacks"]

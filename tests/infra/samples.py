@@ -1,4 +1,4 @@
-"""Which rule each event matches: the samples as AWS prints them, variants of them, near misses."""
+"""The events and the rules that they match: the samples of AWS, variants, and near misses."""
 
 import datetime as dt
 import json
@@ -88,7 +88,7 @@ def _composed() -> dict[str, tuple[dict[str, Any], str | None]]:
 
 
 def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
-    # The page prints `detail_type`, which no event of EventBridge has.
+    # The page prints `detail_type`, which EventBridge events do not have.
     block = load(_CAPACITY_BLOCK)
     block["detail-type"] = block.pop("detail_type")
     return {
@@ -160,7 +160,7 @@ EVENTS: Mapping[str, tuple[dict[str, Any], str | None]] = {
     **_variants(),
     **_near_misses(),
 }
-"""Each event by what it is, with the one rule that it matches, or None."""
+"""The events by name, each with the one rule that it matches, or None."""
 
 
 def enveloped(event: Mapping[str, Any]) -> dict[str, Any]:

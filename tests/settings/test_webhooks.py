@@ -1,4 +1,4 @@
-"""How webhooks are set, and that what is wrong with one is told without its secrets."""
+"""The settings of webhooks, whose errors do not contain secrets."""
 
 import json
 import os
@@ -16,7 +16,7 @@ ADDRESS = "https://hooks.invalid/services/s3cr3t"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment in which nothing is set but the queue."""
+    """An environment in which only the queue is set."""
     for name in os.environ:
         if name.upper().startswith(settings.ENVIRONMENT_PREFIX):
             monkeypatch.delenv(name)
@@ -24,14 +24,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def _faults() -> list[str]:
+def _problems() -> list[str]:
     with pytest.raises(settings.SettingsError) as caught:
         settings.load()
     assert "s3cr3t" not in str(caught.value)
     return str(caught.value).splitlines()
 
 
-def test_nobody_is_told_unless_that_is_asked_for() -> None:
+def test_there_are_no_webhooks_by_default() -> None:
     assert settings.load().webhooks == ()
 
 
@@ -67,15 +67,15 @@ webhooks:
 
 
 def test_webhooks_are_json_in_the_environment(environment: pytest.MonkeyPatch) -> None:
-    told = [{"url_file": "/secrets/url", "template": "teams"}]
-    environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps(told))
+    webhooks = [{"url_file": "/secrets/url", "template": "teams"}]
+    environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps(webhooks))
 
     (webhook,) = settings.load().webhooks
 
     assert webhook.template is BuiltInTemplate.TEAMS
 
 
-def test_settings_that_are_printed_do_not_show_the_url(environment: pytest.MonkeyPatch) -> None:
+def test_printed_settings_do_not_contain_the_url(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps([{"url": ADDRESS}]))
 
     loaded = settings.load()
@@ -110,37 +110,39 @@ def test_settings_that_are_printed_do_not_show_the_url(environment: pytest.Monke
         ({"url": ADDRESS, "header": "s3cr3t"}, "webhooks.0.header: no such setting"),
     ],
 )
-def test_a_webhook_that_cannot_be_is_refused_in_one_line(
+def test_a_bad_webhook_is_refused_in_one_line(
     webhook: dict[str, object], line: str, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps([webhook]))
 
-    assert _faults() == [line]
+    assert _problems() == [line]
 
 
 @pytest.mark.parametrize("phases", [[], ["drain_middle"], "drain_end"])
-def test_moments_that_are_none_are_refused(phases: object, environment: pytest.MonkeyPatch) -> None:
-    told = [{"url": ADDRESS, "phases": phases}]
-    environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps(told))
+def test_unknown_phases_are_refused(phases: object, environment: pytest.MonkeyPatch) -> None:
+    webhooks = [{"url": ADDRESS, "phases": phases}]
+    environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", json.dumps(webhooks))
 
-    (line,) = _faults()
+    (line,) = _problems()
 
     assert line.startswith("webhooks.0.phases")
 
 
 @pytest.mark.parametrize("text", [ADDRESS, "[", json.dumps({"url": ADDRESS})])
-def test_what_is_no_list_is_refused(text: str, environment: pytest.MonkeyPatch) -> None:
+def test_webhooks_that_are_not_a_list_are_refused(
+    text: str, environment: pytest.MonkeyPatch
+) -> None:
     environment.setenv("QUEUE_PROCESSOR_WEBHOOKS", text)
 
-    (line,) = _faults()
+    (line,) = _problems()
 
     assert "webhooks" in line.lower()
     assert "list" in line
 
 
-def test_one_variable_for_each_part_of_a_list_is_no_setting(
+def test_the_items_of_a_list_have_no_variables_of_their_own(
     environment: pytest.MonkeyPatch,
 ) -> None:
     environment.setenv("QUEUE_PROCESSOR_WEBHOOKS__0__URL", ADDRESS)
 
-    assert "QUEUE_PROCESSOR_WEBHOOKS__0__URL: no such setting" in _faults()
+    assert "QUEUE_PROCESSOR_WEBHOOKS__0__URL: no such setting" in _problems()

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import aiohttp
 import structlog
-import tenacity
 
 from queue_processor.adapters.webhooks.payloads import Payload
 from queue_processor.domain import errors
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.observability import metrics
 from queue_processor.outbox import Outbox
+from queue_processor.retrying import retrying
 from queue_processor.settings.groups import parse_http_url
 from queue_processor.settings.webhooks import WebhookSettings
 
@@ -28,19 +28,11 @@ _log = structlog.get_logger(__name__)
 
 _WAITING_LIMIT = 1000
 _ATTEMPTS = 4
+_LONGEST_DELAY = dt.timedelta(seconds=10)
 _LONGEST_RETRY_AFTER = dt.timedelta(seconds=30)
-_BACKOFF = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 _TEMPORARY = frozenset({http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS})
 # https://www.rfc-editor.org/rfc/rfc9110.html#name-field-names
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
-def _retry_after_seconds(error: BaseException) -> float:
-    pause = error.retry_after if isinstance(error, errors.TemporaryError) else None
-    return 0.0 if pause is None else pause.total_seconds()
-
-
-_RETRY_AFTER = tenacity.wait_exception(_retry_after_seconds)
 
 
 class Webhooks:
@@ -147,7 +139,9 @@ class Receiver:
     async def _deliver(self, notification: DrainNotification) -> None:
         try:
             payload = self._payload.of(notification)
-            await self._post(payload)
+            async for attempt in retrying(attempts=_ATTEMPTS, longest_delay=_LONGEST_DELAY):
+                with attempt:
+                    await self._post(payload)
         except (errors.TemporaryError, errors.PermanentError) as error:
             _count(notification, metrics.NotificationOutcome.FAILED)
             _log.warning(
@@ -160,17 +154,11 @@ class Receiver:
         else:
             _count(notification, metrics.NotificationOutcome.DELIVERED)
 
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(errors.TemporaryError),
-        wait=lambda state: max(_BACKOFF(state), _RETRY_AFTER(state)),
-        stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        reraise=True,
-    )
     async def _post(self, payload: bytes) -> None:
-        """Post, and retry temporary errors.
+        """Post once.
 
         Raises:
-            TemporaryError: No attempt succeeded.
+            TemporaryError: No answer, or one that asks to come back later.
             PermanentError: The receiver refused, or a file cannot be read now.
         """
         if self._session is None:

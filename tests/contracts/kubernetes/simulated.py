@@ -166,7 +166,7 @@ class SimulatedTarget:
         self.cluster.add_namespace(f"namespace-{next(self._numbers)}")
         self.cluster.compact()
 
-    async def until(self, holds: Callable[[], bool], *, limit: float = 5.0) -> None:
+    async def until(self, holds: Callable[[], bool], *, limit: float = 30.0) -> None:
         """Wait until a condition holds in the simulator."""
         async with asyncio.timeout(limit):
             while not holds():  # noqa: ASYNC110 - anything may hold
