@@ -167,8 +167,8 @@ def _submit(
         try:
             return function()
         except errors.UsageError as error:
-            # It advises a person to name another queue. The operator has one, which may come back.
-            raise errors.PermanentError(str(error.__cause__)) from error
+            # A person names another queue. The operator has only this one, which may come back.
+            raise errors.PermanentError(str(error)) from error
 
     return executor.submit(call)
 
