@@ -48,7 +48,7 @@ _AWS_THREADS = 8
 
 
 def utc_now() -> dt.datetime:
-    """Return the current time in UTC."""
+    """Return the present."""
     return dt.datetime.now(dt.UTC)
 
 
@@ -84,7 +84,7 @@ def check(settings: Settings) -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Run the operator until it is told to stop.
+    """Run the operator until a signal stops it.
 
     Raises:
         ConfigurationError: It cannot start like this: no Region or credentials, no API
@@ -107,7 +107,7 @@ async def run(settings: Settings) -> None:
         liveness.is_ready = True
         lead = assembly.build_controller(
             settings,
-            _parts(settings, aws, cluster, webhooks),
+            _dependencies(settings, aws, cluster, webhooks),
             node_index=node_index,
             liveness=liveness,
             clock=utc_now,
@@ -132,7 +132,7 @@ async def _within(seconds: float, whom: str) -> AsyncIterator[None]:
 async def _open_aws(settings: Settings) -> _Aws:
     threads = DaemonExecutor(_AWS_THREADS, name="aws")
     loop = asyncio.get_running_loop()
-    made = await loop.run_in_executor(
+    boto3_clients = await loop.run_in_executor(
         threads,
         lambda: clients.create(
             wait_time_seconds=settings.sqs.wait_time_seconds,
@@ -140,16 +140,16 @@ async def _open_aws(settings: Settings) -> _Aws:
         ),
     )
     queue = SqsQueue(
-        QueueClient(made.sqs, settings.queue_url),
+        QueueClient(boto3_clients.sqs, settings.queue_url),
         visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
         wait_time=dt.timedelta(seconds=settings.sqs.wait_time_seconds),
         threads=threads,
     )
     await queue.open()
     managed = None
-    if made.ec2 is not None and settings.managed_tag is not None:
-        managed = TaggedInstances(made.ec2, tag_key=settings.managed_tag, threads=threads)
-    lifecycle = AutoScalingLifecycle(made.autoscaling, threads=threads)
+    if boto3_clients.ec2 is not None and settings.managed_tag is not None:
+        managed = TaggedInstances(boto3_clients.ec2, tag_key=settings.managed_tag, threads=threads)
+    lifecycle = AutoScalingLifecycle(boto3_clients.autoscaling, threads=threads)
     return _Aws(queue=queue, lifecycle=lifecycle, managed=managed)
 
 
@@ -203,7 +203,7 @@ async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
 def _unreachable(error: errors.QueueProcessorError) -> errors.ConfigurationError:
     return errors.ConfigurationError(
         f"Kubernetes: {error}; check that KUBECONFIG names a cluster that can be reached, and"
-        " that the account may list nodes"
+        " that the service account is allowed to list nodes"
     )
 
 
@@ -237,7 +237,7 @@ class Operator:
         self._http = http
         self._stop_requested = asyncio.Event()
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Begin to stop: release the messages in flight, then the Lease."""
         if self._stop_requested.is_set():
             _log.warning("stopped_at_once", reason="a second signal")
@@ -246,7 +246,7 @@ class Operator:
         self._stop_requested.set()
 
     async def run(self) -> None:
-        """Work until asked to stop; raise what ended the work before that."""
+        """Work until a stop is requested; raise what ended the work before that."""
         async with asyncio.TaskGroup() as group:
             helpers = [
                 group.create_task(self._cluster.event_recorder.run(), name="event_recorder"),
@@ -268,13 +268,15 @@ class Operator:
         _log.info("stopped")
 
     async def _flush(self) -> None:
-        """Send the queued Events and notifications, as far as there is time."""
+        """Send the Events and notifications that still wait, as far as there is time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_LIMIT_SECONDS):
                 await asyncio.gather(self._cluster.event_recorder.flush(), self._webhooks.flush())
 
 
-def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Dependencies:
+def _dependencies(
+    settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks
+) -> Dependencies:
     election = settings.leader_election
     namespace, name = election.lease_namespace(cluster.own_namespace), election.lease_name
     return Dependencies(
@@ -296,7 +298,7 @@ async def _run_beside_kopf(operator: Operator, cluster: _Kube, node_index: NodeI
     """Run the operator, and kopf for as long as it runs.
 
     The operator stops first: kopf cancels tasks that it does not know a few seconds
-    after it stops, and the messages have to be handed back before that.
+    after it stops, and the messages have to be released before that.
     """
     stop_kopf, kopf_is_ready = asyncio.Event(), asyncio.Event()
     watching = asyncio.create_task(
@@ -320,7 +322,7 @@ async def _run_beside_kopf(operator: Operator, cluster: _Kube, node_index: NodeI
     await asyncio.wait((watching, working), return_when=asyncio.FIRST_COMPLETED)
     taking_signals.cancel()
     if not working.done():
-        operator.ask_to_stop()
+        operator.request_stop()
     await asyncio.wait((working,))
     stop_kopf.set()
     await asyncio.wait((watching,))
@@ -333,4 +335,4 @@ async def _take_signals(kopf_is_ready: asyncio.Event, operator: Operator) -> Non
     await kopf_is_ready.wait()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, operator.ask_to_stop)
+        loop.add_signal_handler(number, operator.request_stop)

@@ -46,11 +46,11 @@ class Origin:
     partition: str = "aws"
 
     def instance_arn(self, instance_id: str) -> str:
-        """Return the ARN of an instance there."""
+        """Return the ARN of an instance."""
         return f"arn:{self.partition}:ec2:{self.region}:{self.account}:instance/{instance_id}"
 
     def group_arn(self, group: str) -> str:
-        """Return the ARN of an Auto Scaling group there."""
+        """Return the ARN of an Auto Scaling group."""
         group_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.account}/{self.region}/{group}")
         return (
             f"arn:{self.partition}:autoscaling:{self.region}:{self.account}:autoScalingGroup"
@@ -106,7 +106,7 @@ class ScheduledChange:
 
 
 def spot_interruption(instance_id: str, *, action: str = "terminate", origin: Origin) -> Event:
-    """EC2 takes a Spot instance back in two minutes: it will stop, terminate or hibernate it."""
+    """Make an event: EC2 stops, terminates or hibernates a Spot instance in two minutes."""
     return _ec2_event(
         "EC2 Spot Instance Interruption Warning",
         {"instance-id": instance_id, "instance-action": action},
@@ -115,12 +115,12 @@ def spot_interruption(instance_id: str, *, action: str = "terminate", origin: Or
 
 
 def rebalance_recommendation(instance_id: str, *, origin: Origin) -> Event:
-    """EC2 expects to take a Spot instance back."""
+    """Make an event: EC2 expects to take a Spot instance back."""
     return _ec2_event("EC2 Instance Rebalance Recommendation", {"instance-id": instance_id}, origin)
 
 
 def state_change(instance_id: str, state: str, *, origin: Origin) -> Event:
-    """Build a state change to pending, running, stopping, stopped, …"""
+    """Make an event: the instance is in this state, such as `stopping`."""
     return _ec2_event(
         "EC2 Instance State-change Notification",
         {"instance-id": instance_id, "state": state},
@@ -135,7 +135,7 @@ def capacity_reservation_interruption(
     zone_id: str | None = None,
     origin: Origin,
 ) -> Event:
-    """Build the warning that an interruptible capacity reservation is reclaimed.
+    """Make an event: the owner of an interruptible capacity reservation takes it back.
 
     Args:
         instance_id: Of the instance that goes.
@@ -156,19 +156,19 @@ def capacity_reservation_interruption(
 
 
 def autoscaling_termination(instance_id: str, step: LifecycleStep, *, origin: Origin) -> Event:
-    """Build the event of a group that waits at a hook before it terminates an instance."""
+    """Make an event: a group waits at a hook before it terminates an instance."""
     return _lifecycle_event("terminate", LifecycleTransition.TERMINATING, instance_id, step, origin)
 
 
 def autoscaling_launch(instance_id: str, step: LifecycleStep, *, origin: Origin) -> Event:
-    """Build the event of a group that waits at a hook before an instance is in service."""
+    """Make an event: a group waits at a hook before it puts an instance into service."""
     return _lifecycle_event("launch", LifecycleTransition.LAUNCHING, instance_id, step, origin)
 
 
 def scheduled_change(
     instance_ids: Sequence[str], change: ScheduledChange, *, origin: Origin
 ) -> Event:
-    """AWS Health announces a change for instances; those of one page of the announcement."""
+    """Make an event: AWS Health announces a change for instances, those of one page."""
     entities = [origin.instance_arn(i) if change.names_arns else i for i in instance_ids]
     detail: Event = {
         "eventArn": change.arn,

@@ -296,7 +296,7 @@ def _name(fields: JsonObject, key: str) -> str:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return False for lone surrogates: JSON can spell them, but no request can carry them."""
+    """Return False for halves of surrogate pairs: JSON can spell them, requests cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
