@@ -19,7 +19,7 @@ _LONGEST_SECONDS = 366 * 86_400
 
 
 class OutputFormat(enum.StrEnum):
-    """How a command prints its result."""
+    """The format of a command's result."""
 
     TEXT = "text"
     JSON = "json"

@@ -51,7 +51,7 @@ class RedrivePath:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QueueConsumers:
-    """Who consumes a queue, as far as it can be seen from here.
+    """The consumers of a queue, as far as they can be seen from here.
 
     Attributes:
         none: It is certain that no operator consumes it.

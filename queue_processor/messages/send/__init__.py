@@ -149,7 +149,7 @@ def send(  # noqa: PLR0913 - the options of a command
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SendRequest:
-    """What is sent where, and over which time."""
+    """The events, where they are sent, and over which time."""
 
     template: EventTemplate
     queue: QueueClient

@@ -28,7 +28,7 @@ _Item = TypeVar("_Item")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TargetQuery:
-    """What a person named: instances, nodes, or a selector of nodes.
+    """The nodes that a person named: by instance, by name, or by selector.
 
     Attributes:
         selector: None if instances or nodes are named.
