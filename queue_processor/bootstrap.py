@@ -175,11 +175,11 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
 
 
 async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
-    """Say at the start what the account may not do, and stop if nothing works without it."""
+    """Log each permission that is missing, and stop if the program cannot work without it."""
     chosen = settings.leader_election
     needed = permissions.all_permissions(
         lease_namespace=chosen.lease_namespace(cluster.own_namespace) if chosen.enabled else None,
-        overrides=settings.drain.on_deadline is OnDeadline.DELETE,
+        force_deletes=settings.drain.on_deadline is OnDeadline.DELETE,
     )
     try:
         missing = await permissions.missing(cluster.api, needed, lease_name=chosen.lease_name)
@@ -193,8 +193,8 @@ async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     fatal = [str(permission) for permission in missing if permission.is_needed]
     if fatal:
         raise errors.ConfigurationError(
-            f"Kubernetes: the account may not {', '.join(fatal)}; see the roles in"
-            " deploy/queue-processor.yaml"
+            f"Kubernetes: the service account is not allowed to {', '.join(fatal)}; see the roles"
+            " in deploy/queue-processor.yaml"
         )
 
 

@@ -36,12 +36,12 @@ def build_controller(
         settings: How it behaves.
         dependencies: What it works with.
         node_index: The node index, complete when the result is called.
-        liveness: Told that the loops make progress.
+        liveness: Gets a heartbeat whenever a loop makes progress.
         clock: The present.
 
     Returns:
-        What runs it: works whenever this process leads, until cancelled, and hands back
-        what it has before it ends.
+        A coroutine function that works whenever this process leads, until cancelled, and releases
+        its messages before it ends.
     """
     leadership = _leadership(settings, dependencies, liveness, clock)
     heartbeats = LifecycleHeartbeats(dependencies.lifecycle, clock=clock)

@@ -24,7 +24,7 @@ class DrainCoordinator:
         self._active: dict[InstanceId, _ActiveNode] = {}
 
     async def carry_out(self, plan: Plan, node: NodeView) -> InstanceReport:
-        """Do what the plan says, joining the plans that are carried out on the same node.
+        """Carry out a plan, together with the other plans for the same node.
 
         When all who joined have been cancelled, the drain stops.
 

@@ -6,7 +6,7 @@ with backoff, and never sooner than `Retry-After`; a deadline that comes nearer 
 Which refusals may end, and which mean that the pod is gone, the adapter decides (`EvictionAnswer`).
 
 At a soft deadline nothing more happens. At a hard one AWS takes the instance whatever the budget
-says, and then the pod dies without a SIGTERM. A pod that is still blocked is therefore deleted in
+allows, and then the pod dies without a SIGTERM. A pod that is still blocked is therefore deleted in
 time for its own grace period, or at the latest `force_margin` before the deadline. Karpenter's
 `needsForceDelete` is the same idea. The budget loses a pod that it would have lost anyway; the
 workload wins a clean stop. `drain.on_deadline: leave` switches that off.

@@ -9,12 +9,12 @@ changes of pods that no drain is about, and it runs only while nodes are drained
 How lists and the watch fit together:
 
 - The first list of the first drain gives the version that the watch starts from. Later lists ask
-  for a state that is not older than what the watch has brought, so that a change can not be lost
+  for a state that is not older than what the watch has brought, so that no change is lost
   between a list and the watch.
 - A list and the changes cross each other on their way. A subscriber may get changes that are older
   than the list that it gets afterwards, or newer; `node_pods` sorts that out by UID.
 - A watch that was cut goes on from the last version. When that version is too old (410), all
-  subscribers list again: what was missed can only be found that way.
+  subscribers list again: only a list shows what was missed.
 
 The watch never gives up. What is refused now need not be refused later, since permissions can be
 mended, and until then the deadline of each drain bounds its wait.

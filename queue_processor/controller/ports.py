@@ -217,6 +217,8 @@ class Volumes(Protocol):
     async def await_detached(self, name: NodeName, *, staying: Collection[tuple[str, str]]) -> None:
         """Return when no volume is attached to the node but those of pods that stay.
 
+        Temporary errors of the list and of the watch are waited out.
+
         Args:
             name: The node.
             staying: Namespace and name of the claims that the pods use that stay.
@@ -233,7 +235,7 @@ class Leases(Protocol):
         """Create the Lease, or replace the version that `lease` was made from.
 
         Raises:
-            Conflict: Somebody else wrote first.
+            Conflict: Another process wrote first.
         """
 
 

@@ -112,13 +112,11 @@ class Processor:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            outcome = policy.release(STOPPED)
-        else:
-            outcome = self._outcome_of(event, [task.result() for task in tasks], delivery)
         instances = tuple(
             HandledInstance(instance_id=instance_id) if task.cancelled() else task.result()
             for instance_id, task in zip(event.instance_ids, tasks, strict=True)
         )
+        outcome = self._outcome_of(event, instances, delivery)
         return Processed(outcome=outcome, event=event, instances=instances)
 
     def _outcome_of(
@@ -127,6 +125,8 @@ class Processor:
         instances: Sequence[HandledInstance],
         delivery: ports.Delivery,
     ) -> Outcome:
+        if any(each.is_unfinished for each in instances):
+            return policy.release(STOPPED)
         error = next((each.error for each in instances if each.error is not None), None)
         if error is not None:
             return _failed(error, delivery)

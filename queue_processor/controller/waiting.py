@@ -14,7 +14,7 @@ class ChangeSignal:
     Like `asyncio.Condition` without its lock: on one event loop nothing can change between a
     look at the state and the wait, and those who change it need not be coroutines. Waiters wake
     in the order in which they came, so that runs in virtual time repeat exactly. A waiter looks
-    at the state again after each wait, since a signal does not say what has changed.
+    at the state again after each wait, since a signal carries no value.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class ChangeSignal:
 
     @property
     def has_waiters(self) -> bool:
-        """True while somebody waits."""
+        """True while there are waiters."""
         return self._waiters > 0
 
     def notify_all(self) -> None:

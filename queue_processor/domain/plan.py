@@ -32,7 +32,7 @@ class Plan:
 
     Attributes:
         node_name: None where the node is waited for.
-        is_instance_gone: Nothing runs on the node any more, whatever the API says.
+        is_instance_gone: Nothing runs on the node any more, even if the API still lists pods.
     """
 
     event_id: str
@@ -103,13 +103,18 @@ class HandledInstance:
     Attributes:
         plan: What was decided; None where nothing was.
         report: How the work ended; None where it failed, or was cancelled.
-        error: Why it failed.
+        error: Why it failed; None where it did not, or was cancelled.
     """
 
     instance_id: InstanceId
     plan: Plan | None = None
     report: InstanceReport | None = None
     error: Exception | None = None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """True if the work neither ended nor failed: it was cancelled."""
+        return self.report is None and self.error is None
 
     @property
     def node_name(self) -> NodeName | None:

@@ -155,7 +155,7 @@ class Eviction:
 
     Attributes:
         message: In the API server's own words.
-        retry_after: How long it asked to wait, or None.
+        retry_after: The pause that the API server asks for, or None.
     """
 
     answer: EvictionAnswer

@@ -101,3 +101,23 @@ async def test_an_instance_that_is_waited_for_is_told_at_once(world: stage.World
 
     (line,) = (line for line in lines if line["event"] == "node_awaited")
     assert (line["instance_id"], line["seconds"]) == (stage.instance(7), 60)
+
+
+async def test_a_message_whose_drain_is_cancelled_goes_back_and_is_not_deleted(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=25))
+    await world.start()
+
+    with structlog.testing.capture_logs() as lines:
+        message_id = world.send_spot(0)
+        await world.until(lambda: world.is_cordoned("node-0"))
+        (drain,) = (task for task in asyncio.all_tasks() if task.get_name() == "drain node-0")
+        drain.cancel()
+        await world.until_settled()
+
+    first, second = (line for line in lines if line["event"] == "outcome")
+    assert (first["message_id"], first["outcome"]) == (message_id, "retry")
+    assert (second["message_id"], second["outcome"]) == (message_id, "done")
+    assert not world.pods_on("node-0")

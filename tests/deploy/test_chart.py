@@ -195,7 +195,7 @@ def test_a_setting_moves_what_depends_on_it(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "overrides", "lease_namespace"),
+    ("groups", "force_deletes", "lease_namespace"),
     [
         ({}, True, chart.NAMESPACE),
         ({"drain": {"on_deadline": "leave"}}, False, chart.NAMESPACE),
@@ -204,7 +204,7 @@ def test_a_setting_moves_what_depends_on_it(helm: Helm) -> None:
     ],
 )
 def test_the_roles_grant_what_the_program_asks_for_at_its_start(
-    helm: Helm, groups: JsonObject, lease_namespace: str | None, *, overrides: bool
+    helm: Helm, groups: JsonObject, lease_namespace: str | None, *, force_deletes: bool
 ) -> None:
     objects = rendered(helm, with_settings(**groups))
     granted = {
@@ -216,7 +216,9 @@ def test_the_roles_grant_what_the_program_asks_for_at_its_start(
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    needed = permissions.all_permissions(lease_namespace=lease_namespace, overrides=overrides)
+    needed = permissions.all_permissions(
+        lease_namespace=lease_namespace, force_deletes=force_deletes
+    )
     assert granted == {(item.verb, item.group, item.resource, item.namespace) for item in needed}
 
 

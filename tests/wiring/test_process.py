@@ -137,7 +137,7 @@ async def test_a_missing_permission_is_one_line_at_the_start(site: Site) -> None
     assert await operator.ended() == 1
     last = operator.lines()[-1]
     assert last["event"] == "cannot_start"
-    assert "may not create pods/eviction;" in last["cause"]
+    assert "not allowed to create pods/eviction;" in last["cause"]
 
 
 async def test_probes_and_metrics_answer(site: Site) -> None:

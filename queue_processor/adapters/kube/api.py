@@ -72,7 +72,7 @@ class KubeApi:
         return await self._object(Request("PATCH", path, body=body, content_type=content_type))
 
     async def delete(self, path: str, body: JsonObject) -> JsonObject:
-        """Delete an object, as the DeleteOptions in `body` say."""
+        """Delete an object, with the DeleteOptions in `body`."""
         return await self._object(Request("DELETE", path, body=body))
 
     async def ask(

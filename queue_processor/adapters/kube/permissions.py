@@ -46,15 +46,15 @@ _EVERYWHERE = (
 )
 
 
-def all_permissions(*, lease_namespace: str | None, overrides: bool) -> tuple[Permission, ...]:
+def all_permissions(*, lease_namespace: str | None, force_deletes: bool) -> tuple[Permission, ...]:
     """Return a permission for each request that the program makes.
 
     Args:
         lease_namespace: The namespace of the Lease; None without leader election.
-        overrides: Whether pods are deleted that a budget blocks.
+        force_deletes: True if pods that a budget blocks are deleted at a hard deadline.
     """
     permissions = list(_EVERYWHERE)
-    if overrides:
+    if force_deletes:
         permissions.append(Permission("delete", "pods"))
     if lease_namespace is not None:
         permissions += [

@@ -65,7 +65,7 @@ class KubePods:
 
     def __init__(self, kube: KubeApi) -> None:
         self._api = kube
-        self._asked: set[asyncio.Future[Answer]] = set()
+        self._evictions: set[asyncio.Future[Answer]] = set()
 
     async def on_node(self, name: NodeName, *, not_before: str | None = None) -> PodList:
         """List the pods of a node, as they were at a version or later.
@@ -109,20 +109,20 @@ class KubePods:
                 limit_seconds=_EVICTION_SECONDS,
             )
         )
-        self._asked.add(asking)
+        self._evictions.add(asking)
         asking.add_done_callback(self._on_answer)
         return _eviction(await asyncio.shield(asking), path)
 
     async def close(self) -> None:
         """Wait a little for the answers to evictions whose drains have stopped."""
-        if self._asked:
-            await asyncio.wait(self._asked, timeout=_LAST_ANSWERS_SECONDS)
+        if self._evictions:
+            await asyncio.wait(self._evictions, timeout=_LAST_ANSWERS_SECONDS)
 
-    def _on_answer(self, asked: "asyncio.Future[Answer]") -> None:
-        self._asked.discard(asked)
-        if not asked.cancelled():
+    def _on_answer(self, answer: "asyncio.Future[Answer]") -> None:
+        self._evictions.discard(answer)
+        if not answer.cancelled():
             # Its error is read here, since the drain that would have read it may have stopped.
-            asked.exception()
+            answer.exception()
 
     async def delete(self, pod: PodRef, grace: dt.timedelta) -> None:
         """Delete a pod with this grace period, whatever its budget; a no-op if it is gone."""

@@ -96,7 +96,7 @@ class _Attachments:
     """Which volumes are attached to which node.
 
     Attributes:
-        is_listed: True once all of them are known.
+        is_listed: True once all of them have been listed.
     """
 
     def __init__(self) -> None:
