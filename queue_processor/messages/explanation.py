@@ -30,7 +30,7 @@ class MessageVerdict(enum.StrEnum):
 
 
 class ExclusionReason(enum.StrEnum):
-    """Why the operator does not act on the node of an instance."""
+    """A reason not to act on the node of an instance."""
 
     NO_NODE = "no node of this cluster runs on it"
     NOT_SELECTED = "node_selector does not select its node"

@@ -19,7 +19,7 @@ SUFFIX = ".journal"
 
 
 class JournalStep(enum.StrEnum):
-    """A log of what happened to messages.
+    """Something that happened to messages.
 
     Attributes:
         SENDING: They were about to be sent. If no other step follows, they may have been sent.

@@ -19,7 +19,7 @@ _LONGEST_SECONDS = 366 * 86_400
 
 
 class OutputFormat(enum.StrEnum):
-    """Output formats of a command."""
+    """The format of a command's result."""
 
     TEXT = "text"
     JSON = "json"

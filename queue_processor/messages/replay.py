@@ -128,7 +128,7 @@ def replay(  # noqa: PLR0913 - the options of a command
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRequest:
-    """The options of one replay."""
+    """The messages, the queue, and how they are sent."""
 
     messages: Sequence[QueueMessage]
     queue: QueueClient

@@ -39,23 +39,23 @@ NOWHERE = {
 
 
 class Result:
-    """How a command ended and what it printed."""
+    """The exit code of a command, and its output."""
 
     def __init__(self, result: Any) -> None:  # noqa: ANN401 click's result has another name in typer
         self.code: int = result.exit_code
         self.out: str = result.stdout
         self.err: str = result.stderr
-        # A fault that nobody foresaw would show as a traceback.
+        # An unexpected error would show as a traceback.
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
 
     def data(self) -> Any:  # noqa: ANN401 it is JSON
-        """The JSON on stdout."""
+        """Return the JSON on stdout."""
         return json.loads(self.out)
 
     @property
     def line(self) -> str:
-        """The one line on stderr."""
+        """Return the only line on stderr."""
         (line,) = self.err.splitlines()
         return line
 
@@ -103,7 +103,7 @@ class Running:
         self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """End it without a word."""
+        """End it with SIGKILL."""
         self._process.kill()
 
     def ended(self, *, limit: float = 60.0) -> tuple[int, str, str]:
@@ -113,14 +113,14 @@ class Running:
         return self._process.returncode, out, err
 
     def close(self) -> None:
-        """Make sure that it is gone."""
+        """Kill it if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
 
 
 class Screen:
-    """A command on a terminal of its own, where a person types."""
+    """A command on a terminal of its own, on which a person types."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self.text = ""
@@ -152,8 +152,8 @@ class Screen:
 
     @property
     def code(self) -> int:
-        """The exit code, when the command has ended."""
-        ends_at = time.monotonic() + 60
+        """Wait for the end of the command; return its exit code."""
+        ends_at = time.monotonic() + 20
         while self._read(ends_at - time.monotonic()):
             pass
         return self._process.wait(timeout=60)
@@ -169,7 +169,7 @@ class Screen:
         return bool(more)
 
     def close(self) -> None:
-        """Make sure that it is gone."""
+        """Kill it if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -199,7 +199,7 @@ class ThreadedCluster:
         self._loop.close()
 
     def do(self, deed: Callable[[SimulatedCluster], _Result]) -> _Result:
-        """Do something to the cluster, where its loop runs."""
+        """Change the cluster in the thread of its loop."""
 
         async def doing() -> _Result:
             return deed(self._world)
@@ -210,7 +210,7 @@ class ThreadedCluster:
         return asyncio.run_coroutine_threadsafe(deed, self._loop).result(timeout=60)
 
     def environment(self) -> dict[str, str]:
-        """What a command needs to find it."""
+        """Return the variables that name it to a command."""
         return {"KUBECONFIG": str(self.kubeconfig)}
 
 
@@ -243,7 +243,7 @@ class CliHarness:
         self.sqs: SQSClient = aws.session.client("sqs", endpoint_url=aws.endpoint_url)
 
     def allow_only(self, *actions: str) -> None:
-        """Run the next commands as somebody who may do this and nothing else."""
+        """Run the next commands as a user who is allowed these actions and no others."""
         statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
         policy = {"Version": "2012-10-17", "Statement": [statement]}
         with contextlib.closing(
@@ -273,7 +273,7 @@ class CliHarness:
         return screen
 
     def close(self) -> None:
-        """Let the next test begin anew."""
+        """Stop what runs, and reset AWS for the next test."""
         for process in self._processes:
             process.close()
         self._check_permissions(after_requests="inf")
@@ -289,23 +289,23 @@ class CliHarness:
         urllib.request.urlopen(request).close()  # noqa: S310 - our own server
 
     def send(self, *bodies: str) -> list[str]:
-        """Put messages on the queue; their ids."""
+        """Put messages on the queue; return their ids."""
         return [self.aws.send_raw(body, queue_url=self.url) for body in bodies]
 
     def dead_letter(self, *bodies: str) -> list[str]:
-        """Put messages on the dead-letter queue, as the operator does; their ids."""
+        """Put messages on the dead-letter queue, as the operator does; return their ids."""
         return [self.aws.send_raw(body, queue_url=self.dead_letters_url) for body in bodies]
 
     def contents(self) -> tuple[records.MessageSnapshot, ...]:
-        """What lies in the queue."""
+        """Return the messages in the queue."""
         return self.aws.contents(self.url)
 
     def bodies(self) -> list[str]:
-        """The bodies in the queue."""
+        """Return the bodies in the queue."""
         return [message.body for message in self.contents()]
 
     def dead_bodies(self) -> list[str]:
-        """The bodies in the dead-letter queue."""
+        """Return the bodies in the dead-letter queue."""
         return [message.body for message in self.aws.contents(self.dead_letters_url)]
 
 

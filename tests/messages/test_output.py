@@ -1,4 +1,4 @@
-"""What all commands share: how they print, and where they run."""
+"""The printing that all commands share, and the systems that they run on."""
 
 import datetime as dt
 import subprocess

@@ -233,7 +233,7 @@ class TestInterruptions:
         first.kill()
         first.ended()
 
-        # What it had in hand may be in both queues.
+        # A batch that was in flight may be in both queues.
         messages = len(harness.bodies()) + harness.dead_bodies().count(SPOT)
         assert 50 <= messages <= 60
         assert harness.dead_bodies().count(NONSENSE) == 1

@@ -51,7 +51,7 @@ def received(harness: CliHarness) -> "dict[str, MessageTypeDef]":
 
 
 def origins(harness: CliHarness) -> collections.Counter[str]:
-    """How often each recorded message is in the queue, by the id that it had."""
+    """Count each recorded message in the queue, by the id that it had."""
     return collections.Counter(message.attributes[MARK] for message in harness.contents())
 
 

@@ -149,7 +149,7 @@ def send(  # noqa: PLR0913 - the options of a command
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SendRequest:
-    """The options of one drill."""
+    """The events, where they are sent, and over which time."""
 
     template: EventTemplate
     queue: QueueClient

@@ -94,7 +94,7 @@ class EventTemplate:
 
 
 class EventSink(Protocol):
-    """A receiver of events: a queue, or an event bus."""
+    """A queue or an event bus that takes events."""
 
     def put(self, events: Sequence[Event]) -> Sequence[str | Exception]:
         """Send up to ten events; return for each its id, or the error."""

@@ -28,7 +28,7 @@ _Item = TypeVar("_Item")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TargetQuery:
-    """The targets as the user names them: instances, nodes, or a selector.
+    """The nodes that a person named: by instance, by name, or by selector.
 
     Attributes:
         selector: None if instances or nodes are named.
