@@ -93,7 +93,7 @@ class InProcessSqs:
 
 
 class InProcessClient:
-    """What boto3's client for SQS is to the program: `receive_message`, `delete_message`, ..."""
+    """The part of boto3's SQS client that the program uses."""
 
     def __init__(self, sqs_: InProcessSqs) -> None:
         self._sqs = sqs_

@@ -18,14 +18,14 @@ _HEARTBEATS_TO_GLOBAL_TIMEOUT = 100
 
 
 class LifecycleActionResult(enum.Enum):
-    """How the group goes on after a lifecycle action."""
+    """Results of a lifecycle action."""
 
     CONTINUE = "CONTINUE"
     ABANDON = "ABANDON"
 
 
 class LifecycleActionEnding(enum.Enum):
-    """How a lifecycle action ended."""
+    """Reasons why a lifecycle action ended."""
 
     COMPLETED = "completed"
     EXPIRED = "expired"
@@ -58,7 +58,7 @@ class SimulatedLifecycleHook:
 
     @property
     def global_timeout(self) -> dt.timedelta:
-        """How long an action lasts at most, whatever the heartbeats."""
+        """Return the longest time that an action lasts, whatever the heartbeats."""
         return min(_LONGEST_GLOBAL_TIMEOUT, _HEARTBEATS_TO_GLOBAL_TIMEOUT * self.heartbeat_timeout)
 
 
@@ -96,7 +96,7 @@ class SimulatedLifecycleAction:
 
 @dataclasses.dataclass(frozen=True)
 class ActionKey:
-    """How a caller of AWS names a lifecycle action: by token, or else by instance id."""
+    """The key of a lifecycle action: its token, or else its instance id."""
 
     group: str
     hook: str

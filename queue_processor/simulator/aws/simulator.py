@@ -110,7 +110,7 @@ class AwsSimulator:
 
     @property
     def endpoint_url(self) -> str:
-        """Where it answers.
+        """Return the endpoint URL.
 
         Raises:
             RuntimeError: It does not run.

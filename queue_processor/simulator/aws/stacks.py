@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """What CloudFormation made of the template.
+    """The resources that CloudFormation created.
 
     Attributes:
         name: The name of the stack.
