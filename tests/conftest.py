@@ -87,8 +87,8 @@ def _read_the_data_of_the_sdk_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def started() -> Iterator[tuple[plane.ControlPlane, float]]:
-    """A control plane, and how many seconds it took until a pod ran there."""
+def started() -> Iterator[plane.Started]:
+    """A control plane, and what it took until a pod ran there."""
     try:
         programs = assets.find()
     except assets.AssetsMissing as missing:
@@ -102,7 +102,7 @@ def started() -> Iterator[tuple[plane.ControlPlane, float]]:
         # In a thread of its own, for whoever asks for this fixture out of a loop that runs.
         with futures.ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, _until_a_pod_runs(running)).result()
-        yield running, time.monotonic() - began
+        yield plane.Started(running, time.monotonic() - began, running.cpu_seconds())
 
 
 async def _until_a_pod_runs(running: plane.ControlPlane) -> None:
@@ -116,7 +116,6 @@ async def _until_a_pod_runs(running: plane.ControlPlane) -> None:
 
 
 @pytest.fixture(scope="session")
-def control_plane(started: tuple[plane.ControlPlane, float]) -> plane.ControlPlane:
+def control_plane(started: plane.Started) -> plane.ControlPlane:
     """A control plane for all tests; each of them makes its own nodes and pods."""
-    running, _ = started
-    return running
+    return started.plane
