@@ -1,4 +1,4 @@
-"""`make bench`: measures storms of several sizes, prints the figures and writes them down."""
+"""`make bench`: measures storms of several sizes, prints and saves the figures."""
 
 import asyncio
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import results, storm
-from benchmarks.results import Results
+from benchmarks.results import BenchmarkResults
 
 _SINGLES = 20
 _RESULTS = pathlib.Path(__file__).parent / "RESULTS.md"
@@ -37,15 +37,15 @@ def _main(
       python -m benchmarks --storm 50
       QUEUE_PROCESSOR_KUBERNETES__REQUESTS_IN_FLIGHT=64 python -m benchmarks --storm 200
     """
-    found = asyncio.run(_measure(storms or [], indexes or []))
-    as_json.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
-    text = results.rendered(found)
+    measured = asyncio.run(_measure(storms or [], indexes or []))
+    as_json.write_text(json.dumps(dataclasses.asdict(measured), indent=2) + "\n", encoding="utf-8")
+    text = results.render(measured)
     typer.echo(text)
     if record:
         _RESULTS.write_text(text, encoding="utf-8")
 
 
-async def _measure(storms: list[int], indexes: list[int]) -> Results:
+async def _measure(storms: list[int], indexes: list[int]) -> BenchmarkResults:
     typer.echo(f"{_SINGLES} nodes, one by one", err=True)
     singles = await storm.storm(_SINGLES, at_once=1)
     measured = []
@@ -58,7 +58,9 @@ async def _measure(storms: list[int], indexes: list[int]) -> Results:
     for count in indexes:
         typer.echo(f"{count} nodes: idle", err=True)
         idle.append(await storm.idle(count))
-    return Results(where=results.here(), singles=singles, storms=measured, idle=idle)
+    return BenchmarkResults(
+        provenance=results.provenance(), singles=singles, storms=measured, idle=idle
+    )
 
 
 if __name__ == "__main__":

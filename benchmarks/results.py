@@ -19,7 +19,7 @@ _PACKAGES = ("kopf", "kubernetes", "boto3", "aiohttp", "orjson")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Where:
+class Provenance:
     """What was measured, and on which machine."""
 
     revision: str
@@ -29,17 +29,17 @@ class Where:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
+class BenchmarkResults:
     """All figures of one run.
 
     Attributes:
-        where: What they are figures of.
+        provenance: What they are figures of.
         singles: Nodes one by one, the operator idle in between.
         storms: Storms, each with its bare evictions from the same run.
         idle: Indexes that nothing happens to.
     """
 
-    where: Where
+    provenance: Provenance
     singles: Figures
     storms: Sequence[tuple[Figures, Bare]]
     idle: Sequence[Idle]
@@ -50,11 +50,11 @@ class Results:
         return [self.singles, *(figures for figures, _ in self.storms)]
 
 
-def here() -> Where:
-    """This machine, these versions, this revision."""
+def provenance() -> Provenance:
+    """Describe this machine, these versions, and this revision."""
     cores, memory = os.cpu_count(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return Where(
+    return Provenance(
         revision=_revision(),
         day=f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}",
         machine=f"{cores} cores, {memory / 2**30:.0f} GiB, {platform.machine()}, {_processor()}",
@@ -66,8 +66,8 @@ def here() -> Where:
     )
 
 
-def rendered(found: Results) -> str:
-    """The figures as Markdown."""
+def render(results: BenchmarkResults) -> str:
+    """Render the figures as Markdown."""
     template = jinja2.Template(
         (_HERE / "results.md.j2").read_text(encoding="utf-8"),
         undefined=jinja2.StrictUndefined,
@@ -75,7 +75,7 @@ def rendered(found: Results) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    text: str = template.render(found=found, pods=PODS)
+    text: str = template.render(results=results, pods=PODS)
     return text
 
 

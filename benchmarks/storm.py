@@ -1,17 +1,19 @@
-"""Storms of Spot interruptions, measured from outside of the operator."""
+"""Storms of Spot interruptions, measured from outside the operator."""
 
 import asyncio
 import dataclasses
-import math
 import time
 from collections.abc import Mapping, Sequence
 
-from benchmarks import requests, surroundings
-from benchmarks.surroundings import Node, Surroundings
+from benchmarks import measurements
+from benchmarks.environment import BenchmarkEnvironment
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodRef
+from queue_processor.simulator.demo import scenarios
+from queue_processor.simulator.demo.results import Spread
+from queue_processor.simulator.demo.scenario import PlannedMessage
 from tests.cluster import audit, world
 
 PODS = 10
@@ -23,28 +25,9 @@ _SETTLING_SECONDS = 30.0
 _IDLE_SECONDS = 10.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Spread:
-    """How a figure is spread over the nodes, in seconds."""
-
-    p50: float
-    p99: float
-    max: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """The spread of at least one value, by nearest rank."""
-        ordered = sorted(values)
-
-        def at(share: float) -> float:
-            return ordered[math.ceil(share * len(ordered)) - 1]
-
-        return cls(p50=at(0.5), p99=at(0.99), max=ordered[-1])
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What it took to drain nodes.
+    """The figures of a storm.
 
     Attributes:
         nodes: How many nodes were interrupted.
@@ -116,120 +99,124 @@ class Idle:
     peak_rss_mib: float
 
 
-class StormFailed(Exception):
+class StormFailedError(Exception):
     """A node was not cordoned, or has pods left, when the messages were gone."""
 
 
 async def storm(count: int, *, at_once: int) -> Figures:
-    """Interrupt so many nodes, so many of them at once.
+    """Interrupt nodes, so many of them at once.
 
     The next ones come when all is done and a second has passed.
     """
-    async with surroundings.surrounded() as around:
-        nodes = await around.populate(count, pods=PODS)
-        async with around.operating() as pid:
+    nodes = scenarios.make_nodes(count)
+    planned = scenarios.interrupt([node.name for node in nodes])
+    async with BenchmarkEnvironment.started() as environment:
+        await environment.populate(nodes, pods=PODS)
+        async with environment.operating() as pid:
             await asyncio.sleep(_PAUSE_SECONDS)
-            rounds = [nodes[first : first + at_once] for first in range(0, count, at_once)]
-            return await _measure(around, pid, rounds)
+            rounds = [planned[first : first + at_once] for first in range(0, count, at_once)]
+            return await _measure(environment, pid, rounds)
 
 
 async def bare(count: int) -> Bare:
     """Evict the pods of so many nodes, and do nothing else."""
-    async with surroundings.surrounded() as around:
-        nodes = await around.populate(count, pods=PODS)
-        transport = world.transport_for(await around.world.operator_access())
+    nodes = scenarios.make_nodes(count)
+    async with BenchmarkEnvironment.started() as environment:
+        await environment.populate(nodes, pods=PODS)
+        transport = world.transport_for(await environment.world.operator_access())
         pods = KubePods(KubeApi(transport))
-        found = [await pods.on_node(NodeName(node.name)) for node in nodes]
-        before = dict(surroundings.processor_time(around.plane))
+        listed = [await pods.on_node(NodeName(node.name)) for node in nodes]
+        before = measurements.processor_times(environment.plane)
         began = time.monotonic()
-        await _evict_all(pods, [pod.ref for listed in found for pod in listed.pods])
-        await around.until_no_pod_runs()
+        await _evict_all(pods, [pod.ref for each in listed for pod in each.pods])
+        await environment.until_no_pod_runs()
         seconds = time.monotonic() - began
-        after = dict(surroundings.processor_time(around.plane))
+        after = measurements.processor_times(environment.plane)
         await transport.close()
-    return Bare(nodes=count, seconds=seconds, cpu_seconds=_difference(after, before))
+    return Bare(nodes=count, seconds=seconds, cpu_seconds=measurements.difference(after, before))
 
 
 async def idle(count: int) -> Idle:
     """Start the operator on a cluster of so many nodes, and leave it alone."""
-    async with surroundings.surrounded() as around:
-        await around.populate(count, pods=0)
-        async with around.operating() as pid:
+    async with BenchmarkEnvironment.started() as environment:
+        await environment.populate(scenarios.make_nodes(count), pods=0)
+        async with environment.operating() as pid:
             await asyncio.sleep(_SETTLING_SECONDS)
-            used = surroundings.cpu_seconds(pid)
+            before = measurements.cpu_seconds(pid)
             await asyncio.sleep(_IDLE_SECONDS)
-            used = surroundings.cpu_seconds(pid) - used
+            used = measurements.cpu_seconds(pid) - before
             return Idle(
                 nodes=count,
                 cpu_percent=100 * used / _IDLE_SECONDS,
-                rss_mib=surroundings.memory_mib(pid, "VmRSS"),
-                peak_rss_mib=surroundings.memory_mib(pid, "VmHWM"),
+                rss_mib=measurements.memory_mib(pid, "VmRSS"),
+                peak_rss_mib=measurements.memory_mib(pid, "VmHWM"),
             )
 
 
-async def _evict_all(pods: KubePods, found: Sequence[PodRef]) -> None:
+async def _evict_all(pods: KubePods, refs: Sequence[PodRef]) -> None:
     places = asyncio.Semaphore(_EVICTIONS_AT_ONCE)
 
     async def evict(pod: PodRef) -> None:
         async with places:
             await pods.evict(pod)
 
-    await asyncio.gather(*(evict(pod) for pod in found))
+    await asyncio.gather(*(evict(pod) for pod in refs))
 
 
-async def _measure(around: Surroundings, pid: int, rounds: Sequence[Sequence[Node]]) -> Figures:
-    """Interrupt the nodes of one round at once, then those of the next when all is done."""
-    cpu_before, mail_before = _processor_times(around, pid), await around.mail_figures()
-    log = audit.AuditLog(around.plane.audit_log, world.OPERATOR_USER)
+async def _measure(
+    environment: BenchmarkEnvironment, pid: int, rounds: Sequence[Sequence[PlannedMessage]]
+) -> Figures:
+    """Send the messages of one round at once, then those of the next when all is done."""
+    cpu_before, queue_before = _processor_times(environment, pid), await environment.queue_figures()
+    log = audit.AuditLog(environment.plane.audit_log, world.OPERATOR_USER)
     sent_at: dict[str, float] = {}
-    for nodes in rounds:
-        sent_at |= dict.fromkeys((node.name for node in nodes), await around.interrupt(nodes))
-        await around.until_settled()
-        if nodes is not rounds[-1]:
+    for planned in rounds:
+        names = (node for message in planned for node in message.nodes)
+        sent_at |= dict.fromkeys(names, await environment.send(planned))
+        await environment.until_settled()
+        if planned is not rounds[-1]:
             await asyncio.sleep(_PAUSE_SECONDS)
-    cpu_seconds = _difference(_processor_times(around, pid), cpu_before)
-    mail = await around.mail_figures()
-    await _check(around, sent_at)
-    asked = log.requests()
-    cordoned, drained = requests.cordoned_at(asked), requests.drained_at(asked)
+    cpu_seconds = measurements.difference(_processor_times(environment, pid), cpu_before)
+    queue = await environment.queue_figures()
+    await _check(environment, sent_at)
+    requests = log.requests()
+    cordoned, drained = measurements.cordoned_at(requests), measurements.drained_at(requests)
     calls = {
-        action: count - mail_before.calls.get(action, 0) for action, count in mail.calls.items()
+        action: count - queue_before.calls.get(action, 0) for action, count in queue.calls.items()
     }
     return Figures(
         nodes=len(sent_at),
         at_once=len(rounds[0]),
-        cordoned=Spread.of([cordoned[name] - sent for name, sent in sent_at.items()]),
-        drained=Spread.of([drained[name] - sent for name, sent in sent_at.items()]),
-        deleted_seconds=mail.last_deleted_at - max(sent_at.values()),
-        messages_left=mail.left,
-        requests=requests.count(asked),
-        requests_per_node=len(asked) / len(sent_at),
-        eviction=Spread.of(requests.eviction_seconds(asked)),
+        cordoned=Spread.of(cordoned[name] - sent for name, sent in sent_at.items()),
+        drained=Spread.of(drained[name] - sent for name, sent in sent_at.items()),
+        deleted_seconds=queue.last_deleted_at - max(sent_at.values()),
+        messages_left=queue.left,
+        requests=measurements.count(requests),
+        requests_per_node=len(requests) / len(sent_at),
+        eviction=Spread.of(measurements.eviction_seconds(requests)),
         aws_calls=calls,
         aws_calls_per_event=sum(calls.values()) / len(sent_at),
         cpu_seconds=cpu_seconds,
         cpu_ms_per_node=cpu_seconds[_OPERATOR] * 1000 / len(sent_at),
-        peak_rss_mib=surroundings.memory_mib(pid, "VmHWM"),
+        peak_rss_mib=measurements.memory_mib(pid, "VmHWM"),
     )
 
 
-def _processor_times(around: Surroundings, pid: int) -> dict[str, float]:
+def _processor_times(environment: BenchmarkEnvironment, pid: int) -> dict[str, float]:
     return {
-        _OPERATOR: surroundings.cpu_seconds(pid),
-        **dict(surroundings.processor_time(around.plane)),
+        _OPERATOR: measurements.cpu_seconds(pid),
+        **measurements.processor_times(environment.plane),
     }
 
 
-def _difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(after[name] - before[name], 2) for name in after}
-
-
-async def _check(around: Surroundings, names: Mapping[str, float]) -> None:
-    """See in the cluster, not in what the operator says, that the work was done."""
-    for node in await around.world.items("/api/v1/nodes"):
+async def _check(environment: BenchmarkEnvironment, names: Mapping[str, float]) -> None:
+    """Check in the cluster, not in what the operator reports, that the work was done."""
+    for node in await environment.world.items("/api/v1/nodes"):
         name = node["metadata"]["name"]
         if name in names and not node["spec"].get("unschedulable"):
-            raise StormFailed(f"{name} is not cordoned")
-    for pod in await around.world.items("/api/v1/pods"):
+            raise StormFailedError(f"{name} is not cordoned")
+    for pod in await environment.world.items("/api/v1/pods"):
         if pod["spec"].get("nodeName") in names:
-            raise StormFailed(f"{pod['metadata']['name']} is left on {pod['spec']['nodeName']}")
+            raise StormFailedError(
+                f"{pod['metadata']['name']} is left on {pod['spec']['nodeName']}"
+            )

@@ -1,6 +1,6 @@
-"""Writes the references: metrics, settings, settings of NTH, out of the code that makes them.
+"""Generate the references of Events, metrics, settings and the migration from the code.
 
-`make docs` runs it; a test fails when a file is not what it would write.
+`make docs` runs it; a test fails when a file differs from its output.
 """
 
 import pathlib
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from queue_processor.migration import table
 from queue_processor.migration.table import Fate, Rule
-from queue_processor.observability import metrics
+from queue_processor.observability import event_reasons, metrics
 from queue_processor.observability.catalogue import Entry, Label
 from queue_processor.settings import Settings
 
@@ -23,23 +23,40 @@ _WIDTH = 100
 _METRICS_HEAD = """\
 # Metrics
 
-Served at `/metrics` (setting `http.bind`), in the format of Prometheus. Made from
-[the catalogue](../queue_processor/observability/metrics.py) by `make docs`; a test moves each of
-them by what it counts.
+The operator serves its metrics at `/metrics` (setting `http.bind`) for Prometheus. `make docs`
+generates this page from [the catalogue](../queue_processor/observability/metrics.py), and a test
+runs the operator for each metric and checks what it counts.
 
-Values of labels come from fixed lists, so the number of series is bounded. Unless it is said
-otherwise, series are there from the start, at 0. With several replicas, the one that leads does
-the work, and the others show 0 where nothing is counted yet: sum over the pods.
+Label values come from fixed lists, so the number of series is bounded. Unless noted otherwise, all
+series exist from the start, at 0. With several replicas only the leader does the work: sum over the
+pods.
+"""
+
+_EVENTS_HEAD = """\
+# Kubernetes Events
+
+The operator records Events on nodes and pods. `make docs` generates this page from
+[the catalogue](../queue_processor/observability/event_reasons.py). Events are best effort: a drain
+does not wait for them, and those that cannot be written are counted in
+[`queue_processor_kubernetes_events_dropped_total`](metrics.md#queue_processor_kubernetes_events_dropped_total).
+
+```console
+$ kubectl describe node NODE
+$ kubectl get events -A --field-selector reportingComponent=queue-processor
+```
+
+Events on nodes are in the namespace `default`, Events on pods in the namespace of the pod.
+
 """
 
 _SETTINGS_HEAD = """\
 # Settings
 
-Made from [the code](../queue_processor/settings) by `make docs`. A setting comes from its
-environment variable, else from the YAML file (`--config`, or `QUEUE_PROCESSOR_CONFIG`), else it has
-its default. The variable is the name in capitals after `QUEUE_PROCESSOR_`, groups joined by two
-underscores: `drain.on_deadline` is `QUEUE_PROCESSOR_DRAIN__ON_DEADLINE`. Names that end in
-`_seconds` are in seconds.
+`make docs` generates this page from [the code](../queue_processor/settings). An environment
+variable takes precedence over the YAML file (`--config`, or `QUEUE_PROCESSOR_CONFIG`), and the file
+over the default. The variable is `QUEUE_PROCESSOR_` and the name in capitals, with two underscores
+between the group and the setting: `drain.on_deadline` is `QUEUE_PROCESSOR_DRAIN__ON_DEADLINE`.
+Settings whose names end in `_seconds` are in seconds.
 
 ```yaml
 queue_url: https://sqs.eu-west-1.amazonaws.com/123456789012/queue-processor
@@ -47,9 +64,9 @@ drain:
   on_deadline: leave
 ```
 
-An unknown name or a value that is not allowed stops the program before it touches anything, with a
-line for each. AWS and Kubernetes are configured their own way: `AWS_REGION`, profiles, web
-identity; the pod's account or `KUBECONFIG`.
+The program refuses to start with an unknown setting or a value that is not allowed, and prints one
+line for each. AWS and Kubernetes are configured in their own ways: `AWS_REGION`, profiles, web
+identity; the pod's service account or `KUBECONFIG`.
 """
 
 _MIGRATION_HEAD = """\
@@ -96,12 +113,12 @@ _WORDS = {
     "boolean": "`true`, `false`",
     "string": "text",
     "path": "a path",
-    "password": "text, kept secret",
+    "uri": "a URL",
 }
 
 
 def metrics_reference() -> str:
-    """docs/metrics.md, as the catalogue has it."""
+    """Return docs/metrics.md."""
     entries = metrics.CATALOGUE.entries
     overview = ["| metric | type | labels |", "|---|---|---|"]
     for entry in entries:
@@ -126,16 +143,26 @@ def _section(entry: Entry) -> Iterator[str]:
 
 def _sentences(entry: Entry) -> Iterator[str]:
     yield entry.meaning
-    if not entry.begins:
-        yield "A series appears with the first thing that it counts."
+    if not entry.preset:
+        yield "A series exists once it has counted something."
 
 
 def _values(label: Label) -> str:
     return label.described or ", ".join(f"`{value}`" for value in label.values) or "any"
 
 
+def events_reference() -> str:
+    """Return docs/events.md, from the catalogue of reasons."""
+    rows = ["| reason | type | on | |", "|---|---|---|---|"]
+    rows += [
+        f"| `{reason.name}` | {reason.type} | {reason.regarding} | {reason.meaning} |"
+        for reason in event_reasons.REASONS
+    ]
+    return "\n".join([_EVENTS_HEAD.rstrip("\n"), "", *rows, ""])
+
+
 def settings_reference() -> str:
-    """docs/settings.md, as the schema of the settings has it."""
+    """Return docs/settings.md, from the JSON schema of the settings."""
     schema = Settings.model_json_schema()
     single, groups = {}, {}
     for key, setting in schema["properties"].items():
@@ -153,17 +180,17 @@ def settings_reference() -> str:
 
 
 def _group_of(setting: Schema, schema: Schema) -> Schema | None:
-    """What is in a group, or in each item of a list; None for a single value."""
+    """Return the schema of a group, or of the items of a list; None for a single value."""
     reference = setting.get("items", setting).get("$ref")
     if reference is None:
         return None
-    found: Schema = _resolved(reference, schema)
-    return found if "properties" in found else None
+    group = _resolved(reference, schema)
+    return group if "properties" in group else None
 
 
 def _resolved(reference: str, schema: Schema) -> Schema:
-    found: Schema = schema["$defs"][reference.rpartition("/")[2]]
-    return found
+    definition: Schema = schema["$defs"][reference.rpartition("/")[2]]
+    return definition
 
 
 def _table(properties: Schema, schema: Schema) -> str:
@@ -183,7 +210,7 @@ def _default(setting: Schema) -> str:
         case None | "":
             return "none"
         case list() as several:
-            # What is a set has no order of its own.
+            # The order of a set is arbitrary.
             return ", ".join(f"`{each}`" for each in sorted(several))
         case bool() as flag:
             return f"`{str(flag).lower()}`"
@@ -209,7 +236,7 @@ def _allowed(setting: Schema, schema: Schema) -> str:
 
 
 def migration_reference() -> str:
-    """docs/migrate-from-nth.md, as the table of the command has it."""
+    """Return docs/migrate-from-nth.md, from the table that the command uses."""
     old_names = {name: old for old, name in table.OLD_NAMES.items()}
     settings = ["| NTH | in its chart | queue-processor |", "|---|---|---|"]
     values = ["| NTH's chart | queue-processor |", "|---|---|"]
@@ -253,6 +280,7 @@ def _migrated_key(key: str) -> str:
 
 
 REFERENCES: Mapping[str, Callable[[], str]] = {
+    "events.md": events_reference,
     "metrics.md": metrics_reference,
     "migrate-from-nth.md": migration_reference,
     "settings.md": settings_reference,

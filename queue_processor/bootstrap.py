@@ -16,9 +16,11 @@ import structlog
 from queue_processor import handlers
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.autoscaling import AutoScalingLifecycle
+from queue_processor.adapters.aws.clients import DaemonExecutor
 from queue_processor.adapters.aws.ec2 import TaggedInstances
+from queue_processor.adapters.aws.queue import QueueClient
+from queue_processor.adapters.aws.source import SqsSource
 from queue_processor.adapters.aws.sqs import SqsQueue
-from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube import permissions
 from queue_processor.adapters.kube.api import KubeApi
@@ -30,12 +32,12 @@ from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.adapters.webhooks import delivery
 from queue_processor.adapters.webhooks.delivery import Webhooks
 from queue_processor.controller import assembly
-from queue_processor.controller.assembly import Dependencies
 from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.ports import Dependencies
 from queue_processor.domain import errors, selectors
-from queue_processor.observability import metrics, server
-from queue_processor.observability.health import Liveness
-from queue_processor.settings import OnDeadline, Settings, SettingsError
+from queue_processor.observability import health, metrics
+from queue_processor.settings import Settings, SettingsError
+from queue_processor.settings.groups import OnDeadline
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +48,7 @@ _AWS_THREADS = 8
 
 
 def utc_now() -> dt.datetime:
-    """The present."""
+    """Return the present."""
     return dt.datetime.now(dt.UTC)
 
 
@@ -82,18 +84,18 @@ def check(settings: Settings) -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Run the operator until it is told to stop.
+    """Run the operator until a signal stops it.
 
     Raises:
         ConfigurationError: It cannot start like this: no Region or credentials, no API
             server, a queue that does not exist or refuses us, a port that is taken.
     """
-    liveness = Liveness()
+    liveness = health.Liveness()
     webhooks = delivery.from_settings(settings.webhooks)
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(contextlib.AsyncExitStack())
         await http.enter_async_context(
-            server.serving(settings.http.host, settings.http.port, liveness=liveness)
+            health.serving(settings.http.host, settings.http.port, liveness=liveness)
         )
         node_index = NodeIndex()
         async with _within(_AWS_START_SECONDS, "AWS"):
@@ -105,7 +107,7 @@ async def run(settings: Settings) -> None:
         liveness.is_ready = True
         lead = assembly.build_controller(
             settings,
-            _parts(settings, aws, cluster, webhooks),
+            _dependencies(settings, aws, cluster, webhooks),
             node_index=node_index,
             liveness=liveness,
             clock=utc_now,
@@ -130,7 +132,7 @@ async def _within(seconds: float, whom: str) -> AsyncIterator[None]:
 async def _open_aws(settings: Settings) -> _Aws:
     threads = DaemonExecutor(_AWS_THREADS, name="aws")
     loop = asyncio.get_running_loop()
-    made = await loop.run_in_executor(
+    boto3_clients = await loop.run_in_executor(
         threads,
         lambda: clients.create(
             wait_time_seconds=settings.sqs.wait_time_seconds,
@@ -138,18 +140,16 @@ async def _open_aws(settings: Settings) -> _Aws:
         ),
     )
     queue = SqsQueue(
-        made.sqs,
-        queue_url=settings.queue_url,
+        QueueClient(boto3_clients.sqs, settings.queue_url),
         visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
         wait_time=dt.timedelta(seconds=settings.sqs.wait_time_seconds),
-        clock=utc_now,
         threads=threads,
     )
     await queue.open()
     managed = None
-    if made.ec2 is not None and settings.managed_tag is not None:
-        managed = TaggedInstances(made.ec2, tag_key=settings.managed_tag, threads=threads)
-    lifecycle = AutoScalingLifecycle(made.autoscaling, threads=threads)
+    if boto3_clients.ec2 is not None and settings.managed_tag is not None:
+        managed = TaggedInstances(boto3_clients.ec2, tag_key=settings.managed_tag, threads=threads)
+    lifecycle = AutoScalingLifecycle(boto3_clients.autoscaling, threads=threads)
     return _Aws(queue=queue, lifecycle=lifecycle, managed=managed)
 
 
@@ -175,14 +175,16 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
 
 
 async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
-    """Say at the start what the account may not do, and stop if nothing works without it."""
-    chosen = settings.leader_election
+    """Log each permission that is missing, and stop if the program cannot work without it."""
+    election = settings.leader_election
     needed = permissions.all_permissions(
-        lease_namespace=chosen.lies_in(cluster.own_namespace) if chosen.enabled else None,
-        overrides=settings.drain.on_deadline is OnDeadline.DELETE,
+        lease_namespace=election.lease_namespace(cluster.own_namespace)
+        if election.enabled
+        else None,
+        force_deletes=settings.drain.on_deadline is OnDeadline.DELETE,
     )
     try:
-        missing = await permissions.missing(cluster.api, needed, lease_name=chosen.lease_name)
+        missing = await permissions.missing(cluster.api, needed, lease_name=election.lease_name)
     except errors.PermanentError as error:
         _log.warning("permissions_not_checked", error=str(error))
         return
@@ -193,15 +195,15 @@ async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     fatal = [str(permission) for permission in missing if permission.is_needed]
     if fatal:
         raise errors.ConfigurationError(
-            f"Kubernetes: the account may not {', '.join(fatal)}; see the roles in"
-            " deploy/queue-processor.yaml"
+            f"Kubernetes: the service account is not allowed to {', '.join(fatal)}; see the roles"
+            " in deploy/queue-processor.yaml"
         )
 
 
 def _unreachable(error: errors.QueueProcessorError) -> errors.ConfigurationError:
     return errors.ConfigurationError(
         f"Kubernetes: {error}; check that KUBECONFIG names a cluster that can be reached, and"
-        " that the account may list nodes"
+        " that the service account is allowed to list nodes"
     )
 
 
@@ -233,18 +235,18 @@ class Operator:
         self._queue = queue
         self._webhooks = webhooks
         self._http = http
-        self._is_asked_to_stop = asyncio.Event()
+        self._stop_requested = asyncio.Event()
 
-    def ask_to_stop(self) -> None:
-        """Begin to stop: hand back what is in hand, then hand on the leadership."""
-        if self._is_asked_to_stop.is_set():
+    def request_stop(self) -> None:
+        """Begin to stop: release the messages in flight, then the Lease."""
+        if self._stop_requested.is_set():
             _log.warning("stopped_at_once", reason="a second signal")
             os._exit(1)
         _log.info("stopping")
-        self._is_asked_to_stop.set()
+        self._stop_requested.set()
 
     async def run(self) -> None:
-        """Work until asked to stop; raise what ended the work before that."""
+        """Work until a stop is requested; raise what ended the work before that."""
         async with asyncio.TaskGroup() as group:
             helpers = [
                 group.create_task(self._cluster.event_recorder.run(), name="event_recorder"),
@@ -254,7 +256,7 @@ class Operator:
                 ),
             ]
             leading = group.create_task(self._lead(), name="leadership")
-            await self._is_asked_to_stop.wait()
+            await self._stop_requested.wait()
             leading.cancel()
             await asyncio.wait((leading,))
             await asyncio.gather(self._flush(), self._cluster.pods.close())
@@ -266,17 +268,19 @@ class Operator:
         _log.info("stopped")
 
     async def _flush(self) -> None:
-        """Tell what has not been told, as far as there is time."""
+        """Send the Events and notifications that still wait, as far as there is time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_LIMIT_SECONDS):
                 await asyncio.gather(self._cluster.event_recorder.flush(), self._webhooks.flush())
 
 
-def _parts(settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks) -> Dependencies:
+def _dependencies(
+    settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks
+) -> Dependencies:
     election = settings.leader_election
-    namespace, name = election.lies_in(cluster.own_namespace), election.lease_name
+    namespace, name = election.lease_namespace(cluster.own_namespace), election.lease_name
     return Dependencies(
-        queue=aws.queue,
+        sources=[SqsSource(aws.queue, clock=utc_now)],
         lifecycle=aws.lifecycle,
         managed=aws.managed,
         nodes=cluster.nodes,
@@ -294,7 +298,7 @@ async def _run_beside_kopf(operator: Operator, cluster: _Kube, node_index: NodeI
     """Run the operator, and kopf for as long as it runs.
 
     The operator stops first: kopf cancels tasks that it does not know a few seconds
-    after it stops, and the messages have to be handed back before that.
+    after it stops, and the messages have to be released before that.
     """
     stop_kopf, kopf_is_ready = asyncio.Event(), asyncio.Event()
     watching = asyncio.create_task(
@@ -318,7 +322,7 @@ async def _run_beside_kopf(operator: Operator, cluster: _Kube, node_index: NodeI
     await asyncio.wait((watching, working), return_when=asyncio.FIRST_COMPLETED)
     taking_signals.cancel()
     if not working.done():
-        operator.ask_to_stop()
+        operator.request_stop()
     await asyncio.wait((working,))
     stop_kopf.set()
     await asyncio.wait((watching,))
@@ -331,4 +335,4 @@ async def _take_signals(kopf_is_ready: asyncio.Event, operator: Operator) -> Non
     await kopf_is_ready.wait()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, operator.ask_to_stop)
+        loop.add_signal_handler(number, operator.request_stop)

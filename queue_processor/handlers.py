@@ -32,30 +32,30 @@ class Shared:
 
 
 def settings() -> kopf.OperatorSettings:
-    """How kopf itself behaves."""
-    chosen = kopf.OperatorSettings()
+    """Return the settings of kopf itself."""
+    kopf_settings = kopf.OperatorSettings()
     # Its log records would become Events on the nodes.
-    chosen.posting.enabled = False
-    # Nodes are no custom resource: nothing has to be discovered while we run.
-    chosen.scanning.disabled = True
-    chosen.networking.error_backoffs = _EndlessBackoff()
-    chosen.networking.connect_timeout = 3
-    chosen.networking.request_timeout = 30
-    # A watch that nobody ends is silent when its server is gone.
-    chosen.watching.server_timeout = 120
-    chosen.watching.client_timeout = 125
-    chosen.watching.connect_timeout = 3
+    kopf_settings.posting.enabled = False
+    # Nodes are not a custom resource: nothing has to be discovered while we run.
+    kopf_settings.scanning.disabled = True
+    kopf_settings.networking.error_backoffs = _EndlessBackoff()
+    kopf_settings.networking.connect_timeout = 3
+    kopf_settings.networking.request_timeout = 30
+    # A watch whose server is gone is silent; this bounds for how long.
+    kopf_settings.watching.server_timeout = 120
+    kopf_settings.watching.client_timeout = 125
+    kopf_settings.watching.connect_timeout = 3
     # Memory: kopf lists nodes page by page, and a worker that waits keeps the node's last event.
-    chosen.watching.chunk_size = 500
-    chosen.queueing.idle_timeout = 0.1
-    chosen.queueing.exit_timeout = 0.5
-    return chosen
+    kopf_settings.watching.chunk_size = 500
+    kopf_settings.queueing.idle_timeout = 0.1
+    kopf_settings.queueing.exit_timeout = 0.5
+    return kopf_settings
 
 
 def registry(
     connection: Connection, *, reader: NodeReader, node_index: NodeIndex
 ) -> kopf.OperatorRegistry:
-    """The handlers, bound to what they feed."""
+    """Return the handlers, bound to the index that they feed."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
@@ -90,7 +90,7 @@ def take_in(
     Args:
         change: ADDED, MODIFIED or DELETED; None for a node of the first list.
         node: The Node as the event has it.
-        reader: Tells what the node is to us.
+        reader: Selects nodes and makes their views.
         node_index: The index.
     """
     view = None if change == "DELETED" else reader.view_of(node)

@@ -1,4 +1,4 @@
-"""The commands; one file a group."""
+"""The command tree."""
 
 import typer
 
@@ -7,7 +7,7 @@ from queue_processor.migration import command as migration
 
 app = typer.Typer(
     name="queue-processor",
-    help="Drains EC2 nodes before AWS takes them away.",
+    help="Drain EC2 nodes before AWS takes the instances.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -21,4 +21,4 @@ app.add_typer(messages.app, name="messages")
 
 @app.callback()
 def _main() -> None:
-    """Drains EC2 nodes before AWS takes them away."""
+    """Drain EC2 nodes before AWS takes the instances."""

@@ -1,4 +1,4 @@
-"""How commands for people end: one line on stderr that names the cause, and the exit code."""
+"""Report errors of commands in one line on stderr, and exit with a code."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ INTERRUPTED = 130
 
 @contextlib.contextmanager
 def settings_errors_reported() -> Iterator[None]:
-    """End with one line for each error of the settings."""
+    """Print one line for each error in the settings, and exit."""
     try:
         yield
     except settings.SettingsError as error:
@@ -26,7 +26,7 @@ def settings_errors_reported() -> Iterator[None]:
 
 @contextlib.contextmanager
 def errors_reported(command: str) -> Iterator[None]:
-    """End with one line about what went wrong; it also decorates a command."""
+    """Print one line about the error and exit; works as a decorator of a command, too."""
     try:
         with settings_errors_reported():
             yield

@@ -19,13 +19,13 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         envvar=settings.CONFIG_VARIABLE,
-        help="A YAML file with settings; environment variables rule over it.",
+        help="A YAML file with settings; environment variables take precedence.",
     ),
 ]
 
 
 def run(config: ConfigOption = None) -> None:
-    """Drain nodes as the events in the queue say, until SIGTERM or Ctrl-C.
+    """Receive interruption events from the queue and drain their nodes, until SIGTERM or Ctrl-C.
 
     \b
     Example:
@@ -33,11 +33,11 @@ def run(config: ConfigOption = None) -> None:
       AWS_REGION=eu-west-1 queue-processor run
     """  # noqa: D301 - after a real backspace the lines stay as they are
     with exits.settings_errors_reported():
-        chosen = settings.load(config)
-        bootstrap.check(chosen)
-    logs.configure(as_text=chosen.log.is_text(), level=chosen.log.level)
+        loaded = settings.load(config)
+        bootstrap.check(loaded)
+    logs.configure(as_text=loaded.log.is_text(), level=loaded.log.level)
     try:
-        asyncio.run(bootstrap.run(chosen))
+        asyncio.run(bootstrap.run(loaded))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     except errors.ConfigurationError as error:

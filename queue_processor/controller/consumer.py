@@ -1,170 +1,216 @@
-"""receive → bound → dispatch → stop: the loop of the process that leads."""
+"""receive → bound → dispatch → stop: the loop of the process that leads.
+
+Every source has a receive loop of its own, because a long poll of one must not delay the events
+of another. What they receive has one bound for all: a loop that finds as many messages in flight
+as there may be waits for room before its next receive. Messages that nobody has received stay in
+the source, where another process can have them and where their number can be seen, which a queue
+in this process would offer to nobody.
+
+Every message has two tasks. The inner one processes it, and can be cancelled at any time. The
+outer one settles it, and cannot: a message whose work was cancelled still has to go back to its
+source. One task would need a shield around each step of settling, and would still mix up who
+cancelled what.
+
+Stopping is therefore short: cancel every inner task, then wait for the outer ones, which release
+their messages. Kubernetes kills the process after the grace period, so the wait has a limit; a
+message that is not released in time comes back when the source misses us.
+"""
 
 import asyncio
 import datetime as dt
+from collections.abc import Sequence
 
 import structlog
 
-from queue_processor.controller import log_fields, ports
-from queue_processor.controller.keepalive import Holding, Keepalive
+from queue_processor.controller import log_fields, ports, processor
+from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.processor import Processor
-from queue_processor.controller.retrying import Backoff
 from queue_processor.controller.settlement import Settler
 from queue_processor.domain import errors, policy
-from queue_processor.domain.messages import ReceivedMessage
-from queue_processor.domain.plan import Outcome
+from queue_processor.domain.plan import Processed
 from queue_processor.observability import health, metrics
+from queue_processor.retrying import Backoff
 
 _log = structlog.get_logger(__name__)
 
-_HAND_BACK_LIMIT = dt.timedelta(seconds=8)
+_RELEASE_LIMIT = dt.timedelta(seconds=8)
 _LONGEST_DELAY = dt.timedelta(seconds=10)
 _SHORTEST_POLL_SECONDS = 0.2
 _MEASURING_INTERVAL_SECONDS = 30.0
-_BEAT = "consumer"
+
+
+class InFlightMessages:
+    """The messages that are being worked on; with `limit` of them there is no room for more."""
+
+    def __init__(self, *, limit: int, clock: ports.Clock) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._messages: dict[str, ports.Delivery] = {}
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    @property
+    def has_room(self) -> bool:
+        """True while one more message may be received."""
+        return self._has_room.is_set()
+
+    async def wait_for_room(self) -> None:
+        """Return once there is room."""
+        await self._has_room.wait()
+
+    def add(self, delivery: ports.Delivery) -> None:
+        """Count a message in, even where that exceeds the limit: it has been received."""
+        self._messages[delivery.id] = delivery
+        self._show()
+
+    def remove(self, delivery: ports.Delivery) -> None:
+        """Count a message out."""
+        del self._messages[delivery.id]
+        self._show()
+
+    def _show(self) -> None:
+        metrics.MESSAGES_IN_FLIGHT.set(len(self._messages))
+        if len(self._messages) < self._limit:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
+    def oldest_age_seconds(self) -> float:
+        """Return how long ago the oldest message was sent; 0 without messages."""
+        now = self._clock()
+        ages = (now - delivery.sent_at for delivery in self._messages.values())
+        return max(ages, default=dt.timedelta()).total_seconds()
 
 
 class Consumer:
-    """Receives messages, and sees each of them through to its outcome."""
+    """Receives messages, and brings each of them to its outcome."""
 
     def __init__(
         self,
         *,
-        queue: ports.MessageQueue,
+        sources: Sequence[ports.EventSource],
         lifecycle: ports.LifecycleActions,
         processor: Processor,
-        keepalive: Keepalive,
-        max_in_flight: int,
+        heartbeats: LifecycleHeartbeats,
+        in_flight: InFlightMessages,
         liveness: health.Liveness,
     ) -> None:
-        self._queue = queue
+        self._sources = sources
         self._processor = processor
-        self._keepalive = keepalive
-        self._settler = Settler(
-            queue=queue, lifecycle=lifecycle, is_stopping=lambda: self._is_stopping
-        )
-        self._max_in_flight = max_in_flight
+        self._heartbeats = heartbeats
+        self._settler = Settler(lifecycle=lifecycle, is_stopping=lambda: self._is_stopping)
+        self._in_flight = in_flight
         self._liveness = liveness
         self._is_stopping = False
-        self._has_room = asyncio.Event()
-        self._processing: set[asyncio.Task[Outcome]] = set()
+        self._processing: set[asyncio.Task[Processed]] = set()
         self._carrying: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Work until cancelled, then hand back what is not done."""
+        """Work until cancelled, then release what is not done."""
         self._is_stopping = False
-        self._has_room.set()
-        metrics.OLDEST_MESSAGE.set_function(self._keepalive.oldest_age_seconds)
+        metrics.OLDEST_MESSAGE.set_function(self._in_flight.oldest_age_seconds)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._keepalive.run(), name="keepalive")
-                group.create_task(self._receive_for_ever(), name="receive")
-                group.create_task(self._measure_for_ever(), name="measure queue")
+                for source in self._sources:
+                    group.create_task(source.run(), name=f"keep messages of {source.name}")
+                    group.create_task(
+                        self._receive_for_ever(source), name=f"receive from {source.name}"
+                    )
+                group.create_task(self._measure_for_ever(), name="count waiting messages")
         finally:
             metrics.MESSAGES_WAITING.set(0)
-            self._liveness.pause(_BEAT)
+            for source in self._sources:
+                self._liveness.pause(_loop_of(source))
             await self._stop()
 
-    async def _receive_for_ever(self) -> None:
+    async def _receive_for_ever(self, source: ports.EventSource) -> None:
         loop = asyncio.get_running_loop()
         backoff = Backoff(longest=_LONGEST_DELAY)
         failures = 0
         while True:
-            if not self._has_room.is_set():
-                # A full house may take hours to empty, and is no reason for a restart.
-                self._liveness.pause(_BEAT)
-                await self._has_room.wait()
-            self._liveness.heartbeat(_BEAT)
+            if not self._in_flight.has_room:
+                # At capacity we may wait for hours. That must not fail the liveness probe.
+                self._liveness.pause(_loop_of(source))
+                await self._in_flight.wait_for_room()
+            self._liveness.heartbeat(_loop_of(source))
             began_at = loop.time()
             try:
-                received = await self._queue.receive()
+                received = await source.receive()
             except (errors.TemporaryError, errors.PermanentError) as error:
                 failures += 1
-                metrics.RECEIVE_CALLS.labels(outcome=metrics.Receive.FAILED).inc()
+                metrics.RECEIVE_CALLS.labels(outcome=metrics.ReceiveOutcome.FAILED).inc()
                 _log.warning("receive_failed", failures=failures, error=str(error))
                 await asyncio.sleep(backoff.after(failures, error).total_seconds())
                 continue
             failures = 0
             if not received and loop.time() - began_at < _SHORTEST_POLL_SECONDS:
-                # A queue that answers "nothing" at once is not asked again at once.
+                # A source that has nothing and does not wait gets no second call at once.
                 await asyncio.sleep(_SHORTEST_POLL_SECONDS)
-            got = metrics.Receive.MESSAGES if received else metrics.Receive.EMPTY
-            metrics.RECEIVE_CALLS.labels(outcome=got).inc()
+            outcome = metrics.ReceiveOutcome.MESSAGES if received else metrics.ReceiveOutcome.EMPTY
+            metrics.RECEIVE_CALLS.labels(outcome=outcome).inc()
             metrics.MESSAGES_RECEIVED.inc(len(received))
-            for message in received:
-                self._dispatch(message)
+            for delivery in received:
+                self._dispatch(delivery)
 
     async def _measure_for_ever(self) -> None:
-        """Show how much waits in the queue: that nothing is received is no error by itself."""
+        """Show how much waits in the sources: that nothing is received is no error by itself."""
         while True:
             try:
-                metrics.MESSAGES_WAITING.set(await self._queue.count_waiting())
+                waiting = [await source.count_waiting() for source in self._sources]
             except (errors.TemporaryError, errors.PermanentError) as error:
                 _log.info("queue_depth_unavailable", error=str(error))
+            else:
+                metrics.MESSAGES_WAITING.set(sum(waiting))
             await asyncio.sleep(_MEASURING_INTERVAL_SECONDS)
 
-    def _dispatch(self, message: ReceivedMessage) -> None:
-        holding = self._keepalive.hold(message)
-        if holding is None:
-            metrics.MESSAGES_RECEIVED_AGAIN.inc()
-            _log.info(
-                "message_received_again",
-                message_id=message.message_id,
-                receive_count=message.receive_count,
-            )
-            return
-        carrying = asyncio.create_task(self._carry(holding), name=f"message {message.message_id}")
+    def _dispatch(self, delivery: ports.Delivery) -> None:
+        self._in_flight.add(delivery)
+        carrying = asyncio.create_task(self._carry(delivery), name=f"message {delivery.id}")
         self._carrying.add(carrying)
         carrying.add_done_callback(self._carrying.discard)
-        if len(self._keepalive) >= self._max_in_flight:
-            self._has_room.clear()
 
-    async def _carry(self, holding: Holding) -> None:
-        """See one message through; only the processing can be cancelled, not the settling."""
-        structlog.contextvars.bind_contextvars(message_id=holding.message.message_id)
+    async def _carry(self, delivery: ports.Delivery) -> None:
+        """Bring one message to its end; only its processing can be cancelled, not its settling."""
+        structlog.contextvars.bind_contextvars(message_id=delivery.id)
         started_at = asyncio.get_running_loop().time()
         processing = asyncio.create_task(
-            self._processor.process(holding), name=f"process {holding.message.message_id}"
+            self._processor.process(delivery), name=f"process {delivery.id}"
         )
         self._processing.add(processing)
         try:
             await asyncio.wait((processing,))
-            outcome = self._outcome_of(processing, holding)
-            await self._settler.settle(holding, outcome)
+            # Only a task that never began can be cancelled: `process` returns when it is.
+            processed = (
+                Processed(outcome=policy.release(processor.STOPPED))
+                if processing.cancelled()
+                else processing.result()
+            )
+            await self._settler.settle(delivery, processed)
         finally:
             self._processing.discard(processing)
-            await self._keepalive.let_go(holding)
-            self._has_room.set()
-        kind = metrics.NO_KIND if holding.event is None else holding.event.kind
-        metrics.MESSAGES.labels(kind=kind, outcome=outcome.kind).inc()
+            delivery.close()
+            self._in_flight.remove(delivery)
+            await self._heartbeats.stop(delivery.id)
+        metrics.MESSAGES.labels(
+            kind=processed.kind or metrics.NO_KIND, outcome=processed.outcome.kind
+        ).inc()
         took = asyncio.get_running_loop().time() - started_at
-        _log.info("outcome", **log_fields.of_outcome(holding, outcome), seconds=round(took, 3))
-
-    def _outcome_of(self, processing: "asyncio.Task[Outcome]", holding: Holding) -> Outcome:
-        receive_count = holding.message.receive_count
-        if processing.cancelled():
-            return policy.release("the process stops, or leads no more")
-        error = processing.exception()
-        match error:
-            case None:
-                return processing.result()
-            case errors.TemporaryError() | errors.PermanentError():
-                return policy.retry(str(error), receive_count=receive_count)
-            case _:
-                # A defect of ours must cost this one message some time, not all the others.
-                _log.error("message_failed", exc_info=error)
-                return policy.retry(f"a defect: {error!r}", receive_count=receive_count)
+        _log.info("outcome", **log_fields.of_outcome(delivery, processed), seconds=round(took, 3))
 
     async def _stop(self) -> None:
-        """Stop all work at once and give its messages back to the queue."""
+        """Stop all work at once and release its messages."""
         self._is_stopping = True
         for processing in self._processing:
             processing.cancel()
         if not self._carrying:
             return
-        _, late = await asyncio.wait(self._carrying, timeout=_HAND_BACK_LIMIT.total_seconds())
+        _, late = await asyncio.wait(self._carrying, timeout=_RELEASE_LIMIT.total_seconds())
         for carrying in late:
             carrying.cancel()
         if late:
             _log.warning("messages_not_released", count=len(late))
             await asyncio.wait(late)
+
+
+def _loop_of(source: ports.EventSource) -> str:
+    return f"consumer of {source.name}"

@@ -1,4 +1,22 @@
-"""One pod's way off its node: evict, wait for its budget, delete at the deadline."""
+"""Evicts one pod and retries until it is gone; deletes it when a hard deadline leaves no choice.
+
+The API server refuses an eviction that a PodDisruptionBudget does not allow *now* (429), and may
+allow it a moment later, when the workload has started the pod elsewhere. So an eviction is repeated
+with backoff, and never sooner than `Retry-After`; a deadline that comes nearer shortens the pause.
+Which refusals may end, and which mean that the pod is gone, the adapter decides (`EvictionAnswer`).
+
+At a soft deadline nothing more happens. At a hard one AWS takes the instance whatever the budget
+allows, and then the pod dies without a SIGTERM. A pod that is still blocked is therefore deleted in
+time for its own grace period, or at the latest `force_margin` before the deadline. Karpenter's
+`needsForceDelete` is the same idea. The budget loses a pod that it would have lost anyway; the
+workload wins a clean stop. `drain.on_deadline: leave` switches that off.
+
+Every request names the pod by UID: another pod may have its name by now, such as the next one of a
+StatefulSet. That makes repeated requests no-ops.
+
+Rejected: to delete at the deadline itself, which leaves no time to stop, and to delete all pods of
+the node at one time, which would not wait for budgets of pods that stop quickly.
+"""
 
 import asyncio
 import dataclasses
@@ -8,19 +26,21 @@ from typing import assert_never
 
 import structlog
 
-from queue_processor.controller import limiter, ports, retrying
-from queue_processor.controller.deadline_timer import DeadlineTimer
+from queue_processor.controller import ports
+from queue_processor.controller.limiter import Priority, PriorityLimiter
+from queue_processor.controller.waiting import ChangeSignal, DeadlineTimer
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
-from queue_processor.observability import metrics
+from queue_processor.observability import event_reasons, metrics
+from queue_processor.retrying import Backoff, retrying
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclasses.dataclass(slots=True)
 class EvictionStats:
-    """What became of the pods of one node.
+    """Counts what happened to the pods of one node.
 
     Attributes:
         evicted: How many evictions were accepted.
@@ -35,11 +55,11 @@ class EvictionStats:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ForceDeletePolicy:
-    """When a hard deadline rules over a disruption budget.
+    """When a hard deadline overrules a disruption budget.
 
     Attributes:
         kind: What the drain is for, to count by.
-        force_deletes: Whether it does at all.
+        force_deletes: False leaves pods that are blocked on the node.
         force_margin: How long before the deadline a pod is deleted at the latest.
     """
 
@@ -49,32 +69,35 @@ class ForceDeletePolicy:
 
 
 class Evictor:
-    """Gets pods off one node before its deadline."""
+    """Evicts pods from one node before its deadline."""
 
     def __init__(
         self,
         *,
         pods: ports.Pods,
         event_recorder: ports.EventRecorder,
-        requests: limiter.PriorityLimiter,
+        limiter: PriorityLimiter,
         timer: DeadlineTimer,
-        rule: ForceDeletePolicy,
+        changed: ChangeSignal,
+        policy: ForceDeletePolicy,
     ) -> None:
         """Build the evictor of one drain.
 
         Args:
             pods: Where pods are evicted.
-            event_recorder: Told about pods that are deleted against their budget.
-            requests: Bounds the requests of all drains.
+            event_recorder: Records pods that are deleted against their budget.
+            limiter: Bounds the requests of all drains.
             timer: The drain's deadline.
-            rule: What happens to pods that are blocked until it is near.
+            changed: Notified when a pod has gone, or the deadline has come nearer.
+            policy: What happens to pods that are blocked until it is near.
         """
         self._pods = pods
         self._event_recorder = event_recorder
-        self._requests = requests
+        self._limiter = limiter
         self._timer = timer
-        self._rule = rule
-        self._backoff = retrying.Backoff()
+        self._changed = changed
+        self._policy = policy
+        self._backoff = Backoff()
         self.stats = EvictionStats()
 
     async def remove(self, pod: PodView, *, is_gone: Callable[[], bool]) -> None:
@@ -82,7 +105,7 @@ class Evictor:
 
         Args:
             pod: The pod.
-            is_gone: What the watch says: another pod may have its name by now.
+            is_gone: True once the watch has shown that the pod is gone.
         """
         attempt = 0
         while not is_gone():
@@ -95,7 +118,7 @@ class Evictor:
                 case EvictionAnswer.GONE | EvictionAnswer.NAMESPACE_TERMINATING:
                     break
                 case EvictionAnswer.BLOCKED | EvictionAnswer.BUSY | EvictionAnswer.AMBIGUOUS:
-                    self._note(pod, eviction)
+                    self._record_blocked(pod, eviction)
                 case _:
                     assert_never(eviction.answer)
             if self._needs_force_delete(pod):
@@ -106,19 +129,19 @@ class Evictor:
 
     async def _evict(self, pod: PodView) -> Eviction:
         try:
-            async with self._requests.slot(limiter.Priority.DRAIN, self._timer.ends_at):
+            async with self._limiter.slot(Priority.DRAIN, self._timer.ends_at):
                 eviction = await self._pods.evict(pod.ref)
         except errors.TemporaryError as error:
             eviction = Eviction(
                 answer=EvictionAnswer.BUSY, message=str(error), retry_after=error.retry_after
             )
         except errors.PermanentError as error:
-            # Refused today is not refused for ever: permissions get mended in mid-drain.
+            # A refusal may end: permissions can be mended while the drain goes on.
             eviction = Eviction(answer=EvictionAnswer.BUSY, message=str(error))
         metrics.EVICTIONS.labels(answer=eviction.answer.name.lower()).inc()
         return eviction
 
-    def _note(self, pod: PodView, eviction: Eviction) -> None:
+    def _record_blocked(self, pod: PodView, eviction: Eviction) -> None:
         if self.stats.blocked.get(pod.ref.uid) == eviction.message:
             return
         self.stats.blocked[pod.ref.uid] = eviction.message
@@ -129,22 +152,24 @@ class Evictor:
             response=eviction.message,
         )
         if eviction.answer is EvictionAnswer.AMBIGUOUS:
-            self._event_recorder.pod_event(pod.ref, "EvictionBlocked", eviction.message)
+            self._event_recorder.pod_event(
+                pod.ref, event_reasons.EVICTION_BLOCKED, eviction.message
+            )
 
     def _needs_force_delete(self, pod: PodView) -> bool:
         return self._force_deletes and self._until_due(pod) <= dt.timedelta()
 
     @property
     def _force_deletes(self) -> bool:
-        return self._rule.force_deletes and self._timer.deadline.is_hard
+        return self._policy.force_deletes and self._timer.deadline.is_hard
 
     def _until_due(self, pod: PodView) -> dt.timedelta:
         return deadlines.force_delete_after(
-            self._timer.left, grace=pod.grace, force_margin=self._rule.force_margin
+            self._timer.left, grace=pod.grace, force_margin=self._policy.force_margin
         )
 
     async def _pause(self, pod: PodView, attempt: int, eviction: Eviction) -> None:
-        """Wait before the next attempt, but not past the moment when the deadline rules."""
+        """Wait before the next attempt, but not past the moment when the pod has to be deleted."""
         loop = asyncio.get_running_loop()
         delay = self._backoff.after(attempt)
         if eviction.retry_after is not None:
@@ -152,24 +177,22 @@ class Evictor:
         ends_at = loop.time() + delay.total_seconds()
         while delay > dt.timedelta() and not self._needs_force_delete(pod):
             limit = min(delay, self._until_due(pod)) if self._force_deletes else delay
-            await self._timer.changed.wait(limit)
+            await self._changed.wait(limit)
             delay = dt.timedelta(seconds=ends_at - loop.time())
 
     async def _force_delete(self, pod: PodView) -> None:
         grace = deadlines.MINIMUM_GRACE
         try:
-            async for attempt in retrying.retrying(
-                metrics.Call.DELETE_POD, stop_when=self._past_recovery
-            ):
+            async for attempt in retrying(metrics.Call.DELETE_POD, stop_when=self._past_recovery):
                 with attempt:
                     grace = deadlines.grace_that_fits(self._timer.left, grace=pod.grace)
-                    async with self._requests.slot(limiter.Priority.DRAIN, self._timer.ends_at):
+                    async with self._limiter.slot(Priority.DRAIN, self._timer.ends_at):
                         await self._pods.delete(pod.ref, grace)
         except (errors.TemporaryError, errors.PermanentError) as error:
             _log.error("pod_not_deleted", pod=str(pod.ref), error=str(error))
             return
         self.stats.force_deleted.append(str(pod.ref))
-        metrics.PODS_OVERRIDDEN.labels(kind=self._rule.kind).inc()
+        metrics.PODS_DELETED_AT_DEADLINE.labels(kind=self._policy.kind).inc()
         blocked = self.stats.blocked.get(pod.ref.uid, "")
         _log.warning(
             "pod_deleted_at_deadline",
@@ -180,11 +203,11 @@ class Evictor:
         )
         self._event_recorder.pod_event(
             pod.ref,
-            "DeletedAtDeadline",
+            event_reasons.DELETED_AT_DEADLINE,
             f"Deleted with {grace.total_seconds():.0f} s of grace, because the instance is taken"
             f" away at {self._timer.deadline.at:%H:%M:%S} UTC and the eviction was refused"
             f" until now: {blocked}",
         )
 
     def _past_recovery(self) -> bool:
-        return self._timer.left < -self._rule.force_margin
+        return self._timer.left < -self._policy.force_margin

@@ -1,40 +1,40 @@
-"""Which process works: a Lease, decided by the loop's monotonic clock alone.
+"""Leader election on a Lease: one process works, the others stand by.
 
-The model is client-go's `tools/leaderelection`, with two differences: a failed renewal
-is never a crash, and a clean stop empties the holder, so that a standby need not wait.
+Two processes at work would undo each other: one hides a message that the other deletes, one
+uncordons what the other cordons. So exactly one may work, and a second takes over quickly.
+
+The model is client-go's `tools/leaderelection`: the holder renews the Lease every retry period;
+a standby takes it when the holder has left, or has not renewed for the duration that it promised.
+The differences:
+
+- Time is the event loop's monotonic clock. The times in the Lease are for people. A standby counts
+  from when it first saw a record, and a leader from before it sent its last renewal, so that a
+  leader always stops (renew deadline) before another starts (duration), whatever the wall clocks.
+- A renewal that fails is a failed renewal, whatever the cause, and never a crash. The work goes on
+  until the renew deadline, which the limiter of requests checks before each write.
+- Losing the Lease cancels the work and waits for its end before anything else. A clean stop does
+  the same, and only then empties the holder, so that a standby need not wait for the duration.
+- A conflict at a renewal is not yet a loss: it may be our own write, whose answer did not arrive.
+
+Rejected: the official client's election, which measures by the wall clock, never releases the Lease
+and does not wait for the work to end (docs/decisions/0002-a-leader-election-of-our-own.md).
 """
 
 import asyncio
-import dataclasses
 import datetime as dt
 from collections.abc import Awaitable, Callable
 
 import structlog
 
 from queue_processor.controller import ports
-from queue_processor.domain import errors
-from queue_processor.domain.leases import Lease
+from queue_processor.domain import errors, leases
+from queue_processor.domain.leases import Lease, LeaseTimes
 from queue_processor.observability import health, metrics
 
 _log = structlog.get_logger(__name__)
 
 _BEAT = "leadership"
 _FAILED = (TimeoutError, errors.TemporaryError, errors.PermanentError)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseTimes:
-    """How patient the election is.
-
-    Attributes:
-        duration: How long the others wait for a leader that went silent.
-        renew_deadline: When a leader that cannot renew stops working; shorter.
-        retry_period: The pause between attempts.
-    """
-
-    duration: dt.timedelta = dt.timedelta(seconds=15)
-    renew_deadline: dt.timedelta = dt.timedelta(seconds=10)
-    retry_period: dt.timedelta = dt.timedelta(seconds=2)
 
 
 class LeaderElector:
@@ -52,10 +52,10 @@ class LeaderElector:
         """Build the elector.
 
         Args:
-            leases: Where the Lease lies.
+            leases: The Lease on the API server.
             identity: Who we are; no other process may have the same.
-            times: How patient the election is.
-            liveness: Told that the loop makes progress.
+            times: How long each step may take.
+            liveness: Gets a heartbeat whenever the loop makes progress.
             clock: For the times that people read in the Lease; decides nothing.
         """
         self._leases = leases
@@ -69,14 +69,14 @@ class LeaderElector:
         self._held_until = 0.0
 
     def is_held(self) -> bool:
-        """Whether this process may write, at this very moment."""
+        """Return True if this process may write, at this very moment."""
         return self._held is not None and asyncio.get_running_loop().time() < self._held_until
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Work whenever we lead, until cancelled.
 
         Args:
-            work: Runs for ever; when cancelled, it hands back what it has before it ends.
+            work: Runs until cancelled; then it releases what it has before it ends.
         """
         metrics.IS_LEADER.set(0)
         while True:
@@ -124,33 +124,19 @@ class LeaderElector:
         lease = await self._leases.read()
         if lease is not None and not self._is_free(lease):
             return False
-        now = self._clock()
-        taken = await self._leases.write(
-            Lease(
-                holder=self._identity,
-                duration=self._times.duration,
-                acquired_at=now,
-                renewed_at=now,
-                transitions=0 if lease is None else lease.transitions + 1,
-                resource_version=None if lease is None else lease.resource_version,
-            )
+        ours = leases.acquired(
+            lease, holder=self._identity, duration=self._times.duration, now=self._clock()
         )
-        self._hold(taken, started_at)
+        self._hold(await self._leases.write(ours), started_at)
         return True
 
     def _is_free(self, lease: Lease) -> bool:
-        """Whether the holder left, or has not renewed for the duration that it promised.
-
-        The times in the Lease are another machine's clock: what counts is how long we
-        have seen the same record.
-        """
-        if lease.holder in {"", self._identity}:
-            return True
         now = asyncio.get_running_loop().time()
         if lease != self._seen:
             self._seen = lease
             self._seen_at = now
-        return now >= self._seen_at + lease.duration.total_seconds()
+        unchanged_for = dt.timedelta(seconds=now - self._seen_at)
+        return lease.is_free_for(self._identity, unchanged_for=unchanged_for)
 
     def _hold(self, lease: Lease, started_at: float) -> None:
         # Counted from before the request: the others count from when it arrived.
@@ -173,12 +159,11 @@ class LeaderElector:
                 _log.warning("lease_not_renewed", error=str(error) or "timed out")
 
     async def _renew(self, started_at: float) -> bool:
-        """Renew; False when another process holds the Lease."""
+        """Renew, or return False when another process holds the Lease."""
         if self._held is None:
             return False
-        renewed = dataclasses.replace(self._held, renewed_at=self._clock())
         try:
-            self._hold(await self._leases.write(renewed), started_at)
+            self._hold(await self._leases.write(self._held.renewed(self._clock())), started_at)
         except errors.Conflict:
             # Perhaps it was our own write, whose answer was lost.
             lease = await self._leases.read()
@@ -191,10 +176,9 @@ class LeaderElector:
         """Empty the holder, so that a standby takes over at its next attempt."""
         if self._held is None:
             return
-        released = dataclasses.replace(self._held, holder="", renewed_at=self._clock())
         try:
             async with asyncio.timeout(self._times.retry_period.total_seconds()):
-                await self._leases.write(released)
+                await self._leases.write(self._held.released(self._clock()))
             _count(metrics.LeadershipChange.RELEASED)
             _log.info("leadership_released", identity=self._identity)
         except (errors.Conflict, *_FAILED) as error:

@@ -1,4 +1,12 @@
-"""Lets a bounded number of requests run at once, the most urgent first."""
+"""A semaphore that admits waiters by priority.
+
+Every request of a drain passes here. In a storm, thousands of evictions wait at once, and a cordon
+that queued behind them would come too late: the scheduler would go on placing pods on nodes that
+are about to go. So cordons come first, then what ends a drain, then evictions by their deadline.
+
+What is scarce is requests, not drains: a drain that waits for a budget holds no slot. A limit on
+drains, with a queue of nodes, was rejected for that reason.
+"""
 
 import asyncio
 import contextlib
@@ -12,7 +20,7 @@ from queue_processor.domain import errors
 
 
 class Priority(enum.IntEnum):
-    """What a request is for, the most urgent first."""
+    """The purposes of requests, the most urgent first."""
 
     CORDON = 0
     ENDING = 1
@@ -21,7 +29,7 @@ class Priority(enum.IntEnum):
 
 
 class _Urgency(NamedTuple):
-    """What is served first; compared from the first field to the last."""
+    """The order of waiters; compared from the first field to the last."""
 
     priority: Priority
     ends_at: float
@@ -29,20 +37,16 @@ class _Urgency(NamedTuple):
 
 
 class PriorityLimiter:
-    """A semaphore whose waiters are served by urgency.
+    """A semaphore whose waiters are served by urgency."""
 
-    What is scarce is requests, not drains: a drain that waits for a budget holds no
-    place here, and a cordon never waits for one.
-    """
-
-    def __init__(self, places: int, *, may_write: Callable[[], bool]) -> None:
+    def __init__(self, slots: int, *, may_write: Callable[[], bool]) -> None:
         """Build the limiter.
 
         Args:
-            places: How many requests may run at once.
-            may_write: Whether this process leads; asked right before every request.
+            slots: How many requests may run at once.
+            may_write: True while this process leads; called right before every request.
         """
-        self._free = places
+        self._free = slots
         self._may_write = may_write
         self._waiting: list[tuple[_Urgency, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
@@ -51,13 +55,13 @@ class PriorityLimiter:
     async def slot(
         self, priority: Priority, ends_at: float, *, opens: bool = False
     ) -> AsyncIterator[None]:
-        """Hold a place while the request runs.
+        """Hold a slot while the request runs.
 
         Args:
             priority: What the request is for.
             ends_at: The deadline of the drain, on the loop's clock.
-            opens: Whether the request opens a drain. Those that go on with one come first, so
-                that of nodes with one deadline some are done early, and not all of them late.
+            opens: True for the request that opens a drain. Those that go on with one come first,
+                so that of nodes with one deadline some are done early, and not all of them late.
 
         Raises:
             TemporaryError: This process does not lead any more.
@@ -74,19 +78,19 @@ class PriorityLimiter:
         if self._free > 0:
             self._free -= 1
             return
-        turn = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (urgency, next(self._order), turn))
+        admitted = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (urgency, next(self._order), admitted))
         try:
-            await turn
+            await admitted
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if admitted.done() and not admitted.cancelled():
                 self._leave()
             raise
 
     def _leave(self) -> None:
         while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
+            _, _, admitted = heapq.heappop(self._waiting)
+            if not admitted.done():
+                admitted.set_result(None)
                 return
         self._free += 1

@@ -1,18 +1,16 @@
-"""What the two lines about every message say; docs/logs.md lists it."""
+"""The fields of the two log lines about every message; docs/logs.md lists them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from queue_processor.controller.keepalive import Holding
-from queue_processor.domain.events import InterruptionEvent
-from queue_processor.domain.identifiers import InstanceId
-from queue_processor.domain.plan import Outcome, Plan
+from queue_processor.controller import ports
+from queue_processor.domain.plan import HandledInstance, Plan, Processed
 
 Fields: TypeAlias = Mapping[str, object]
 
 
 def of_plan(plan: Plan) -> Fields:
-    """All that has been decided about one instance of an event."""
+    """Return all that has been decided about one instance of an event."""
     return {
         "event_id": plan.event_id,
         "kind": plan.kind,
@@ -26,44 +24,35 @@ def of_plan(plan: Plan) -> Fields:
     }
 
 
-def of_outcome(holding: Holding, outcome: Outcome) -> Fields:
-    """What became of a message, and of every instance that its event names."""
-    event = holding.event
-    instances = [] if event is None else list(_instances(holding, event))
+def of_outcome(delivery: ports.Delivery, processed: Processed) -> Fields:
+    """Return the outcome of a message, with every instance that its event names."""
+    instances = [_of_instance(instance) for instance in processed.instances]
     return {
-        "message_id": holding.message.message_id,
-        "event_id": holding.event_id,
-        "kind": None if event is None else event.kind,
+        "message_id": delivery.id,
+        "event_id": None if processed.event is None else processed.event.event_id,
+        "kind": processed.kind,
         "instance_id": _joined(instance["instance_id"] for instance in instances),
         "node": _joined(instance["node"] for instance in instances),
-        "outcome": outcome.kind,
-        "reason": outcome.reason,
-        "receive_count": holding.message.receive_count,
+        "outcome": processed.outcome.kind,
+        "reason": processed.outcome.reason,
+        "receive_count": delivery.receive_count,
         "instances": instances,
     }
 
 
-def _instances(holding: Holding, event: InterruptionEvent) -> Iterator[Fields]:
-    for instance_id in event.instance_ids:
-        report = holding.reports.get(instance_id)
-        yield {
-            "instance_id": instance_id,
-            "node": _node_of(holding, instance_id),
-            "result": None if report is None else report.result,
-            "evicted": 0 if report is None else report.evicted,
-            "deleted_at_deadline": [] if report is None else report.force_deleted,
-            "left": [] if report is None else report.left,
-            "margin_seconds": None
-            if report is None or report.margin is None
-            else round(report.margin.total_seconds(), 3),
-        }
-
-
-def _node_of(holding: Holding, instance_id: InstanceId) -> str | None:
-    report, plan = holding.reports.get(instance_id), holding.plans.get(instance_id)
-    if report is not None and report.node_name is not None:
-        return report.node_name
-    return None if plan is None else plan.node_name
+def _of_instance(instance: HandledInstance) -> Fields:
+    report = instance.report
+    return {
+        "instance_id": instance.instance_id,
+        "node": instance.node_name,
+        "result": None if report is None else report.result,
+        "evicted": 0 if report is None else report.evicted,
+        "deleted_at_deadline": [] if report is None else report.force_deleted,
+        "left": [] if report is None else report.left,
+        "margin_seconds": None
+        if report is None or report.margin is None
+        else round(report.margin.total_seconds(), 3),
+    }
 
 
 def _joined(names: Iterable[object]) -> str | None:

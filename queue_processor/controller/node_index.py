@@ -5,13 +5,13 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable
 
-from queue_processor.controller.deadline_timer import Pulse
+from queue_processor.controller.waiting import ChangeSignal
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
 
 
 class NodeIndex:
-    """Finds nodes by instance id without asking anybody.
+    """Finds nodes by instance id without a request.
 
     It is filled by a complete list before the first message is judged, so "no such node"
     is a statement about the cluster and not about a call that failed.
@@ -20,13 +20,13 @@ class NodeIndex:
     def __init__(self) -> None:
         self._by_instance: dict[InstanceId, NodeView] = {}
         self._instance_of: dict[NodeName, InstanceId] = {}
-        self._changes: defaultdict[InstanceId, Pulse] = defaultdict(Pulse)
+        self._changes: defaultdict[InstanceId, ChangeSignal] = defaultdict(ChangeSignal)
 
     def __len__(self) -> int:
         return len(self._by_instance)
 
     def find(self, instance_id: InstanceId) -> NodeView | None:
-        """The node that runs on an instance, if one does."""
+        """Return the node that runs on an instance, if one does."""
         return self._by_instance.get(instance_id)
 
     def put(self, node: NodeView) -> None:
@@ -36,7 +36,7 @@ class NodeIndex:
             self._drop(before)
         self._instance_of[node.name] = node.instance_id
         self._by_instance[node.instance_id] = node
-        self._tell(node.instance_id)
+        self._notify(node.instance_id)
 
     def remove(self, name: NodeName) -> None:
         """Forget a node that is gone, or not ours any more."""
@@ -63,7 +63,7 @@ class NodeIndex:
         Args:
             instance_id: The instance.
             holds: Looks at its node; None while it has none.
-            limit: How long to wait; None waits for ever.
+            limit: How long to wait; None waits without end.
 
         Returns:
             The node as it is then, or as it is at the limit.
@@ -72,18 +72,18 @@ class NodeIndex:
         began_at = loop.time()
         left = limit
         while not holds(node := self.find(instance_id)) and (left is None or left > dt.timedelta()):
-            pulse = self._changes[instance_id]
-            await pulse.wait(left)
+            changed = self._changes[instance_id]
+            await changed.wait(left)
             if limit is not None:
                 left = limit - dt.timedelta(seconds=loop.time() - began_at)
-            if not pulse.is_awaited:
+            if not changed.has_waiters:
                 self._changes.pop(instance_id, None)
         return node
 
     def _drop(self, instance_id: InstanceId) -> None:
         self._by_instance.pop(instance_id, None)
-        self._tell(instance_id)
+        self._notify(instance_id)
 
-    def _tell(self, instance_id: InstanceId) -> None:
+    def _notify(self, instance_id: InstanceId) -> None:
         if instance_id in self._changes:
-            self._changes[instance_id].fire()
+            self._changes[instance_id].notify_all()

@@ -4,63 +4,72 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from queue_processor.controller.deadline_timer import Pulse
 from queue_processor.controller.pod_watcher import PodWatcher, Subscription
-from queue_processor.controller.retrying import retrying
 from queue_processor.domain import pods
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodView
 from queue_processor.observability import metrics
+from queue_processor.retrying import retrying
 
 
 class NodePods:
     """Follows the pods of one node; those the scheduler binds late are caught.
 
     Attributes:
-        left: The pods that have to go and are still there, by uid.
-        staying: The pods that stay on the node, by uid.
-        is_listed: Whether `left` is a statement about the node and not about us.
+        left: The pods that have to go and are still there, by UID.
+        staying: The pods that stay on the node, by UID.
     """
 
     def __init__(
         self,
         node_name: NodeName,
         *,
-        feed: PodWatcher,
+        watcher: PodWatcher,
         slot: Callable[[], AbstractAsyncContextManager[None]],
-        changed: Pulse,
-        arrived: Callable[[PodView], None],
+        on_change: Callable[[], None],
+        on_arrival: Callable[[PodView], None],
     ) -> None:
         """Build the set.
 
         Args:
             node_name: Whose pods.
-            feed: Where they are listed and watched.
+            watcher: Where they are listed and watched.
             slot: Held while they are listed.
-            changed: Fired whenever `left` changes.
-            arrived: Called once for every pod that has to go.
+            on_change: Called whenever `left` has changed.
+            on_arrival: Called once for every pod that has to go.
         """
         self._node_name = node_name
-        self._feed = feed
+        self._watcher = watcher
         self._slot = slot
-        self._arrived = arrived
+        self._on_change = on_change
+        self._on_arrival = on_arrival
         self._seen: set[str] = set()
         self._gone: set[str] = set()
         self._outdated = asyncio.Event()
+        self._listed = asyncio.Event()
         self.left: dict[str, PodView] = {}
         self.staying: dict[str, PodView] = {}
-        self.is_listed = False
-        self._changed = changed
 
     @property
     def seen(self) -> int:
-        """How many pods have had to go so far."""
+        """Return the number of evictable pods seen so far."""
         return len(self._seen)
 
+    @property
+    def is_listed(self) -> bool:
+        """True once `left` is a statement about the node and not about us."""
+        return self._listed.is_set()
+
+    async def until_listed(self) -> None:
+        """Wait for the first list."""
+        await self._listed.wait()
+
     async def follow(self) -> None:
-        """List once, then take in what changes, for ever; what was missed is listed again."""
-        follower = Subscription(self._node_name, take=self._on_change, lose=self._outdated.set)
-        with self._feed.following(follower):
+        """List once, then take in what changes, until cancelled; list again after each gap."""
+        subscription = Subscription(
+            self._node_name, on_change=self._take_change, on_gap=self._outdated.set
+        )
+        with self._watcher.subscribed(subscription):
             while True:
                 self._outdated.clear()
                 async for attempt in retrying(metrics.Call.LIST_PODS):
@@ -71,16 +80,16 @@ class NodePods:
     async def _list(self) -> None:
         async with self._slot():
             # Those that come while the list is on its way may be newer than it.
-            known = set(self.left)
-            listed = await self._feed.pods_on(self._node_name)
-        for uid in known - {pod.ref.uid for pod in listed.pods}:
+            before = set(self.left)
+            listed = await self._watcher.pods_on(self._node_name)
+        for uid in before - {pod.ref.uid for pod in listed.pods}:
             self.left.pop(uid, None)
         for pod in listed.pods:
             self._take(pod, is_gone=False)
-        self.is_listed = True
-        self._changed.fire()
+        self._listed.set()
+        self._on_change()
 
-    def _on_change(self, change: PodChange) -> None:
+    def _take_change(self, change: PodChange) -> None:
         if change.pod is not None:
             self._take(change.pod, is_gone=change.is_gone)
 
@@ -96,9 +105,9 @@ class NodePods:
             self.staying[uid] = pod
         if is_gone or not verdict.is_moved:
             if self.left.pop(uid, None) is not None:
-                self._changed.fire()
+                self._on_change()
             return
         self.left[uid] = pod
         if uid not in self._seen:
             self._seen.add(uid)
-            self._arrived(pod)
+            self._on_arrival(pod)

@@ -1,4 +1,24 @@
-"""One watch on pods for all drains, for as long as there are any."""
+"""One watch on pods for all drains, for as long as there are any.
+
+A drain lists the pods of its node once and then needs every change. A watch for each node would
+cost a request and a connection with its buffers and its TLS handshake, and in a storm hundreds of
+nodes are drained at once. So there is one watch on all pods that are bound to a node, which brings
+changes of pods that no drain is about, and it runs only while nodes are drained
+(docs/decisions/0006-one-watch-for-all-drains.md).
+
+How lists and the watch fit together:
+
+- The first list of the first drain gives the version that the watch starts from. Later lists ask
+  for a state that is not older than what the watch has brought, so that no change is lost
+  between a list and the watch.
+- A list and the changes cross each other on their way. A subscriber may get changes that are older
+  than the list that it gets afterwards, or newer; `node_pods` sorts that out by UID.
+- A watch that was cut goes on from the last version. When that version is too old (410), all
+  subscribers list again: only a list shows what was missed.
+
+The watch never gives up. What is refused now need not be refused later, since permissions can be
+mended, and until then the deadline of each drain bounds its wait.
+"""
 
 import asyncio
 import contextlib
@@ -9,63 +29,56 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from queue_processor.controller import ports
-from queue_processor.controller.retrying import Backoff
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodList
+from queue_processor.retrying import Backoff
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Subscription:
-    """Who wants to know about the pods of one node.
+    """A wish to be called about the pods of one node.
 
     Attributes:
         node_name: Whose pods.
-        take: Called for each change.
-        lose: Called when changes may have been missed: the pods have to be listed again.
+        on_change: Called for each change.
+        on_gap: Called when changes may have been missed: the pods have to be listed again.
     """
 
     node_name: NodeName
-    take: Callable[[PodChange], None]
-    lose: Callable[[], None]
+    on_change: Callable[[PodChange], None]
+    on_gap: Callable[[], None]
 
 
 class PodWatcher:
-    """Lists the pods of nodes, and tells of every change after the list.
-
-    A watch for each node costs a connection, with its buffers and its TLS handshake, and a
-    request; one for all of them costs the changes of pods that nobody asked about, but only
-    while nodes are drained (docs/decisions/0006-one-watch-for-all-drains.md).
-
-    A list and the changes cross each other on their way: a follower has to bear changes that are
-    older than the list that it gets afterwards, or newer.
-    """
+    """Lists the pods of nodes, and calls subscribers with each change after the list."""
 
     def __init__(self, source: ports.Pods) -> None:
         self._source = source
-        self._followers: defaultdict[NodeName, set[Subscription]] = defaultdict(set)
+        self._subscriptions: defaultdict[NodeName, list[Subscription]] = defaultdict(list)
         self._version: str | None = None
         self._starting = asyncio.Lock()
         self._started = asyncio.Event()
 
     @contextlib.contextmanager
-    def following(self, follower: Subscription) -> Iterator[None]:
-        """Tell the follower about its node for as long as this lasts."""
-        self._followers[follower.node_name].add(follower)
+    def subscribed(self, subscription: Subscription) -> Iterator[None]:
+        """Call the subscriber about its node for as long as this lasts."""
+        of_node = self._subscriptions[subscription.node_name]
+        of_node.append(subscription)
         try:
             yield
         finally:
-            self._followers[follower.node_name].discard(follower)
-            if not self._followers[follower.node_name]:
-                del self._followers[follower.node_name]
+            of_node.remove(subscription)
+            if not of_node:
+                del self._subscriptions[subscription.node_name]
 
     async def pods_on(self, name: NodeName) -> PodList:
-        """List the pods of a node; who follows it misses nothing that happens afterwards.
+        """List the pods of a node; its subscribers miss nothing that happens afterwards.
 
         Raises:
-            TemporaryError: The list cannot be had now.
+            TemporaryError: The list is not available now.
         """
         async with self._starting:
             if not self._started.is_set():
@@ -76,40 +89,39 @@ class PodWatcher:
         return await self._source.on_node(name, not_before=self._version)
 
     async def run(self) -> None:
-        """Watch whenever there is somebody who wants to know, for ever."""
+        """Watch whenever there are subscribers, until cancelled."""
         attempt = 0
         backoff = Backoff()
         while True:
             await self._started.wait()
             attempt += 1
-            ended: Exception | None = None
+            failure: Exception | None = None
             try:
                 async with self._source.watch(self._version or "") as changes:
                     async for change in changes:
                         attempt = 0
-                        self._tell(change)
+                        self._pass_on(change)
             except errors.WatchExpired:
-                self._lose()
+                self._have_all_listed_again()
             except (errors.TemporaryError, errors.PermanentError) as error:
-                # Refused now is not refused for ever: permissions get mended in mid-drain.
-                ended = error
+                failure = error
                 _log.info("pod_watch_interrupted", error=str(error))
             if attempt:
-                # A watch that brings nothing, for whatever reason, is not begun again at once.
-                await asyncio.sleep(backoff.after(attempt, ended).total_seconds())
-            if not self._followers:
+                # A watch that brings nothing, for whatever reason, does not start again at once.
+                await asyncio.sleep(backoff.after(attempt, failure).total_seconds())
+            if not self._subscriptions:
                 self._started.clear()
                 self._version = None
 
-    def _tell(self, change: PodChange) -> None:
+    def _pass_on(self, change: PodChange) -> None:
         self._version = change.version
         if change.node_name is not None:
-            for follower in tuple(self._followers.get(change.node_name, ())):
-                follower.take(change)
+            for subscription in tuple(self._subscriptions.get(change.node_name, ())):
+                subscription.on_change(change)
 
-    def _lose(self) -> None:
-        """Have everything listed again, but not as it was before what has been told."""
+    def _have_all_listed_again(self) -> None:
+        """Start over, but not from a state that is older than what subscribers have seen."""
         self._started.clear()
-        for followers in self._followers.values():
-            for follower in followers:
-                follower.lose()
+        for of_node in self._subscriptions.values():
+            for subscription in of_node:
+                subscription.on_gap()

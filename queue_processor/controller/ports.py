@@ -4,66 +4,130 @@ Every method may raise TemporaryError (try again) or PermanentError (it will be 
 again) besides the errors that its docstring names.
 """
 
+import dataclasses
 import datetime as dt
-import enum
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
-from queue_processor.domain.events import LifecycleAction, LifecycleHook
+from queue_processor.domain.events import (
+    Ignored,
+    InterruptionEvent,
+    LifecycleAction,
+    LifecycleHook,
+)
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
-from queue_processor.domain.messages import ReceivedMessage
-from queue_processor.domain.nodes import Mark, NodeView
+from queue_processor.domain.nodes import DrainProgress, Mark, NodeView
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.pods import Eviction, PodChange, PodList, PodRef
+from queue_processor.observability.event_reasons import EventReason
 
 Clock: TypeAlias = Callable[[], dt.datetime]
-"""Tells the present, in UTC."""
+"""Returns the present, in UTC."""
 
 
-class MessageQueue(Protocol):
-    """The queue that the events come from."""
+class Delivery(Protocol):
+    """One event, as a source delivered it, until the work on it is over.
 
-    async def receive(self) -> Sequence[ReceivedMessage]:
-        """Wait for messages, at most ten, at most as long as one receive may take."""
+    The work ends in one of three ways. An event that is dealt with is acknowledged. One that
+    cannot be dealt with now is released. One that cannot be understood is rejected first, and then
+    acknowledged. Acknowledging comes last, so a process that is killed loses no event.
+    """
 
-    async def hide(self, receipt_handle: str, duration: dt.timedelta) -> None:
-        """Keep a message invisible for this long from now; zero gives it back at once.
+    @property
+    def id(self) -> str:
+        """Name the delivery in logs: the id of the message, where there is one.
 
-        Raises:
-            StaleReceiptHandle: The handle is stale, or the message was invisible for 12 hours.
+        No two deliveries that are worked on at a time have the same, whatever their sources.
         """
 
-    async def delete(self, receipt_handle: str) -> None:
-        """Delete a message.
+    @property
+    def receive_count(self) -> int:
+        """Return how often the event was delivered, this time included."""
 
-        Raises:
-            StaleReceiptHandle: The handle is stale.
+    @property
+    def sent_at(self) -> dt.datetime:
+        """Return when the source stored the event (UTC)."""
+
+    @property
+    def is_lost(self) -> bool:
+        """True while the source regards the event as free for others, or for us once more.
+
+        Work on the event goes on, but nothing that fails is worth another try.
         """
 
-    async def dead_letter(self, message: ReceivedMessage, reason: str) -> bool:
-        """Put a copy on the dead-letter queue; False when the queue has none."""
+    def read(self) -> InterruptionEvent | Ignored:
+        """Return what the source has to report.
+
+        Raises:
+            MalformedMessage: It cannot be understood.
+        """
+
+    async def acknowledge(self) -> None:
+        """Take the event out of the source, for good.
+
+        Raises:
+            DeliveryLost: The source has taken the event back.
+        """
+
+    async def release(self, after: dt.timedelta) -> None:
+        """Let the source deliver the event again, not before this time has passed.
+
+        Raises:
+            DeliveryLost: The source has taken the event back.
+        """
+
+    async def reject(self, reason: str) -> None:
+        """Put a copy of an event that cannot be understood where people find it.
+
+        The event itself stays until it is acknowledged.
+        """
+
+    def close(self) -> None:
+        """End the work, however it went: from now on the source does not keep the event for us."""
+
+
+class EventSource(Protocol):
+    """A source of interruption events.
+
+    A source keeps each delivery for us, from `receive` until the delivery is closed: nobody else
+    gets the event meanwhile, for as long as `run` runs. What the source delivers once more
+    although we are at work on it is its own business and never reaches us as a second delivery.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name the source in logs and task names; no two sources have the same."""
+
+    async def receive(self) -> Sequence[Delivery]:
+        """Wait for new deliveries; none after some seconds without any.
+
+        A cancelled call loses nothing: what arrives afterwards is released.
+        """
+
+    async def run(self) -> None:
+        """Keep the deliveries for us, until cancelled."""
 
     async def count_waiting(self) -> int:
-        """About how many messages wait to be received; those in hand are not among them."""
+        """Return about how many events wait to be delivered."""
 
 
 class LifecycleActions(Protocol):
     """The lifecycle actions of Auto Scaling groups."""
 
     async def complete(self, action: LifecycleAction) -> None:
-        """Let the group go on; a no-op for an action that is over already."""
+        """Complete the action, so that the group goes on; a no-op for one that is over."""
 
     async def heartbeat(self, action: LifecycleAction) -> None:
-        """Start the action's heartbeat timeout anew.
+        """Restart the action's heartbeat timeout.
 
         Raises:
             NotFound: The action is over.
         """
 
     async def heartbeat_timeout(self, hook: LifecycleHook) -> dt.timedelta:
-        """The hook's heartbeat timeout; asked once for each hook.
+        """Return the hook's heartbeat timeout, after one request for each hook.
 
         Raises:
             NotFound: The group has no such hook.
@@ -71,10 +135,10 @@ class LifecycleActions(Protocol):
 
 
 class ManagedInstances(Protocol):
-    """Tells which instances are ours by something that the cluster does not know."""
+    """Decides which instances are ours by something that the cluster does not know."""
 
     async def is_managed(self, instance_id: InstanceId) -> bool:
-        """Whether the instance is ours."""
+        """Return True if the instance is ours."""
 
 
 class Nodes(Protocol):
@@ -104,7 +168,7 @@ class Nodes(Protocol):
         """
 
     async def report(
-        self, node: NodeView, progress: "DrainProgress", message: str, *, since: dt.datetime
+        self, node: NodeView, progress: DrainProgress, message: str, *, since: dt.datetime
     ) -> None:
         """Write the drain conditions of a node.
 
@@ -125,14 +189,6 @@ class Nodes(Protocol):
             Conflict: The node has changed since `node` was read.
             NotFound: There is no such node any more.
         """
-
-
-class DrainProgress(enum.Enum):
-    """What the conditions of a node say about its drain."""
-
-    IN_PROGRESS = "in progress"
-    DRAINED = "drained"
-    STOPPED = "stopped"
 
 
 class Pods(Protocol):
@@ -161,6 +217,8 @@ class Volumes(Protocol):
     async def await_detached(self, name: NodeName, *, staying: Collection[tuple[str, str]]) -> None:
         """Return when no volume is attached to the node but those of pods that stay.
 
+        Temporary errors of the list and of the watch are waited out.
+
         Args:
             name: The node.
             staying: Namespace and name of the claims that the pods use that stay.
@@ -177,22 +235,46 @@ class Leases(Protocol):
         """Create the Lease, or replace the version that `lease` was made from.
 
         Raises:
-            Conflict: Somebody else wrote first.
+            Conflict: Another process wrote first.
         """
 
 
 class Notifier(Protocol):
-    """Tells the world outside of the cluster about drains; never fails and never waits."""
+    """Notifies receivers outside of the cluster. Best effort: never blocks or raises."""
 
-    def notify(self, notice: DrainNotification) -> None:
-        """Tell that a drain begins, or how it ended."""
+    def notify(self, notification: DrainNotification) -> None:
+        """Notify that a drain begins, or how it ended."""
 
 
 class EventRecorder(Protocol):
-    """Tells people what happened, as Events; never fails and never waits."""
+    """Records Kubernetes Events. Best effort: never blocks or raises."""
 
-    def node_event(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
-        """Tell something about a node."""
+    def node_event(self, node: NodeView, reason: EventReason, note: str) -> None:
+        """Record an Event about a node."""
 
-    def pod_event(self, pod: PodRef, reason: str, message: str) -> None:
-        """Warn about a pod."""
+    def pod_event(self, pod: PodRef, reason: EventReason, note: str) -> None:
+        """Record an Event about a pod."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """The world, as the controller needs it.
+
+    Attributes:
+        sources: Where events come from.
+        managed: Narrows down which instances are ours; None: all nodes are.
+        identity: Who we are in the election; no other process has the same.
+        own_namespace: Of the pod that this process runs in, if it does.
+    """
+
+    sources: Sequence[EventSource]
+    lifecycle: LifecycleActions
+    managed: ManagedInstances | None
+    nodes: Nodes
+    pods: Pods
+    volumes: Volumes
+    leases: Leases
+    event_recorder: EventRecorder
+    notifier: Notifier
+    identity: str
+    own_namespace: str | None

@@ -1,23 +1,34 @@
-"""The story of one message: parse → plan → execute → outcome."""
+"""The story of one message: read → plan → act → outcome."""
 
 import asyncio
-import datetime as dt
+import dataclasses
+from collections.abc import Sequence
 
 import structlog
 
 from queue_processor.controller import log_fields, ports
-from queue_processor.controller.keepalive import Holding, Keepalive
+from queue_processor.controller.drain_coordinator import DrainCoordinator
+from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.node_index import NodeIndex
-from queue_processor.controller.worker import DrainCoordinator
-from queue_processor.domain import deadlines, errors, events, parsing, policy
-from queue_processor.domain.events import InterruptionEvent
+from queue_processor.domain import errors, policy
+from queue_processor.domain.events import Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Outcome, Plan
+from queue_processor.domain.plan import (
+    Action,
+    HandledInstance,
+    InstanceReport,
+    InstanceResult,
+    Outcome,
+    Plan,
+    Processed,
+)
 from queue_processor.domain.policy import Policy
 from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
+
+STOPPED = "the process stops, or leads no more"
 
 
 class Processor:
@@ -27,8 +38,8 @@ class Processor:
         self,
         *,
         node_index: NodeIndex,
-        workers: DrainCoordinator,
-        keepalive: Keepalive,
+        coordinator: DrainCoordinator,
+        heartbeats: LifecycleHeartbeats,
         managed: ports.ManagedInstances | None,
         decisions: Policy,
         clock: ports.Clock,
@@ -37,83 +48,122 @@ class Processor:
 
         Args:
             node_index: Finds nodes.
-            workers: Do the work on them.
-            keepalive: Keeps lifecycle actions alive.
+            coordinator: Drains them.
+            heartbeats: Keep lifecycle actions open; the consumer stops them.
             managed: Narrows down which instances are ours; None: all nodes are.
             decisions: What the operator's owner decided.
             clock: The present.
         """
         self._node_index = node_index
-        self._workers = workers
-        self._keepalive = keepalive
+        self._coordinator = coordinator
+        self._heartbeats = heartbeats
         self._managed = managed
         self._policy = decisions
         self._clock = clock
 
-    async def process(self, holding: Holding) -> Outcome:
+    async def process(self, delivery: ports.Delivery) -> Processed:
         """Carry one message from receipt to its outcome.
 
-        Raises:
-            TemporaryError: An API failed for longer than was worth waiting.
-            PermanentError: An API refuses us.
+        A failure is an outcome, too, and so is a cancellation: it ends the work at once, and the
+        result holds what has been done until then.
         """
-        message = holding.message
         try:
-            event = parsing.parse(
-                message.body, message_id=message.message_id, sent_at=message.sent_at
-            )
+            return await self._process(delivery)
+        except Exception as error:  # noqa: BLE001 - the error is logged, and costs one message
+            return Processed(outcome=_failed(error, delivery))
+
+    async def _process(self, delivery: ports.Delivery) -> Processed:
+        try:
+            event = delivery.read()
         except errors.MalformedMessage as error:
-            return policy.dead_letter(error)
-        holding.event_id = event.event_id
-        if isinstance(event, events.Ignored):
-            return policy.ignored(event.reason)
-        holding.event = event
+            return Processed(outcome=policy.dead_letter(error))
+        if isinstance(event, Ignored):
+            return Processed(outcome=policy.ignored(event.reason), event=event)
         structlog.contextvars.bind_contextvars(event_id=event.event_id, kind=event.kind.value)
         age = (self._clock() - event.occurred_at).total_seconds()
         metrics.EVENT_AGE.labels(kind=event.kind).observe(max(age, 0.0))
         if (reason := self._policy.ignore_reason(event)) is not None:
-            return policy.ignored(reason)
-        if event.lifecycle_action is not None:
-            self._keepalive.beat(holding, event.lifecycle_action, since=event.occurred_at)
-        reports = await self._handle_instances(holding, event)
-        return policy.outcome_of(
-            event, reports, policy=self._policy, receive_count=message.receive_count
-        )
+            return _unhandled(event, policy.ignored(reason))
+        try:
+            event = await self._hold(delivery, event)
+        except asyncio.CancelledError:
+            return _unhandled(event, policy.release(STOPPED))
+        return await self._handle_instances(delivery, event)
+
+    async def _hold(self, delivery: ports.Delivery, event: InterruptionEvent) -> InterruptionEvent:
+        """Start the heartbeats of an event's lifecycle action, which says how long it lasts."""
+        if event.lifecycle_action is None:
+            return event
+        action = await self._heartbeats.with_hook_timeout(event.lifecycle_action)
+        self._heartbeats.start(delivery.id, action, since=event.occurred_at)
+        return dataclasses.replace(event, lifecycle_action=action)
 
     async def _handle_instances(
-        self, holding: Holding, event: InterruptionEvent
-    ) -> list[InstanceReport]:
+        self, delivery: ports.Delivery, event: InterruptionEvent
+    ) -> Processed:
         """Handle every instance; one that fails does not stop the others."""
-        results = await asyncio.gather(
-            *(self._handle(holding, event, instance_id) for instance_id in event.instance_ids),
-            return_exceptions=True,
+        tasks = [
+            asyncio.create_task(self._handle(event, instance_id), name=f"handle {instance_id}")
+            for instance_id in event.instance_ids
+        ]
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        instances = tuple(
+            HandledInstance(instance_id=instance_id) if task.cancelled() else task.result()
+            for instance_id, task in zip(event.instance_ids, tasks, strict=True)
         )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return [result for result in results if not isinstance(result, BaseException)]
+        outcome = self._outcome_of(event, instances, delivery)
+        return Processed(outcome=outcome, event=event, instances=instances)
 
-    async def _handle(
-        self, holding: Holding, event: InterruptionEvent, instance_id: InstanceId
-    ) -> InstanceReport:
-        heartbeat_timeout = deadlines.DEFAULT_HEARTBEAT_TIMEOUT
-        if event.lifecycle_action is not None:
-            hook = event.lifecycle_action.hook
-            heartbeat_timeout = await self._keepalive.heartbeat_timeout(hook)
-        is_awaited = self._policy.action_for(event) is Action.AWAIT_READY
-        act = self._await_ready if is_awaited else self._act_on_node
-        report = await act(holding, event, instance_id, heartbeat_timeout)
-        metrics.INSTANCES.labels(kind=event.kind, result=report.result).inc()
-        holding.reports[instance_id] = report
-        return report
-
-    async def _act_on_node(
+    def _outcome_of(
         self,
-        holding: Holding,
         event: InterruptionEvent,
-        instance_id: InstanceId,
-        heartbeat_timeout: dt.timedelta,
-    ) -> InstanceReport:
+        instances: Sequence[HandledInstance],
+        delivery: ports.Delivery,
+    ) -> Outcome:
+        if any(each.is_unfinished for each in instances):
+            return policy.release(STOPPED)
+        error = next((each.error for each in instances if each.error is not None), None)
+        if error is not None:
+            return _failed(error, delivery)
+        reports = [each.report for each in instances if each.report is not None]
+        return policy.outcome_of(
+            event, reports, policy=self._policy, receive_count=delivery.receive_count
+        )
+
+    async def _handle(self, event: InterruptionEvent, instance_id: InstanceId) -> HandledInstance:
+        """Handle one instance; a failure or a cancellation does not lose the plan."""
+        plan: Plan | None = None
+        try:
+            decision = await self._decide(event, instance_id)
+            if isinstance(decision, InstanceReport):
+                report = decision
+            else:
+                plan, node = decision
+                _log.info("plan", **log_fields.of_plan(plan))
+                report = await self._carry_out(plan, node)
+        except asyncio.CancelledError:
+            return HandledInstance(instance_id=instance_id, plan=plan)
+        except Exception as error:  # noqa: BLE001 - it decides the outcome of the message
+            return HandledInstance(instance_id=instance_id, plan=plan, error=error)
+        metrics.INSTANCES.labels(kind=event.kind, result=report.result).inc()
+        return HandledInstance(instance_id=instance_id, plan=plan, report=report)
+
+    async def _decide(
+        self, event: InterruptionEvent, instance_id: InstanceId
+    ) -> tuple[Plan, NodeView | None] | InstanceReport:
+        """Decide what to do about one instance, or report why there is nothing to do."""
+        if self._policy.action_for(event) is Action.AWAIT_READY:
+            if not await self._is_managed(instance_id):
+                return InstanceReport(instance_id=instance_id, result=InstanceResult.NOT_MANAGED)
+            plan = policy.plan_without_node(
+                event, instance_id, policy=self._policy, now=self._clock()
+            )
+            return plan, None
         node = await self._until_joined(event, instance_id)
         if node is None:
             return InstanceReport(instance_id=instance_id, result=InstanceResult.UNKNOWN_INSTANCE)
@@ -121,60 +171,49 @@ class Processor:
             return InstanceReport(
                 instance_id=instance_id, result=InstanceResult.NOT_MANAGED, node_name=node.name
             )
-        plan = policy.plan_for(
-            event,
-            node,
-            policy=self._policy,
-            now=self._clock(),
-            heartbeat_timeout=heartbeat_timeout,
-        )
-        _tell_plan(holding, plan)
-        return await self._workers.carry_out(plan, node)
+        return policy.plan_for(event, node, policy=self._policy, now=self._clock()), node
+
+    async def _carry_out(self, plan: Plan, node: NodeView | None) -> InstanceReport:
+        if node is None:
+            return await self._await_ready(plan)
+        return await self._coordinator.carry_out(plan, node)
 
     async def _until_joined(
         self, event: InterruptionEvent, instance_id: InstanceId
     ) -> NodeView | None:
-        """The instance's node; one that is not in the index may be joining right now."""
+        """Return the instance's node; one that is not in the index may be joining right now."""
         grace = self._policy.join_timeout(event)
         if grace and self._node_index.find(instance_id) is None:
             _log.info("node_awaited", instance_id=instance_id, seconds=grace.total_seconds())
-        return await self._node_index.until(
-            instance_id, lambda found: found is not None, limit=grace
-        )
+        return await self._node_index.until(instance_id, lambda node: node is not None, limit=grace)
 
     async def _is_managed(self, instance_id: InstanceId) -> bool:
         return self._managed is None or await self._managed.is_managed(instance_id)
 
-    async def _await_ready(
-        self,
-        holding: Holding,
-        event: InterruptionEvent,
-        instance_id: InstanceId,
-        heartbeat_timeout: dt.timedelta,
-    ) -> InstanceReport:
-        if not await self._is_managed(instance_id):
-            return InstanceReport(instance_id=instance_id, result=InstanceResult.NOT_MANAGED)
-        plan = policy.plan_without_node(
-            event,
-            instance_id,
-            policy=self._policy,
-            now=self._clock(),
-            heartbeat_timeout=heartbeat_timeout,
-        )
-        _tell_plan(holding, plan)
+    async def _await_ready(self, plan: Plan) -> InstanceReport:
         node = await self._node_index.until(
-            instance_id,
-            lambda found: found is not None and found.is_ready,
+            plan.instance_id,
+            lambda node: node is not None and node.is_ready,
             limit=plan.deadline.at - self._clock(),
         )
         is_ready = node is not None and node.is_ready
         return InstanceReport(
-            instance_id=instance_id,
+            instance_id=plan.instance_id,
             node_name=None if node is None else node.name,
             result=InstanceResult.READY if is_ready else InstanceResult.NEVER_READY,
         )
 
 
-def _tell_plan(holding: Holding, plan: Plan) -> None:
-    holding.plans[plan.instance_id] = plan
-    _log.info("plan", **log_fields.of_plan(plan))
+def _failed(error: Exception, delivery: ports.Delivery) -> Outcome:
+    receive_count = delivery.receive_count
+    if isinstance(error, errors.TemporaryError | errors.PermanentError):
+        return policy.retry(str(error), receive_count=receive_count)
+    # A defect of ours must cost this one message some time, not all the others.
+    _log.error("message_failed", exc_info=error)
+    return policy.retry(f"a defect: {error!r}", receive_count=receive_count)
+
+
+def _unhandled(event: InterruptionEvent, outcome: Outcome) -> Processed:
+    """Return the result for an event before anything has been done about its instances."""
+    instances = tuple(HandledInstance(instance_id=each) for each in event.instance_ids)
+    return Processed(outcome=outcome, event=event, instances=instances)

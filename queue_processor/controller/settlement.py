@@ -1,4 +1,4 @@
-"""What becomes of a message, done: the lifecycle action first, the deletion last."""
+"""Carries out a message's outcome: the lifecycle action first, the acknowledgement last."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -8,12 +8,11 @@ import structlog
 import tenacity
 
 from queue_processor.controller import ports
-from queue_processor.controller.keepalive import Holding
-from queue_processor.controller.retrying import retrying
 from queue_processor.domain import errors, policy
-from queue_processor.domain.events import LifecycleAction
-from queue_processor.domain.plan import Outcome, OutcomeKind
+from queue_processor.domain.events import EventKind, LifecycleAction
+from queue_processor.domain.plan import OutcomeKind, Processed
 from queue_processor.observability import metrics
+from queue_processor.retrying import retrying
 
 _log = structlog.get_logger(__name__)
 
@@ -22,113 +21,97 @@ _REFUSED_OR_FAILED = (errors.TemporaryError, errors.PermanentError)
 
 
 class Settler:
-    """Carries an outcome out, again and again until it holds."""
+    """Carries out an outcome, and repeats what fails until it holds."""
 
     def __init__(
-        self,
-        *,
-        queue: ports.MessageQueue,
-        lifecycle: ports.LifecycleActions,
-        is_stopping: Callable[[], bool],
+        self, *, lifecycle: ports.LifecycleActions, is_stopping: Callable[[], bool]
     ) -> None:
         """Build the settler.
 
         Args:
-            queue: Where messages are deleted, hidden and dead-lettered.
             lifecycle: Where lifecycle actions are completed.
-            is_stopping: Whether the process stops: a failing call is then not repeated,
-                and the message goes back to the queue for the next process.
+            is_stopping: True once the process stops: a failing call is then not repeated,
+                and the message goes back to its source for the next process.
         """
-        self._queue = queue
         self._lifecycle = lifecycle
         self._is_stopping = is_stopping
 
-    async def settle(self, holding: Holding, outcome: Outcome) -> None:
-        """Bring the message to its end, or back to the queue."""
+    async def settle(self, delivery: ports.Delivery, processed: Processed) -> None:
+        """Bring a message to its end, or back to its source."""
         try:
-            await self._carry_out(holding, outcome)
-        except errors.StaleReceiptHandle as lost:
-            self._tell_not_settled(holding, lost)
+            await self._carry_out(delivery, processed)
+        except errors.DeliveryLost as lost:
+            _report_not_settled(delivery, lost)
         except _REFUSED_OR_FAILED as error:
-            self._tell_not_settled(holding, error)
-            await self._give_back(holding, error)
+            _report_not_settled(delivery, error)
+            await self._give_back(delivery, error)
 
-    def _tell_not_settled(self, holding: Holding, error: Exception) -> None:
-        metrics.MESSAGES_NOT_SETTLED.inc()
-        _log.warning("message_not_settled", message_id=holding.message.message_id, error=str(error))
-
-    async def _carry_out(self, holding: Holding, outcome: Outcome) -> None:
+    async def _carry_out(self, delivery: ports.Delivery, processed: Processed) -> None:
+        outcome = processed.outcome
         match outcome.kind:
             case OutcomeKind.DONE | OutcomeKind.IGNORED:
                 if outcome.completes is not None:
-                    await self._complete(holding, outcome.completes)
-                await self._delete(holding)
+                    await self._complete(delivery, outcome.completes, processed.kind)
+                await self._acknowledge(delivery)
             case OutcomeKind.RETRY:
-                await self._queue.hide(holding.message.receipt_handle, outcome.visible_after)
+                await delivery.release(outcome.visible_after)
             case OutcomeKind.DEAD_LETTER:
-                await self._dead_letter(holding, outcome.reason)
-                await self._delete(holding)
+                await self._reject(delivery, outcome.reason)
+                await self._acknowledge(delivery)
             case _:
                 assert_never(outcome.kind)
 
     def _insisting(
         self,
         call: metrics.Call,
-        holding: Holding,
+        delivery: ports.Delivery,
         *,
         on: tuple[type[Exception], ...] = _REFUSED_OR_FAILED,
     ) -> tenacity.AsyncRetrying:
         """Repeat a call for as long as the message is ours and the process goes on."""
         return retrying(
             call,
-            stop_when=lambda: self._is_stopping() or holding.is_lost,
+            stop_when=lambda: self._is_stopping() or delivery.is_lost,
             longest_delay=_LONGEST_DELAY,
             on=on,
         )
 
-    async def _complete(self, holding: Holding, action: LifecycleAction) -> None:
-        async for attempt in self._insisting(metrics.Call.COMPLETE_LIFECYCLE_ACTION, holding):
+    async def _complete(
+        self, delivery: ports.Delivery, action: LifecycleAction, kind: EventKind | None
+    ) -> None:
+        async for attempt in self._insisting(metrics.Call.COMPLETE_LIFECYCLE_ACTION, delivery):
             with attempt:
                 await self._lifecycle.complete(action)
-        if holding.event is not None:
-            metrics.LIFECYCLE_ACTIONS_COMPLETED.labels(kind=holding.event.kind).inc()
+        if kind is not None:
+            metrics.LIFECYCLE_ACTIONS_COMPLETED.labels(kind=kind).inc()
 
-    async def _delete(self, holding: Holding) -> None:
-        """Delete with the newest handle; one that came in the meantime is used as well."""
-        deleted = None
-        async for attempt in self._insisting(metrics.Call.DELETE_MESSAGE, holding):
+    async def _acknowledge(self, delivery: ports.Delivery) -> None:
+        async for attempt in self._insisting(metrics.Call.DELETE_MESSAGE, delivery):
             with attempt:
-                while deleted != (handle := holding.message.receipt_handle):
-                    await self._queue.delete(handle)
-                    deleted = handle
+                await delivery.acknowledge()
 
-    async def _dead_letter(self, holding: Holding, reason: str) -> None:
-        """Copy the message to the dead-letter queue.
+    async def _reject(self, delivery: ports.Delivery, reason: str) -> None:
+        """Copy the message to where people find it.
 
-        A refusal is not repeated: the message goes back, and the queue's own redrive
-        policy moves it in the end.
+        A refusal is not repeated: the message goes back, and SQS moves it by itself in the end,
+        as the queue's redrive policy demands.
         """
         async for attempt in self._insisting(
-            metrics.Call.DEAD_LETTER_MESSAGE, holding, on=(errors.TemporaryError,)
+            metrics.Call.DEAD_LETTER_MESSAGE, delivery, on=(errors.TemporaryError,)
         ):
             with attempt:
-                if not await self._queue.dead_letter(holding.message, reason):
-                    _log.error(
-                        "message_malformed_and_no_dead_letter_queue",
-                        message_id=holding.message.message_id,
-                        reason=reason,
-                        body=holding.message.body,
-                    )
+                await delivery.reject(reason)
 
-    async def _give_back(self, holding: Holding, error: Exception) -> None:
-        later = policy.retry(str(error), receive_count=holding.message.receive_count)
+    async def _give_back(self, delivery: ports.Delivery, error: Exception) -> None:
+        later = policy.retry(str(error), receive_count=delivery.receive_count)
         visible_after = dt.timedelta() if self._is_stopping() else later.visible_after
         try:
-            await self._queue.hide(holding.message.receipt_handle, visible_after)
-        except (errors.StaleReceiptHandle, *_REFUSED_OR_FAILED) as second_fault:
-            # The visibility timeout gives the message back, a little later.
-            _log.info(
-                "message_not_released",
-                message_id=holding.message.message_id,
-                error=str(second_fault),
-            )
+            await delivery.release(visible_after)
+        except (errors.DeliveryLost, *_REFUSED_OR_FAILED) as second_error:
+            # The source takes the message back by itself, a little later.
+            _log.info("message_not_released", message_id=delivery.id, error=str(second_error))
+
+
+def _report_not_settled(delivery: ports.Delivery, error: Exception) -> None:
+    metrics.MESSAGES_NOT_SETTLED.inc()
+    _log.warning("message_not_settled", message_id=delivery.id, error=str(error))

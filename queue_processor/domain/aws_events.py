@@ -29,7 +29,7 @@ RETIREMENT = "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED"
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where and when an event arises; a new one for each event, unless its id is to repeat.
+    """The place and time of an event; a new one for each event, unless its id is to repeat.
 
     Attributes:
         time: When it happened.
@@ -46,11 +46,11 @@ class Origin:
     partition: str = "aws"
 
     def instance_arn(self, instance_id: str) -> str:
-        """The ARN of an instance there."""
+        """Return the ARN of an instance."""
         return f"arn:{self.partition}:ec2:{self.region}:{self.account}:instance/{instance_id}"
 
     def group_arn(self, group: str) -> str:
-        """The ARN of an Auto Scaling group there."""
+        """Return the ARN of an Auto Scaling group."""
         group_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.account}/{self.region}/{group}")
         return (
             f"arn:{self.partition}:autoscaling:{self.region}:{self.account}:autoScalingGroup"
@@ -60,7 +60,7 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True)
 class LifecycleStep:
-    """What a lifecycle hook holds up.
+    """The lifecycle action that an event is about.
 
     Attributes:
         group: The name of the Auto Scaling group.
@@ -106,7 +106,7 @@ class ScheduledChange:
 
 
 def spot_interruption(instance_id: str, *, action: str = "terminate", origin: Origin) -> Event:
-    """EC2 takes a Spot instance back in two minutes: it will stop, terminate or hibernate it."""
+    """Make an event: EC2 stops, terminates or hibernates a Spot instance in two minutes."""
     return _ec2_event(
         "EC2 Spot Instance Interruption Warning",
         {"instance-id": instance_id, "instance-action": action},
@@ -115,12 +115,12 @@ def spot_interruption(instance_id: str, *, action: str = "terminate", origin: Or
 
 
 def rebalance_recommendation(instance_id: str, *, origin: Origin) -> Event:
-    """EC2 expects to take a Spot instance back."""
+    """Make an event: EC2 expects to take a Spot instance back."""
     return _ec2_event("EC2 Instance Rebalance Recommendation", {"instance-id": instance_id}, origin)
 
 
 def state_change(instance_id: str, state: str, *, origin: Origin) -> Event:
-    """An instance is pending, running, stopping, stopped, shutting-down or terminated."""
+    """Make an event: the instance is in this state, such as `stopping`."""
     return _ec2_event(
         "EC2 Instance State-change Notification",
         {"instance-id": instance_id, "state": state},
@@ -135,7 +135,7 @@ def capacity_reservation_interruption(
     zone_id: str | None = None,
     origin: Origin,
 ) -> Event:
-    """The owner of an interruptible capacity reservation takes it back.
+    """Make an event: the owner of an interruptible capacity reservation takes it back.
 
     Args:
         instance_id: Of the instance that goes.
@@ -151,24 +151,24 @@ def capacity_reservation_interruption(
         "azId": zone_id,
     }
     return _ec2_event(
-        "EC2 Capacity Reservation Instance Interruption Warning", _given(fields), origin
+        "EC2 Capacity Reservation Instance Interruption Warning", _without_none(fields), origin
     )
 
 
 def autoscaling_termination(instance_id: str, step: LifecycleStep, *, origin: Origin) -> Event:
-    """A group waits at a lifecycle hook before it terminates an instance."""
+    """Make an event: a group waits at a hook before it terminates an instance."""
     return _lifecycle_event("terminate", LifecycleTransition.TERMINATING, instance_id, step, origin)
 
 
 def autoscaling_launch(instance_id: str, step: LifecycleStep, *, origin: Origin) -> Event:
-    """A group waits at a lifecycle hook before it takes a new instance into service."""
+    """Make an event: a group waits at a hook before it puts an instance into service."""
     return _lifecycle_event("launch", LifecycleTransition.LAUNCHING, instance_id, step, origin)
 
 
 def scheduled_change(
     instance_ids: Sequence[str], change: ScheduledChange, *, origin: Origin
 ) -> Event:
-    """AWS Health announces a change for instances; those of one page of the announcement."""
+    """Make an event: AWS Health announces a change for instances, those of one page."""
     entities = [origin.instance_arn(i) if change.names_arns else i for i in instance_ids]
     detail: Event = {
         "eventArn": change.arn,
@@ -223,12 +223,12 @@ def _lifecycle_event(
         "aws.autoscaling",
         f"EC2 Instance-{verb} Lifecycle Action",
         [origin.group_arn(step.group)],
-        _given(fields),
+        _without_none(fields),
         origin,
     )
 
 
-def _given(fields: Mapping[str, str | None]) -> Mapping[str, str]:
+def _without_none(fields: Mapping[str, str | None]) -> Mapping[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
 
 

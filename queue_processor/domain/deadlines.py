@@ -3,7 +3,11 @@
 import dataclasses
 import datetime as dt
 
-from queue_processor.domain.events import EventKind, InterruptionEvent
+from queue_processor.domain.events import (
+    DEFAULT_HEARTBEAT_TIMEOUT,
+    EventKind,
+    InterruptionEvent,
+)
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 INTERRUPTION_NOTICE = dt.timedelta(seconds=120)
@@ -22,7 +26,6 @@ DELETION_LEAD = dt.timedelta(seconds=1)
 MINIMUM_GRACE = dt.timedelta(seconds=1)
 
 # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
-DEFAULT_HEARTBEAT_TIMEOUT = dt.timedelta(hours=1)
 _GLOBAL_TIMEOUT_LIMIT = dt.timedelta(hours=48)
 _GLOBAL_TIMEOUT_HEARTBEATS = 100
 
@@ -40,20 +43,20 @@ class Deadline:
     is_hard: bool
 
     def tightened_by(self, other: "Deadline") -> "Deadline":
-        """The one that rules when both events name the node: a hard one, else the earlier."""
+        """Return the one that rules when both name the node: a hard one, else the earlier."""
         return min(self, other, key=lambda deadline: (not deadline.is_hard, deadline.at))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DrainTimeouts:
-    """How long a drain may take where AWS sets no deadline, or a later one than we want."""
+    """Limits of a drain where AWS sets no deadline, or a later one than we want."""
 
     soft: dt.timedelta
     lifecycle: dt.timedelta
 
 
 def global_timeout(heartbeat_timeout: dt.timedelta) -> dt.timedelta:
-    """How long a lifecycle action lives, however many heartbeats it gets."""
+    """Return how long a lifecycle action lasts at most, however many heartbeats it gets."""
     return min(_GLOBAL_TIMEOUT_LIMIT, _GLOBAL_TIMEOUT_HEARTBEATS * heartbeat_timeout)
 
 
@@ -62,15 +65,13 @@ def terminates_at(
     *,
     now: dt.datetime,
     timeouts: DrainTimeouts,
-    heartbeat_timeout: dt.timedelta = DEFAULT_HEARTBEAT_TIMEOUT,
 ) -> dt.datetime | None:
-    """Tell when the instances of an event go, by what the event says.
+    """Return when the instances of an event go, by what the event says.
 
     Args:
         event: The event.
         now: The present.
         timeouts: Our own limits.
-        heartbeat_timeout: Of the event's lifecycle hook, if it has one.
 
     Returns:
         The moment, which may have passed; None where the event sets none.
@@ -85,12 +86,9 @@ def terminates_at(
         case EventKind.CAPACITY_RESERVATION_INTERRUPTION if announced is not None:
             at = announced
         case EventKind.AUTOSCALING_LAUNCH:
-            at = event.occurred_at + global_timeout(heartbeat_timeout)
+            at = event.occurred_at + _longest_hold(event)
         case EventKind.AUTOSCALING_TERMINATION:
-            at = min(
-                event.occurred_at + global_timeout(heartbeat_timeout),
-                now + timeouts.lifecycle,
-            )
+            at = min(event.occurred_at + _longest_hold(event), now + timeouts.lifecycle)
         case EventKind.STATE_CHANGE if is_instance_gone(event):
             at = event.occurred_at
         case _:
@@ -103,36 +101,39 @@ def deadline_for(
     *,
     now: dt.datetime,
     timeouts: DrainTimeouts,
-    heartbeat_timeout: dt.timedelta = DEFAULT_HEARTBEAT_TIMEOUT,
 ) -> Deadline:
-    """Tell until when the nodes of an event have to be drained.
+    """Return until when the nodes of an event have to be drained.
 
     Args:
         event: The event.
         now: The present.
         timeouts: Our own limits.
-        heartbeat_timeout: Of the event's lifecycle hook, if it has one.
 
     Returns:
-        A deadline that lies ahead, even for an event that comes after its own.
+        A deadline in the future, even for an event that arrives after its own.
     """
     if is_instance_gone(event):
         return Deadline(at=now + DEAD_NODE_WINDOW, is_hard=True)
-    at = terminates_at(event, now=now, timeouts=timeouts, heartbeat_timeout=heartbeat_timeout)
+    at = terminates_at(event, now=now, timeouts=timeouts)
     if at is None:
         return Deadline(at=now + timeouts.soft, is_hard=False)
     return Deadline(at=at if at > now else now + LATE_WINDOW, is_hard=True)
 
 
+def _longest_hold(event: InterruptionEvent) -> dt.timedelta:
+    action = event.lifecycle_action
+    return global_timeout(DEFAULT_HEARTBEAT_TIMEOUT if action is None else action.heartbeat_timeout)
+
+
 def is_instance_gone(event: InterruptionEvent) -> bool:
-    """Whether the event says that the instance runs no more."""
+    """Return True if the event says that the instance runs no more."""
     return event.instance_state is not None and event.instance_state.is_final
 
 
 def force_delete_after(
     time_left: dt.timedelta, *, grace: dt.timedelta, force_margin: dt.timedelta
 ) -> dt.timedelta:
-    """How long a hard deadline lets a budget block a pod (zero: no longer).
+    """Return how long a hard deadline lets a budget block a pod (zero: no longer).
 
     Args:
         time_left: Until the deadline.
@@ -143,7 +144,7 @@ def force_delete_after(
 
 
 def grace_that_fits(time_left: dt.timedelta, *, grace: dt.timedelta) -> dt.timedelta:
-    """The grace period for a pod that is deleted now: its own, or what remains.
+    """Return the grace period for a pod that is deleted now: its own, or what remains.
 
     Returns:
         Whole seconds, at least one: zero would kill the pod without a SIGTERM.

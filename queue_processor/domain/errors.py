@@ -1,9 +1,20 @@
-"""The exception hierarchy: what an error means here, whichever SDK it came from.
+"""The exceptions of the program.
 
-Adapters translate at their boundary and chain the cause; nothing above them sees an
-SDK's own exception. There are four meanings (temporary, permanent, malformed, not
-found) and four things that are no error of a call (a bad configuration, a wrong usage, a
-lost race, lost leadership).
+Adapters translate the errors of their SDKs at the boundary, by meaning, and chain the cause; no SDK
+exception reaches the layers above.
+
+    QueueProcessorError
+    ├── ConfigurationError    the program cannot start
+    │   └── SettingsError     (in settings.loading) a setting is not allowed
+    ├── UsageError            a command cannot do what its arguments request
+    ├── MalformedMessage      a message body that the parser rejects
+    ├── TemporaryError        retry, after `retry_after` if set
+    ├── PermanentError        do not retry
+    ├── NotFound              the object of a call does not exist
+    ├── Conflict              the object has changed, or has been replaced: refresh and retry
+    ├── WatchExpired          the watch cannot resume: list again
+    └── DeliveryLost          the source has taken a delivery back
+        └── StaleReceiptHandle  the message is no longer ours
 """
 
 import datetime as dt
@@ -15,26 +26,26 @@ _DELAY_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class QueueProcessorError(Exception):
-    """Everything this program raises on purpose."""
+    """The root of all errors that the program raises on purpose."""
 
 
 class ConfigurationError(QueueProcessorError):
-    """The program cannot start like this; the text names the cause and the cure."""
+    """The program cannot start; the text names the cause and the fix."""
 
 
 class UsageError(QueueProcessorError):
-    """A person asked for what cannot be done; the text names the cause and the cure."""
+    """A command cannot do what its arguments request; the text names the cause and the fix."""
 
 
 class MalformedMessage(QueueProcessorError):
-    """A message body that is none of the accepted shapes; the text says where and why."""
+    """A message body has none of the accepted shapes; the text names the field and the reason."""
 
 
 class TemporaryError(QueueProcessorError):
     """A call failed and may succeed later.
 
     Attributes:
-        retry_after: How long the server asked to wait, or None when it did not say.
+        retry_after: The pause that the server asks for, or None.
     """
 
     def __init__(self, message: str, *, retry_after: dt.timedelta | None = None) -> None:
@@ -43,23 +54,27 @@ class TemporaryError(QueueProcessorError):
 
 
 class PermanentError(QueueProcessorError):
-    """A call was refused, and the same call will be refused again."""
+    """A call was refused, and will be refused again."""
 
 
 class NotFound(QueueProcessorError):
-    """What the call named does not exist; not the same as a call that failed."""
+    """The object of a call does not exist; a failed call does not prove that."""
 
 
 class Conflict(QueueProcessorError):
-    """Somebody else changed the object first, or another object now has its name."""
+    """Another writer changed the object first, or a different object now has its name."""
 
 
 class WatchExpired(QueueProcessorError):
-    """The version a watch resumes from is no longer kept (410): list again."""
+    """The resource version of a watch is no longer available (410): list again."""
 
 
-class StaleReceiptHandle(QueueProcessorError):
-    """The receipt handle is no longer valid: the queue has taken the message back."""
+class DeliveryLost(QueueProcessorError):
+    """The source has taken a delivery back, and delivers its event again."""
+
+
+class StaleReceiptHandle(DeliveryLost):
+    """The receipt handle is no longer valid: the message has become visible again."""
 
 
 def parse_retry_after(header: str) -> dt.timedelta | None:

@@ -12,7 +12,7 @@ from queue_processor.domain.events import EventKind, InstanceState, LifecycleHoo
 
 
 class ChangeStatus(enum.StrEnum):
-    """How far a scheduled change has come.
+    """The status of a scheduled change.
 
     https://docs.aws.amazon.com/health/latest/APIReference/API_Event.html
     """
@@ -24,7 +24,7 @@ class ChangeStatus(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EventOptions:
-    """What events of some kinds say beside where they happen, and to which instance.
+    """Details that only some kinds of events have.
 
     Attributes:
         state: Of a state change.

@@ -1,4 +1,4 @@
-"""What AWS told us, as one flat type: sources differ in parsing, not in what follows."""
+"""What AWS reports, as one flat type: sources differ in parsing, not in what follows."""
 
 import dataclasses
 import datetime as dt
@@ -17,16 +17,6 @@ class EventKind(enum.StrEnum):
     AUTOSCALING_LAUNCH = "autoscaling_launch"
     STATE_CHANGE = "state_change"
     SCHEDULED_CHANGE = "scheduled_change"
-
-    @property
-    def taint_key(self) -> str:
-        """The key of the taint on a node that such an event named."""
-        return f"queue-processor/{self.value.replace('_', '-')}"
-
-    @property
-    def reason(self) -> str:
-        """The reason of a Kubernetes Event about it."""
-        return "".join(word.capitalize() for word in self.value.split("_"))
 
 
 class BodyShape(enum.StrEnum):
@@ -50,7 +40,7 @@ class InstanceState(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the instance runs no more: its pods are gone, whatever the API says."""
+        """True if the instance runs no more: its pods are gone, whatever the API server reports."""
         return self in {InstanceState.STOPPED, InstanceState.TERMINATED}
 
 
@@ -69,18 +59,25 @@ class LifecycleHook:
     name: str
 
 
+# https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
+DEFAULT_HEARTBEAT_TIMEOUT = dt.timedelta(hours=1)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LifecycleAction:
     """An Auto Scaling group waits for one of its instances until this is completed.
 
     Attributes:
         token: Names this very action; the API takes the instance id in its place.
+        heartbeat_timeout: Of the hook. No event states it: until it is looked up, it is what a
+            hook has by default.
     """
 
     hook: LifecycleHook
     transition: LifecycleTransition
     instance_id: InstanceId
     token: str | None
+    heartbeat_timeout: dt.timedelta = DEFAULT_HEARTBEAT_TIMEOUT
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,17 +91,18 @@ class InterruptionEvent:
         scheduled_at: When AWS says that the instance goes, if the event says so: the
             termination time of a capacity reservation, the start of a scheduled change.
         is_cancelled: A scheduled change that will not take place after all.
+        shape: None for an event that did not arrive as the body of a message.
     """
 
     event_id: str
     kind: EventKind
-    shape: BodyShape
     instance_ids: tuple[InstanceId, ...]
     occurred_at: dt.datetime
     scheduled_at: dt.datetime | None = None
     instance_state: InstanceState | None = None
     lifecycle_action: LifecycleAction | None = None
     is_cancelled: bool = False
+    shape: BodyShape | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Instance ids, provider ids and node names: three types that are never mixed up."""
+"""Instance ids, provider ids and node names, as three types that mypy keeps apart."""
 
 import re
 from typing import NewType
@@ -14,13 +14,13 @@ _INSTANCE_ARN = re.compile(r"arn:[a-z0-9-]+:ec2:[a-z0-9-]*:[0-9]*:instance/(?P<i
 
 
 def parse_instance_id(text: str) -> InstanceId | None:
-    """Read an instance id, bare or as the last part of an EC2 ARN.
+    """Parse an instance id, bare or as the last part of an EC2 ARN.
 
     Args:
         text: `i-0123456789abcdef0` or `arn:aws:ec2:REGION:ACCOUNT:instance/i-…`.
 
     Returns:
-        The instance id, or None when the text names no EC2 instance.
+        The instance id, or None if the text is not one.
     """
     arn = _INSTANCE_ARN.fullmatch(text)
     candidate = arn["id"] if arn else text
@@ -28,12 +28,12 @@ def parse_instance_id(text: str) -> InstanceId | None:
 
 
 def instance_of(provider_id: ProviderId) -> InstanceId | None:
-    """Tell which EC2 instance a node's `spec.providerID` names.
+    """Return the instance id in a node's `spec.providerID`.
 
     The AWS cloud provider writes `aws:///ZONE/INSTANCE-ID`; only the last segment is
     fixed (https://github.com/kubernetes/cloud-provider-aws, `pkg/providers/v1`).
 
     Returns:
-        The instance id, or None for a node that is no EC2 instance (Fargate, hybrid).
+        The instance id, or None for a node that is not an EC2 instance (Fargate, hybrid).
     """
     return parse_instance_id(provider_id.rsplit("/", 1)[-1])

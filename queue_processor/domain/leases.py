@@ -1,7 +1,22 @@
-"""A Lease object and what it says about who leads."""
+"""The Lease that decides which process works, and who may take it."""
 
 import dataclasses
 import datetime as dt
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTimes:
+    """The times of a leader election, named as in client-go.
+
+    Attributes:
+        duration: How long the others wait for a leader that went silent.
+        renew_deadline: When a leader that cannot renew stops working; shorter.
+        retry_period: The pause between attempts.
+    """
+
+    duration: dt.timedelta = dt.timedelta(seconds=15)
+    renew_deadline: dt.timedelta = dt.timedelta(seconds=10)
+    retry_period: dt.timedelta = dt.timedelta(seconds=2)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +36,35 @@ class Lease:
     renewed_at: dt.datetime | None
     transitions: int
     resource_version: str | None
+
+    def is_free_for(self, identity: str, *, unchanged_for: dt.timedelta) -> bool:
+        """Return True if the holder left, or has not renewed for as long as it promised.
+
+        Args:
+            identity: Who wants the Lease.
+            unchanged_for: How long this very record has been seen. The times in the record
+                are another machine's clock.
+        """
+        return self.holder in {"", identity} or unchanged_for >= self.duration
+
+    def renewed(self, now: dt.datetime) -> "Lease":
+        """Return the Lease as its holder renews it."""
+        return dataclasses.replace(self, renewed_at=now)
+
+    def released(self, now: dt.datetime) -> "Lease":
+        """Return the Lease as its holder leaves it: a standby need not wait."""
+        return dataclasses.replace(self, holder="", renewed_at=now)
+
+
+def acquired(
+    previous: Lease | None, *, holder: str, duration: dt.timedelta, now: dt.datetime
+) -> Lease:
+    """Return the Lease that a process writes to take over from the previous holder, if any."""
+    return Lease(
+        holder=holder,
+        duration=duration,
+        acquired_at=now,
+        renewed_at=now,
+        transitions=0 if previous is None else previous.transitions + 1,
+        resource_version=None if previous is None else previous.resource_version,
+    )

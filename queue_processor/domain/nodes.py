@@ -1,10 +1,11 @@
-"""A node as the index keeps it, and the mark that we put on it."""
+"""A node as the index keeps it, and everything that we write on it."""
 
 import dataclasses
 import datetime as dt
+import enum
 from collections.abc import Mapping
 
-from queue_processor.domain import events
+from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
 
 EVENT_ID_ANNOTATION = "queue-processor/event-id"
@@ -16,6 +17,28 @@ CORDONED_ANNOTATION = "queue-processor/cordoned"
 EXCLUDE_FROM_LOAD_BALANCERS_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
+
+
+def taint_key(kind: EventKind) -> str:
+    """Return the key of the taint on a node that such an event named."""
+    return f"queue-processor/{kind.value.replace('_', '-')}"
+
+
+# https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/
+class TaintEffect(enum.StrEnum):
+    """The effects of a taint."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class DrainProgress(enum.Enum):
+    """The progress of a drain; the value is the reason of the node's drain conditions."""
+
+    IN_PROGRESS = "InProgress"
+    DRAINED = "Drained"
+    STOPPED = "Stopped"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +57,10 @@ class Taint:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
-    """What we need to know of a Node object.
+    """The fields of a Node object that we need.
 
     Attributes:
-        resource_version: Fences the next write: another writer makes it stale.
+        resource_version: The next write holds only for it: another writer makes it stale.
         taints: All of them: the API replaces the list as a whole.
         annotations: Only those that are ours.
     """
@@ -65,16 +88,16 @@ class NodeView:
 
     @property
     def was_cordoned_by_us(self) -> bool:
-        """Whether the node was schedulable until we came."""
+        """True if the node was schedulable before we cordoned it."""
         return CORDONED_ANNOTATION in self.annotations
 
     @property
-    def holding_kinds(self) -> frozenset[events.EventKind]:
+    def holding_kinds(self) -> frozenset[EventKind]:
         """The kinds of the events whose taint is on the node."""
-        return frozenset(kind for kind in events.EventKind if kind.taint_key in self.taint_keys)
+        return frozenset(kind for kind in EventKind if taint_key(kind) in self.taint_keys)
 
     def marked_deadline(self, event_id: str) -> dt.datetime | None:
-        """The deadline that an earlier process wrote down for this very event, if one did."""
+        """Return the deadline that an earlier process wrote for this very event, if one did."""
         if self.annotations.get(EVENT_ID_ANNOTATION) != event_id:
             return None
         try:
@@ -87,26 +110,25 @@ class NodeView:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What a cordoned node carries, so that people and a next process can read it.
+    """The taint and annotations of a cordoned node, for people and the next process.
 
     Attributes:
         taint: The kind of the event that is being marked; taints of other kinds stay.
         event_id: Of the event whose deadline rules, as are `kind` and `deadline_at`.
-        effect: The effect of the taint: NoSchedule, PreferNoSchedule or NoExecute.
     """
 
-    taint: events.EventKind
+    taint: EventKind
     event_id: str
-    kind: events.EventKind
+    kind: EventKind
     deadline_at: dt.datetime
-    effect: str
+    effect: TaintEffect
 
     def adds_to(self, node: NodeView) -> bool:
-        """Whether the node does not say all this already."""
+        """Return True if the node does not carry all this already."""
         marked = node.marked_deadline(self.event_id)
         return (
             not node.is_unschedulable
-            or self.taint.taint_key not in node.taint_keys
+            or taint_key(self.taint) not in node.taint_keys
             or marked is None
             or marked > self.deadline_at
         )

@@ -1,4 +1,4 @@
-"""What the world outside of the cluster is told about a drain."""
+"""Notifications about drains for receivers outside of the cluster."""
 
 import dataclasses
 import datetime as dt
@@ -8,7 +8,7 @@ from queue_processor.domain.plan import InstanceReport, Plan
 
 
 class DrainPhase(enum.StrEnum):
-    """When something is told; the value is the one in settings and metrics."""
+    """The phases of a drain that receivers can be notified of; the values are those in settings."""
 
     DRAIN_START = "drain_start"
     DRAIN_END = "drain_end"
@@ -16,13 +16,13 @@ class DrainPhase(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DrainNotification:
-    """That a drain begins, or how it ended.
+    """The start or the end of a drain.
 
     Attributes:
-        at: The moment that it is about.
-        plan: The one that rules at that moment.
-        report: How it ended; None at the beginning.
-        took: How long it took, None at the beginning.
+        at: When the drain started or ended.
+        plan: The plan with the earliest deadline at that time.
+        report: The result; None at the start.
+        took: The duration of the drain; None at the start.
     """
 
     at: dt.datetime
@@ -31,6 +31,6 @@ class DrainNotification:
     took: dt.timedelta | None = None
 
     @property
-    def moment(self) -> DrainPhase:
-        """Whether it is about the beginning or the end."""
+    def phase(self) -> DrainPhase:
+        """Return `DRAIN_END` if there is a report."""
         return DrainPhase.DRAIN_START if self.report is None else DrainPhase.DRAIN_END

@@ -1,7 +1,25 @@
 """Message body → InterruptionEvent | Ignored, by a table of (source, detail-type).
 
-Unknown fields are tolerated, an unknown pair is ignored, and what cannot be understood
-raises MalformedMessage. Bodies are untrusted input.
+Bodies come in three shapes: an event of EventBridge, the same event inside an SNS notification, and
+the lifecycle notification that Auto Scaling sends without EventBridge. Everybody who may send to
+the queue can write a body, so bodies are untrusted input: no body raises anything but
+MalformedMessage, and what an error quotes of a body has a bounded length.
+
+There are three answers to what a body has that we do not expect:
+
+- An unknown field is tolerated. AWS adds fields without notice.
+- An unknown pair of source and detail-type is ignored, and so is an event about something that is
+  none of our business. The rule that fills the queue may match more than we handle, and a message
+  that is deleted quietly costs nothing.
+- A body that lacks what its kind needs is malformed. It goes to the dead-letter queue, because
+  either AWS has changed a format or somebody has made a mistake, and a person has to look.
+
+The table has one small function for each kind, which reads what this kind needs and nothing else.
+Schema classes for each event were rejected: they describe fields that nobody reads, and they
+reject what they do not know.
+
+The samples in `tests/data/events` are printed in the AWS documentation; where a page contradicts
+another, the comment beside the code says so.
 """
 
 import dataclasses
@@ -21,7 +39,7 @@ _EVENT_ID_LIMIT = 128
 
 
 class _Envelope:
-    """What every event has, whichever shape it came in."""
+    """The fields that every event has, in whichever shape it arrives."""
 
     def __init__(
         self, fields: JsonObject, *, shape: BodyShape, message_id: str, sent_at: dt.datetime
@@ -39,7 +57,7 @@ class _Envelope:
         return Ignored(event_id=self.event_id, shape=self.shape, reason=reason)
 
     def about_one(self, kind: EventKind) -> InterruptionEvent:
-        """An event about the instance that `detail.instance-id` names."""
+        """Return an event about the instance that `detail.instance-id` names."""
         return InterruptionEvent(
             event_id=self.event_id,
             kind=kind,
@@ -54,7 +72,7 @@ _Parser: TypeAlias = Callable[[_Envelope], _Parsed]
 
 
 def parse(body: str, *, message_id: str, sent_at: dt.datetime) -> InterruptionEvent | Ignored:
-    """Understand the body of a message.
+    """Parse the body of a message.
 
     Args:
         body: The body as SQS gave it: an EventBridge event, the same inside an SNS
@@ -83,13 +101,13 @@ def parse(body: str, *, message_id: str, sent_at: dt.datetime) -> InterruptionEv
 
 
 def event_time(body: str) -> dt.datetime | None:
-    """When the event in a body happened, by its own account (UTC); None where it does not say."""
+    """Return when the event in a body happened, by its own account (UTC), or None."""
     try:
         fields, _ = _unwrapped(body)
     except errors.MalformedMessage:
         return None
-    found = _time_of(fields)
-    return _read_time(found) if isinstance(found, str) else None
+    value = _time_of(fields)
+    return _read_time(value) if isinstance(value, str) else None
 
 
 def _unwrapped(body: str) -> tuple[JsonObject, BodyShape]:
@@ -102,7 +120,7 @@ def _unwrapped(body: str) -> tuple[JsonObject, BodyShape]:
 def _parse_notification(
     fields: JsonObject, *, shape: BodyShape, message_id: str, sent_at: dt.datetime
 ) -> _Parsed:
-    """A lifecycle notification that Auto Scaling sends to SQS or SNS itself.
+    """Parse a lifecycle notification that Auto Scaling sends to SQS or SNS itself.
 
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
     """
@@ -191,7 +209,7 @@ def _lifecycle(
 
 
 def _health(envelope: _Envelope) -> _Parsed:
-    """An AWS Health event; every page names its own share of the instances.
+    """Parse an AWS Health event; every page names its own share of the instances.
 
     https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html
     """
@@ -224,8 +242,8 @@ def _affected_instances(envelope: _Envelope) -> tuple[identifiers.InstanceId, ..
         if not isinstance(entity, Mapping):
             raise errors.MalformedMessage("detail.affectedEntities: an item is not an object")
         named.append(_text(entity, "entityValue"))
-    found = (identifiers.parse_instance_id(name) for name in named if isinstance(name, str))
-    return tuple(dict.fromkeys(instance_id for instance_id in found if instance_id))
+    parsed = (identifiers.parse_instance_id(name) for name in named if isinstance(name, str))
+    return tuple(dict.fromkeys(instance_id for instance_id in parsed if instance_id))
 
 
 _PARSERS: Mapping[tuple[str, str], _Parser] = {
@@ -255,45 +273,45 @@ def _load(text: str, where: str) -> JsonObject:
 
 
 def _object(fields: JsonObject, key: str) -> JsonObject:
-    found = fields.get(key)
-    if not isinstance(found, dict):
-        raise errors.MalformedMessage(f"{key}: {_what(found)}, where an object is needed")
-    return found
+    value = fields.get(key)
+    if not isinstance(value, dict):
+        raise errors.MalformedMessage(f"{key}: {_what(value)}, where an object is needed")
+    return value
 
 
 def _text(fields: JsonObject, key: str) -> str:
-    found = fields.get(key)
-    if not isinstance(found, str):
-        raise errors.MalformedMessage(f"{key}: {_what(found)}, where a text is needed")
-    return found
+    value = fields.get(key)
+    if not isinstance(value, str):
+        raise errors.MalformedMessage(f"{key}: {_what(value)}, where a text is needed")
+    return value
 
 
 def _name(fields: JsonObject, key: str) -> str:
-    found = _text(fields, key)
-    if not found:
+    value = _text(fields, key)
+    if not value:
         raise errors.MalformedMessage(f"{key}: empty")
-    if not _is_unicode(found):
-        raise errors.MalformedMessage(f"{key}: {found[:60]!r} is no Unicode text")
-    return found
+    if not _is_unicode(value):
+        raise errors.MalformedMessage(f"{key}: {value[:60]!r} is no Unicode text")
+    return value
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether there is no half of a surrogate pair: JSON can spell it, no request can carry it."""
+    """Return False for halves of surrogate pairs: JSON can spell them, requests cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _list(fields: JsonObject, key: str) -> list[object]:
-    """A list of values; one value alone, as the capacity samples print it, is a list of one."""
-    found = fields.get(key)
-    match found:
+    """Return a list; one value alone, as the capacity samples print it, is a list of one."""
+    value = fields.get(key)
+    match value:
         case None:
             return []
         case str():
-            return [found]
+            return [value]
         case list():
-            return list(found)
+            return list(value)
         case _:
-            raise errors.MalformedMessage(f"{key}: {_what(found)}, where a list is needed")
+            raise errors.MalformedMessage(f"{key}: {_what(value)}, where a list is needed")
 
 
 def _instance_id(fields: JsonObject, key: str) -> identifiers.InstanceId:
@@ -304,24 +322,24 @@ def _instance_id(fields: JsonObject, key: str) -> identifiers.InstanceId:
     return instance_id
 
 
-def _what(found: object) -> str:
-    return "missing" if found is None else f"a {type(found).__name__}"
+def _what(value: object) -> str:
+    return "missing" if value is None else f"a {type(value).__name__}"
 
 
 def _event_id(fields: JsonObject, *, default: str) -> str:
     # Direct notifications of Auto Scaling call it RequestId.
     for key in ("id", "RequestId"):
-        found = fields.get(key)
-        if isinstance(found, str) and found.isprintable() and 0 < len(found) <= _EVENT_ID_LIMIT:
-            return found
+        value = fields.get(key)
+        if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _EVENT_ID_LIMIT:
+            return value
     return default
 
 
 def _occurred_at(fields: JsonObject, *, sent_at: dt.datetime) -> dt.datetime:
-    found = _time_of(fields)
-    if found is not None and not isinstance(found, str):
-        raise errors.MalformedMessage(f"time: {_what(found)}, where a text is needed")
-    read = _read_time(found) if found else None
+    value = _time_of(fields)
+    if value is not None and not isinstance(value, str):
+        raise errors.MalformedMessage(f"time: {_what(value)}, where a text is needed")
+    read = _read_time(value) if value else None
     # Nothing is sent before it happens: a later time is a wrong clock.
     return sent_at if read is None else min(read, sent_at)
 

@@ -1,18 +1,23 @@
-"""Decisions as values: what to do with a node, how it went, what becomes of the message."""
+"""Decisions as values: what to do with a node, how it went, the outcome of the message."""
 
 import dataclasses
 import datetime as dt
 import enum
 
 from queue_processor.domain.deadlines import Deadline
-from queue_processor.domain.events import EventKind, LifecycleAction
+from queue_processor.domain.events import (
+    EventKind,
+    Ignored,
+    InterruptionEvent,
+    LifecycleAction,
+)
 from queue_processor.domain.identifiers import InstanceId, NodeName
 
 _NAMED_PODS = 10
 
 
 class Action(enum.StrEnum):
-    """What is done about an event; the value is the one in the settings."""
+    """The action for an event; the value is the one in the settings."""
 
     CORDON_AND_DRAIN = "cordon-and-drain"
     CORDON = "cordon"
@@ -23,11 +28,11 @@ class Action(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What we are going to do with one node, and until when.
+    """The action for one node, and its deadline.
 
     Attributes:
         node_name: None where the node is waited for.
-        is_instance_gone: Nothing runs on the node any more, whatever the API says.
+        is_instance_gone: Nothing runs on the node any more, even if the API still lists pods.
     """
 
     event_id: str
@@ -41,7 +46,7 @@ class Plan:
 
 
 class InstanceResult(enum.StrEnum):
-    """How the work on one instance ended."""
+    """The result for one instance."""
 
     DRAINED = "drained"
     CORDONED = "cordoned"
@@ -59,7 +64,7 @@ class InstanceResult(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceReport:
-    """What happened to one instance of an event.
+    """The result for one instance of an event, with details.
 
     Attributes:
         evicted: How many pods were evicted.
@@ -77,7 +82,7 @@ class InstanceReport:
     margin: dt.timedelta | None = None
 
     def summary(self, *, seen: int) -> str:
-        """The same for people, in a line that names the first pods.
+        """Summarize the report in a line that names the first pods.
 
         Args:
             seen: How many pods had to go.
@@ -91,8 +96,36 @@ class InstanceReport:
         return summary
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HandledInstance:
+    """The state of the work on one instance of an event.
+
+    Attributes:
+        plan: What was decided; None where nothing was.
+        report: How the work ended; None where it failed, or was cancelled.
+        error: Why it failed; None where it did not, or was cancelled.
+    """
+
+    instance_id: InstanceId
+    plan: Plan | None = None
+    report: InstanceReport | None = None
+    error: Exception | None = None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """True if the work neither ended nor failed: it was cancelled."""
+        return self.report is None and self.error is None
+
+    @property
+    def node_name(self) -> NodeName | None:
+        """The node of the instance, where there is one."""
+        if self.report is not None and self.report.node_name is not None:
+            return self.report.node_name
+        return None if self.plan is None else self.plan.node_name
+
+
 class OutcomeKind(enum.StrEnum):
-    """The four things that can become of a message."""
+    """The four outcomes of a message."""
 
     DONE = "done"
     IGNORED = "ignored"
@@ -102,7 +135,7 @@ class OutcomeKind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What becomes of a message, and why.
+    """The outcome of a message, and why.
 
     Attributes:
         completes: The lifecycle action that is completed before the message is deleted.
@@ -113,3 +146,22 @@ class Outcome:
     reason: str
     completes: LifecycleAction | None = None
     visible_after: dt.timedelta = dt.timedelta()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Processed:
+    """All that processing a message has found out.
+
+    Attributes:
+        event: None for a message that cannot be understood.
+        instances: In the order of the event; empty for one that asks for nothing.
+    """
+
+    outcome: Outcome
+    event: InterruptionEvent | Ignored | None = None
+    instances: tuple[HandledInstance, ...] = ()
+
+    @property
+    def kind(self) -> EventKind | None:
+        """The kind of the event; None for one that asks for nothing."""
+        return self.event.kind if isinstance(self.event, InterruptionEvent) else None

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import enum
+from collections.abc import Mapping
 
 from queue_processor.domain.identifiers import NodeName
 
@@ -26,12 +27,12 @@ class PodRef:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PodView:
-    """What a drain needs to know of a Pod object.
+    """The fields of a Pod object that a drain needs.
 
     Attributes:
         grace: How long its containers may take to stop after SIGTERM.
         owner_kind: The kind of its controller, or None for a bare pod.
-        is_terminating: It has been told to stop.
+        is_terminating: Its deletion has begun.
         claims: The names of the volume claims that it uses, in its namespace.
     """
 
@@ -46,7 +47,7 @@ class PodView:
 
 
 class PodVerdict(enum.StrEnum):
-    """What a drain does with a pod."""
+    """The decision of a drain about a pod."""
 
     EVICT = "evict"
     SKIP_MIRROR = "skip: mirror of a static pod"
@@ -55,12 +56,12 @@ class PodVerdict(enum.StrEnum):
 
     @property
     def is_moved(self) -> bool:
-        """Whether the drain waits until the pod is gone."""
+        """True if the drain waits until the pod is gone."""
         return self is PodVerdict.EVICT
 
     @property
     def is_kept(self) -> bool:
-        """Whether the pod goes on running on the node."""
+        """True if the pod goes on running on the node."""
         return self in {PodVerdict.SKIP_MIRROR, PodVerdict.SKIP_DAEMON_SET}
 
 
@@ -70,6 +71,15 @@ class EvictionGroup(enum.IntEnum):
     ORDINARY = 0
     CRITICAL = 1
     OURSELVES = 2
+
+
+# How much of a drain's time is kept for a group and those after it. The groups before it may take
+# the rest; then its pods are evicted as well, whether the others are gone or not.
+TIME_KEPT: Mapping[EvictionGroup, float] = {
+    EvictionGroup.ORDINARY: 1.0,
+    EvictionGroup.CRITICAL: 0.5,
+    EvictionGroup.OURSELVES: 0.25,
+}
 
 
 def verdict_on(pod: PodView) -> PodVerdict:
@@ -88,7 +98,7 @@ def verdict_on(pod: PodView) -> PodVerdict:
 
 
 def group_of(pod: PodView, *, own_pod: tuple[str, str] | None) -> EvictionGroup:
-    """Tell when a pod's turn is.
+    """Return the group that a pod is evicted with.
 
     Args:
         pod: The pod.
@@ -126,7 +136,7 @@ class PodChange:
 
 
 class EvictionAnswer(enum.StrEnum):
-    """What the API server says to an eviction.
+    """Answers of the API server to an eviction.
 
     https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
     """
@@ -145,7 +155,7 @@ class Eviction:
 
     Attributes:
         message: In the API server's own words.
-        retry_after: How long it asked to wait, or None.
+        retry_after: The pause that the API server asks for, or None.
     """
 
     answer: EvictionAnswer

@@ -22,13 +22,13 @@ from queue_processor.domain.plan import (
 _RETRY_FIRST = dt.timedelta(seconds=2)
 _RETRY_LIMIT = dt.timedelta(minutes=1)
 
-# The pod may still run, or nobody knows: the group's own timeout decides, not we.
+# The pod may still run, or nobody knows: the group's own timeout decides.
 _LEAVES_ACTION_OPEN = frozenset({InstanceResult.NEVER_READY})
 _NOT_FOR_US = frozenset({InstanceResult.UNKNOWN_INSTANCE, InstanceResult.NOT_MANAGED})
 
 
 class UnknownInstancePolicy(enum.StrEnum):
-    """What becomes of a message about an instance that no node of ours runs on."""
+    """The outcome of a message about an instance that no node of ours runs on."""
 
     DELETE = "delete"
     RELEASE = "release"
@@ -36,11 +36,11 @@ class UnknownInstancePolicy(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What the operator's owner decided beforehand.
+    """Decisions from the settings.
 
     Attributes:
-        completes_never_joined: Whether a termination hook of an instance that never
-            became a node is completed, so that it does not hang.
+        completes_never_joined: True to complete the termination hook of an instance that never
+            became a node, so that it does not hang.
     """
 
     actions: Mapping[EventKind, Action]
@@ -50,7 +50,7 @@ class Policy:
     completes_never_joined: bool = True
 
     def join_timeout(self, event: InterruptionEvent) -> dt.timedelta:
-        """How long the event's instance, if it is no node, may take to become one.
+        """Return how long the event's instance, if it is not a node, may take to become one.
 
         An instance that is on its way out joins no more; and where other clusters read the
         same queue, one of them may need the message now.
@@ -63,14 +63,14 @@ class Policy:
         return self.unknown_instance_grace
 
     def action_for(self, event: InterruptionEvent) -> Action:
-        """What to do about an event, whichever node it names."""
+        """Return what to do about an event, whichever node it names."""
         action = self.actions[event.kind]
         if event.is_cancelled and action is not Action.IGNORE:
             return Action.UNCORDON
         return action
 
     def ignore_reason(self, event: InterruptionEvent) -> str | None:
-        """Why there is nothing to do about an event, whichever node it names; else None."""
+        """Return why there is nothing to do about an event; None if there is."""
         if self.action_for(event) is Action.IGNORE:
             return f"actions.{event.kind} is ignore"
         return None
@@ -82,12 +82,9 @@ def plan_for(
     *,
     policy: Policy,
     now: dt.datetime,
-    heartbeat_timeout: dt.timedelta = deadlines.DEFAULT_HEARTBEAT_TIMEOUT,
 ) -> Plan:
     """Decide what to do with one node of an event, and until when."""
-    plan = plan_without_node(
-        event, node.instance_id, policy=policy, now=now, heartbeat_timeout=heartbeat_timeout
-    )
+    plan = plan_without_node(event, node.instance_id, policy=policy, now=now)
     deadline = plan.deadline
     # A process that was killed wrote its deadline down: starting over does not move it.
     marked = node.marked_deadline(event.event_id)
@@ -102,7 +99,6 @@ def plan_without_node(
     *,
     policy: Policy,
     now: dt.datetime,
-    heartbeat_timeout: dt.timedelta = deadlines.DEFAULT_HEARTBEAT_TIMEOUT,
 ) -> Plan:
     """Decide what to do about one instance of an event, whichever node it is or will be."""
     return Plan(
@@ -112,9 +108,7 @@ def plan_without_node(
         action=policy.action_for(event),
         instance_id=instance_id,
         node_name=None,
-        deadline=deadlines.deadline_for(
-            event, now=now, timeouts=policy.timeouts, heartbeat_timeout=heartbeat_timeout
-        ),
+        deadline=deadlines.deadline_for(event, now=now, timeouts=policy.timeouts),
         is_instance_gone=deadlines.is_instance_gone(event),
     )
 
@@ -126,7 +120,7 @@ def outcome_of(
     policy: Policy,
     receive_count: int,
 ) -> Outcome:
-    """Decide what becomes of a message whose every instance has its report."""
+    """Decide the outcome of a message whose every instance has its report."""
     endings = [report.result for report in reports]
     reason = ", ".join(f"{report.instance_id}: {report.result}" for report in reports)
     if InstanceResult.UNKNOWN_INSTANCE in endings:
@@ -150,17 +144,17 @@ def outcome_of(
 
 
 def ignored(reason: str) -> Outcome:
-    """The outcome of an event that asks for nothing."""
+    """Return the outcome of an event that asks for nothing."""
     return Outcome(kind=OutcomeKind.IGNORED, reason=reason)
 
 
 def dead_letter(error: errors.MalformedMessage) -> Outcome:
-    """The outcome of a body that cannot be understood."""
+    """Return the outcome of a body that cannot be understood."""
     return Outcome(kind=OutcomeKind.DEAD_LETTER, reason=str(error))
 
 
 def retry(reason: str, *, receive_count: int) -> Outcome:
-    """The outcome of work that failed and may succeed: later each time."""
+    """Return the outcome of work that failed and may succeed: later each time."""
     doublings = min(max(receive_count - 1, 0), 16)
     return Outcome(
         kind=OutcomeKind.RETRY,
@@ -170,5 +164,5 @@ def retry(reason: str, *, receive_count: int) -> Outcome:
 
 
 def release(reason: str) -> Outcome:
-    """The outcome of work that another process takes over at once."""
+    """Return the outcome of work that another process takes over at once."""
     return Outcome(kind=OutcomeKind.RETRY, reason=reason)

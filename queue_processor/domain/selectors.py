@@ -48,40 +48,40 @@ class _Requirement:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabelSelector:
-    """Every requirement has to be met; an empty selector selects everything."""
+    """A conjunction of requirements; an empty selector selects everything."""
 
     requirements: tuple[_Requirement, ...] = ()
 
     def selects(self, labels: Mapping[str, str]) -> bool:
-        """Whether an object with these labels is selected."""
+        """Return True if an object with these labels is selected."""
         return all(requirement.is_met_by(labels) for requirement in self.requirements)
 
 
 def parse(text: str) -> LabelSelector:
-    """Read a selector such as `team=a,env!=dev,tier in (web, api),!spot`.
+    """Parse a selector such as `team=a,env!=dev,tier in (web, api),!spot`.
 
     Raises:
-        ConfigurationError: The text is no label selector.
+        ConfigurationError: The text is not a label selector.
     """
     if not text.strip():
         return LabelSelector()
     parts = _REQUIREMENTS.findall(text)
     if ",".join(parts) != text:
-        raise errors.ConfigurationError(f"{text!r} is no list of label requirements")
+        raise errors.ConfigurationError(f"{text!r} is not a list of label requirements")
     return LabelSelector(tuple(_requirement(part.strip()) for part in parts))
 
 
 def _requirement(text: str) -> _Requirement:
-    if (found := _SET.fullmatch(text)) and found["values"].strip():
-        values = frozenset(value.strip() for value in found["values"].split(","))
-        return _Requirement(found["key"], _Operator(found["operator"]), values)
-    if found := _EQUALITY.fullmatch(text):
-        operator = _Operator.NOT_IN if found["operator"] == "!=" else _Operator.IN
-        return _Requirement(found["key"], operator, frozenset({found["value"]}))
-    if found := _EXISTENCE.fullmatch(text):
+    if (match := _SET.fullmatch(text)) and match["values"].strip():
+        values = frozenset(value.strip() for value in match["values"].split(","))
+        return _Requirement(match["key"], _Operator(match["operator"]), values)
+    if match := _EQUALITY.fullmatch(text):
+        operator = _Operator.NOT_IN if match["operator"] == "!=" else _Operator.IN
+        return _Requirement(match["key"], operator, frozenset({match["value"]}))
+    if match := _EXISTENCE.fullmatch(text):
         return _Requirement(
-            found["key"], _Operator.ABSENT if found["operator"] else _Operator.EXISTS
+            match["key"], _Operator.ABSENT if match["operator"] else _Operator.EXISTS
         )
     raise errors.ConfigurationError(
-        f"{text!r} is no label requirement such as a=b, a!=b, a in (b, c), a notin (b), a or !a"
+        f"{text!r} is not a label requirement such as a=b, a!=b, a in (b, c), a notin (b), a or !a"
     )

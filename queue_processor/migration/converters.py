@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from queue_processor.migration import reading
-from queue_processor.settings import ActionSettings
+from queue_processor.settings.groups import ActionSettings
 
 _FLAGS = {
     # What Go's strconv.ParseBool accepts, which NTH uses.

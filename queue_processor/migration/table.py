@@ -34,7 +34,7 @@ NthValues: TypeAlias = Mapping[str, object]
 
 
 class Fate(enum.StrEnum):
-    """What becomes of a setting."""
+    """The conversion of one setting."""
 
     MAPPED = "mapped"
     NOT_NEEDED = "not needed"

@@ -1,4 +1,4 @@
-"""How metrics are made, so that each is listed with all that its labels can say."""
+"""Create metrics, and list them with their label values for the reference."""
 
 import dataclasses
 import itertools
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram, Info
 
-# When a series was created is of no use to anybody here, and doubles what is scraped.
+# Nobody uses the creation times of series, and they would double the size of a scrape.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """A label, and the values that it can have: always those of an enum.
+    """A label and its possible values, which come from an enum.
 
     Attributes:
-        described: What they are, where they cannot be listed.
+        described: A description of the values, if they are too many to list.
     """
 
     name: str
@@ -26,13 +26,13 @@ class Label:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A metric as it is listed.
+    """An entry of the catalogue.
 
     Attributes:
-        name: As Prometheus shows it; a histogram's without its suffixes.
+        name: The name in Prometheus, without the suffixes of a histogram.
         kind: Counter, gauge, histogram or info.
-        buckets: The upper bounds of a histogram, without the last, which has no end.
-        begins: Whether all its series are there from the start.
+        buckets: The upper bounds of a histogram, without `+Inf`.
+        preset: True if all its series exist from the start.
     """
 
     name: str
@@ -40,41 +40,41 @@ class Entry:
     meaning: str
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
-    begins: bool = True
+    preset: bool = True
 
 
 class Catalogue:
-    """Makes metrics, and keeps the list of them.
+    """Creates metrics and keeps the list of them.
 
-    The series of counters and histograms are there from the start, at 0: `increase()` does not
-    see the step of a series that begins at 1, and the first dead letter is the one to be told
-    about. Where the values of labels are so many that most series would stay at 0 for ever,
-    `begins` is False, and a series appears with the first thing that it counts.
+    The series of counters and histograms exist from the start, at 0: `increase()` ignores the step
+    of a series that starts at 1, and the first dead letter must raise an alert. If the labels have
+    so many values that most series would stay at 0 forever, `preset` is False, and a series exists
+    once it counts something.
     """
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self.entries: list[Entry] = []
 
-    def counter(self, name: str, meaning: str, *labels: Label, begins: bool = True) -> Counter:
-        """A number that only grows; it is shown as `name_total`."""
+    def counter(self, name: str, meaning: str, *labels: Label, preset: bool = True) -> Counter:
+        """Create a counter; Prometheus shows it as `name_total`."""
         full = f"{self._prefix}_{name}"
         made = Counter(full, meaning, [label.name for label in labels])
-        if begins:
-            _begin(made, labels)
+        if preset:
+            _preset(made, labels)
         self.entries.append(
             Entry(
                 name=f"{full}_total",
                 kind="counter",
                 meaning=meaning,
                 labels=labels,
-                begins=begins,
+                preset=preset,
             )
         )
         return made
 
     def gauge(self, name: str, meaning: str) -> Gauge:
-        """A number that rises and falls."""
+        """Create a gauge."""
         full = f"{self._prefix}_{name}"
         made = Gauge(full, meaning)
         self.entries.append(Entry(name=full, kind="gauge", meaning=meaning))
@@ -83,10 +83,10 @@ class Catalogue:
     def histogram(
         self, name: str, meaning: str, *labels: Label, buckets: Sequence[float]
     ) -> Histogram:
-        """Durations, in seconds, counted by how long they are."""
+        """Create a histogram of durations in seconds."""
         full = f"{self._prefix}_{name}"
         made = Histogram(full, meaning, [label.name for label in labels], buckets=buckets)
-        _begin(made, labels)
+        _preset(made, labels)
         self.entries.append(
             Entry(
                 name=full,
@@ -99,7 +99,7 @@ class Catalogue:
         return made
 
     def info(self, name: str, meaning: str, **facts: str) -> Info:
-        """Facts that do not change while the process runs, as labels of a constant 1."""
+        """Create labels of a constant 1, for facts that do not change while the process runs."""
         full = f"{self._prefix}_{name}"
         made = Info(full, meaning)
         made.info(facts)
@@ -108,7 +108,7 @@ class Catalogue:
         return made
 
 
-def _begin(metric: Counter | Histogram, labels: Sequence[Label]) -> None:
+def _preset(metric: Counter | Histogram, labels: Sequence[Label]) -> None:
     if labels:
         for values in itertools.product(*(label.values for label in labels)):
             metric.labels(*values)

@@ -1,4 +1,4 @@
-"""Log lines: JSON, or text for people on a terminal; always on stderr."""
+"""Log to stderr: JSON, or text on a terminal."""
 
 import dataclasses
 import datetime as dt
@@ -7,19 +7,19 @@ import sys
 
 import structlog
 
-# Libraries that say a lot at INFO about things that we log ourselves.
+# These libraries log at INFO what we log ourselves.
 _QUIET = ("kopf", "aiohttp", "botocore", "boto3", "urllib3", "kubernetes", "asyncio")
 
-# A variable may hold a token, or a whole message.
+# A variable may contain a token, or a whole message.
 _WITHOUT_VARIABLES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 def configure(*, as_text: bool, level: str) -> None:
-    """Send everything that the program and its libraries log to stderr, in one format.
+    """Log everything from the program and its libraries to stderr, in one format.
 
     Args:
-        as_text: For people; JSON otherwise.
-        level: The name of the least severe level that is logged.
+        as_text: True for text, False for JSON.
+        level: The name of the lowest level to log.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -65,7 +65,7 @@ def configure(*, as_text: bool, level: str) -> None:
 
 
 def plain(value: object) -> object:
-    """What JSON has no type for: times as ISO 8601, durations in seconds, sets sorted."""
+    """Convert a value to a JSON type: times to ISO 8601, durations to seconds, sets to lists."""
     match value:
         case dt.datetime():
             return value.isoformat()

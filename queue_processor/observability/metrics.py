@@ -1,7 +1,7 @@
-"""The metrics of the program: all of them, and no metric anywhere else.
+"""The catalogue of metrics; no metric is defined anywhere else.
 
-Label values come from enums only, so that the number of series is bounded.
-docs/metrics.md is made from this file.
+Label values come from enums only, so that the number of series is bounded. `make docs` generates
+docs/metrics.md from this file.
 """
 
 import enum
@@ -16,33 +16,33 @@ from queue_processor.domain.pods import EvictionAnswer
 from queue_processor.observability.catalogue import Catalogue, Label
 
 NO_KIND = "none"
-"""The kind of a message that holds no event for us."""
+"""The kind of a message without an event that we handle."""
 
 NO_ANSWER = "none"
-"""The code of a request that got no answer: refused, cut off, or not in time."""
+"""The code of a request without an answer: refused, broken off, or timed out."""
 
 OTHER_CODE = "other"
-"""The code of an answer whose status is none that HTTP knows."""
+"""The code of an answer whose status HTTP does not define."""
 
 
-class Receive(enum.StrEnum):
-    """How a receive ended."""
+class ReceiveOutcome(enum.StrEnum):
+    """The outcomes of a receive call."""
 
     MESSAGES = "messages"
     EMPTY = "empty"
     FAILED = "failed"
 
 
-class Extension(enum.StrEnum):
-    """What became of an attempt to keep a message invisible."""
+class ExtensionOutcome(enum.StrEnum):
+    """The outcomes of a visibility extension."""
 
     EXTENDED = "extended"
     FAILED = "failed"
     LOST = "lost"
 
 
-class Heartbeat(enum.StrEnum):
-    """What became of a heartbeat of a lifecycle action."""
+class HeartbeatOutcome(enum.StrEnum):
+    """The outcomes of a heartbeat for a lifecycle action."""
 
     RECORDED = "recorded"
     FAILED = "failed"
@@ -50,7 +50,7 @@ class Heartbeat(enum.StrEnum):
 
 
 class LeadershipChange(enum.StrEnum):
-    """How a process comes to lead, and how that ends."""
+    """The changes of leadership of this process."""
 
     ACQUIRED = "acquired"
     LOST = "lost"
@@ -58,7 +58,7 @@ class LeadershipChange(enum.StrEnum):
 
 
 class Call(enum.StrEnum):
-    """A call that is repeated until it succeeds, or is not worth it any more."""
+    """The calls that are retried."""
 
     CORDON = "cordon"
     UNCORDON = "uncordon"
@@ -70,7 +70,7 @@ class Call(enum.StrEnum):
 
 
 class Method(enum.StrEnum):
-    """How a request is made; a watch is a GET that stays open."""
+    """The methods of requests; a watch is a GET that stays open."""
 
     GET = "get"
     POST = "post"
@@ -80,8 +80,8 @@ class Method(enum.StrEnum):
     WATCH = "watch"
 
 
-class Delivery(enum.StrEnum):
-    """What became of a notice to a webhook."""
+class NotificationOutcome(enum.StrEnum):
+    """The outcomes of a notification."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -93,8 +93,8 @@ CATALOGUE = Catalogue("queue_processor")
 _KIND = Label(name="kind", values=tuple(EventKind))
 _KIND_OR_NONE = Label(name="kind", values=(*EventKind, NO_KIND))
 _OUTCOME = Label(name="outcome", values=tuple(OutcomeKind))
-_ENDING = Label(name="result", values=tuple(InstanceResult))
-_DRAIN_ENDING = Label(
+_RESULT = Label(name="result", values=tuple(InstanceResult))
+_DRAIN_RESULT = Label(
     name="result",
     values=(
         InstanceResult.DRAINED,
@@ -116,46 +116,47 @@ _CODE = Label(
 
 RECEIVE_CALLS = CATALOGUE.counter(
     "receive_calls",
-    "Long polls of the queue, by how they ended. None at all: this process does not lead, has"
-    " as many messages in hand as it may, or is stuck.",
-    Label(name="outcome", values=tuple(Receive)),
+    "Receive calls (long polls of the queue), by outcome. The counter stands still while this"
+    " process does not lead, has `sqs.max_in_flight` messages in flight, or is stalled.",
+    Label(name="outcome", values=tuple(ReceiveOutcome)),
 )
 MESSAGES_RECEIVED = CATALOGUE.counter(
-    "messages_received", "Messages received, copies and repeated receipts included."
+    "messages_received", "Messages received, including duplicates."
 )
 MESSAGES_RECEIVED_AGAIN = CATALOGUE.counter(
     "messages_received_again",
-    "Messages received while they were in hand already: their visibility had run out.",
+    "Messages received while they were in flight: their visibility timeout had expired.",
 )
 MESSAGES = CATALOGUE.counter(
     "messages",
-    "Messages brought to an outcome, by the kind of their event (`none` for one that holds no"
-    " event for us) and by outcome.",
+    "Messages settled, by the kind of their event (`none`: no event that we handle) and by"
+    " outcome.",
     _KIND_OR_NONE,
     _OUTCOME,
 )
 MESSAGES_NOT_SETTLED = CATALOGUE.counter(
     "messages_not_settled",
-    "Messages whose outcome could not be carried out to the end; the queue gives them out again.",
+    "Messages whose outcome could not be carried out; they become visible again.",
 )
-MESSAGES_IN_FLIGHT = CATALOGUE.gauge("messages_in_flight", "Messages in hand now.")
+MESSAGES_IN_FLIGHT = CATALOGUE.gauge("messages_in_flight", "Messages in flight.")
 OLDEST_MESSAGE = CATALOGUE.gauge(
-    "oldest_message_seconds", "Seconds since the oldest message in hand was sent; 0 with none."
+    "oldest_message_seconds",
+    "Seconds since the oldest message in flight was sent; 0 if none is in flight.",
 )
 MESSAGES_WAITING = CATALOGUE.gauge(
     "queue_messages_waiting",
-    "Messages that wait in the queue for somebody to receive them, as SQS estimates it; asked"
-    " every 30 s by the process that leads, 0 elsewhere.",
+    "Visible messages in the queue, as estimated by SQS; the leader reads it every 30 s, other"
+    " processes show 0.",
 )
 VISIBILITY_EXTENSIONS = CATALOGUE.counter(
     "visibility_extensions",
-    "Attempts to keep a message in hand invisible, by what became of them; `lost` is a message"
-    " that the queue has taken back.",
-    Label(name="outcome", values=tuple(Extension)),
+    "Visibility extensions of messages in flight, by outcome; `lost`: the receipt handle is no"
+    " longer valid.",
+    Label(name="outcome", values=tuple(ExtensionOutcome)),
 )
 EVENT_AGE = CATALOGUE.histogram(
     "event_age_seconds",
-    "Seconds from the event to its receipt.",
+    "Seconds from the event to its receipt from the queue.",
     _KIND,
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 1800, 3600, 21_600, 86_400),
 )
@@ -163,9 +164,9 @@ EVENT_AGE = CATALOGUE.histogram(
 # Nodes and pods.
 
 NODES_INDEXED = CATALOGUE.gauge(
-    "nodes_indexed", "Nodes in the index, by which instances are found."
+    "nodes_indexed", "Nodes in the node index, which maps instances to nodes."
 )
-NODES_DRAINING = CATALOGUE.gauge("nodes_draining", "Nodes that are cordoned or drained right now.")
+NODES_DRAINING = CATALOGUE.gauge("nodes_draining", "Nodes that are being cordoned or drained.")
 EVENT_TO_CORDON = CATALOGUE.histogram(
     "event_to_cordon_seconds",
     "Seconds from the event to the cordoned node.",
@@ -174,103 +175,103 @@ EVENT_TO_CORDON = CATALOGUE.histogram(
 )
 DRAIN_DURATION = CATALOGUE.histogram(
     "drain_duration_seconds",
-    "Seconds from the cordon to the end of the drain, by the kind of the event that began it.",
+    "Seconds from the cordon to the end of the drain, by the kind of the event that started it.",
     _KIND,
-    _DRAIN_ENDING,
+    _DRAIN_RESULT,
     buckets=(0.5, 1, 2.5, 5, 10, 30, 60, 90, 120, 300, 600, 1800, 3600),
 )
 DEADLINE_MARGIN = CATALOGUE.histogram(
     "deadline_margin_seconds",
-    "Seconds that were left until a hard deadline when the drain ended; 0 for a drain that did"
-    " not make it.",
+    "Seconds left until a hard deadline when the drain ended; 0 for a drain that missed it.",
     _KIND,
     buckets=(0, 1, 5, 10, 20, 30, 60, 90, 120, 300, 900, 3600),
 )
 INSTANCES = CATALOGUE.counter(
     "instances",
-    "Instances that events named, by kind and by how the work on them ended.",
+    "Instances in events, by kind and by instance result.",
     _KIND,
-    _ENDING,
+    _RESULT,
 )
 EVICTIONS = CATALOGUE.counter(
     "evictions",
-    "Evictions asked for, by answer. `blocked` is a disruption budget that says not yet; `busy`"
-    " stands for every failure that is worth another try.",
+    "Eviction requests, by answer. `blocked`: a disruption budget does not allow the eviction yet;"
+    " `busy`: any other temporary error.",
     _ANSWER,
 )
-PODS_OVERRIDDEN = CATALOGUE.counter(
+PODS_DELETED_AT_DEADLINE = CATALOGUE.counter(
     "pods_deleted_at_deadline",
-    "Pods deleted right before a hard deadline, because their evictions were refused until then.",
+    "Pods deleted shortly before a hard deadline, because their evictions were refused.",
     _KIND,
 )
 PODS_LEFT = CATALOGUE.counter(
     "pods_left",
-    "Pods that were still there when the drain of their node ended, by how it ended.",
+    "Pods still on the node when its drain ended, by instance result.",
     _KIND,
-    _DRAIN_ENDING,
+    _DRAIN_RESULT,
 )
 NODES_OUT_OF_SERVICE = CATALOGUE.counter(
     "nodes_declared_out_of_service",
-    "Dead nodes that got the out-of-service taint, so that the control plane frees their pods.",
+    "Dead nodes that got the out-of-service taint, so that the control plane frees their pods and"
+    " volumes.",
 )
 
 # Lifecycle actions of Auto Scaling groups.
 
 LIFECYCLE_ACTIONS_COMPLETED = CATALOGUE.counter(
     "lifecycle_actions_completed",
-    "Lifecycle actions completed, or found to be over, by the kind of their event.",
+    "Lifecycle actions completed, or already ended, by the kind of their event.",
     _KIND,
 )
 HEARTBEATS = CATALOGUE.counter(
     "lifecycle_heartbeats",
-    "Heartbeats of lifecycle actions, by what became of them.",
-    Label(name="outcome", values=tuple(Heartbeat)),
+    "Heartbeats for lifecycle actions, by outcome.",
+    Label(name="outcome", values=tuple(HeartbeatOutcome)),
 )
 
-# The process, and what it asks of others.
+# The process and its requests.
 
 IS_LEADER = CATALOGUE.gauge(
     "is_leader",
-    "1 while this process works, 0 while it stands by; without leader election always 1.",
+    "1 if this process is the leader, 0 if it is a standby; always 1 without leader election.",
 )
 LEADERSHIP_CHANGES = CATALOGUE.counter(
     "leadership_changes",
-    "How often this process came to lead, lost the Lease, or released it in good order.",
+    "Leadership changes of this process: it acquired, lost or released the Lease.",
     Label(name="change", values=tuple(LeadershipChange)),
 )
 CALLS_RETRIED = CATALOGUE.counter(
     "calls_retried",
-    "Calls repeated after a failure, by what they were for.",
+    "Retries after temporary errors, by call.",
     Label(name="call", values=tuple(Call)),
 )
 KUBERNETES_REQUESTS = CATALOGUE.counter(
     "kubernetes_requests",
-    "Requests to the Kubernetes API, by method and by the HTTP status of the answer; `none` for a"
-    " request that got no answer. The watch on nodes, which kopf keeps, is not among them.",
+    "Requests to the Kubernetes API, by method and HTTP status; `none`: no answer. The requests of"
+    " kopf, which watches nodes, are not included.",
     _METHOD,
     _CODE,
-    begins=False,
+    preset=False,
 )
 KUBERNETES_REQUEST_SECONDS = CATALOGUE.histogram(
     "kubernetes_request_seconds",
-    "Seconds until a request to the Kubernetes API was answered; of a watch, until it began.",
+    "Seconds until a request to the Kubernetes API was answered; for a watch, until it started.",
     _METHOD,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
 )
 EVENTS_DROPPED = CATALOGUE.counter(
     "kubernetes_events_dropped",
-    "Kubernetes Events that could not be written, or were too many to be kept until they were.",
+    "Kubernetes Events that could not be written, or were dropped because too many were waiting.",
 )
 WEBHOOK_NOTIFICATIONS = CATALOGUE.counter(
     "webhook_notifications",
-    "Notices to webhooks about the start and the end of drains, by what became of them: `failed`"
-    " was refused or not answered as often as it is tried, `dropped` found no room to wait in.",
-    Label(name="moment", values=tuple(DrainPhase)),
-    Label(name="outcome", values=tuple(Delivery)),
+    "Notifications to webhooks about the start and the end of drains, by outcome. `failed`: all"
+    " attempts failed, or the receiver refused it; `dropped`: too many were waiting.",
+    Label(name="phase", values=tuple(DrainPhase)),
+    Label(name="outcome", values=tuple(NotificationOutcome)),
 )
 BUILD = CATALOGUE.info(
     "build",
-    "The version of the program, and of the Python that runs it.",
+    "The versions of the program and of Python.",
     version=importlib.metadata.version("queue-processor"),
     python=platform.python_version(),
 )

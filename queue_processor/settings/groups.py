@@ -1,4 +1,4 @@
-"""The groups of settings: every key, its unit, its bounds and why its default is what it is."""
+"""The groups of settings: every key with its unit, its bounds and the reason for its default."""
 
 import enum
 import sys
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from queue_processor.domain import policy
 from queue_processor.domain.events import EventKind
+from queue_processor.domain.nodes import TaintEffect
 from queue_processor.domain.plan import Action
 
 _LAST_PORT = 65_535
@@ -19,30 +20,34 @@ LaunchAction: TypeAlias = Literal[Action.AWAIT_READY, Action.IGNORE]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=172_800, allow_inf_nan=False)]
 
 
+def parse_http_url(text: str) -> pydantic.AnyHttpUrl:
+    """Parse an http or https URL.
+
+    Raises:
+        ValueError: It is not one; the message is one line and does not repeat the text.
+    """
+    try:
+        return pydantic.AnyHttpUrl(text)
+    except pydantic.ValidationError as invalid:
+        raise ValueError(invalid.errors()[0]["msg"]) from invalid
+
+
 class OnDeadline(enum.StrEnum):
-    """What happens to a pod that its budget still blocks when the instance goes."""
+    """The action on a pod that a disruption budget still blocks at a hard deadline."""
 
     DELETE = "delete"
     LEAVE = "leave"
 
 
 class OnSoftTimeout(enum.StrEnum):
-    """What happens to a node whose soft drain gave up."""
+    """The action on a node whose drain gave up at a soft deadline."""
 
     KEEP = "keep"
     UNCORDON = "uncordon"
 
 
-class TaintEffect(enum.StrEnum):
-    """The effects of a taint."""
-
-    NO_SCHEDULE = "NoSchedule"
-    PREFER_NO_SCHEDULE = "PreferNoSchedule"
-    NO_EXECUTE = "NoExecute"
-
-
 class LogFormat(enum.StrEnum):
-    """How log lines are written."""
+    """The format of log lines."""
 
     AUTO = "auto"
     JSON = "json"
@@ -50,7 +55,7 @@ class LogFormat(enum.StrEnum):
 
 
 class LogLevel(enum.StrEnum):
-    """The least severe level that is logged."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -59,33 +64,34 @@ class LogLevel(enum.StrEnum):
 
 
 class Group(pydantic.BaseModel):
-    """Settings that belong together; read once, never changed."""
+    """A frozen group of settings."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 class ActionSettings(Group):
-    """What is done about each kind of event."""
+    """The action for each kind of event."""
 
     spot_interruption: DrainAction = Field(
         default=Action.CORDON_AND_DRAIN,
-        description="EC2 takes a Spot instance back in two minutes.",
+        description="EC2 interrupts a Spot instance in two minutes.",
     )
     capacity_reservation_interruption: DrainAction = Field(
         default=Action.CORDON_AND_DRAIN,
-        description="A capacity reservation, or a Capacity Block, ends.",
+        description="An interruptible capacity reservation or a Capacity Block ends.",
     )
     rebalance_recommendation: DrainAction = Field(
         default=Action.CORDON_AND_DRAIN,
-        description="A Spot instance is more likely than others to be taken back; it may never be.",
+        description="A Spot instance is at elevated risk of interruption; it may never come.",
     )
     autoscaling_termination: DrainAction = Field(
         default=Action.CORDON_AND_DRAIN,
-        description="An Auto Scaling group terminates an instance, and waits at a lifecycle hook.",
+        description="An Auto Scaling group terminates an instance and waits at a lifecycle hook.",
     )
     autoscaling_launch: LaunchAction = Field(
         default=Action.AWAIT_READY,
-        description="The same at its launch, until the node of the instance is Ready.",
+        description="An Auto Scaling group launches an instance and waits at a lifecycle hook;"
+        " `await-ready` completes the hook when the node is Ready.",
     )
     state_change: DrainAction = Field(
         default=Action.CORDON_AND_DRAIN,
@@ -93,82 +99,84 @@ class ActionSettings(Group):
     )
     scheduled_change: DrainAction = Field(
         default=Action.CORDON_AND_DRAIN,
-        description="AWS Health announces maintenance of an instance; when that is cancelled, the"
+        description="AWS Health announces maintenance of an instance; if it is cancelled, the"
         " node is uncordoned.",
     )
 
     def by_kind(self) -> Mapping[EventKind, Action]:
-        """The same, keyed by kind."""
+        """Return the actions, keyed by kind."""
         return {kind: getattr(self, kind.value) for kind in EventKind}
 
 
 class SqsSettings(Group):
-    """How the queue is read."""
+    """The SQS queue and the messages in flight."""
 
     visibility_timeout_seconds: int = Field(
         default=30,
         ge=6,
         le=43_200,
-        description="How long a received message stays invisible; it is extended at a third of"
-        " that while work is in hand, so a killed process gives its messages back this soon.",
+        description="The visibility timeout of a received message. While the message is in flight,"
+        " it is extended every third of this time; after a crash, messages return this soon.",
     )
     wait_time_seconds: int = Field(
         default=5,
         ge=0,
         le=20,
-        description="How long one receive waits for a message. A stopping process waits for its"
-        " last receive, so that what it fetched is handed back: longer saves calls, shorter"
-        " stops sooner. Messages arrive at once either way.",
+        description="How long one receive call waits for messages (long polling). A stopping"
+        " process waits for its last receive call, to release the messages: a longer wait saves"
+        " calls, a shorter one stops sooner. Neither delays messages.",
     )
     max_in_flight: int = Field(
         default=10_000,
         ge=10,
         le=100_000,
-        description="How many messages are held at once; the rest wait in the queue.",
+        description="The maximum number of messages in flight; the rest wait in the queue.",
     )
 
 
 class DrainSettings(Group):
-    """How a node is drained."""
+    """The drain of a node: its deadlines, and the actions when they are reached."""
 
     on_deadline: OnDeadline = Field(
         default=OnDeadline.DELETE,
-        description="`delete` a pod that its budget still blocks when the deadline comes, so that"
-        " it gets its SIGTERM; or `leave` it to the instance's end.",
+        description="The action on a pod that a disruption budget still blocks at a hard deadline:"
+        " `delete` it, so that it gets a SIGTERM, or `leave` it until the instance is gone.",
     )
     force_margin_seconds: Seconds = Field(
         default=10,
-        description="How long before the deadline such a pod is deleted, if its own grace period"
-        " is not longer.",
+        description="How long before the deadline such a pod is deleted; earlier if its grace"
+        " period is longer.",
     )
     soft_drain_timeout_seconds: Seconds = Field(
         default=1800,
-        description="When a drain without a deadline (a rebalance recommendation) gives up.",
+        description="The soft deadline of a drain whose event has no deadline, such as a rebalance"
+        " recommendation: the drain gives up then.",
     )
     on_soft_timeout: OnSoftTimeout = Field(
         default=OnSoftTimeout.KEEP,
-        description="Whether the node of such a drain stays cordoned (`keep`) or not (`uncordon`).",
+        description="The action on a node whose drain gave up: `keep` it cordoned, or `uncordon`.",
     )
     lifecycle_drain_timeout_seconds: Seconds = Field(
         default=3600,
-        description="The deadline of an autoscaling termination, unless the hook ends sooner.",
+        description="The deadline of an autoscaling termination; the timeout of the hook applies"
+        " if it is earlier.",
     )
     unknown_instance_grace_seconds: float = Field(
         default=60,
         ge=0,
         le=43_200,
         allow_inf_nan=False,
-        description="How long an instance that is no node yet may take to become one.",
+        description="How long to wait for an instance without a node to join the cluster.",
     )
     unknown_instance_policy: policy.UnknownInstancePolicy = Field(
         default=policy.UnknownInstancePolicy.DELETE,
-        description="What then becomes of its message: `delete` it, or `release` it for another"
-        " cluster that reads the same queue.",
+        description="The action on the message when the instance has not joined: `delete` it, or"
+        " `release` it for another cluster that reads the same queue.",
     )
     complete_never_joined: bool = Field(
         default=True,
-        description="Whether the termination hook of an instance that never became a node is"
-        " completed, so that it does not hang.",
+        description="Complete the termination hook of an instance that never joined the cluster, so"
+        " that the Auto Scaling group does not wait for its timeout.",
     )
     taint_effect: TaintEffect = Field(
         default=TaintEffect.NO_SCHEDULE,
@@ -179,57 +187,58 @@ class DrainSettings(Group):
         ge=0,
         le=3600,
         allow_inf_nan=False,
-        description="How long a drained node waits for the volumes of its pods to be detached;"
-        " 0 does not wait.",
+        description="How long a drain waits for the volumes of evicted pods to be detached; 0 does"
+        " not wait.",
     )
     out_of_service_taint: bool = Field(
         default=True,
-        description="Whether a node that EC2 says is stopped or terminated, and that is not"
-        " Ready, gets the out-of-service taint, so that its pods and volumes are freed.",
+        description="Add the taint `node.kubernetes.io/out-of-service` to a node that is not Ready"
+        " and whose instance is stopped or terminated, so that its pods and volumes are freed.",
     )
 
 
 class LeaderElectionSettings(Group):
-    """Which of several processes works."""
+    """The Lease that elects the process that works."""
 
     enabled: bool = Field(
-        default=True, description="Whether a Lease decides. If not, there must be one process only."
+        default=True, description="Elect a leader with a Lease. If disabled, run one process only."
     )
     namespace: str | None = Field(
         default=None,
         min_length=1,
-        description="Where the Lease lies. None: the pod's own namespace, else `default`. The Role"
-        " that allows it has to lie there too.",
+        description="The namespace of the Lease and of the Role that grants access to it. None: the"
+        " pod's own namespace, or `default` outside of a cluster.",
     )
     lease_name: str = Field(
         default="queue-processor",
         min_length=1,
-        description="How the Lease is called; processes that share a queue share it.",
+        description="The name of the Lease; processes that share a queue share it.",
     )
     lease_duration_seconds: float = Field(
         default=15,
         ge=2,
         le=300,
         allow_inf_nan=False,
-        description="How long a standby waits for a leader that went silent.",
+        description="How long a standby waits after the last renewal before it takes over.",
     )
     renew_deadline_seconds: float = Field(
         default=10,
         ge=1,
         le=300,
         allow_inf_nan=False,
-        description="When a leader that cannot renew stops working: before another begins.",
+        description="How long a leader that cannot renew the Lease keeps working; it stops before a"
+        " standby takes over.",
     )
     retry_period_seconds: float = Field(
         default=2,
         ge=0.2,
         le=60,
         allow_inf_nan=False,
-        description="The pause between attempts to get the Lease, or to renew it.",
+        description="The pause between attempts to acquire or renew the Lease.",
     )
 
-    def lies_in(self, own_namespace: str | None) -> str:
-        """The namespace of the Lease, for a process that runs in this one, if in any."""
+    def lease_namespace(self, own_namespace: str | None) -> str:
+        """Return the namespace of the Lease; `own_namespace` is None outside of a cluster."""
         return self.namespace or own_namespace or "default"
 
     @pydantic.model_validator(mode="after")
@@ -238,67 +247,67 @@ class LeaderElectionSettings(Group):
             self.retry_period_seconds < self.renew_deadline_seconds < self.lease_duration_seconds
         ):
             raise ValueError(
-                "retry_period_seconds < renew_deadline_seconds < lease_duration_seconds is needed"
+                "retry_period_seconds < renew_deadline_seconds < lease_duration_seconds is required"
             )
         return self
 
 
 class HttpSettings(Group):
-    """Where /healthz, /readyz and /metrics are served."""
+    """The server for /healthz, /readyz and /metrics."""
 
     bind: str = Field(
         default="0.0.0.0:8080",
         pattern=r"^.*:\d{1,5}$",
-        description="HOST:PORT; port 0 takes any free one and logs which.",
+        description="HOST:PORT; port 0 picks a free port and logs it.",
     )
 
     @pydantic.field_validator("bind")
     @classmethod
     def _has_port(cls, bind: str) -> str:
         if int(bind.rpartition(":")[2]) > _LAST_PORT:
-            raise ValueError(f"HOST:PORT is needed, with a port of 0 to {_LAST_PORT}")
+            raise ValueError(f"HOST:PORT is required, with a port of 0 to {_LAST_PORT}")
         return bind
 
     @property
     def host(self) -> str:
-        """The address to listen on."""
+        """Return the address to listen on."""
         return self.bind.rpartition(":")[0].strip("[]")
 
     @property
     def port(self) -> int:
-        """The port to listen on."""
+        """Return the port to listen on."""
         return int(self.bind.rpartition(":")[2])
 
 
 class LogSettings(Group):
-    """How the program logs."""
+    """The format and level of the log."""
 
     format: LogFormat = Field(
-        default=LogFormat.AUTO, description="`auto` is text on a terminal and JSON elsewhere."
+        default=LogFormat.AUTO, description="`auto`: text on a terminal, JSON elsewhere."
     )
     level: LogLevel = Field(
         default=LogLevel.INFO,
-        description="The least severe level that is logged; plans and outcomes are `info`.",
+        description="The lowest level that is logged; plans and outcomes are `info`.",
     )
 
     def is_text(self) -> bool:
-        """Whether lines are for people to read."""
+        """Return True if log lines are text."""
         if self.format is LogFormat.AUTO:
             return sys.stderr.isatty()
         return self.format is LogFormat.TEXT
 
 
 class KubernetesSettings(Group):
-    """How the Kubernetes API is used."""
+    """The use of the Kubernetes API."""
 
     requests_in_flight: int = Field(
         default=24,
         ge=1,
         le=1000,
-        description="How many requests run at once; the earliest deadline goes first.",
+        description="The maximum number of concurrent requests; the nearest deadline goes first.",
     )
     pod_name: str | None = Field(
         default=None,
-        description="The pod that the program runs in (downward API): on a node that is drained"
-        " it goes last.",
+        description="The name of the operator's own pod (downward API), which is evicted last when"
+        " its node is drained.",
     )

@@ -1,4 +1,4 @@
-"""Reads the settings, and says in one line for each error what is wrong with them."""
+"""Read the settings, and report each error in one line that starts with the key."""
 
 import json
 import os
@@ -17,30 +17,30 @@ from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings, ToolSet
 
 CONFIG_VARIABLE = "QUEUE_PROCESSOR_CONFIG"
 
-# Kubernetes gives every pod variables like these for a Service named queue-processor, or
-# queue-processor-metrics. A NAME_PORT is told from a misspelt setting by its value.
+# Kubernetes sets variables like these in every pod for a Service named queue-processor or
+# queue-processor-metrics. Only its value distinguishes a NAME_PORT from a misspelt setting.
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _SERVICE_VARIABLE = re.compile(
     r"QUEUE_PROCESSOR_(\w+_)?"
     r"(SERVICE_(HOST|PORT(_\w+)?)=|PORT=(tcp|udp|sctp)://|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=).*"
 )
 
-# What was given for these is not repeated: the URL of a webhook is its password.
-_HOLDS_SECRETS = "webhooks"
+# Errors do not repeat these values: the URL of a webhook is a secret.
+_NOT_REPEATED = "webhooks"
 
 
 class SettingsError(errors.ConfigurationError):
-    """Settings that do not hold; one line for each error."""
+    """Settings that cannot be used; one line for each error."""
 
 
-_Chosen = TypeVar("_Chosen", bound=ToolSettings)
+_Settings = TypeVar("_Settings", bound=ToolSettings)
 
 
 def load(config: pathlib.Path | None = None) -> Settings:
     """Read the settings of the operator.
 
     Args:
-        config: A YAML file; None takes the one that QUEUE_PROCESSOR_CONFIG names, if any.
+        config: A YAML file; None uses the one in QUEUE_PROCESSOR_CONFIG, if any.
 
     Raises:
         SettingsError: A key is unknown, a value is not allowed, the required queue_url is
@@ -50,37 +50,37 @@ def load(config: pathlib.Path | None = None) -> Settings:
 
 
 def load_for_tool(config: pathlib.Path | None = None) -> ToolSettings:
-    """Read the same settings for a command that may do without the queue.
+    """Read the settings for a command that can run without a queue.
 
     Args:
-        config: As `load` takes it.
+        config: As in `load`.
 
     Raises:
-        SettingsError: As `load` does, but for a queue_url that is not set.
+        SettingsError: As in `load`, except that queue_url may be missing.
     """
     return _load(ToolSettings, config)
 
 
-def _load(model: type[_Chosen], config: pathlib.Path | None) -> _Chosen:
+def _load(model: type[_Settings], config: pathlib.Path | None) -> _Settings:
     if config is None and os.environ.get(CONFIG_VARIABLE):
         config = pathlib.Path(os.environ[CONFIG_VARIABLE])
     values = {} if config is None else _from_file(config)
-    faults = [*_faults_of_variables()]
-    faults += [f"{key}: no such setting" for key in values if key not in model.model_fields]
-    known = {key: value for key, value in values.items() if key in model.model_fields}
+    problems = [*_unknown_variables()]
+    problems += [f"{key}: no such setting" for key in values if key not in model.model_fields]
     try:
-        settings = model(**known)
+        # Other keys would be arguments of pydantic-settings, such as `_env_file`.
+        settings = model(**{key: values[key] for key in values if key in model.model_fields})
     except pydantic.ValidationError as invalid:
-        raise SettingsError("\n".join([*faults, *_lines(invalid)])) from invalid
+        raise SettingsError("\n".join([*problems, *_lines(invalid)])) from invalid
     except pydantic_settings.SettingsError as invalid:
-        raise SettingsError("\n".join(faults or [f"environment: {invalid}"])) from invalid
-    if faults:
-        raise SettingsError("\n".join(faults))
+        raise SettingsError("\n".join(problems or [f"environment: {invalid}"])) from invalid
+    if problems:
+        raise SettingsError("\n".join(problems))
     return settings
 
 
-def _faults_of_variables() -> Iterator[str]:
-    """Variables that a person meant for us and that no setting reads."""
+def _unknown_variables() -> Iterator[str]:
+    """Yield an error for each variable with our prefix that pydantic-settings would ignore."""
     for name, value in sorted(os.environ.items()):
         if not name.startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
             continue
@@ -92,9 +92,9 @@ def _faults_of_variables() -> Iterator[str]:
         if field is None or (rest and not is_group):
             yield f"{name}: no such setting"
         elif is_group and not rest and not _is_json(value):
-            yield f"{name}: {value!r} is not allowed: JSON, or variables like {name}__KEY"
+            yield f"{name}: {value!r} is not allowed: use JSON, or variables like {name}__KEY"
         elif isinstance(field.default, tuple) and not _is_json(value):
-            yield f"{name}: not allowed: a JSON list is needed"
+            yield f"{name}: not allowed: a JSON list is required"
 
 
 def _is_json(text: str) -> bool:
@@ -106,6 +106,10 @@ def _is_json(text: str) -> bool:
 
 
 def _from_file(path: pathlib.Path) -> dict[object, Any]:
+    """Read a YAML file.
+
+    The YAML source of pydantic-settings ignores a missing file, and accepts `[]` as an empty one.
+    """
     try:
         loaded: object = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as cause:
@@ -115,14 +119,14 @@ def _from_file(path: pathlib.Path) -> dict[object, Any]:
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise SettingsError(f"{path}: a mapping of settings is needed")
+        raise SettingsError(f"{path}: a mapping of settings is required")
     return loaded
 
 
 def _lines(invalid: pydantic.ValidationError) -> Iterator[str]:
     for error in invalid.errors():
         key = ".".join(str(part) for part in error["loc"]) or "settings"
-        given = "" if key.startswith(_HOLDS_SECRETS) else f"{error['input']!r} is "
+        value = "" if key.startswith(_NOT_REPEATED) else f"{error['input']!r} is "
         match error["type"]:
             case "missing":
                 variable = ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
@@ -130,10 +134,10 @@ def _lines(invalid: pydantic.ValidationError) -> Iterator[str]:
             case "extra_forbidden":
                 yield f"{key}: no such setting"
             case "tuple_type" | "frozen_set_type":
-                yield f"{key}: {given}not allowed: a list is needed"
+                yield f"{key}: {value}not allowed: a list is required"
             case "literal_error":
                 allowed = re.sub(r"<[^:]*: ('[^']*')>", r"\1", error["msg"])
-                yield f"{key}: {given}not allowed: {allowed}"
+                yield f"{key}: {value}not allowed: {allowed}"
             case _:
                 allowed = error["msg"].removeprefix("Value error, ")
-                yield f"{key}: {given}not allowed: {allowed}"
+                yield f"{key}: {value}not allowed: {allowed}"

@@ -1,6 +1,7 @@
-"""Everything that can be set, and what the parts of the program make of it."""
+"""All settings, and the policy that follows from them."""
 
 import datetime as dt
+from typing import Annotated, TypeAlias
 
 import pydantic
 import pydantic_settings
@@ -15,15 +16,29 @@ from queue_processor.settings.groups import (
     LeaderElectionSettings,
     LogSettings,
     SqsSettings,
+    parse_http_url,
 )
 from queue_processor.settings.webhooks import WebhookSettings
 
 ENVIRONMENT_PREFIX = "QUEUE_PROCESSOR_"
-_QUEUE_URL = r"^https?://.+/.+$"
+
+
+def _has_queue_path(text: str) -> str:
+    if (parse_http_url(text).path or "/") == "/":
+        raise ValueError("the URL of a queue ends in /ACCOUNT/NAME")
+    return text
+
+
+QueueUrl: TypeAlias = Annotated[
+    str,
+    pydantic.AfterValidator(_has_queue_path),
+    # For the schema of the chart: Helm does not check formats.
+    Field(json_schema_extra={"pattern": r"^https?://.+/.+$"}),
+]
 
 
 class ToolSettings(pydantic_settings.BaseSettings):
-    """Everything that can be set, for a command that may do without the queue."""
+    """The settings for commands that can run without a queue."""
 
     model_config = pydantic_settings.SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX,
@@ -32,17 +47,15 @@ class ToolSettings(pydantic_settings.BaseSettings):
         extra="forbid",
     )
 
-    queue_url: str | None = Field(
-        default=None, pattern=_QUEUE_URL, description="The URL of the SQS queue."
-    )
+    queue_url: QueueUrl | None = Field(default=None, description="The URL of the SQS queue.")
     node_selector: str = Field(
-        default="", description="A label selector: only these nodes are ours. Empty: all are."
+        default="", description="A label selector for the nodes to handle. Empty: all nodes."
     )
     managed_tag: str | None = Field(
         default=None,
         min_length=1,
-        description="An EC2 tag key: only instances that carry it are ours. None: all are, and no"
-        " ec2: permission is needed.",
+        description="An EC2 tag key: only instances with this tag are handled. None: all instances,"
+        " and no `ec2:` permission is required.",
     )
     actions: ActionSettings = ActionSettings()
     sqs: SqsSettings = SqsSettings()
@@ -51,8 +64,8 @@ class ToolSettings(pydantic_settings.BaseSettings):
     kubernetes: KubernetesSettings = KubernetesSettings()
     webhooks: tuple[WebhookSettings, ...] = Field(
         default=(),
-        description="Who is told, by HTTP, when drains begin and end. In the environment: a JSON"
-        " list.",
+        description="Receivers of notifications when drains start and end. In the environment: a"
+        " JSON list.",
     )
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
@@ -75,12 +88,12 @@ class ToolSettings(pydantic_settings.BaseSettings):
         dotenv_settings: pydantic_settings.PydanticBaseSettingsSource,
         file_secret_settings: pydantic_settings.PydanticBaseSettingsSource,
     ) -> tuple[pydantic_settings.PydanticBaseSettingsSource, ...]:
-        """The environment rules over what `load` read from the file; nothing else is read."""
+        """Give the environment precedence over the values that `load` reads from the file."""
         del settings_cls, dotenv_settings, file_secret_settings
         return (env_settings, init_settings)
 
     def policy(self) -> policy.Policy:
-        """The settings that decide what is done about an event."""
+        """Return the settings that decide about events."""
         return policy.Policy(
             actions=self.actions.by_kind(),
             timeouts=deadlines.DrainTimeouts(
@@ -94,6 +107,6 @@ class ToolSettings(pydantic_settings.BaseSettings):
 
 
 class Settings(ToolSettings):
-    """Everything that can be set, for the operator."""
+    """The settings of the operator."""
 
-    queue_url: str = Field(pattern=_QUEUE_URL, description="The URL of the SQS queue. Required.")
+    queue_url: QueueUrl = Field(description="The URL of the SQS queue. Required.")

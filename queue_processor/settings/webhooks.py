@@ -1,8 +1,7 @@
-"""Who is told about drains, by HTTP."""
+"""The settings of webhooks."""
 
 import enum
 import pathlib
-import urllib.parse
 
 import pydantic
 from pydantic import Field
@@ -20,46 +19,46 @@ class BuiltInTemplate(enum.StrEnum):
 
 
 class WebhookSettings(Group):
-    """One receiver of notices about drains."""
+    """One receiver of notifications about drains."""
 
-    url: pydantic.SecretStr | None = Field(
+    url: pydantic.Secret[pydantic.AnyHttpUrl] | None = Field(
         default=None,
-        description="Where notices are posted, http or https. Whoever knows it may post there too,"
-        " so `url_file` is the better place for it.",
+        description="The http or https URL to post notifications to. It is a secret: anyone who has"
+        " it can post there. Prefer `url_file`.",
     )
     url_file: pathlib.Path | None = Field(
         default=None,
-        description="A file that holds the URL and nothing else, such as a mounted Secret; it is"
-        " read anew for each notice. Either this or `url` is needed.",
+        description="A file that contains only the URL, such as a mounted Secret; it is read again"
+        " for each notification. Either this or `url` is required.",
     )
     template: BuiltInTemplate | pathlib.Path = Field(
         default=BuiltInTemplate.JSON,
-        description="What is posted: `slack`, `teams` (a workflow that posts Adaptive Cards),"
-        " `json` (every field), or the path of a Jinja2 template that makes JSON.",
+        description="The body of a notification: `slack`, `teams` (a workflow that posts Adaptive"
+        " Cards), `json` (all fields), or the absolute path of a Jinja2 template that produces"
+        " JSON.",
     )
     headers_file: pathlib.Path | None = Field(
         default=None,
-        description="A file with more headers, `Name: value` a line, such as a mounted Secret with"
-        " `Authorization: Bearer …`; it is read anew for each notice.",
+        description="A file with additional headers, one `Name: value` per line, such as a mounted"
+        " Secret with `Authorization: Bearer …`; it is read again for each notification.",
     )
     # Not `on`, which YAML reads as `true`.
-    moments: frozenset[DrainPhase] = Field(
+    phases: frozenset[DrainPhase] = Field(
         default=frozenset(DrainPhase),
         min_length=1,
-        description="When something is told: `drain_start`, `drain_end`.",
+        description="When to send a notification: at the start of a drain, at its end, or both.",
     )
     timeout_seconds: float = Field(
         default=5,
         gt=0,
         le=60,
         allow_inf_nan=False,
-        description="How long one attempt may take; there are up to 4.",
+        description="The timeout of one attempt; there are up to four attempts.",
     )
     cluster: str = Field(
         default="",
         max_length=100,
-        description="How the cluster is called in notices, for receivers that several clusters"
-        " share. Empty: not at all.",
+        description="The cluster name in notifications, for receivers that several clusters share.",
     )
 
     @pydantic.field_validator("template")
@@ -68,33 +67,11 @@ class WebhookSettings(Group):
         cls, template: BuiltInTemplate | pathlib.Path
     ) -> BuiltInTemplate | pathlib.Path:
         if isinstance(template, pathlib.Path) and not template.is_absolute():
-            raise ValueError("slack, teams, json or an absolute path is needed")
+            raise ValueError("slack, teams, json or an absolute path is required")
         return template
 
-    @pydantic.field_validator("url")
-    @classmethod
-    def _is_url(cls, url: pydantic.SecretStr | None) -> pydantic.SecretStr | None:
-        if url is not None and not is_web_address(url.get_secret_value()):
-            raise ValueError("http://HOST… or https://HOST… is needed")
-        return url
-
     @pydantic.model_validator(mode="after")
-    def _has_one_address(self) -> "WebhookSettings":
+    def _has_one_url(self) -> "WebhookSettings":
         if (self.url is None) == (self.url_file is None):
-            raise ValueError("either url or url_file is needed")
+            raise ValueError("either url or url_file is required")
         return self
-
-
-def is_web_address(text: str) -> bool:
-    """Whether something can be posted there."""
-    try:
-        parts = urllib.parse.urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    return (
-        parts.scheme in {"http", "https"}
-        and bool(host)
-        and text.isprintable()
-        and not any(letter.isspace() for letter in text)
-    )

@@ -31,9 +31,9 @@ def running() -> Iterator[simulator.AwsSimulator]:
 
 
 @pytest.fixture
-async def mail(running: simulator.AwsSimulator) -> AsyncIterator[queues.HttpMail]:
+async def shell(running: simulator.AwsSimulator) -> AsyncIterator[queues.HttpShell]:
     """A queue on the simulated AWS, not opened yet."""
-    made = queues.HttpMail(running)
+    made = queues.HttpShell(running)
     yield made
     await made.close()
     running.reset()

@@ -12,18 +12,19 @@ import pytest
 from boto3.session import Session
 from botocore.config import Config
 
-from queue_processor.adapters.aws import clients, faults
+from queue_processor.adapters.aws import clients
+from queue_processor.adapters.aws import errors as aws_errors
 from queue_processor.adapters.aws.autoscaling import AutoScalingLifecycle
+from queue_processor.adapters.aws.clients import DaemonExecutor
 from queue_processor.adapters.aws.ec2 import TaggedInstances
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.adapters.aws.sqs import SqsQueue
-from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.domain import errors
 from queue_processor.domain.events import LifecycleAction, LifecycleHook, LifecycleTransition
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.messages import ReceivedMessage
 from tests.adapters.conftest import Listen
 from tests.adapters.scripted import Ending, http
-from tests.contracts import queues
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -39,9 +40,6 @@ MESSAGE = ReceivedMessage(
     message_id="id",
     receipt_handle="handle",
     body="body",
-    sent_at=queues.now(),
-    first_received_at=queues.now(),
-    receive_count=1,
 )
 
 
@@ -59,7 +57,7 @@ def raisable() -> Iterator[Exception]:
 
 @pytest.mark.parametrize("cause", list(raisable()), ids=lambda cause: type(cause).__name__)
 def test_every_error_of_botocore_becomes_one_of_ours(cause: Exception) -> None:
-    with pytest.raises(errors.QueueProcessorError) as raised, faults.translated("call"):
+    with pytest.raises(errors.QueueProcessorError) as raised, aws_errors.translated("call"):
         raise cause
 
     assert raised.value.__cause__ is cause
@@ -71,7 +69,7 @@ def test_every_error_of_botocore_becomes_one_of_ours(cause: Exception) -> None:
 
 def test_an_answer_that_botocore_cannot_read_is_a_temporary_fault() -> None:
     cause = botocore.parsers.ResponseParserError("what")
-    with pytest.raises(errors.TemporaryError) as raised, faults.translated("call"):
+    with pytest.raises(errors.TemporaryError) as raised, aws_errors.translated("call"):
         raise cause
 
     assert raised.value.__cause__ is cause
@@ -114,7 +112,7 @@ def test_an_answer_of_aws_is_told_by_its_code(
         },
         "Call",
     )
-    with pytest.raises(errors.QueueProcessorError) as raised, faults.translated("call"):
+    with pytest.raises(errors.QueueProcessorError) as raised, aws_errors.translated("call"):
         raise cause
 
     assert type(raised.value) is expected
@@ -124,14 +122,14 @@ def test_an_answer_of_aws_is_told_by_its_code(
 
 def test_an_error_of_our_own_passes_unchanged() -> None:
     fault = errors.NotFound("no such hook")
-    with pytest.raises(errors.NotFound) as raised, faults.translated("call"):
+    with pytest.raises(errors.NotFound) as raised, aws_errors.translated("call"):
         raise fault
 
     assert raised.value is fault
 
 
 def test_entries_of_a_batch_fail_each_in_its_own_way() -> None:
-    results = faults.of_batch(
+    results = aws_errors.of_batch(
         "delete",
         8,
         done=["0", "2"],
@@ -210,11 +208,9 @@ def session() -> Session:
 
 def queue_on(sqs: "SQSClient") -> SqsQueue:
     return SqsQueue(
-        sqs,
-        queue_url="https://sqs.us-east-1.amazonaws.com/123456789012/queue",
+        QueueClient(sqs, "https://sqs.us-east-1.amazonaws.com/123456789012/queue"),
         visibility_timeout=dt.timedelta(seconds=1),
         wait_time=dt.timedelta(),
-        clock=queues.now,
         threads=DaemonExecutor(2, name="aws"),
     )
 

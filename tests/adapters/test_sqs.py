@@ -10,157 +10,166 @@ from queue_processor.domain import errors
 from tests.contracts import queues
 
 
-async def receive_and_cancel(mail: queues.HttpMail, queue: SqsQueue) -> None:
+async def receive_and_cancel(shell: queues.HttpShell, queue: SqsQueue) -> None:
     """Begin a long poll and cancel it, before anything came."""
     receiving = asyncio.create_task(queue.receive())
     await asyncio.sleep(0.2)
     receiving.cancel()
     await asyncio.wait((receiving,))
     assert receiving.cancelled()
-    assert mail.left() == 0
+    assert shell.left() == 0
 
 
-async def test_what_comes_after_a_cancellation_is_handed_back(mail: queues.HttpMail) -> None:
-    queue = mail.connect(mail.url, wait_seconds=5)
-    await receive_and_cancel(mail, queue)
-    mail.send("late")
+async def test_what_comes_after_a_cancellation_is_handed_back(shell: queues.HttpShell) -> None:
+    queue = shell.connect(shell.url, wait_seconds=5)
+    await receive_and_cancel(shell, queue)
+    shell.send("late")
     await queue.close()
 
-    assert (mail.visible(), mail.left()) == (1, 1)
-    (record,) = mail.aws.message_log(mail.url)
+    assert (shell.visible(), shell.left()) == (1, 1)
+    (record,) = shell.aws.message_log(shell.url)
     assert len(record.received_at) == 1
 
 
-async def test_closing_waits_for_the_receive_that_is_under_way(mail: queues.HttpMail) -> None:
-    queue = mail.connect(mail.url, wait_seconds=1)
+async def test_closing_waits_for_the_receive_that_is_under_way(shell: queues.HttpShell) -> None:
+    queue = shell.connect(shell.url, wait_seconds=1)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await receive_and_cancel(mail, queue)
+    await receive_and_cancel(shell, queue)
     await queue.close()
 
     assert loop.time() - began >= 0.9
-    mail.send("later")
+    shell.send("later")
     await asyncio.sleep(0.1)
-    (record,) = mail.aws.message_log(mail.url)
+    (record,) = shell.aws.message_log(shell.url)
     assert record.received_at == ()
 
 
-async def test_closing_does_not_fail_when_the_late_receive_did(mail: queues.HttpMail) -> None:
-    queue = mail.connect(mail.url, wait_seconds=1)
+async def test_closing_does_not_fail_when_the_late_receive_did(shell: queues.HttpShell) -> None:
+    queue = shell.connect(shell.url, wait_seconds=1)
 
     def fail(**_: object) -> None:
         raise botocore.exceptions.EndpointConnectionError(endpoint_url="sqs")
 
-    await receive_and_cancel(mail, queue)
-    mail.client.meta.events.register("before-call.sqs.ChangeMessageVisibilityBatch", fail)
-    mail.send("late")
+    await receive_and_cancel(shell, queue)
+    shell.client.meta.events.register("before-call.sqs.ChangeMessageVisibilityBatch", fail)
+    shell.send("late")
     await queue.close()
 
     # The visibility timeout gives it back.
     await asyncio.sleep(queues.VISIBILITY_SECONDS + 0.1)
-    assert mail.visible() == 1
+    assert shell.visible() == 1
 
 
-async def test_a_queue_that_was_never_read_is_closed_at_once(mail: queues.HttpMail) -> None:
+async def test_a_queue_that_was_never_read_is_closed_at_once(shell: queues.HttpShell) -> None:
     async with asyncio.timeout(0.5):
-        await mail.queue.close()
+        await shell.queue.close()
 
 
-async def test_twenty_five_deletes_are_three_requests(mail: queues.HttpMail) -> None:
-    mail.send(*(f"body {number}" for number in range(25)))
+async def test_twenty_five_deletes_are_three_requests(shell: queues.HttpShell) -> None:
+    shell.send(*(f"body {number}" for number in range(25)))
     handles: list[str] = []
     while len(handles) < 25:
-        handles += [message.receipt_handle for message in await mail.queue.receive()]
+        handles += [message.receipt_handle for message in await shell.queue.receive()]
     requests = []
 
     def count(**_: object) -> None:
         requests.append(1)
 
-    mail.client.meta.events.register("before-send.sqs.DeleteMessageBatch", count)
-    await asyncio.gather(*(mail.queue.delete(handle) for handle in handles))
+    shell.client.meta.events.register("before-send.sqs.DeleteMessageBatch", count)
+    await asyncio.gather(*(shell.queue.delete(handle) for handle in handles))
 
-    assert mail.left() == 0
+    assert shell.left() == 0
     assert len(requests) == 3
 
 
-async def test_a_batch_that_cannot_be_sent_fails_all_who_wait_for_it(mail: queues.HttpMail) -> None:
+async def test_a_batch_that_cannot_be_sent_fails_all_who_wait_for_it(
+    shell: queues.HttpShell,
+) -> None:
     def fail(**_: object) -> None:
         raise botocore.exceptions.EndpointConnectionError(endpoint_url="sqs")
 
-    mail.client.meta.events.register("before-call.sqs.DeleteMessageBatch", fail)
+    shell.client.meta.events.register("before-call.sqs.DeleteMessageBatch", fail)
     results = await asyncio.gather(
-        *(mail.queue.delete(f"handle {number}") for number in range(3)), return_exceptions=True
+        *(shell.queue.delete(f"handle {number}") for number in range(3)), return_exceptions=True
     )
 
     assert [type(result) for result in results] == [errors.TemporaryError] * 3
 
 
-async def test_one_who_stops_waiting_does_not_stop_the_others(mail: queues.HttpMail) -> None:
-    mail.send("one", "two")
-    first, second = await mail.queue.receive()
-    one = asyncio.create_task(mail.queue.delete(first.receipt_handle))
-    two = asyncio.create_task(mail.queue.delete(second.receipt_handle))
+async def test_one_who_stops_waiting_does_not_stop_the_others(shell: queues.HttpShell) -> None:
+    shell.send("one", "two")
+    first, second = await shell.queue.receive()
+    one = asyncio.create_task(shell.queue.delete(first.receipt_handle))
+    two = asyncio.create_task(shell.queue.delete(second.receipt_handle))
     await asyncio.sleep(0)
     one.cancel()
     await two
 
-    assert mail.left() == 0
+    assert shell.left() == 0
 
 
 async def test_a_queue_without_a_redrive_policy_has_no_dead_letter_queue(
-    mail: queues.HttpMail,
+    shell: queues.HttpShell,
 ) -> None:
-    queue = mail.connect(mail.create())
+    queue = shell.connect(shell.create())
     await queue.open()
-    mail.send("one")
-    message = await queues.next_message(mail)
+    shell.send("one")
+    message = await queues.next_message(shell)
 
     assert not await queue.dead_letter(message, "it is malformed")
 
 
-async def test_opening_a_queue_asks_for_nothing_but_its_attributes(mail: queues.HttpMail) -> None:
+async def test_opening_a_queue_asks_for_nothing_but_its_attributes(shell: queues.HttpShell) -> None:
     asked = []
 
     def note(event_name: str, **_: object) -> None:
         asked.append(event_name.rpartition(".")[2])
 
-    mail.client.meta.events.register("provide-client-params.sqs.*", note)
-    await mail.connect(mail.url).open()
+    shell.client.meta.events.register("provide-client-params.sqs.*", note)
+    await shell.connect(shell.url).open()
 
     assert asked == ["GetQueueAttributes"]
 
 
-@pytest.mark.parametrize("policy", ["garbage", '{"deadLetterTargetArn": "garbage"}'])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "garbage",
+        '{"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:dead-letters"}',
+        '{"deadLetterTargetArn": "garbage", "maxReceiveCount": 5}',
+    ],
+)
 async def test_a_redrive_policy_that_is_none_is_a_configuration_fault(
-    mail: queues.HttpMail, policy: str
+    shell: queues.HttpShell, policy: str
 ) -> None:
     def answer(parsed: dict[str, dict[str, str]], **_: object) -> None:
-        parsed["Attributes"] = {"RedrivePolicy": policy}
+        parsed["Attributes"]["RedrivePolicy"] = policy
 
-    mail.client.meta.events.register("after-call.sqs.GetQueueAttributes", answer)
+    shell.client.meta.events.register("after-call.sqs.GetQueueAttributes", answer)
 
     with pytest.raises(errors.ConfigurationError):
-        await mail.connect(mail.url).open()
+        await shell.connect(shell.url).open()
 
 
-async def test_a_queue_that_does_not_exist_is_told_in_one_line(mail: queues.HttpMail) -> None:
+async def test_a_queue_that_does_not_exist_is_told_in_one_line(shell: queues.HttpShell) -> None:
     with pytest.raises(errors.ConfigurationError, match="check queue_url") as raised:
-        await mail.connect(f"{mail.url}-missing").open()
+        await shell.connect(f"{shell.url}-missing").open()
 
     assert "\n" not in str(raised.value)
-    assert f"{mail.url}-missing" in str(raised.value)
+    assert f"{shell.url}-missing" in str(raised.value)
     assert isinstance(raised.value.__cause__, errors.PermanentError)
 
 
-async def test_a_queue_that_refuses_us_is_told_in_one_line(mail: queues.HttpMail) -> None:
+async def test_a_queue_that_refuses_us_is_told_in_one_line(shell: queues.HttpShell) -> None:
     def refuse(**_: object) -> None:
         raise botocore.exceptions.ClientError(
             {"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "GetQueueAttributes"
         )
 
-    mail.client.meta.events.register("before-call.sqs.GetQueueAttributes", refuse)
+    shell.client.meta.events.register("before-call.sqs.GetQueueAttributes", refuse)
     with pytest.raises(errors.ConfigurationError, match="AccessDenied") as raised:
-        await mail.connect(mail.url).open()
+        await shell.connect(shell.url).open()
 
     assert "\n" not in str(raised.value)
     assert "sqs:GetQueueAttributes" in str(raised.value)

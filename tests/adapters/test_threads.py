@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from queue_processor.adapters.aws.threads import DaemonExecutor
+from queue_processor.adapters.aws.clients import DaemonExecutor
 
 PROGRAM = """
 import threading, time
-from queue_processor.adapters.aws.threads import DaemonExecutor
+from queue_processor.adapters.aws.clients import DaemonExecutor
 
 began = threading.Event()
 

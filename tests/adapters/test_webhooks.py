@@ -1,4 +1,4 @@
-"""What is posted to webhooks, and which settings of theirs are refused before anything starts."""
+"""The bodies of notifications, and the settings of webhooks that are refused at start-up."""
 
 import datetime as dt
 import json
@@ -12,7 +12,6 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queue_processor import settings
 from queue_processor.adapters.webhooks import delivery, payloads
 from queue_processor.domain import errors
 from queue_processor.domain.deadlines import Deadline
@@ -20,6 +19,7 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
+from queue_processor.settings.webhooks import BuiltInTemplate, WebhookSettings
 
 NOON = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 ADDRESS = "https://hooks.invalid/services/s3cr3t"
@@ -29,7 +29,7 @@ HOSTILE = st.text(max_size=400) | st.sampled_from(
 
 
 @st.composite
-def notices(draw: st.DrawFn) -> DrainNotification:
+def notifications(draw: st.DrawFn) -> DrainNotification:
     plan = Plan(
         event_id=draw(HOSTILE),
         kind=draw(st.sampled_from(EventKind)),
@@ -53,16 +53,16 @@ def notices(draw: st.DrawFn) -> DrainNotification:
 
 
 def posted(
-    notice: DrainNotification,
-    template: settings.BuiltInTemplate | pathlib.Path,
+    notification: DrainNotification,
+    template: BuiltInTemplate | pathlib.Path,
     *,
     cluster: str = "",
 ) -> Any:  # noqa: ANN401 each template has its own shape
-    return json.loads(payloads.Payload(template, cluster=cluster).of(notice))
+    return json.loads(payloads.Payload(template, cluster=cluster).of(notification))
 
 
 def texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a payload, with the name of its field."""
+    """Yield every text in a payload with the name of its field."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from texts(inner, name)
@@ -76,34 +76,40 @@ def texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
 # Payloads.
 
 
-@given(notices(), HOSTILE)
-def test_plain_json_says_everything_word_for_word(notice: DrainNotification, cluster: str) -> None:
-    told = posted(notice, settings.BuiltInTemplate.JSON, cluster=cluster)
+@given(notifications(), HOSTILE)
+def test_the_json_template_has_all_fields_unchanged(
+    notification: DrainNotification, cluster: str
+) -> None:
+    payload = posted(notification, BuiltInTemplate.JSON, cluster=cluster)
 
-    assert told == payloads.fields_of(notice, cluster=cluster)
-    assert told["event_id"] == notice.plan.event_id[:320]
-    assert (told["result"] is None) == (notice.report is None)
+    assert payload == payloads.fields_of(notification, cluster=cluster)
+    assert payload["event_id"] == notification.plan.event_id[:320]
+    assert (payload["result"] is None) == (notification.report is None)
 
 
-@given(notices())
-def test_slack_reads_no_link_and_no_mention_in_what_it_is_sent(notice: DrainNotification) -> None:
-    told = posted(notice, settings.BuiltInTemplate.SLACK)
+@given(notifications())
+def test_a_slack_payload_has_no_links_and_no_mentions(
+    notification: DrainNotification,
+) -> None:
+    payload = posted(notification, BuiltInTemplate.SLACK)
 
-    assert not any("<" in text or ">" in text for _, text in texts(told))
-    assert payloads.mrkdwn(notice.plan.event_id[:320]) in "".join(text for _, text in texts(told))
-    for block in told["blocks"]:
+    assert not any("<" in text or ">" in text for _, text in texts(payload))
+    assert payloads.mrkdwn(notification.plan.event_id[:320]) in "".join(
+        text for _, text in texts(payload)
+    )
+    for block in payload["blocks"]:
         # https://docs.slack.dev/reference/block-kit/blocks/section-block
         assert 1 <= len(block["text"]["text"]) <= 3000
         assert len(block.get("fields", [])) <= 10
         assert all(len(field["text"]) <= 2000 for field in block.get("fields", []))
 
 
-@given(notices())
-def test_teams_is_sent_a_card_that_reads_no_markdown(notice: DrainNotification) -> None:
-    told = posted(notice, settings.BuiltInTemplate.TEAMS)
+@given(notifications())
+def test_a_teams_payload_is_a_card_without_markdown(notification: DrainNotification) -> None:
+    payload = posted(notification, BuiltInTemplate.TEAMS)
 
-    assert told["type"] == "message"
-    (attachment,) = told["attachments"]
+    assert payload["type"] == "message"
+    (attachment,) = payload["attachments"]
     assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
     card = attachment["content"]
     assert card["type"] == "AdaptiveCard"
@@ -111,42 +117,46 @@ def test_teams_is_sent_a_card_that_reads_no_markdown(notice: DrainNotification) 
     assert {block["type"] for block in card["body"]} == {"RichTextBlock"}
     inlines = [inline for block in card["body"] for inline in block["inlines"]]
     assert {inline["type"] for inline in inlines} == {"TextRun"}
-    assert any(notice.plan.event_id[:320] in inline["text"] for inline in inlines)
+    assert any(notification.plan.event_id[:320] in inline["text"] for inline in inlines)
 
 
-def test_many_pods_are_counted_and_the_first_are_named() -> None:
-    (*_, last) = [notice for notice in payloads._samples() if notice.report is not None]
+def test_many_pods_are_counted_and_the_first_are_listed() -> None:
+    (*_, last) = [
+        notification for notification in payloads._samples() if notification.report is not None
+    ]
     report = InstanceReport(
         instance_id=last.plan.instance_id,
         result=InstanceResult.GAVE_UP,
         left=tuple(f"default/web-{number}" for number in range(500)),
     )
-    notice = DrainNotification(
+    notification = DrainNotification(
         at=NOON, plan=last.plan, report=report, took=dt.timedelta(minutes=30)
     )
 
-    told = posted(notice, settings.BuiltInTemplate.JSON)
+    payload = posted(notification, BuiltInTemplate.JSON)
 
-    assert told["left_count"] == 500
-    assert told["left"] == [f"default/web-{number}" for number in range(10)]
-    assert told["summary"].endswith("gave up: 0 pods evicted, 500 left")
+    assert payload["left_count"] == 500
+    assert payload["left"] == [f"default/web-{number}" for number in range(10)]
+    assert payload["summary"].endswith("gave up: 0 pods evicted, 500 left")
 
 
-def test_a_template_of_ones_own_says_what_it_likes(tmp_path: pathlib.Path) -> None:
+def test_a_custom_template_can_use_any_field(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "template.j2"
-    path.write_text('{"text": {{ (node ~ ": " ~ moment) | tojson }}}', encoding="utf-8")
+    path.write_text('{"text": {{ (node ~ ": " ~ phase) | tojson }}}', encoding="utf-8")
 
-    for notice in payloads._samples():
-        assert posted(notice, path) == {"text": f"{notice.plan.node_name}: {notice.moment}"}
+    for notification in payloads._samples():
+        assert posted(notification, path) == {
+            "text": f"{notification.plan.node_name}: {notification.phase}"
+        }
 
 
-# What is refused.
+# Errors at start-up.
 
 
-def faults(**chosen: object) -> list[str]:
-    """What is wrong with a webhook, told before anything starts."""
+def problems(**webhook: object) -> list[str]:
+    """Return the errors about a webhook at start-up."""
     with pytest.raises(errors.ConfigurationError) as caught:
-        delivery.from_settings([settings.WebhookSettings.model_validate(chosen)])
+        delivery.from_settings([WebhookSettings.model_validate(webhook)])
     assert "s3cr3t" not in str(caught.value)
     return str(caught.value).splitlines()
 
@@ -158,23 +168,26 @@ def faults(**chosen: object) -> list[str]:
         ('{"text": {{ nod | tojson }}}', "'nod' is undefined"),
         ('{\n"text": {% if %}}', "line 2: Expected an expression"),
         ('{{ "{" }', "line 1: unexpected '}'"),
-        ("drained", "what it makes is not JSON"),
+        ("drained", "the output is not JSON"),
         ('{% include "/etc/passwd" %}', "no loader"),
         ('{{ "".__class__.__mro__ | string | tojson }}', "unsafe"),
-        ("{{ notice.update({}) }}", "unsafe"),
-        ("{% for i in range(1000) %}{{ notice | tojson }}{% endfor %}", "more than 28672 bytes"),
+        ("{{ notification.update({}) }}", "unsafe"),
+        (
+            "{% for i in range(1000) %}{{ notification | tojson }}{% endfor %}",
+            "more than 28672 bytes",
+        ),
         ("{{ 1 / 0 }}", "ZeroDivisionError"),
         ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "RecursionError"),
         ('{"margin": {{ (margin_seconds + 1) | tojson }}}', "TypeError"),
     ],
 )
-def test_a_template_that_cannot_work_is_refused_with_its_reason(
+def test_a_broken_template_is_refused_with_the_reason(
     template: str, complaint: str, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "template.j2"
     path.write_text(template, encoding="utf-8")
 
-    (line,) = faults(url=ADDRESS, template=str(path))
+    (line,) = problems(url=ADDRESS, template=str(path))
 
     assert line.startswith(f"webhooks.0.template: {path}: ")
     assert complaint in line
@@ -185,7 +198,7 @@ def test_a_template_that_cannot_work_is_refused_with_its_reason(
     ("content", "complaint"),
     [(None, "cannot be read: No such file or directory"), (b"s3cr3t \xff", "not UTF-8")],
 )
-def test_a_file_that_cannot_be_read_is_named(
+def test_the_error_about_an_unreadable_file_names_it(
     key: str, content: bytes | None, complaint: str, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "file"
@@ -193,60 +206,67 @@ def test_a_file_that_cannot_be_read_is_named(
         path.write_bytes(content)
     address = {} if key == "url_file" else {"url": ADDRESS}
 
-    (line,) = faults(**address, **{key: str(path)})
+    (line,) = problems(**address, **{key: str(path)})
 
     assert line.startswith(f"webhooks.0.{key}: {path}: ")
     assert line.endswith(complaint)
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["", "s3cr3t", "ftp://s3cr3t.invalid/", "https://", "https://a b/s3cr3t", "http://a:x/"],
+    ("content", "complaint"),
+    [
+        ("", "Input should be a valid URL, input is empty"),
+        ("s3cr3t", "Input should be a valid URL, relative URL without a base"),
+        ("ftp://s3cr3t.invalid/", "URL scheme should be 'http' or 'https'"),
+        ("https://", "Input should be a valid URL, empty host"),
+        ("https://a b/s3cr3t", "Input should be a valid URL, invalid international domain name"),
+        ("http://a:x/", "Input should be a valid URL, invalid port number"),
+    ],
 )
-def test_a_file_that_holds_no_url_is_named_without_what_it_holds(
-    content: str, tmp_path: pathlib.Path
+def test_the_error_about_a_file_without_a_url_does_not_repeat_its_content(
+    content: str, complaint: str, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "url"
     path.write_text(content, encoding="utf-8")
 
-    assert faults(url_file=str(path)) == [f"webhooks.0.url_file: {path}: it holds no http(s) URL"]
+    assert problems(url_file=str(path)) == [f"webhooks.0.url_file: {path}: {complaint}"]
 
 
 @pytest.mark.parametrize("content", ["s3cr3t", "A B: s3cr3t", ": s3cr3t", "A: b\nB: s3cr3t\x00"])
-def test_headers_that_are_none_are_refused_by_their_line(
+def test_the_error_about_a_bad_header_has_the_line_number(
     content: str, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "headers"
     path.write_text(content, encoding="utf-8")
 
     number = len(content.splitlines())
-    assert faults(url=ADDRESS, headers_file=str(path)) == [
-        f"webhooks.0.headers_file: {path}: line {number} is none of the form `Name: value`"
+    assert problems(url=ADDRESS, headers_file=str(path)) == [
+        f"webhooks.0.headers_file: {path}: line {number}: `Name: value` is required"
     ]
 
 
-def test_every_webhook_that_cannot_be_used_is_named() -> None:
+def test_all_bad_webhooks_are_reported() -> None:
     missing = pathlib.Path("/nonexistent/file")
-    chosen = [
-        settings.WebhookSettings(url_file=missing),
-        settings.WebhookSettings.model_validate({"url": ADDRESS}),
-        settings.WebhookSettings.model_validate({"url": ADDRESS, "template": missing}),
+    webhooks = [
+        WebhookSettings(url_file=missing),
+        WebhookSettings.model_validate({"url": ADDRESS}),
+        WebhookSettings.model_validate({"url": ADDRESS, "template": missing}),
     ]
 
     with pytest.raises(errors.ConfigurationError) as caught:
-        delivery.from_settings(chosen)
+        delivery.from_settings(webhooks)
 
     starts = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert starts == ["webhooks.0.url_file", "webhooks.2.template"]
 
 
-# What is dropped.
+# Dropped notifications.
 
 
-def test_notices_that_find_no_room_are_dropped_counted_and_told_once() -> None:
-    webhooks = delivery.from_settings([settings.WebhookSettings.model_validate({"url": ADDRESS})])
-    (notice, *_) = payloads._samples()
-    labels = {"moment": "drain_start", "outcome": "dropped"}
+def test_notifications_over_the_limit_are_dropped_counted_and_logged_once() -> None:
+    webhooks = delivery.from_settings([WebhookSettings.model_validate({"url": ADDRESS})])
+    (notification, *_) = payloads._samples()
+    labels = {"phase": "drain_start", "outcome": "dropped"}
 
     def dropped() -> float:
         series = "queue_processor_webhook_notifications_total"
@@ -255,8 +275,8 @@ def test_notices_that_find_no_room_are_dropped_counted_and_told_once() -> None:
     before = dropped()
     with structlog.testing.capture_logs() as lines:
         for _ in range(1005):
-            webhooks.notify(notice)
+            webhooks.notify(notification)
 
     assert dropped() == before + 5
-    assert [line["event"] for line in lines] == ["webhook_notices_dropped"]
+    assert [line["event"] for line in lines] == ["webhook_notifications_dropped"]
     assert "s3cr3t" not in str(lines)

@@ -215,7 +215,7 @@ def test_webhooks_that_cannot_be_used_are_one_line_each_before_anything_starts(
 
     assert ending.code == SETTINGS_FAULT
     first, second = ending.lines
-    assert first.startswith(f"settings: webhooks.0.template: {template}: what it makes is not JSON")
+    assert first.startswith(f"settings: webhooks.0.template: {template}: the output is not JSON")
     assert second == (
         f"settings: webhooks.1.url_file: {NOWHERE}/url: cannot be read: No such file or directory"
     )
@@ -271,7 +271,7 @@ def test_a_queue_that_does_not_exist_is_named(command: Command, aws: Mapping[str
 
     assert ending.code == FAILURE
     assert url in ending.cause
-    assert "does not exist" in ending.cause
+    assert "there is no queue misspelt" in ending.cause
     assert "queue_url" in ending.cause
 
 

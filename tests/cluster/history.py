@@ -10,11 +10,12 @@ from typing import TypeAlias
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
+from queue_processor.domain.nodes import taint_key
 from tests.cluster import objects
 from tests.cluster.manifests import JsonObject
 
 _PAUSE_SECONDS = 0.1
-_OUR_TAINTS = frozenset(kind.taint_key for kind in EventKind)
+_OUR_TAINTS = frozenset(taint_key(kind) for kind in EventKind)
 
 _Take: TypeAlias = Callable[[str, JsonObject], None]
 

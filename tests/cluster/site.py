@@ -4,6 +4,8 @@ import datetime as dt
 import pathlib
 from collections.abc import Mapping
 
+from queue_processor.domain import aws_events
+from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import events, lifecycle, simulator, stacks
 from tests import operators
 from tests.cluster import audit, history, world
@@ -61,16 +63,18 @@ class Site(operators.Operators):
         """Send a Spot interruption warning for an instance that goes in so many seconds."""
         sent_at = dt.datetime.now(dt.UTC) - _NOTICE + dt.timedelta(seconds=leaves)
         self.aws.put_event(
-            events.spot_interruption(instance_id, origin=events.Origin(time=sent_at))
+            aws_events.spot_interruption(instance_id, origin=events.new_origin(time=sent_at))
         )
 
     def stop(self, instance_id: str) -> None:
         """Send the word that an instance has stopped."""
-        self.aws.put_event(events.state_change(instance_id, "stopped"))
+        self.aws.put_event(
+            aws_events.state_change(instance_id, "stopped", origin=events.new_origin())
+        )
 
     def hold(self, *instance_ids: str) -> None:
         """Put running instances into an Auto Scaling group with a hook for terminations."""
-        hook = lifecycle.LifecycleHook("workers", "drain", lifecycle.Transition.TERMINATING)
+        hook = lifecycle.SimulatedLifecycleHook("workers", "drain", LifecycleTransition.TERMINATING)
         self.aws.create_auto_scaling_group("workers", instance_ids, [hook])
 
     # What there is.

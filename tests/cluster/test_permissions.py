@@ -105,7 +105,7 @@ class Account:
     async def lacks(self) -> list[Access]:
         """What the program says at its start that it may not do."""
         transport = world.transport_for(self._access)
-        needed = permissions.all_permissions(lease_namespace=world.OPERATOR[0], overrides=True)
+        needed = permissions.all_permissions(lease_namespace=world.OPERATOR[0], force_deletes=True)
         try:
             missing = await permissions.missing(
                 KubeApi(transport), needed, lease_name=world.OPERATOR[1]

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from kubernetes.aio import client
 
-from queue_processor.adapters.kube.api import KubeApi, fault_of
+from queue_processor.adapters.kube.api import KubeApi, error_of
 from queue_processor.adapters.kube.transport import HttpTransport, Request
 from queue_processor.domain import errors
 from tests.cluster import manifests, objects, plane
@@ -116,7 +116,7 @@ class World(Observer):
                 )
             )
             if not answer.is_success:
-                raise fault_of(answer, f"APPLY {path}")
+                raise error_of(answer, f"APPLY {path}")
 
     async def delete(self, path: str, **options: Any) -> None:  # noqa: ANN401 - JSON
         """Delete an object at once, or as the DeleteOptions say; nothing when it is gone."""

@@ -23,15 +23,15 @@ def aws(running: simulator.AwsSimulator) -> Iterator[simulator.AwsSimulator]:
 @pytest.fixture(
     params=[pytest.param("in-process", marks=pytest.mark.looptime), pytest.param("http")]
 )
-async def mail(request: pytest.FixtureRequest) -> AsyncIterator[queues.Mail]:
+async def shell(request: pytest.FixtureRequest) -> AsyncIterator[queues.SqsShell]:
     """A queue with a dead-letter queue, in each shell of the simulated SQS."""
     if request.param == "in-process":
         with looptime.enabled(strict=True):
-            mail = queues.InProcessMail()
-            await mail.open()
-        yield mail
+            shell = queues.InProcessShell()
+            await shell.open()
+        yield shell
         return
-    http = queues.HttpMail(request.getfixturevalue("aws"))
+    http = queues.HttpShell(request.getfixturevalue("aws"))
     await http.open()
     yield http
     await http.close()

@@ -5,7 +5,7 @@ import uuid
 from typing import Protocol
 
 from queue_processor.adapters.aws.autoscaling import AutoScalingLifecycle
-from queue_processor.adapters.aws.threads import DaemonExecutor
+from queue_processor.adapters.aws.clients import DaemonExecutor
 from queue_processor.controller import ports
 from queue_processor.domain.events import LifecycleAction, LifecycleHook, LifecycleTransition
 from queue_processor.domain.identifiers import InstanceId
@@ -28,7 +28,7 @@ class Group(Protocol):
         """Put an instance on hold."""
 
     def is_held(self, action: LifecycleAction) -> bool:
-        """Whether the group still waits."""
+        """Return whether the group still waits."""
 
     def expires_at(self, action: LifecycleAction) -> float:
         """When the group stops to wait by itself."""
@@ -90,8 +90,8 @@ class SimulatedGroup:
             self._client, threads=DaemonExecutor(4, name="aws")
         )
         self._instance_ids = iter(aws.launch(3))
-        hook = lifecycle.LifecycleHook(
-            HOOK.group, HOOK.name, lifecycle.Transition.TERMINATING, heartbeat_timeout=TIMEOUT
+        hook = lifecycle.SimulatedLifecycleHook(
+            HOOK.group, HOOK.name, LifecycleTransition.TERMINATING, heartbeat_timeout=TIMEOUT
         )
         aws.create_auto_scaling_group(HOOK.group, (), [hook])
 
@@ -122,9 +122,9 @@ class SimulatedGroup:
         )
         self._client.delete_auto_scaling_group(AutoScalingGroupName=HOOK.group, ForceDelete=True)
 
-    def _of(self, action: LifecycleAction) -> lifecycle.LifecycleAction:
-        (found,) = (each for each in self._aws.lifecycle_actions() if each.token == action.token)
-        return found
+    def _of(self, action: LifecycleAction) -> lifecycle.SimulatedLifecycleAction:
+        (match,) = (each for each in self._aws.lifecycle_actions() if each.token == action.token)
+        return match
 
 
 def other_hook() -> LifecycleHook:

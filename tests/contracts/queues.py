@@ -8,9 +8,9 @@ from typing import Protocol
 
 from botocore.config import Config
 
+from queue_processor.adapters.aws.clients import DaemonExecutor
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.adapters.aws.sqs import SqsQueue
-from queue_processor.adapters.aws.threads import DaemonExecutor
-from queue_processor.controller import ports
 from queue_processor.domain.messages import ReceivedMessage
 from queue_processor.simulator.aws import simulator
 from queue_processor.simulator.kube import clock
@@ -27,11 +27,11 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class Mail(Protocol):
+class SqsShell(Protocol):
     """What a test of the contract needs to know about a queue besides its port."""
 
     @property
-    def queue(self) -> ports.MessageQueue:
+    def queue(self) -> SqsQueue:
         """The queue as the program sees it."""
 
     def now(self) -> dt.datetime:
@@ -49,11 +49,11 @@ class Mail(Protocol):
     def dead_letters(self) -> Sequence[tuple[str, str | None]]:
         """Body and reason of the messages on the dead-letter queue."""
 
-    async def without_dead_letters(self) -> ports.MessageQueue:
+    async def without_dead_letters(self) -> SqsQueue:
         """A queue that has no dead-letter queue."""
 
 
-class InProcessMail:
+class InProcessShell:
     """The adapter, against the simulated SQS in the loop, in virtual time."""
 
     def __init__(self) -> None:
@@ -77,14 +77,14 @@ class InProcessMail:
     def dead_letters(self) -> Sequence[tuple[str, str | None]]:
         return self._kept.dead_letters
 
-    async def without_dead_letters(self) -> ports.MessageQueue:
+    async def without_dead_letters(self) -> SqsQueue:
         self._kept.remove_dead_letter_queue()
         other = self._kept.client()
         await other.open()
         return other
 
 
-class HttpMail:
+class HttpShell:
     """The adapter, against the simulated SQS over HTTP."""
 
     def __init__(self, aws: simulator.AwsSimulator) -> None:
@@ -119,11 +119,9 @@ class HttpMail:
     def connect(self, url: str, *, wait_seconds: int = 1) -> SqsQueue:
         """The adapter for a queue."""
         return SqsQueue(
-            self.client,
-            queue_url=url,
+            QueueClient(self.client, url),
             visibility_timeout=dt.timedelta(seconds=VISIBILITY_SECONDS),
             wait_time=dt.timedelta(seconds=wait_seconds),
-            clock=now,
             threads=DaemonExecutor(4, name="aws"),
         )
 
@@ -143,16 +141,16 @@ class HttpMail:
             for letter in self.aws.dead_letters(self.url)
         ]
 
-    async def without_dead_letters(self) -> ports.MessageQueue:
+    async def without_dead_letters(self) -> SqsQueue:
         other = self.connect(self.create())
         await other.open()
         return other
 
 
-async def next_message(mail: Mail) -> ReceivedMessage:
+async def next_message(shell: SqsShell) -> ReceivedMessage:
     """Receive until a message comes; that one."""
     while True:
-        received = await mail.queue.receive()
+        received = await shell.queue.receive()
         if received:
             (message,) = received
             return message

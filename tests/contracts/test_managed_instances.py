@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import botocore.exceptions
 import pytest
 
+from queue_processor.adapters.aws.clients import DaemonExecutor
 from queue_processor.adapters.aws.ec2 import TaggedInstances
-from queue_processor.adapters.aws.threads import DaemonExecutor
 from queue_processor.controller import ports
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import InstanceId
@@ -17,7 +17,7 @@ TAG = "queue-processor/managed"
 
 
 class Account:
-    """Instances, some of them ours, and what was asked about them."""
+    """Instances, some of them ours, and the requests about them."""
 
     def __init__(self, aws: simulator.AwsSimulator) -> None:
         self._client = aws.session.client("ec2", endpoint_url=aws.endpoint_url)

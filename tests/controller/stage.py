@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from queue_processor import handlers
+from queue_processor.adapters.aws.source import SqsSource
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
 from queue_processor.adapters.kube.leases import KubeLeases
@@ -18,7 +19,7 @@ from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.adapters.webhooks import delivery
 from queue_processor.controller import assembly, ports
 from queue_processor.controller.node_index import NodeIndex
-from queue_processor.domain import errors, selectors
+from queue_processor.domain import aws_events, errors, selectors
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.observability.health import Liveness
 from queue_processor.settings import Settings
@@ -61,10 +62,13 @@ class Process:
         self._event_recorder = KubeEventRecorder(self._api, identity=name, clock=stage.wall_clock)
         self.webhooks = delivery.from_settings(settings.webhooks)
         self._queue = stage.queue.client(self._is_alive)
+        sources: list[ports.EventSource] = list(stage.more_sources)
+        if stage.has_queue:
+            sources.append(SqsSource(self._queue, clock=stage.wall_clock))
         self._lead = assembly.build_controller(
             settings,
-            assembly.Dependencies(
-                queue=self._queue,
+            ports.Dependencies(
+                sources=sources,
                 lifecycle=stage.lifecycle,
                 managed=stage.managed,
                 nodes=self._nodes,
@@ -142,6 +146,8 @@ class World:
         self.queue = FakeQueue(clock=self.clock)
         self.lifecycle = FakeLifecycle(clock=self.clock)
         self.managed: ports.ManagedInstances | None = None
+        self.has_queue = True
+        self.more_sources: list[ports.EventSource] = []
         self.processes: list[Process] = []
 
     async def close(self) -> None:
@@ -179,34 +185,36 @@ class World:
         self.cluster.add_replica_set("db", replicas=1, labels={"app": "db"}, nodes=[node])
         self.cluster.add_budget("db", match_labels={"app": "db"}, min_available=1)
 
-    def origin(self, *, age: float = 0.0, event_id: str | None = None) -> events.Origin:
+    def origin(self, *, age: float = 0.0, event_id: str | None = None) -> aws_events.Origin:
         """An event that happened some seconds ago."""
         time = self.clock() - dt.timedelta(seconds=age)
-        return events.Origin(time) if event_id is None else events.Origin(time, event_id)
+        return events.new_origin(time) if event_id is None else events.new_origin(time, event_id)
 
     def send_spot(self, number: int, *, age: float = 0.0) -> str:
         """Send a spot interruption about the numbered instance; the message id."""
         return self.queue.send(
-            events.spot_interruption(instance(number), origin=self.origin(age=age))
+            aws_events.spot_interruption(instance(number), origin=self.origin(age=age))
         )
 
     def send_rebalance(self, number: int) -> str:
         """Send a rebalance recommendation; the message id."""
         return self.queue.send(
-            events.rebalance_recommendation(instance(number), origin=self.origin())
+            aws_events.rebalance_recommendation(instance(number), origin=self.origin())
         )
 
     def send_state(self, number: int, state: str) -> str:
         """Send a state change; the message id."""
-        return self.queue.send(events.state_change(instance(number), state, origin=self.origin()))
+        return self.queue.send(
+            aws_events.state_change(instance(number), state, origin=self.origin())
+        )
 
     def send_termination(self, number: int, **step: str) -> str:
         """Put an instance on hold, and tell; the message id."""
         self.lifecycle.begin(instance(number))
         return self.queue.send(
-            events.autoscaling_termination(
+            aws_events.autoscaling_termination(
                 instance(number),
-                events.LifecycleStep(group="workers", hook="drain", **step),
+                events.new_step(group="workers", hook="drain", **step),
                 origin=self.origin(),
             )
         )

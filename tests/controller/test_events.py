@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import manifests, objects, resources
 from tests.controller import stage
@@ -36,7 +37,7 @@ async def test_a_drain_is_told_at_its_beginning_and_at_its_end(world: stage.Worl
     await world.start()
 
     origin = world.origin(event_id="e-1")
-    world.queue.send(events.spot_interruption(stage.instance(0), origin=origin))
+    world.queue.send(aws_events.spot_interruption(stage.instance(0), origin=origin))
     await world.until_settled()
     await asyncio.sleep(1)
 
@@ -137,13 +138,17 @@ async def test_a_dead_node_is_told_to_be_out_of_service(world: stage.World) -> N
 async def test_a_change_that_is_cancelled_takes_back_what_was_told(world: stage.World) -> None:
     world.add_nodes(2)
     await world.start()
-    change = events.ScheduledChange(world.clock(), status="open")
-    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    change = events.new_change(world.clock(), status="open")
+    world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
     await world.until_settled()
     assert _condition(world, "Drained")["status"] == "True"
 
     change = dataclasses.replace(change, status="closed")
-    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
     await world.until_settled()
     await asyncio.sleep(1)
 

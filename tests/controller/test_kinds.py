@@ -5,7 +5,7 @@ import datetime as dt
 
 import pytest
 
-from queue_processor.domain import nodes
+from queue_processor.domain import aws_events, nodes
 from queue_processor.simulator.aws import events
 from tests.controller import stage
 
@@ -26,7 +26,7 @@ async def test_a_capacity_reservation_interruption_ends_at_its_termination_time(
     await world.start()
 
     world.queue.send(
-        events.capacity_reservation_interruption(
+        aws_events.capacity_reservation_interruption(
             stage.instance(0),
             terminates_at=world.clock() + dt.timedelta(minutes=10),
             origin=world.origin(),
@@ -64,8 +64,10 @@ async def test_a_scheduled_change_that_lies_ahead_has_its_start_as_the_deadline(
     world.add_blocked_pod("node-0")
     await world.start()
 
-    change = events.ScheduledChange(world.clock() + dt.timedelta(minutes=5))
-    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    change = events.new_change(world.clock() + dt.timedelta(minutes=5))
+    world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
     took = await world.until_settled(limit=320)
 
     assert 265 < took < 301
@@ -77,8 +79,10 @@ async def test_a_scheduled_change_that_has_begun_is_soft(world: stage.World) -> 
     world.add_blocked_pod("node-0")
     await world.start(drain={"soft_drain_timeout_seconds": 100})
 
-    change = events.ScheduledChange(world.clock() - dt.timedelta(minutes=5), status="open")
-    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    change = events.new_change(world.clock() - dt.timedelta(minutes=5), status="open")
+    world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
     await world.until_settled(limit=120)
 
     assert len(world.pods_on("node-0")) == 1
@@ -90,9 +94,9 @@ async def test_every_page_of_a_health_event_is_handled(world: stage.World) -> No
     await world.start()
 
     for page in (1, 2):
-        change = events.ScheduledChange(world.clock(), status="open", page=page, total_pages=2)
+        change = events.new_change(world.clock(), status="open", page=page, total_pages=2)
         world.queue.send(
-            events.scheduled_change([stage.instance(page)], change, origin=world.origin())
+            aws_events.scheduled_change([stage.instance(page)], change, origin=world.origin())
         )
     await world.until_settled()
 
@@ -104,8 +108,10 @@ async def test_the_backup_copy_of_a_health_event_changes_nothing(world: stage.Wo
     world.add_nodes(1)
     await world.start()
 
-    change = events.ScheduledChange(world.clock(), status="open", backup=True)
-    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    change = events.new_change(world.clock(), status="open", backup=True)
+    world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
     await world.until_settled(limit=1)
 
     assert not world.is_cordoned("node-0")
@@ -130,7 +136,7 @@ async def test_an_event_wrapped_by_sns_is_understood(world: stage.World) -> None
     world.add_nodes(2)
     await world.start()
 
-    event = events.spot_interruption(stage.instance(0), origin=world.origin())
+    event = aws_events.spot_interruption(stage.instance(0), origin=world.origin())
     world.queue.send(stage.sns(event))
     await world.until_settled()
 
@@ -144,7 +150,7 @@ async def test_a_notification_that_auto_scaling_sends_itself_is_completed(
     await world.start()
     world.lifecycle.begin(stage.instance(0))
 
-    step = events.LifecycleStep(group="workers", hook="drain")
+    step = events.new_step(group="workers", hook="drain")
     world.queue.send(
         events.lifecycle_notification(
             stage.instance(0),
@@ -189,8 +195,8 @@ async def test_a_launch_that_is_never_ready_is_left_to_the_hooks_own_timeout(
     world.lifecycle.begin(stage.instance(7))
     world.cluster.add_node("node-7", instance_id=stage.instance(7), ready=False)
 
-    step = events.LifecycleStep(group="workers", hook="join")
-    world.queue.send(events.autoscaling_launch(stage.instance(7), step, origin=world.origin()))
+    step = events.new_step(group="workers", hook="join")
+    world.queue.send(aws_events.autoscaling_launch(stage.instance(7), step, origin=world.origin()))
     took = await world.until_settled(limit=3100, step=1)
 
     record = world.lifecycle.records[stage.instance(7)]

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import structlog
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import faults, manifests
 from tests.controller import stage
@@ -63,9 +64,9 @@ async def test_what_is_done_about_one_instance_is_told_though_another_failed(
     )
 
     with structlog.testing.capture_logs() as lines:
-        change = events.ScheduledChange(world.clock(), status="open")
+        change = events.new_change(world.clock(), status="open")
         named = [stage.instance(0), stage.instance(1)]
-        world.queue.send(events.scheduled_change(named, change, origin=world.origin()))
+        world.queue.send(aws_events.scheduled_change(named, change, origin=world.origin()))
         await world.until_settled()
 
     first, second = (line for line in lines if line["event"] == "outcome")
@@ -76,11 +77,13 @@ async def test_what_is_done_about_one_instance_is_told_though_another_failed(
 
 async def test_a_launch_has_a_plan_though_it_has_no_node_yet(world: stage.World) -> None:
     await world.start()
-    step = events.LifecycleStep(group="workers", hook="drain")
+    step = events.new_step(group="workers", hook="drain")
 
     with structlog.testing.capture_logs() as lines:
         world.lifecycle.begin(stage.instance(5))
-        world.queue.send(events.autoscaling_launch(stage.instance(5), step, origin=world.origin()))
+        world.queue.send(
+            aws_events.autoscaling_launch(stage.instance(5), step, origin=world.origin())
+        )
         await asyncio.sleep(5)
         world.add_nodes(1, first=5)
         await world.until_settled()
@@ -101,3 +104,23 @@ async def test_an_instance_that_is_waited_for_is_told_at_once(world: stage.World
 
     (line,) = (line for line in lines if line["event"] == "node_awaited")
     assert (line["instance_id"], line["seconds"]) == (stage.instance(7), 60)
+
+
+async def test_a_message_whose_drain_is_cancelled_goes_back_and_is_not_deleted(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=25))
+    await world.start()
+
+    with structlog.testing.capture_logs() as lines:
+        message_id = world.send_spot(0)
+        await world.until(lambda: world.is_cordoned("node-0"))
+        (drain,) = (task for task in asyncio.all_tasks() if task.get_name() == "drain node-0")
+        drain.cancel()
+        await world.until_settled()
+
+    first, second = (line for line in lines if line["event"] == "outcome")
+    assert (first["message_id"], first["outcome"]) == (message_id, "retry")
+    assert (second["message_id"], second["outcome"]) == (message_id, "done")
+    assert not world.pods_on("node-0")

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from queue_processor.domain import errors
+from queue_processor.domain import aws_events, errors
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import manifests
 from tests.controller import stage
@@ -20,7 +20,7 @@ async def test_ten_copies_of_one_message_are_one_drain_and_ten_deletions(
     world.cluster.add_replica_set("web", replicas=3, labels={"app": "web"}, nodes=["node-0"])
     await world.start()
 
-    event = events.spot_interruption(stage.instance(0), origin=world.origin())
+    event = aws_events.spot_interruption(stage.instance(0), origin=world.origin())
     for _ in range(10):
         world.queue.send(event)
     await world.until_settled()
@@ -369,9 +369,9 @@ async def test_a_health_event_is_settled_when_all_of_its_instances_are(
     )
     await world.start()
 
-    change = events.ScheduledChange(world.clock(), names_arns=True, status="open")
+    change = events.new_change(world.clock(), names_arns=True, status="open")
     world.queue.send(
-        events.scheduled_change(
+        aws_events.scheduled_change(
             [stage.instance(0), stage.instance(1)], change, origin=world.origin()
         )
     )
@@ -398,9 +398,9 @@ async def test_one_instance_that_fails_does_not_stop_the_others_and_the_message_
     world.add_nodes(4)
     await world.start()
 
-    change = events.ScheduledChange(world.clock(), status="open")
+    change = events.new_change(world.clock(), status="open")
     message_id = world.queue.send(
-        events.scheduled_change(
+        aws_events.scheduled_change(
             [stage.instance(0), stage.instance(1)], change, origin=world.origin()
         )
     )
@@ -445,9 +445,9 @@ async def test_a_launch_is_completed_when_its_node_is_ready_and_not_before(
     await world.start()
     world.lifecycle.begin(stage.instance(7))
     world.queue.send(
-        events.autoscaling_launch(
+        aws_events.autoscaling_launch(
             stage.instance(7),
-            events.LifecycleStep(group="workers", hook="join"),
+            events.new_step(group="workers", hook="join"),
             origin=world.origin(),
         )
     )

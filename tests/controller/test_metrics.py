@@ -14,7 +14,7 @@ from typing import TypeAlias
 import prometheus_client
 import pytest
 
-from queue_processor.domain import errors
+from queue_processor.domain import aws_events, errors
 from queue_processor.observability import metrics
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import faults, manifests
@@ -172,7 +172,7 @@ async def _deletion_repeated(world: stage.World) -> AsyncIterator[None]:
 
 
 async def _malformed(world: stage.World) -> AsyncIterator[None]:
-    world.queue.fail("SendMessage", errors.TemporaryError("throttled"))
+    world.queue.fail("SendMessageBatch", errors.TemporaryError("throttled"))
     await world.start()
     yield
     world.queue.send("{not json")
@@ -271,14 +271,18 @@ async def _cordon_repeated(world: stage.World) -> AsyncIterator[None]:
 async def _cancelled_change(world: stage.World) -> AsyncIterator[None]:
     world.add_nodes(2)
     await world.start()
-    change = events.ScheduledChange(world.clock(), status="open")
-    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    change = events.new_change(world.clock(), status="open")
+    world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
     await world.until_settled()
     yield
     busy = faults.ErrorResponse(503, "ServiceUnavailable", "later")
     world.server.faults.add(faults.Fault(busy, method="GET", path="/api/v1/nodes/node-0", times=1))
     change = dataclasses.replace(change, status="closed")
-    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+    world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
     await world.until_settled()
     yield
 
@@ -321,8 +325,8 @@ async def _announced(world: stage.World) -> AsyncIterator[None]:
     async with Receiver().listening() as receiver:
         await world.start(
             webhooks=[
-                {"url": receiver.url, "moments": ["drain_start"]},
-                {"url": "http://127.0.0.1:9/", "moments": ["drain_end"]},
+                {"url": receiver.url, "phases": ["drain_start"]},
+                {"url": "http://127.0.0.1:9/", "phases": ["drain_end"]},
             ]
         )
         yield
@@ -407,8 +411,8 @@ ROWS = [
     _row(_leadership_lost, None, "kubernetes_requests_total", method="put", code="none"),
     _row(_drained, 1, "kubernetes_requests_total", method="watch", code="200"),
     _row(_nothing_to_move, 2, "kubernetes_request_seconds_count", method="patch"),
-    _row(_announced, 1, "webhook_notifications_total", moment="drain_start", outcome="delivered"),
-    _row(_announced, 1, "webhook_notifications_total", moment="drain_end", outcome="failed"),
+    _row(_announced, 1, "webhook_notifications_total", phase="drain_start", outcome="delivered"),
+    _row(_announced, 1, "webhook_notifications_total", phase="drain_end", outcome="failed"),
     # One about the cordon, one about the end.
     _row(_events_refused, 2, "kubernetes_events_dropped_total"),
 ]

@@ -5,6 +5,7 @@ import datetime as dt
 
 import pytest
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import manifests
 from tests.controller import stage
@@ -12,12 +13,14 @@ from tests.controller import stage
 pytestmark = pytest.mark.looptime
 
 
-def _send(world: stage.World, change: events.ScheduledChange) -> None:
-    world.queue.send(events.scheduled_change([stage.instance(0)], change, origin=world.origin()))
+def _send(world: stage.World, change: aws_events.ScheduledChange) -> None:
+    world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
 
 
-def _change(world: stage.World) -> events.ScheduledChange:
-    return events.ScheduledChange(world.clock() + dt.timedelta(days=3))
+def _change(world: stage.World) -> aws_events.ScheduledChange:
+    return events.new_change(world.clock() + dt.timedelta(days=3))
 
 
 async def test_a_cancelled_change_uncordons_the_node_that_we_cordoned(world: stage.World) -> None:

@@ -9,7 +9,7 @@ import prometheus_client
 import pytest
 import structlog
 
-from queue_processor.simulator.aws import events
+from queue_processor.domain import aws_events
 from queue_processor.simulator.kube import manifests
 from tests.controller import stage
 from tests.fakes.receiver import HIDDEN, Behaviour, Receiver
@@ -21,10 +21,10 @@ NOBODY = f"http://127.0.0.1:9/{HIDDEN}"
 
 
 def _told(outcome: str) -> tuple[float, float]:
-    """How many notices of the start, and of the end, had this outcome so far."""
+    """How many notifications of the start, and of the end, had this outcome so far."""
 
-    def read(moment: str) -> float:
-        labels = {"moment": moment, "outcome": outcome}
+    def read(phase: str) -> float:
+        labels = {"phase": phase, "outcome": outcome}
         series = "queue_processor_webhook_notifications_total"
         return prometheus_client.REGISTRY.get_sample_value(series, labels) or 0.0
 
@@ -109,7 +109,7 @@ async def test_what_may_succeed_later_is_tried_again_and_nothing_else(
 ) -> None:
     world.add_nodes(1)
     async with Receiver(behaviour).listening() as receiver:
-        operator = await world.start(webhooks=[{"url": receiver.url, "moments": ["drain_end"]}])
+        operator = await world.start(webhooks=[{"url": receiver.url, "phases": ["drain_end"]}])
         world.send_spot(0)
         await world.until_settled()
         await asyncio.sleep(300)
@@ -136,7 +136,7 @@ async def test_the_start_and_the_end_of_a_drain_are_told_in_their_order(
         await asyncio.sleep(1)
 
     start, end = (post.body for post in receiver.posts)
-    assert (start["moment"], end["moment"]) == ("drain_start", "drain_end")
+    assert (start["phase"], end["phase"]) == ("drain_start", "drain_end")
     for told in (start, end):
         assert (told["cluster"], told["node"]) == ("blue", "node-0")
         assert (told["kind"], told["event_id"]) == ("spot_interruption", "e-1")
@@ -163,7 +163,7 @@ async def test_events_that_join_a_drain_are_not_told_again(world: stage.World) -
         await world.until_settled()
         await asyncio.sleep(1)
 
-    told = [(post.body["moment"], post.body["kind"]) for post in receiver.posts]
+    told = [(post.body["phase"], post.body["kind"]) for post in receiver.posts]
     # The event whose deadline rules is named: at the end that is the later one.
     assert told == [
         ("drain_start", "rebalance_recommendation"),
@@ -191,9 +191,7 @@ async def test_a_url_and_headers_that_change_in_their_files_hold_from_the_next_n
         url.write_text(f"{old.url}\n", encoding="utf-8")
         headers.write_text("Authorization: Bearer old\n\nX-Team: a: b\n", encoding="utf-8")
         await world.start(
-            webhooks=[
-                {"url_file": str(url), "headers_file": str(headers), "moments": ["drain_end"]}
-            ]
+            webhooks=[{"url_file": str(url), "headers_file": str(headers), "phases": ["drain_end"]}]
         )
         world.send_spot(0)
         await world.until_settled()
@@ -250,5 +248,5 @@ async def test_a_url_file_that_gets_lost_or_broken_costs_the_notice_and_nothing_
     assert HIDDEN not in str(lines)
 
 
-def _spot(world: stage.World, *, event_id: str) -> events.Event:
-    return events.spot_interruption(stage.instance(0), origin=world.origin(event_id=event_id))
+def _spot(world: stage.World, *, event_id: str) -> aws_events.Event:
+    return aws_events.spot_interruption(stage.instance(0), origin=world.origin(event_id=event_id))

@@ -1,21 +1,47 @@
-"""The command as people run it: a process, its exit code and its output."""
+"""The command, its exit code and its output: in this process, but for what only a process shows.
+
+The operator is a process of its own each time.
+"""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
+from unittest import mock
 
 import pytest
 
-_LIMIT_SECONDS = 60
+from queue_processor import cli
+
+_LIMIT_SECONDS = 100
+
+Finished: TypeAlias = subprocess.CompletedProcess[str]
+Demo: TypeAlias = Callable[..., Finished]
 
 
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def demo(capfd: pytest.CaptureFixture[str]) -> Demo:
+    """Run the command with arguments, and with variables that end with it."""
+
+    def run(*arguments: str, **variables: str) -> Finished:
+        with mock.patch.dict(os.environ, variables), pytest.raises(SystemExit) as end:
+            cli.app(["demo", *arguments])
+        printed = capfd.readouterr()
+        code = end.value.code
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+
+    return run
+
+
+def run_python(*arguments: str, **variables: str) -> Finished:
     return subprocess.run(  # noqa: S603 our own program
-        [sys.executable, "-m", "queue_processor", "demo", *arguments],
+        [sys.executable, *arguments],
         capture_output=True,
         check=False,
         env={**os.environ, **variables},
@@ -25,18 +51,18 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def score_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+def summary_of(done: Finished) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
 
 
-def test_the_storm_comes_out_right_within_forty_seconds() -> None:
+def test_the_storm_comes_out_right_within_forty_seconds(demo: Demo) -> None:
     began = time.monotonic()
-    done = run("--output", "json")
+    done = demo("--output", "json")
     took = time.monotonic() - began
 
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    figures = score_of(done)
+    figures = summary_of(done)
     assert figures["ok"] is True
     assert figures["failed_checks"] == []
     assert (figures["scenario"], figures["nodes"], figures["events"]) == ("storm", 50, 20)
@@ -53,8 +79,9 @@ def test_the_storm_comes_out_right_within_forty_seconds() -> None:
 
 
 def test_single_comes_out_right_whatever_cloud_and_cluster_the_shell_points_to() -> None:
-    done = run(
-        *("--scenario", "single", "--nodes", "4", "--pods-per-node", "3", "--output", "json"),
+    done = run_python(
+        *("-m", "queue_processor", "demo", "--scenario", "single", "--nodes", "4"),
+        *("--pods-per-node", "3", "--output", "json"),
         AWS_PROFILE="production",
         AWS_ENDPOINT_URL_SQS="https://sqs.invalid",
         HTTP_PROXY="http://proxy.invalid:3128",
@@ -63,13 +90,13 @@ def test_single_comes_out_right_whatever_cloud_and_cluster_the_shell_points_to()
         QUEUE_PROCESSOR_QUEUE_URL="https://sqs.invalid/1/production",
     )
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    figures = score_of(done)
+    figures = summary_of(done)
     assert (figures["nodes"], figures["events"], figures["pods_evicted"]) == (4, 1, 3)
     assert '"outcome": "done"' in done.stderr
 
 
-def test_the_settings_of_whoever_rehearses_apply_and_a_drain_that_is_switched_off_fails() -> None:
-    done = run(
+def test_own_settings_apply_and_a_drain_that_is_switched_off_fails(demo: Demo) -> None:
+    done = demo(
         *("--scenario", "single", "--pods-per-node", "2"),
         QUEUE_PROCESSOR_ACTIONS__SPOT_INTERRUPTION="cordon",
     )
@@ -80,8 +107,8 @@ def test_the_settings_of_whoever_rehearses_apply_and_a_drain_that_is_switched_of
     assert '"outcome": "done"' in done.stderr
 
 
-def test_settings_that_the_operator_refuses_are_told_with_its_own_words() -> None:
-    done = run("--scenario", "single", QUEUE_PROCESSOR_DRAIN__TAINT_EFFECT="sometimes")
+def test_settings_that_the_operator_refuses_are_reported_in_its_own_words(demo: Demo) -> None:
+    done = demo("--scenario", "single", QUEUE_PROCESSOR_DRAIN__TAINT_EFFECT="sometimes")
     assert done.returncode == 1
     assert "demo: the operator ended with exit code 2" in done.stderr
     assert "settings: drain.taint_effect: 'sometimes' is not allowed" in done.stderr
@@ -91,22 +118,30 @@ def test_settings_that_the_operator_refuses_are_told_with_its_own_words() -> Non
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
-def test_a_signal_ends_it_and_the_operator_with_it(number: signal.Signals, code: int) -> None:
-    command = [sys.executable, "-m", "queue_processor", "demo", "--output", "json"]
-    with subprocess.Popen(  # noqa: S603 our own program
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        told = ""
-        while "leadership_acquired" not in told:
-            told = process.stderr.readline()
-            assert told
-        process.send_signal(number)
-        # The pipes close only when the operator, who has them too, is gone.
-        output, errors = process.communicate(timeout=20)
-    assert process.returncode == code
-    assert "Traceback" not in errors
-    assert not output
+def test_a_signal_ends_it_and_the_operator_with_it(
+    number: signal.Signals, code: int, demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    printed: list[str] = []
+
+    def interrupt() -> None:
+        with os.fdopen(reading, encoding="utf-8") as lines:
+            for line in lines:
+                printed.append(line)
+                if "leadership_acquired" in line:
+                    os.kill(os.getpid(), number)
+
+    watching = threading.Thread(target=interrupt)
+    watching.start()
+    with os.fdopen(writing, "w", encoding="utf-8") as errors:
+        monkeypatch.setattr(sys, "stderr", errors)
+        done = demo("--scenario", "single", "--output", "json")
+    # The pipe ends only when the operator, which has it too, is gone.
+    watching.join(timeout=20)
+    assert not watching.is_alive()
+    assert done.returncode == code
+    assert "Traceback" not in "".join(printed)
+    assert not done.stdout
 
 
 @pytest.mark.parametrize(
@@ -121,53 +156,46 @@ def test_a_signal_ends_it_and_the_operator_with_it(number: signal.Signals, code:
     ],
 )
 def test_wrong_usage_is_refused_before_anything_starts(
-    arguments: tuple[str, ...], complaint: str
+    arguments: tuple[str, ...], complaint: str, demo: Demo
 ) -> None:
-    done = run(*arguments)
+    done = demo(*arguments)
     assert done.returncode == 2
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
 
 
-def test_an_impossible_combination_is_told_in_one_line() -> None:
-    (line,) = run("--nodes", "20").stderr.splitlines()
+def test_an_impossible_combination_is_reported_in_one_line(demo: Demo) -> None:
+    (line,) = demo("--nodes", "20").stderr.splitlines()
     assert line.startswith("demo: the events interrupt 20 nodes")
 
 
-def test_without_the_extra_it_says_how_to_install_it() -> None:
-    program = (
+@pytest.fixture(scope="module")
+def without_the_extra() -> Finished:
+    """Load all commands, print what came with them of the simulator, and run the demo."""
+    return run_python(
+        "-c",
         "import sys; sys.modules['moto'] = None; sys.argv = ['queue-processor', 'demo'];"
-        "from queue_processor import __main__; __main__.main()"
-    )
-    done = subprocess.run(  # noqa: S603 our own program
-        [sys.executable, "-c", program],
-        capture_output=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=_LIMIT_SECONDS,
-    )
-    assert done.returncode == 1
-    assert done.stderr == ("demo: moto is not installed: pip install 'queue-processor[demo]'\n")
-
-
-def test_other_commands_do_not_load_the_simulator() -> None:
-    program = (
-        "import sys; from queue_processor import cli;"
-        "sys.exit(any(name == 'moto' or name.startswith('queue_processor.simulator')"
-        " for name in sys.modules))"
-    )
-    subprocess.run(  # noqa: S603 our own program
-        [sys.executable, "-c", program],
-        check=True,
-        stdin=subprocess.DEVNULL,
-        timeout=_LIMIT_SECONDS,
+        "from queue_processor import __main__;"
+        "print([name for name in sys.modules if name.startswith('queue_processor.simulator')"
+        " or name.startswith('moto.')]);"
+        "__main__.main()",
     )
 
 
-def test_the_help_has_the_options_and_examples() -> None:
-    told = run("--help").stdout
-    for text in ("--scenario", "--pods-per-node", "--seed", "Examples:"):
-        assert text in told
-    assert "queue-processor demo --scenario mixed" in [line.strip() for line in told.splitlines()]
+def test_without_the_extra_it_prints_how_to_install_it(without_the_extra: Finished) -> None:
+    assert without_the_extra.returncode == 1
+    assert without_the_extra.stderr == (
+        "demo: moto is not installed: pip install 'queue-processor[demo]'\n"
+    )
+
+
+def test_other_commands_do_not_load_the_simulator(without_the_extra: Finished) -> None:
+    assert without_the_extra.stdout == "[]\n"
+
+
+def test_the_help_has_the_options_and_examples(demo: Demo) -> None:
+    text = demo("--help").stdout
+    for option in ("--scenario", "--pods-per-node", "--seed", "Examples:"):
+        assert option in text
+    assert "queue-processor demo --scenario mixed" in [line.strip() for line in text.splitlines()]

@@ -33,23 +33,23 @@ _NAMESPACE_MANIFEST = DEPLOY / "namespace.yaml"
 _MANIFEST_VALUES = DEPLOY / "manifest-values.yaml"
 
 _HEADER = f"""\
-# queue-processor, for `kubectl apply -f`, after four values of your own: put them
-# where it says REPLACE-... With EKS Pod Identity take the annotation with the role away.
+# queue-processor, for `kubectl apply -f`. First fill in the four values marked REPLACE-... With
+# EKS Pod Identity, remove the annotation with the role.
 #
-# Settings of the program belong into the ConfigMap, and are read at the start only: after a change,
+# The settings are in the ConfigMap, and are read at the start only. After a change, run
 # `kubectl --namespace {NAMESPACE} rollout restart deployment/{RELEASE}`.
 #
-# Made by `make manifests` from the chart in deploy/helm; change that, not this.
+# `make manifests` generates this file from the chart in deploy/helm: change the chart instead.
 """
 
 
 class HelmRefused(Exception):
-    """Helm did not do as it was told; the message is its own."""
+    """Helm failed; the text is its output."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Helm:
-    """Helm, which talks to no cluster and keeps its files out of everybody's way.
+    """Helm without a cluster, and with its files in a folder of its own.
 
     Attributes:
         program: Where it is.
@@ -60,7 +60,7 @@ class Helm:
     folder: pathlib.Path
 
     def run(self, *arguments: str, values: Mapping[str, Any]) -> str:
-        """Run it; what it prints.
+        """Run Helm and return its output.
 
         Raises:
             HelmRefused: It failed.
@@ -102,14 +102,14 @@ class Helm:
 
 
 def documents(text: str) -> list[JsonObject]:
-    """The objects in a manifest."""
+    """Parse the objects in a manifest."""
     return [document for document in yaml.safe_load_all(text) if document is not None]
 
 
 def manifest(helm: Helm) -> str:
-    """What deploy/queue-processor.yaml has to be.
+    """Return deploy/queue-processor.yaml.
 
-    Its values are no settings yet, so the schema of the chart does not hold for them.
+    Its values are placeholders, which the schema of the chart does not allow.
     """
     values = yaml.safe_load(_MANIFEST_VALUES.read_text(encoding="utf-8"))
     rendered = helm.template(values, "--skip-schema-validation")
@@ -117,19 +117,19 @@ def manifest(helm: Helm) -> str:
 
 
 def schema() -> str:
-    """What values.schema.json has to be: the present one, with the settings of the program."""
+    """Return values.schema.json: the current file, with the settings of the program."""
     whole: JsonObject = json.loads(SCHEMA.read_text(encoding="utf-8"))
     own = settings.Settings.model_json_schema()
     whole["$defs"] = own.pop("$defs")
-    # The chart itself says how to set the URL, which is more than that it is required.
+    # The chart explains how to set the URL, which is better than a missing key.
     own.pop("required")
     whole["properties"]["settings"] = own
     return json.dumps(whole, indent=2) + "\n"
 
 
 def _main() -> None:
-    """Write the files that are made from others."""
-    folder = programs.built(tell=typer.echo)
+    """Write the generated files."""
+    folder = programs.built(on_progress=typer.echo)
     SCHEMA.write_text(schema(), encoding="utf-8")
     helm = Helm(program=folder / "helm", folder=folder)
     MANIFEST.write_text(manifest(helm), encoding="utf-8")

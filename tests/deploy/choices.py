@@ -1,4 +1,4 @@
-"""Values of the chart: what cannot be left out, and the choices that matter."""
+"""Values of the chart: the required ones, and the combinations to test."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ NEEDED: Mapping[str, Any] = {
     "settings": {"queue_url": "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"},
     "image": {"repository": "registry.example/queue-processor"},
 }
-# The choices that decide which objects there are, and what is in them.
+# The choices that add, remove or change objects.
 CHOICES: Mapping[str, Mapping[str, Any]] = {
     "nothing chosen": NEEDED,
     "two replicas": {**NEEDED, "replicas": 2},

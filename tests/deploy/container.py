@@ -19,7 +19,7 @@ from docker.utils import build  # type: ignore[import-untyped]  # it has no anno
 from tests import gobinaries
 
 _PREFIX = pathlib.Path(sys.base_prefix)
-# How this machine reaches its registries.
+# The access of this machine to its registries.
 _PASSED_ON = ("PIP_", "UV_", "SSL_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _FOLDERS = ("usr", "etc", "dev", "proc", "opt", "from", "cache", str(_PREFIX)[1:])
 _ENTER = """

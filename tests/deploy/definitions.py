@@ -13,10 +13,10 @@ _KINDS = ("servicemonitors", "prometheusrules")
 
 
 def files_or_skip() -> list[pathlib.Path]:
-    """The files, from Go's module cache; go.sum holds what is fetched against what was pinned.
+    """Return the files from the Go module cache; go.sum pins their checksums.
 
     Raises:
-        CalledProcessError: Go cannot get them; `stderr` says why.
+        CalledProcessError: Go cannot get them; `stderr` has the reason.
     """
     go = shutil.which("go")
     if go is None:

@@ -17,7 +17,7 @@ _PROGRAMS = {
     "helm": "helm.sh/helm/v4/cmd/helm",
     "promtool": "github.com/prometheus/prometheus/cmd/promtool",
 }
-# Without the clients of every cloud in which Prometheus could discover its targets.
+# Without the clients of all the clouds in which Prometheus can discover targets.
 _TAGS = ("remove_all_sd",)
 
 
@@ -32,7 +32,7 @@ def built(*, on_progress: Callable[[str], None] = lambda _: None) -> pathlib.Pat
 
 
 def built_or_skip() -> pathlib.Path:
-    """The same, for a fixture: without Go the test is skipped, and fails where CI=true."""
+    """Build the programs for a fixture: without Go, skip the test, or fail if CI=true."""
     return gobinaries.built_or_skip(_MODULE, _PROGRAMS, tags=_TAGS)
 
 

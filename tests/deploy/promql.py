@@ -8,15 +8,15 @@ import promql_parser
 from queue_processor.observability import metrics
 from queue_processor.observability.catalogue import Entry
 
-# What Prometheus knows of a target, from the operator's ServiceMonitor.
+# The labels of a target, from the ServiceMonitor.
 _TARGET_LABELS = {"namespace", "service", "pod"}
 
 Labels: TypeAlias = Mapping[str, set[str]]
-"""What the labels of a series can be, by the name of the label."""
+"""The possible values of labels, by label."""
 
 
 def catalogue() -> dict[str, Labels]:
-    """The series of every metric in the catalogue, by the name under which they are stored."""
+    """Return the series of every metric in the catalogue, by their names in Prometheus."""
     return {
         name: labels
         for entry in metrics.CATALOGUE.entries
@@ -34,7 +34,7 @@ def _series_of(entry: Entry) -> dict[str, Labels]:
 
 
 def faults_of(expression: str) -> list[str]:
-    """What an expression names that the catalogue does not have.
+    """Return the names in an expression that are not in the catalogue.
 
     Raises:
         ValueError: It is not PromQL.

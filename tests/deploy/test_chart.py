@@ -1,4 +1,4 @@
-"""The chart: what it renders, what it refuses, and that what is made from it is up to date."""
+"""The chart: the objects, the errors, and the generated files."""
 
 import fnmatch
 import ipaddress
@@ -33,7 +33,7 @@ def with_settings(**groups: object) -> JsonObject:
 
 
 def rendered(helm: Helm, values: Mapping[str, Any], **place: str) -> dict[str, JsonObject]:
-    """The objects by kind, and by name where there are two of a kind."""
+    """Return the objects by kind, and by name if there are two of a kind."""
     found: dict[str, JsonObject] = {}
     for document in chart.documents(helm.template(values, **place)):
         kind = document["kind"]
@@ -51,7 +51,7 @@ def environment_of(objects: Mapping[str, JsonObject]) -> dict[str, str]:
     return {item["name"]: item.get("value", "") for item in container["env"]}
 
 
-# What is made from other files.
+# Generated files.
 
 
 def test_the_manifest_for_kubectl_is_up_to_date(helm: Helm) -> None:
@@ -77,11 +77,11 @@ def test_every_value_has_a_default_and_a_schema() -> None:
             assert values[key].keys() == part["properties"].keys(), key
 
 
-# What it renders.
+# Objects.
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_helm_finds_nothing_to_object_to(helm: Helm, choice: str) -> None:
+def test_helm_lint_reports_nothing(helm: Helm, choice: str) -> None:
     helm.lint(CHOICES[choice])
 
 
@@ -104,7 +104,7 @@ BY_DEFAULT = ALWAYS | {"ServiceAccount", "Role", "RoleBinding", "NetworkPolicy"}
         ),
     ],
 )
-def test_there_are_the_objects_that_were_chosen(helm: Helm, choice: str, kinds: set[str]) -> None:
+def test_values_select_the_objects(helm: Helm, choice: str, kinds: set[str]) -> None:
     found = rendered(helm, CHOICES[choice])
     dashboards = {key for key in found if found[key]["metadata"]["name"].endswith("-dashboard")}
     named = {"ConfigMap drains-dashboard" if key in dashboards else key for key in found}
@@ -176,7 +176,7 @@ def test_every_setting_reaches_the_program(
     assert settings.load(config) == wanted
 
 
-def test_other_settings_need_another_pod_and_other_values_do_not(helm: Helm) -> None:
+def test_changed_settings_need_a_new_pod_and_other_values_do_not(helm: Helm) -> None:
     def template(values: Mapping[str, Any]) -> JsonObject:
         found: JsonObject = rendered(helm, values)["Deployment"]["spec"]["template"]
         return found
@@ -186,7 +186,7 @@ def test_other_settings_need_another_pod_and_other_values_do_not(helm: Helm) -> 
     assert template({**NEEDED, "replicas": 2}) == before
 
 
-def test_a_setting_moves_what_depends_on_it(helm: Helm) -> None:
+def test_objects_follow_the_settings(helm: Helm) -> None:
     chosen = {"lease_name": "mine", "namespace": "leases"}
     objects = rendered(helm, with_settings(leader_election=chosen))
     assert objects["Role"]["metadata"]["namespace"] == "leases"
@@ -195,7 +195,7 @@ def test_a_setting_moves_what_depends_on_it(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "overrides", "lease_namespace"),
+    ("groups", "force_deletes", "lease_namespace"),
     [
         ({}, True, chart.NAMESPACE),
         ({"drain": {"on_deadline": "leave"}}, False, chart.NAMESPACE),
@@ -203,8 +203,8 @@ def test_a_setting_moves_what_depends_on_it(helm: Helm) -> None:
         ({"leader_election": {"enabled": False}}, True, None),
     ],
 )
-def test_the_roles_grant_what_the_program_asks_for_at_its_start(
-    helm: Helm, groups: JsonObject, lease_namespace: str | None, *, overrides: bool
+def test_the_roles_grant_what_the_program_checks_at_its_start(
+    helm: Helm, groups: JsonObject, lease_namespace: str | None, *, force_deletes: bool
 ) -> None:
     objects = rendered(helm, with_settings(**groups))
     granted = {
@@ -216,7 +216,9 @@ def test_the_roles_grant_what_the_program_asks_for_at_its_start(
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    needed = permissions.all_permissions(lease_namespace=lease_namespace, overrides=overrides)
+    needed = permissions.all_permissions(
+        lease_namespace=lease_namespace, force_deletes=force_deletes
+    )
     assert granted == {(item.verb, item.group, item.resource, item.namespace) for item in needed}
 
 
@@ -227,11 +229,7 @@ def test_the_grace_period_covers_a_clean_stop(helm: Helm, wait: int, retry: floa
     )
     # kopf stops last, and gives connections that are kept alive 5 s to end.
     longest = (
-        consumer._HAND_BACK_LIMIT.total_seconds()
-        + retry
-        + bootstrap._FLUSH_LIMIT_SECONDS
-        + wait
-        + 5
+        consumer._RELEASE_LIMIT.total_seconds() + retry + bootstrap._FLUSH_LIMIT_SECONDS + wait + 5
     )
     assert pod_of(rendered(helm, values))["terminationGracePeriodSeconds"] >= longest
 
@@ -250,12 +248,12 @@ def test_the_region_is_that_of_the_queue(helm: Helm, url: str, region: str | Non
     assert environment_of(objects).get("AWS_REGION") == region
 
 
-def test_a_region_of_ones_own_rules(helm: Helm) -> None:
+def test_a_region_value_takes_precedence(helm: Helm) -> None:
     objects = rendered(helm, {**NEEDED, "env": {"AWS_REGION": "us-east-1"}})
     assert environment_of(objects)["AWS_REGION"] == "us-east-1"
 
 
-def test_a_role_by_irsa_stands_on_the_account(helm: Helm) -> None:
+def test_the_role_for_irsa_is_an_annotation_of_the_account(helm: Helm) -> None:
     annotations = rendered(helm, CHOICES["everything on"])["ServiceAccount"]["metadata"]
     assert annotations["annotations"] == {
         "eks.amazonaws.com/role-arn": "arn:aws-cn:iam::123456789012:role/path/queue-processor",
@@ -263,11 +261,11 @@ def test_a_role_by_irsa_stands_on_the_account(helm: Helm) -> None:
     }
 
 
-# Who reaches whom.
+# Network policy.
 
 
 def reaches(policy: JsonObject, address: str, port: int, protocol: str = "TCP") -> bool:
-    """Whether the policy lets the pod open a connection.
+    """Return True if the policy allows the pod to open a connection.
 
     https://kubernetes.io/docs/concepts/services-networking/network-policies/
     """
@@ -333,27 +331,25 @@ def test_the_pod_reaches_what_it_needs_and_nothing_else(
         ("10.0.0.1", 3128, True),
     ],
 )
-def test_what_the_pod_reaches_can_be_chosen(
-    helm: Helm, address: str, port: int, *, is_reached: bool
-) -> None:
+def test_egress_can_be_configured(helm: Helm, address: str, port: int, *, is_reached: bool) -> None:
     policy = rendered(helm, CHOICES["everything on"])["NetworkPolicy"]
     assert reaches(policy, address, port) is is_reached
 
 
-# What it refuses.
+# Errors.
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({**NEEDED, "settings": {}}, "*settings.queue_url: not set; give the URL*"),
+        ({**NEEDED, "settings": {}}, "*settings.queue_url: not set; set the URL*"),
         ({**NEEDED, "image": {}}, "*image.repository: not set; no image is published*"),
         (with_settings(queue_ulr=URL), "*settings*queue_ulr*not allowed*"),
         (with_settings(queue_url="my-queue"), "*settings/queue_url*pattern*"),
         (with_settings(drain={"on_deadline": "kill"}), "*settings/drain/on_deadline*"),
         (with_settings(drain={"grace": 1}), "*settings/drain*grace*not allowed*"),
         (with_settings(actions={"spot_interruption": "await-ready"}), "*spot_interruption*"),
-        (with_settings(http={"bind": "127.0.0.1:0"}), "*settings.http.bind*a port of its own*"),
+        (with_settings(http={"bind": "127.0.0.1:0"}), "*settings.http.bind*a fixed port*"),
         ({**NEEDED, "replica": 2}, "*replica*not allowed*"),
         ({**NEEDED, "networkPolicy": {"enable": False}}, "*networkPolicy*enable*not allowed*"),
         ({**NEEDED, "serviceAccount": {"roleArn": "queue-processor"}}, "*roleArn*pattern*"),
@@ -361,11 +357,11 @@ def test_what_the_pod_reaches_can_be_chosen(
         ({**NEEDED, "env": {"AWS_REGION": ["eu-west-1"]}}, "*env/AWS_REGION*"),
         (
             {**with_settings(leader_election={"enabled": False}), "replicas": 2},
-            "*replicas: more than 1 needs settings.leader_election.enabled*",
+            "*replicas: more than 1 requires settings.leader_election.enabled*",
         ),
     ],
 )
-def test_what_cannot_work_is_refused_by_its_name(
+def test_values_that_cannot_work_are_refused_by_name(
     helm: Helm, values: Mapping[str, Any], words: str
 ) -> None:
     with pytest.raises(chart.HelmRefused) as refused:

@@ -1,4 +1,4 @@
-"""The image: what the Dockerfile states, what its stages make, and how the program runs in it."""
+"""The image: its metadata, its content, and the program in it."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ import dockerfile_parse  # type: ignore[import-untyped]  # it has no annotations
 import pytest
 from packaging import tags, utils
 
-from queue_processor import settings
+from queue_processor.settings import groups
 from queue_processor.simulator.aws import simulator
 from queue_processor.simulator.kube import api, http
 from queue_processor.simulator.kube.cluster import SimulatedCluster
@@ -58,7 +58,7 @@ class Container:
 
     def invocation(self, *arguments: str, **variables: str) -> list[str]:
         """The command of this machine that starts it."""
-        # Nothing is found but the program: no shell, and no tools of one.
+        # PATH has the program only: no shell, and no tools.
         environment = {**PARSED.envs, "PATH": f"/{HOME}/bin", **variables}
         arguments = arguments or tuple(json.loads(STATED["CMD"]))
         command = (*json.loads(STATED["ENTRYPOINT"]), *arguments)
@@ -96,15 +96,15 @@ def installed(image: pathlib.Path) -> dict[str, str]:
 
 
 def locked() -> dict[str, dict[str, Any]]:
-    """What uv.lock says of each package, by name."""
+    """Return the entries of uv.lock, by package."""
     lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
     return {package["name"]: package for package in lock["package"]}
 
 
-# What it says of itself.
+# Metadata.
 
 
-def test_the_dockerfile_keeps_to_the_rules_of_its_linter() -> None:
+def test_the_dockerfile_passes_its_linter() -> None:
     linter = pathlib.Path(sys.executable).with_name("hadolint")
     finished = subprocess.run(  # noqa: S603 - a tool of the environment
         [str(linter), "--failure-threshold=style", str(DOCKERFILE)],
@@ -115,13 +115,13 @@ def test_the_dockerfile_keeps_to_the_rules_of_its_linter() -> None:
     assert finished.returncode == 0, finished.stdout
 
 
-def test_the_image_says_what_it_is() -> None:
+def test_the_image_has_labels() -> None:
     prefix = "org.opencontainers.image."
     labels = {key.removeprefix(prefix): value for key, value in PARSED.labels.items()}
     assert labels["title"] == PROJECT["name"]
     assert labels["version"] == PROJECT["version"]
     assert labels["licenses"] == PROJECT["license"]
-    assert STATED["EXPOSE"] == str(settings.HttpSettings().port)
+    assert STATED["EXPOSE"] == str(groups.HttpSettings().port)
     assert STATED["HEALTHCHECK"] == "NONE"
 
 
@@ -131,17 +131,17 @@ def test_the_user_is_the_one_of_the_pod(pod: dict[str, object]) -> None:
     assert STATED["USER"] == f"{context['runAsUser']}:{context['runAsGroup']}"
 
 
-# What is in it.
+# Content.
 
 
-def test_nothing_but_the_program_and_what_it_needs_is_in_it(image: pathlib.Path) -> None:
+def test_the_image_has_only_the_program_and_its_dependencies(image: pathlib.Path) -> None:
     assert [path.name for path in (image / "opt").iterdir()] == ["queue-processor"]
     names = installed(image).keys()
     assert {"queue-processor", "boto3", "kopf", "kubernetes"} <= names
     assert names.isdisjoint({"pytest", "moto", "mypy", "pip", "uv"})
 
 
-def test_every_module_is_compiled_and_nobody_looks_at_its_source_again(
+def test_every_module_is_compiled_and_its_source_is_not_checked_again(
     image: pathlib.Path,
 ) -> None:
     modules = sorted(packages(image).rglob("*.py"))
@@ -154,7 +154,7 @@ def test_every_module_is_compiled_and_nobody_looks_at_its_source_again(
     assert {module for module, flag in flags.items() if flag != UNCHECKED_HASH} == set()
 
 
-def test_what_is_installed_is_what_the_lock_names(image: pathlib.Path) -> None:
+def test_the_installed_packages_are_those_of_the_lock(image: pathlib.Path) -> None:
     lock = locked()
     found = installed(image)
     assert found == {name: lock[name]["version"] for name in found}
@@ -180,10 +180,10 @@ def test_nothing_has_to_be_compiled_on_either_architecture(
         assert any(fits & utils.parse_wheel_filename(wheel)[3] for wheel in wheels), name
 
 
-# How it runs.
+# The program.
 
 
-def test_it_tells_how_to_use_it(running: Container) -> None:
+def test_the_help_is_printed(running: Container) -> None:
     finished = running.run("--help")
     assert finished.returncode == 0, finished.stderr
     assert "Usage: queue-processor" in finished.stdout
@@ -223,7 +223,7 @@ async def surroundings(image: pathlib.Path) -> AsyncIterator[dict[str, str]]:
     await shell.stop()
 
 
-async def test_it_works_where_it_can_write_nothing_and_stops_in_good_order(
+async def test_it_works_on_a_read_only_file_system_and_stops_cleanly(
     running: Container, surroundings: dict[str, str]
 ) -> None:
     process = await asyncio.create_subprocess_exec(
@@ -240,7 +240,7 @@ async def test_it_works_where_it_can_write_nothing_and_stops_in_good_order(
         assert set(about["Uid"].split()) == {"65532"}
         assert int(about["CapEff"], 16) == 0
         assert about["NoNewPrivs"].strip() == "1"
-        # What it is without bytecode is 70 MiB more.
+        # Without bytecode it is 70 MiB larger.
         assert int(about["VmHWM"].split()[0]) < 150 * MEBIBYTE
 
         process.send_signal(signal.SIGTERM)

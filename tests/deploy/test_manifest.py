@@ -15,7 +15,8 @@ from kubernetes.aio import client
 from queue_processor import bootstrap, cli, settings
 from queue_processor.controller import consumer
 from queue_processor.domain import selectors
-from queue_processor.observability import health, server
+from queue_processor.observability import health
+from queue_processor.settings import groups
 from tests.deploy import chart
 
 PROJECT = pathlib.Path(__file__).parents[2] / "pyproject.toml"
@@ -71,7 +72,7 @@ def test_there_is_one_object_of_each_kind(manifest: Manifest) -> None:
 def test_an_object_has_no_field_that_the_api_does_not_know(manifest: Manifest, kind: str) -> None:
     given = manifest[kind]
     model = getattr(client, f"V1{kind}").from_dict(given)
-    # The model drops what it does not know, and refuses values of another type.
+    # The model drops unknown fields, and refuses values of a wrong type.
     assert json.loads(model.to_json()) == given
 
 
@@ -93,7 +94,7 @@ def test_an_object_is_of_the_group_and_version_that_serve_it(manifest: Manifest)
 @pytest.mark.parametrize(
     "kind", ["NetworkPolicy", "ServiceAccount", "ConfigMap", "Role", "RoleBinding", "Deployment"]
 )
-def test_a_namespaced_object_lies_in_the_namespace_that_comes_along(
+def test_namespaced_objects_are_in_the_namespace_of_the_manifest(
     manifest: Manifest, kind: str
 ) -> None:
     assert manifest[kind]["metadata"]["namespace"] == manifest["Namespace"]["metadata"]["name"]
@@ -102,7 +103,7 @@ def test_a_namespaced_object_lies_in_the_namespace_that_comes_along(
 @pytest.mark.parametrize(
     ("binding", "role"), [("ClusterRoleBinding", "ClusterRole"), ("RoleBinding", "Role")]
 )
-def test_a_binding_gives_the_role_to_the_account_and_to_nobody_else(
+def test_a_binding_grants_the_role_to_the_account_only(
     manifest: Manifest, binding: str, role: str
 ) -> None:
     account = manifest["ServiceAccount"]["metadata"]
@@ -135,7 +136,7 @@ def test_every_selector_selects_the_pod(manifest: Manifest, pod: Object) -> None
         assert selector["matchLabels"].items() <= labels.items()
 
 
-# What the program makes of it.
+# The program.
 
 
 def test_the_container_runs_a_command_that_exists(container: Object) -> None:
@@ -150,7 +151,7 @@ def test_the_image_has_the_version_of_the_project(container: Object) -> None:
     assert (name, tag) == (project["name"], project["version"])
 
 
-def test_the_program_takes_its_settings_when_the_url_is_filled_in(
+def test_the_program_loads_the_settings_with_a_queue_url(
     settings_file: pathlib.Path,
 ) -> None:
     url = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
@@ -162,12 +163,12 @@ def test_the_program_takes_its_settings_when_the_url_is_filled_in(
 
 
 @pytest.mark.usefixtures("settings_file")
-def test_a_queue_that_was_not_filled_in_stops_the_program_at_once() -> None:
+def test_the_placeholder_of_the_queue_url_is_refused() -> None:
     with pytest.raises(settings.SettingsError, match=r"^queue_url: 'REPLACE-"):
         settings.load()
 
 
-def test_all_that_is_to_be_filled_in_is_said_to_be(manifest: Manifest, container: Object) -> None:
+def test_the_header_counts_the_placeholders(manifest: Manifest, container: Object) -> None:
     (region,) = (item["value"] for item in container["env"] if item["name"] == "AWS_REGION")
     places = (
         manifest["ServiceAccount"]["metadata"]["annotations"]["eks.amazonaws.com/role-arn"],
@@ -187,7 +188,7 @@ async def test_every_probe_hits_a_route_that_is_served(container: Object) -> Non
     liveness = health.Liveness()
     liveness.is_ready = True
     async with (
-        server.serving("127.0.0.1", 0, liveness=liveness) as port,
+        health.serving("127.0.0.1", 0, liveness=liveness) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         for probe in PROBES:
@@ -197,7 +198,7 @@ async def test_every_probe_hits_a_route_that_is_served(container: Object) -> Non
 
 async def test_only_readiness_waits_for_the_index(container: Object) -> None:
     async with (
-        server.serving("127.0.0.1", 0, liveness=health.Liveness()) as port,
+        health.serving("127.0.0.1", 0, liveness=health.Liveness()) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         answers = {}
@@ -207,26 +208,26 @@ async def test_only_readiness_waits_for_the_index(container: Object) -> None:
     assert answers == {"startupProbe": 200, "livenessProbe": 200, "readinessProbe": 503}
 
 
-def test_every_probe_asks_the_port_that_the_program_listens_on(container: Object) -> None:
+def test_every_probe_uses_the_port_that_the_program_listens_on(container: Object) -> None:
     (port,) = container["ports"]
-    assert port["containerPort"] == settings.HttpSettings().port
+    assert port["containerPort"] == groups.HttpSettings().port
     assert {container[probe]["httpGet"]["port"] for probe in PROBES} == {port["name"]}
 
 
 def test_the_grace_period_covers_a_clean_stop(pod: Object) -> None:
-    releasing = settings.LeaderElectionSettings().retry_period_seconds
-    handing_back = consumer._HAND_BACK_LIMIT.total_seconds()
+    releasing = groups.LeaderElectionSettings().retry_period_seconds
+    handing_back = consumer._RELEASE_LIMIT.total_seconds()
     longest = (
         handing_back
         + releasing
         + bootstrap._FLUSH_LIMIT_SECONDS
-        + settings.SqsSettings().wait_time_seconds
+        + groups.SqsSettings().wait_time_seconds
     )
     # kopf stops last, and gives connections that are kept alive 5 s to end.
     assert pod["terminationGracePeriodSeconds"] >= longest + 5
 
 
-# What the cluster makes of it.
+# The cluster.
 
 
 def test_the_namespace_enforces_the_restricted_standard(manifest: Manifest) -> None:
@@ -234,7 +235,7 @@ def test_the_namespace_enforces_the_restricted_standard(manifest: Manifest) -> N
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_the_pod_keeps_to_the_restricted_standard(pod: Object, container: Object) -> None:
+def test_the_pod_meets_the_restricted_standard(pod: Object, container: Object) -> None:
     """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted."""
     own, whole = container["securityContext"], pod["securityContext"]
     # Restricted.
@@ -245,7 +246,7 @@ def test_the_pod_keeps_to_the_restricted_standard(pod: Object, container: Object
     assert whole["seccompProfile"] == {"type": "RuntimeDefault"}
     assert "seccompProfile" not in own
     assert own["capabilities"] == {"drop": ["ALL"]}
-    # Baseline: none of what it restricts is there at all.
+    # Baseline: none of the fields that it restricts is set.
     assert pod.keys().isdisjoint({"hostNetwork", "hostPID", "hostIPC"})
     assert all(volume.keys() == {"name", "configMap"} for volume in pod["volumes"])
     assert pod.keys().isdisjoint({"initContainers", "ephemeralContainers"})
@@ -288,7 +289,7 @@ def test_the_pod_tolerates_no_taint(pod: Object) -> None:
         ({"node.kubernetes.io/lifecycle": "spot"}, False),
     ],
 )
-def test_capacity_that_ec2_takes_back_is_the_last_choice(
+def test_spot_nodes_are_the_last_choice(
     pod: Object, labels: Mapping[str, str], *, is_preferred: bool
 ) -> None:
     affinity = pod["affinity"]["nodeAffinity"]

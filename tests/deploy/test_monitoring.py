@@ -1,4 +1,4 @@
-"""Alerts and dashboard name metrics that exist, and the alerts fire when they should."""
+"""Alerts and the dashboard use metrics that exist, and the alerts fire when they should."""
 
 import json
 import pathlib
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.timeout(gobinaries.BUILD_SECONDS)
 
 DASHBOARD = chart.CHART / "dashboards" / "queue-processor.json"
 ALERT_TESTS = pathlib.Path(__file__).parent / "alerts.yaml"
-# What Grafana puts into an expression before it asks.
+# The variables that Grafana replaces in expressions.
 GRAFANA_VARIABLES = {"$__rate_interval": "2m", "$__range": "6h"}
 MONITORED = {**NEEDED, "prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}
 
 
 @pytest.fixture(scope="module")
 def rules(helm: chart.Helm) -> chart.JsonObject:
-    """What is in the PrometheusRule."""
+    """Return the spec of the PrometheusRule."""
     objects = chart.documents(helm.template(MONITORED))
     (rule,) = (found for found in objects if found["kind"] == "PrometheusRule")
     spec: chart.JsonObject = rule["spec"]
@@ -35,7 +35,7 @@ def rules(helm: chart.Helm) -> chart.JsonObject:
 
 
 def in_dashboard() -> Iterator[tuple[str, str]]:
-    """The expressions of the dashboard, as Grafana sends them, and where they stand."""
+    """Yield the expressions of the dashboard, as Grafana sends them, with their panels."""
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
@@ -66,17 +66,17 @@ def in_dashboard() -> Iterator[tuple[str, str]]:
         ),
     ],
 )
-def test_a_name_that_the_catalogue_does_not_have_is_found(expression: str, fault: str) -> None:
+def test_a_name_that_is_not_in_the_catalogue_is_detected(expression: str, fault: str) -> None:
     (found,) = promql.faults_of(expression)
     assert found.startswith(fault)
 
 
 @pytest.mark.parametrize(("place", "expression"), list(in_dashboard()))
-def test_the_dashboard_asks_for_what_there_is(place: str, expression: str) -> None:
+def test_the_dashboard_uses_metrics_of_the_catalogue(place: str, expression: str) -> None:
     assert promql.faults_of(expression) == [], place
 
 
-def test_the_dashboard_shows_every_metric_that_a_person_looks_at() -> None:
+def test_the_dashboard_shows_every_metric_of_interest() -> None:
     shown = DASHBOARD.read_text(encoding="utf-8")
     missing = {
         name
@@ -86,7 +86,7 @@ def test_the_dashboard_shows_every_metric_that_a_person_looks_at() -> None:
     assert missing == set()
 
 
-def test_the_dashboard_comes_as_the_file_that_it_is(helm: chart.Helm) -> None:
+def test_the_chart_does_not_change_the_dashboard(helm: chart.Helm) -> None:
     objects = chart.documents(helm.template(MONITORED))
     (found,) = (item for item in objects if item["metadata"]["name"].endswith("-dashboard"))
     (text,) = found["data"].values()
@@ -94,7 +94,7 @@ def test_the_dashboard_comes_as_the_file_that_it_is(helm: chart.Helm) -> None:
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
-def test_panels_do_not_lie_on_each_other() -> None:
+def test_panels_do_not_overlap() -> None:
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     taken: set[tuple[int, int]] = set()
     for panel in panels:
@@ -109,7 +109,7 @@ def test_panels_do_not_lie_on_each_other() -> None:
         taken |= cells
 
 
-def test_the_alerts_ask_for_what_there_is(rules: chart.JsonObject) -> None:
+def test_the_alerts_use_metrics_of_the_catalogue(rules: chart.JsonObject) -> None:
     faults = {
         rule["alert"]: found
         for group in rules["groups"]
@@ -141,7 +141,7 @@ def test_the_alarms_of_the_stack_are_in_the_runbook() -> None:
     assert {name for name in alarms if f"`{name}`" in told} == alarms
 
 
-def test_alerts_can_be_about_metrics_with_labels_of_your_own(helm: chart.Helm) -> None:
+def test_the_selector_of_the_alerts_can_be_configured(helm: chart.Helm) -> None:
     values = {**NEEDED, "prometheusRule": {"enabled": True, "selector": 'job="mine"'}}
     text = helm.template(values)
     assert 'queue_processor_is_leader{job="mine"}' in text
@@ -163,7 +163,7 @@ def rules_folder(rules: chart.JsonObject, tmp_path: pathlib.Path) -> pathlib.Pat
         ("test", "rules", ALERT_TESTS.name),
     ],
 )
-def test_prometheus_agrees(
+def test_promtool_accepts_the_rules(
     tools: pathlib.Path, rules_folder: pathlib.Path, command: tuple[str, ...]
 ) -> None:
     finished = subprocess.run(  # noqa: S603 - our own arguments
@@ -176,7 +176,7 @@ def test_prometheus_agrees(
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def test_each_alert_is_seen_to_fire_and_not_to_fire(rules: chart.JsonObject) -> None:
+def test_each_alert_has_tests_that_fire_and_that_do_not(rules: chart.JsonObject) -> None:
     cases = yaml.safe_load(ALERT_TESTS.read_text(encoding="utf-8"))["tests"]
     seen = {
         (case["alertname"], bool(case["exp_alerts"]))

@@ -1,4 +1,4 @@
-"""The roles grant what the program asks of the API server, and nothing else."""
+"""The roles grant the requests of the program to the API server, and nothing else."""
 
 import asyncio
 import dataclasses
@@ -23,14 +23,14 @@ from tests.deploy import uses
 
 Manifest: TypeAlias = Mapping[str, dict[str, Any]]
 
-# What the ClusterRole system:discovery lets every authenticated account read.
+# The paths that the ClusterRole system:discovery allows every authenticated user to read.
 # https://kubernetes.io/docs/reference/access-authn-authz/rbac/#discovery-roles
 DISCOVERY = ("/api", "/apis", "/healthz", "/livez", "/openapi", "/readyz", "/version")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Access:
-    """A verb on a resource, asked or granted; an empty namespace or name stands for all."""
+    """A verb on a resource, requested or granted; an empty namespace or name means all."""
 
     verb: str
     group: str
@@ -39,7 +39,7 @@ class Access:
     name: str = ""
 
     def covers(self, asked: "Access") -> bool:
-        """Whether this grant lets a request through."""
+        """Return True if this grant allows a request."""
         return (
             (self.verb, self.group, self.resource) == (asked.verb, asked.group, asked.resource)
             and self.namespace in {"", asked.namespace}
@@ -48,7 +48,7 @@ class Access:
 
 
 class RecordingServer(api.SimulatedApiServer):
-    """Remembers what it was asked, with the groups and names that access rules go by."""
+    """Records requests, with the groups and names that access rules use."""
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         super().__init__(cluster)
@@ -74,7 +74,7 @@ class RecordingServer(api.SimulatedApiServer):
 
 
 class SimulatedStage:
-    """The simulated cluster, in which volumes are detached when nothing uses them any more."""
+    """The simulated cluster, which detaches unused volumes."""
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         self._cluster = cluster
@@ -131,16 +131,12 @@ def grants_of(role: dict[str, Any], *, namespace: str = "") -> Iterator[Access]:
                         yield Access(verb, group, resource, namespace, name)
 
 
-def test_nothing_is_asked_that_is_not_granted(
-    server: RecordingServer, granted: list[Access]
-) -> None:
+def test_every_request_is_granted(server: RecordingServer, granted: list[Access]) -> None:
     refused = {asked for asked in server.asked if not any(grant.covers(asked) for grant in granted)}
     assert refused == set()
 
 
-def test_nothing_is_granted_that_is_not_asked(
-    server: RecordingServer, granted: list[Access]
-) -> None:
+def test_every_grant_is_requested(server: RecordingServer, granted: list[Access]) -> None:
     spare = [grant for grant in granted if not any(grant.covers(asked) for asked in server.asked)]
     assert spare == []
 
@@ -160,13 +156,13 @@ def test_the_record_agrees_with_the_history_of_the_cluster(server: RecordingServ
     }
 
 
-def test_what_is_read_besides_resources_is_open_to_every_account(server: RecordingServer) -> None:
+def test_paths_without_resources_are_open_to_every_account(server: RecordingServer) -> None:
     assert server.other_paths
     for path in server.other_paths:
         assert any(path == open_path or path.startswith(f"{open_path}/") for open_path in DISCOVERY)
 
 
-def test_the_role_lies_where_the_program_looks_for_its_lease(
+def test_the_role_is_in_the_namespace_of_the_lease(
     server: RecordingServer, granted: list[Access]
 ) -> None:
     asked = {access.namespace for access in server.asked if access.resource == "leases"}

@@ -1,13 +1,14 @@
-"""Everything that the program asks of the API server, asked through its own adapters."""
+"""All requests of the program to the API server, through its own adapters."""
 
 import asyncio
 import dataclasses
 import datetime as dt
+import functools
 from typing import Protocol
 
 import kopf
 
-from queue_processor import handlers, settings
+from queue_processor import handlers
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
@@ -15,9 +16,12 @@ from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
-from queue_processor.controller import fencing, node_index, ports
+from queue_processor.controller import node_cordon, node_index
 from queue_processor.domain import events, leases, nodes, selectors
 from queue_processor.domain.identifiers import InstanceId, NodeName
+from queue_processor.observability import event_reasons
+from queue_processor.retrying import retry_on_conflict
+from queue_processor.settings import groups
 
 NODE = NodeName("a")
 DEAD_NODE = NodeName("b")
@@ -30,13 +34,13 @@ _LIMIT = dt.timedelta(seconds=5)
 
 
 class Stage(Protocol):
-    """A cluster with NODE, where two pods run and a volume is attached, and with DEAD_NODE."""
+    """A cluster with NODE, which has two pods and an attached volume, and with DEAD_NODE."""
 
     async def add_late_node(self) -> None:
         """Let LATE_NODE join."""
 
     async def detach(self) -> None:
-        """Let the volume of NODE be detached once somebody waits for that."""
+        """Detach the volume of NODE once the program waits for it."""
 
     async def reasons(self) -> set[str]:
         """The reasons of all Events."""
@@ -67,7 +71,7 @@ async def exercise(connection: kube.Connection, stage: Stage) -> None:
 
 
 async def _use_leases(api: KubeApi) -> None:
-    name = settings.LeaderElectionSettings().lease_name
+    name = groups.LeaderElectionSettings().lease_name
     adapter = KubeLeases(api, namespace=LEASE_NAMESPACE, name=name)
     assert await adapter.read() is None
     lease = leases.Lease(
@@ -89,15 +93,22 @@ async def _use_nodes(api: KubeApi, reader: NodeReader) -> None:
     assert node is not None
     kind = events.EventKind.SPOT_INTERRUPTION
     mark = nodes.Mark(
-        taint=kind, event_id="1", kind=kind, deadline_at=_utc_now(), effect="NoSchedule"
+        taint=kind,
+        event_id="1",
+        kind=kind,
+        deadline_at=_utc_now(),
+        effect=nodes.TaintEffect.NO_SCHEDULE,
     )
     # The control plane writes to nodes at the same time.
-    node = await fencing.retry_on_conflict(adapter, node, lambda found: adapter.mark(found, mark))
-    await fencing.retry_on_conflict(adapter, node, adapter.unmark)
-    await adapter.report(node, ports.DrainProgress.DRAINED, "0 of 2 pods left", since=_utc_now())
+    refresh = functools.partial(node_cordon.refresh, adapter)
+    node = await retry_on_conflict(
+        lambda current: adapter.mark(current, mark), node, refresh=refresh
+    )
+    await retry_on_conflict(adapter.unmark, node, refresh=refresh)
+    await adapter.report(node, nodes.DrainProgress.DRAINED, "0 of 2 pods left", since=_utc_now())
     dead = await adapter.read(DEAD_NODE)
     assert dead is not None
-    await fencing.retry_on_conflict(adapter, dead, adapter.declare_out_of_service)
+    await retry_on_conflict(adapter.declare_out_of_service, dead, refresh=refresh)
 
 
 async def _use_narrator(api: KubeApi, reader: NodeReader, stage: Stage) -> None:
@@ -106,12 +117,12 @@ async def _use_narrator(api: KubeApi, reader: NodeReader, stage: Stage) -> None:
     assert node is not None
     (pod, *_) = (await KubePods(api).on_node(NODE)).pods
     running = asyncio.create_task(event_recorder.run())
-    event_recorder.node_event(node, "SpotInterruption", "Draining 2 pods", is_warning=False)
-    event_recorder.pod_event(pod.ref, "DeletedAtDeadline", "its budget blocked it")
+    event_recorder.node_event(node, event_reasons.DRAINED, "0 of 2 pods left")
+    event_recorder.pod_event(pod.ref, event_reasons.DELETED_AT_DEADLINE, "its budget blocked it")
     await event_recorder.flush()
     running.cancel()
     await asyncio.wait((running,))
-    assert await stage.reasons() >= {"SpotInterruption", "DeletedAtDeadline"}
+    assert await stage.reasons() >= {"Drained", "DeletedAtDeadline"}
 
 
 async def _use_pods(api: KubeApi) -> None:
@@ -131,7 +142,7 @@ async def _use_pods(api: KubeApi) -> None:
 
 
 async def _use_index(connection: kube.Connection, reader: NodeReader, stage: Stage) -> None:
-    """Run kopf just as the program does, until the index has what was listed and what joined."""
+    """Run kopf as the program does, until the index has the listed and the joined nodes."""
     index = node_index.NodeIndex()
     stop = asyncio.Event()
     running = asyncio.create_task(

@@ -11,8 +11,9 @@ import queue_processor
 from docs import reference
 from queue_processor.domain.plan import InstanceResult, OutcomeKind
 from queue_processor.observability import metrics
-from queue_processor.settings import Settings, WebhookSettings
+from queue_processor.settings import Settings
 from queue_processor.settings.groups import Group
+from queue_processor.settings.webhooks import WebhookSettings
 from tests.docs import headings
 
 SOURCES = pathlib.Path(queue_processor.__file__).parent

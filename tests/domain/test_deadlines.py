@@ -11,6 +11,9 @@ from queue_processor.domain.events import (
     EventKind,
     InstanceState,
     InterruptionEvent,
+    LifecycleAction,
+    LifecycleHook,
+    LifecycleTransition,
 )
 from queue_processor.domain.identifiers import InstanceId
 
@@ -34,16 +37,20 @@ def event(
     return dataclasses.replace(SPOT, kind=kind, scheduled_at=end, instance_state=state)
 
 
-def deadline(
-    interruption: InterruptionEvent,
-    *,
-    after: dt.timedelta = 10 * SECOND,
-    heartbeat_timeout: dt.timedelta = HOUR,
-) -> Deadline:
+def deadline(interruption: InterruptionEvent, *, after: dt.timedelta = 10 * SECOND) -> Deadline:
     """The deadline as it is set so long after noon, when the event happened."""
-    return deadlines.deadline_for(
-        interruption, now=NOON + after, timeouts=TIMEOUTS, heartbeat_timeout=heartbeat_timeout
+    return deadlines.deadline_for(interruption, now=NOON + after, timeouts=TIMEOUTS)
+
+
+def of_hook(kind: EventKind, heartbeat_timeout: dt.timedelta) -> InterruptionEvent:
+    action = LifecycleAction(
+        hook=LifecycleHook(group="workers", name="drain"),
+        transition=LifecycleTransition.TERMINATING,
+        instance_id=SPOT.instance_ids[0],
+        token=None,
+        heartbeat_timeout=heartbeat_timeout,
     )
+    return dataclasses.replace(SPOT, kind=kind, lifecycle_action=action)
 
 
 def hard(at: dt.datetime) -> Deadline:
@@ -92,9 +99,9 @@ def test_a_rebalance_recommendation_has_only_our_own_soft_timeout_from_now() -> 
 def test_an_autoscaling_termination_ends_with_its_hook_or_our_timeout(
     heartbeat_timeout: dt.timedelta, lasts: dt.timedelta
 ) -> None:
-    terminated = event(EventKind.AUTOSCALING_TERMINATION)
+    terminated = of_hook(EventKind.AUTOSCALING_TERMINATION, heartbeat_timeout)
 
-    assert deadline(terminated, heartbeat_timeout=heartbeat_timeout) == hard(NOON + lasts)
+    assert deadline(terminated) == hard(NOON + lasts)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +111,9 @@ def test_an_autoscaling_termination_ends_with_its_hook_or_our_timeout(
 def test_an_autoscaling_launch_ends_with_its_hook(
     heartbeat_timeout: dt.timedelta, lasts: dt.timedelta
 ) -> None:
-    launched = event(EventKind.AUTOSCALING_LAUNCH)
+    launched = of_hook(EventKind.AUTOSCALING_LAUNCH, heartbeat_timeout)
 
-    assert deadline(launched, heartbeat_timeout=heartbeat_timeout) == hard(NOON + lasts)
+    assert deadline(launched) == hard(NOON + lasts)
 
 
 @pytest.mark.parametrize("state", [InstanceState.STOPPING, InstanceState.SHUTTING_DOWN])

@@ -6,7 +6,7 @@ import pytest
 from queue_processor.domain import nodes
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
-from queue_processor.domain.nodes import Mark, NodeView, Taint
+from queue_processor.domain.nodes import Mark, NodeView, Taint, TaintEffect
 
 NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -37,7 +37,7 @@ MARK = Mark(
     event_id="event-1",
     kind=EventKind.SPOT_INTERRUPTION,
     deadline_at=NOON,
-    effect="NoSchedule",
+    effect=TaintEffect.NO_SCHEDULE,
 )
 
 
@@ -132,23 +132,20 @@ def test_a_node_remembers_whether_it_was_us_who_cordoned_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "taint_key", "reason"),
+    ("kind", "taint_key"),
     [
-        (EventKind.SPOT_INTERRUPTION, "queue-processor/spot-interruption", "SpotInterruption"),
+        (EventKind.SPOT_INTERRUPTION, "queue-processor/spot-interruption"),
         (
             EventKind.CAPACITY_RESERVATION_INTERRUPTION,
             "queue-processor/capacity-reservation-interruption",
-            "CapacityReservationInterruption",
         ),
-        (EventKind.STATE_CHANGE, "queue-processor/state-change", "StateChange"),
+        (EventKind.STATE_CHANGE, "queue-processor/state-change"),
     ],
 )
-def test_a_kind_is_spelt_as_taint_and_as_reason(
-    kind: EventKind, taint_key: str, reason: str
-) -> None:
-    assert (kind.taint_key, kind.reason) == (taint_key, reason)
+def test_a_kind_is_spelt_as_the_key_of_a_taint(kind: EventKind, taint_key: str) -> None:
+    assert nodes.taint_key(kind) == taint_key
 
 
 def test_every_taint_key_is_one_that_kubernetes_takes() -> None:
-    assert all(len(kind.taint_key.partition("/")[2]) <= 63 for kind in EventKind)
-    assert len({kind.taint_key for kind in EventKind}) == len(EventKind)
+    assert all(len(nodes.taint_key(kind).partition("/")[2]) <= 63 for kind in EventKind)
+    assert len({nodes.taint_key(kind) for kind in EventKind}) == len(EventKind)

@@ -136,7 +136,7 @@ def through_sns(fields: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def shape_of(fields: Mapping[str, object]) -> BodyShape:
+def shape_of(fields: Mapping[str, object]) -> BodyShape | None:
     return parse_event(fields).shape
 
 

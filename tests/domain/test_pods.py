@@ -87,3 +87,11 @@ def test_a_pod_is_named_as_people_name_it() -> None:
 
 def test_a_pod_that_came_back_under_the_same_name_is_another_pod() -> None:
     assert dataclasses.replace(POD.ref, uid="uid-2") != POD.ref
+
+
+def test_a_drain_keeps_time_for_every_group_and_less_for_later_ones() -> None:
+    kept = [pods.TIME_KEPT[group] for group in sorted(EvictionGroup)]
+
+    assert kept == sorted(kept, reverse=True)
+    assert kept[0] == 1.0
+    assert kept[-1] > 0

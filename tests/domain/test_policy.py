@@ -165,9 +165,8 @@ def test_a_plan_knows_whether_anything_still_runs(state: InstanceState, *, is_go
 
 
 def test_the_hooks_own_timeout_reaches_the_plan() -> None:
-    planned = policy.plan_for(
-        TERMINATION, NODE, policy=POLICY, now=NOW, heartbeat_timeout=30 * SECOND
-    )
+    action = dataclasses.replace(LIFECYCLE_ACTION, heartbeat_timeout=30 * SECOND)
+    planned = plan(dataclasses.replace(TERMINATION, lifecycle_action=action))
 
     assert planned.deadline == Deadline(at=NOON + 3000 * SECOND, is_hard=True)
 

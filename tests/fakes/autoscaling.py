@@ -22,7 +22,7 @@ class ActionRecord:
 
     @property
     def is_over(self) -> bool:
-        """Whether somebody completed it, or its time ran out."""
+        """True after its completion, or when its time ran out."""
         return self.completed_at is not None or asyncio.get_running_loop().time() >= self.expires_at
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.adapters.aws.sqs import SqsQueue
 from queue_processor.controller import ports
 from queue_processor.simulator.aws import in_process, queues, records
@@ -33,7 +34,7 @@ class FakeQueue:
         self.delay = 0.0
         self.calls: list[tuple[str, float]] = []
         self.failures: dict[str, list[Exception]] = {}
-        self._dead_letters_url = self._create("dead-letters")
+        self._create("dead-letters")
         policy = {
             "deadLetterTargetArn": self.sqs.service.arn_of("dead-letters"),
             "maxReceiveCount": 1000,
@@ -50,11 +51,9 @@ class FakeQueue:
 
         return SqsQueue(
             # The stub of boto3 is a class, and what the program uses of it is here.
-            cast("SQSClient", _Client(self)),
-            queue_url=self.url,
+            QueueClient(cast("SQSClient", _Client(self)), self.url),
             visibility_timeout=dt.timedelta(seconds=self.visibility_timeout),
             wait_time=LONG_POLL,
-            clock=lambda: dt.datetime.fromtimestamp(self.sqs.now(), dt.UTC),
             threads=in_process.LoopExecutor(self.sqs, _THREADS, before=reach),
             polling=in_process.LoopExecutor(self.sqs, 1, before=reach),
         )
@@ -88,7 +87,7 @@ class FakeQueue:
 
     @property
     def in_flight(self) -> list[str]:
-        """The ids of the messages that somebody holds now."""
+        """The ids of the messages that are in flight now."""
         return [
             message.message_id
             for message in self._queue.contents()
@@ -127,7 +126,7 @@ class FakeQueue:
         return self._message(message_id).visible_at.timestamp() - self.sqs.now()
 
     def make_visible(self, message_id: str) -> None:
-        """Let a message reappear while somebody works on it."""
+        """Let a message reappear while an operator works on it."""
         handle = self._message(message_id).receipt_handle
         self.sqs.call(
             "ChangeMessageVisibility",

@@ -16,7 +16,7 @@ def aws() -> Iterator[simulator.AwsSimulator]:
 
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ministack.Ministack]:
-    """ministack, one for all tests: they tell their stacks apart by name."""
+    """One ministack for all tests; each test names its own stacks."""
     python = pyenvironments.python_of(pathlib.Path(__file__).with_name("ministack.lock"))
     with ministack.running(python, tmp_path_factory.mktemp("ministack")) as started:
         yield started

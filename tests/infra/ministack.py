@@ -24,7 +24,7 @@ _IN_BATCHES = ("sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibil
 
 
 class Reach(TypedDict):
-    """How a client of boto3 gets there."""
+    """The arguments of a boto3 client."""
 
     endpoint_url: str
     verify: str
@@ -52,7 +52,7 @@ class Ministack:
     )
 
     def reached(self) -> Reach:
-        """What a client needs besides the session."""
+        """Return the arguments of a client."""
         return {"endpoint_url": self.endpoint_url, "verify": str(self.authority)}
 
     @contextlib.contextmanager

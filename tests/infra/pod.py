@@ -15,7 +15,7 @@ from moto.autoscaling import models as autoscaling_models
 from moto.autoscaling import responses as autoscaling_responses
 from moto.core import authorization
 
-from queue_processor.adapters.aws import autoscaling, ec2, sqs, threads
+from queue_processor.adapters.aws import autoscaling, clients, ec2, queue, sqs
 from queue_processor.domain import errors, events, parsing
 from queue_processor.simulator.aws import simulator, stacks
 from tests.infra import samples, templates
@@ -44,7 +44,7 @@ def _token(subject: str) -> str:
 
 
 def notification(group: str, instance_id: str) -> str:
-    """What Auto Scaling sends when an instance of the group terminates."""
+    """The event of Auto Scaling for a terminating instance of the group."""
     sample = samples.load("asg_lifecycle_raw_sqs_body.sanitised")
     return json.dumps(
         sample
@@ -58,8 +58,8 @@ class Cloud:
 
     Attributes:
         root: Whose clients may do anything.
-        reach: What a client needs besides a session.
-        outputs: What the stack says.
+        reach: The arguments of a client.
+        outputs: The outputs of the stack.
         enforcing: Policies are applied inside.
     """
 
@@ -107,7 +107,7 @@ class Cloud:
         return self._session(given)
 
     def assume_replay_role(self) -> boto3.Session:
-        """Take the role of the people who replay messages."""
+        """Assume the role for users who replay messages."""
         with self.client("sts") as sts:
             given = sts.assume_role(
                 RoleArn=self.outputs["ReplayRoleArn"], RoleSessionName="person"
@@ -136,12 +136,11 @@ def actions_of(statement: Mapping[str, Any]) -> list[str]:
 
 
 def in_simulator(aws: simulator.AwsSimulator, stack: stacks.Stack) -> Cloud:
-    """What a stack is to the pod in the simulator, which then can apply its policies."""
+    """Return the stack in the simulator with its policies, as the pod uses it."""
     client = aws.session.client("cloudformation", endpoint_url=aws.endpoint_url)
     with contextlib.closing(client):
         (described,) = client.describe_stacks(StackName=stack.name)["Stacks"]
     outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Outputs"]}
-    outputs["QueueUrl"] = stack.queue_url
     return Cloud(aws.session, {"endpoint_url": aws.endpoint_url}, outputs, enforced_by_moto)
 
 
@@ -166,23 +165,21 @@ class Job:
 
     def __init__(self, cloud: Cloud, session: boto3.Session) -> None:
         options: dict[str, Any] = {**cloud.reach, "config": _NO_RETRIES}
-        clients = (
+        made = (
             session.client("sqs", **options),
             session.client("autoscaling", **options),
             session.client("ec2", **options),
         )
-        pool = threads.DaemonExecutor(2, name="aws")
+        pool = clients.DaemonExecutor(2, name="aws")
         self._queue = sqs.SqsQueue(
-            clients[0],
-            queue_url=cloud.outputs["QueueUrl"],
+            queue.QueueClient(made[0], cloud.outputs["QueueUrl"]),
             visibility_timeout=dt.timedelta(seconds=30),
             wait_time=dt.timedelta(),
-            clock=lambda: dt.datetime.now(dt.UTC),
             threads=pool,
         )
-        self._groups = autoscaling.AutoScalingLifecycle(clients[1], threads=pool)
-        self._instances = ec2.TaggedInstances(clients[2], tag_key=TAG, threads=pool)
-        self._clients = clients
+        self._groups = autoscaling.AutoScalingLifecycle(made[1], threads=pool)
+        self._instances = ec2.TaggedInstances(made[2], tag_key=TAG, threads=pool)
+        self._clients = made
 
     async def do(self) -> None:
         """Handle every message, malformed ones too.
@@ -195,7 +192,9 @@ class Job:
             await self._queue.hide(message.receipt_handle, dt.timedelta(minutes=1))
             try:
                 event = parsing.parse(
-                    message.body, message_id=message.message_id, sent_at=message.sent_at
+                    message.body,
+                    message_id=message.message_id,
+                    sent_at=message.sent_at or dt.datetime.now(dt.UTC),
                 )
             except errors.MalformedMessage as fault:
                 await self._queue.dead_letter(message, str(fault))

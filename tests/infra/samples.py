@@ -1,4 +1,4 @@
-"""Which rule each event matches: the samples as AWS prints them, variants of them, near misses."""
+"""The events and the rules that they match: the samples of AWS, variants, and near misses."""
 
 import datetime as dt
 import json
@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from queue_processor.domain import event_builder
+from queue_processor.domain import aws_events, event_builder
 from queue_processor.domain.aws_events import Origin
 from queue_processor.domain.event_builder import EventOptions
 from queue_processor.domain.events import EventKind, InstanceState, LifecycleHook
@@ -88,7 +88,7 @@ def _composed() -> dict[str, tuple[dict[str, Any], str | None]]:
 
 
 def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
-    # The page prints `detail_type`, which no event of EventBridge has.
+    # The page prints `detail_type`, which EventBridge events do not have.
     block = load(_CAPACITY_BLOCK)
     block["detail-type"] = block.pop("detail_type")
     return {
@@ -101,7 +101,7 @@ def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
             "CapacityReservationInterruptionRule",
         ),
         "an instance that hibernates": (
-            events.spot_interruption(_INSTANCE, action="hibernate"),
+            aws_events.spot_interruption(_INSTANCE, action="hibernate", origin=events.new_origin()),
             "SpotInterruptionRule",
         ),
         **{
@@ -160,7 +160,7 @@ EVENTS: Mapping[str, tuple[dict[str, Any], str | None]] = {
     **_variants(),
     **_near_misses(),
 }
-"""Each event by what it is, with the one rule that it matches, or None."""
+"""The events by name, each with the one rule that it matches, or None."""
 
 
 def enveloped(event: Mapping[str, Any]) -> dict[str, Any]:

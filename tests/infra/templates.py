@@ -46,7 +46,7 @@ VARIANTS: Mapping[str, tuple[Mapping[str, str], pathlib.Path]] = {
     "defaults": ({}, QUEUE),
     "experiment": (EXPERIMENT_PARAMETERS, EXPERIMENT),
 }
-"""What is made of a template, by what is made: the parameters, and the template."""
+"""The variants of the templates, by name: the template and its parameters."""
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def rendered(
 
 
 def _as_far_as_moto_goes(template: Mapping[str, Any]) -> dict[str, Any]:
-    """Without experiments, and without outputs, which may be about them."""
+    """Remove the experiments, and the outputs, which can refer to them."""
     return {
         **{key: value for key, value in template.items() if key != "Outputs"},
         "Resources": {

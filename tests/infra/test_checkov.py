@@ -1,4 +1,4 @@
-"""checkov, on what the template makes of its parameters."""
+"""checkov on the templates with their parameters."""
 
 import json
 import os

@@ -95,7 +95,7 @@ def test_the_dead_letter_queue_is_encrypted_and_keeps_messages_as_long_as_it_can
 
 @pytest.mark.parametrize("template", templates.ALL, ids=lambda path: path.stem)
 def test_cfn_lint_finds_nothing(template: pathlib.Path) -> None:
-    # Here and not above: it takes seconds, also for who wants to run another test.
+    # Imported here because it takes seconds, which the other tests should not wait for.
     linter = importlib.import_module("cfnlint.api")
     config = importlib.import_module("cfnlint.config")
 

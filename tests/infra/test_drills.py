@@ -9,8 +9,8 @@ import pytest
 
 from queue_processor.simulator.aws import simulator
 from tests import pyenvironments
-from tests.cli.messages.conftest import Terminal, ThreadedCluster, Told
 from tests.infra import ministack, pod, samples, templates
+from tests.messages.conftest import Result, Terminal, ThreadedCluster
 
 pytestmark = pytest.mark.timeout(pyenvironments.INSTALL_SECONDS)
 
@@ -19,7 +19,7 @@ SPOT = samples.EVENTS["a composed spot_interruption"][0]
 
 
 def drill_statements(resources: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the replay role may do on a bus."""
+    """The permissions of the replay role on a bus."""
     (policy,) = resources["ReplayRole"]["Properties"]["Policies"]
     return [
         statement
@@ -50,8 +50,8 @@ def run(
 ) -> Iterator[Terminal]:
     """A terminal of a person with the replay role, in a cluster with one node."""
     role = drills.assume_replay_role()
-    given = role.get_credentials()
-    assert given is not None
+    credentials = role.get_credentials()
+    assert credentials is not None
     cluster = ThreadedCluster(tmp_path)
     cluster.start()
     cluster.do(lambda made: made.add_node("node-0", instance_id=INSTANCE))
@@ -61,9 +61,9 @@ def run(
             "AWS_ENDPOINT_URL": emulator.endpoint_url,
             "AWS_CA_BUNDLE": str(emulator.authority),
             "AWS_REGION": role.region_name,
-            "AWS_ACCESS_KEY_ID": given.access_key,
-            "AWS_SECRET_ACCESS_KEY": given.secret_key,
-            "AWS_SESSION_TOKEN": given.token or "",
+            "AWS_ACCESS_KEY_ID": credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+            "AWS_SESSION_TOKEN": credentials.token or "",
             "QUEUE_PROCESSOR_QUEUE_URL": drills.outputs["QueueUrl"],
         },
         monkeypatch=monkeypatch,
@@ -73,26 +73,26 @@ def run(
 
 def taken(drills: pod.Cloud) -> list[str]:
     """Take every message out of the queue."""
-    found = []
+    bodies = []
     url = drills.outputs["QueueUrl"]
     with drills.client("sqs") as sqs:
         while messages := sqs.receive_message(
             QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1
         ).get("Messages"):
             for message in messages:
-                found.append(message["Body"])
+                bodies.append(message["Body"])
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return found
+    return bodies
 
 
-def send(run: Terminal, *arguments: str) -> Told:
+def send(run: Terminal, *arguments: str) -> Result:
     return run("send", "spot_interruption", "--node", "node-0", "--yes", *arguments)
 
 
 def test_with_the_replay_role_a_drill_goes_to_the_queue(run: Terminal, drills: pod.Cloud) -> None:
-    told = send(run)
+    result = send(run)
 
-    assert told.code == 0
+    assert result.code == 0
     (body,) = taken(drills)
     assert json.loads(body)["detail"]["instance-id"] == INSTANCE
 
@@ -100,27 +100,27 @@ def test_with_the_replay_role_a_drill_goes_to_the_queue(run: Terminal, drills: p
 def test_through_a_bus_it_reaches_the_queue_as_aws_words_it(
     run: Terminal, drills: pod.Cloud
 ) -> None:
-    told = send(run, "--event-bus", "default", "--source", "drill", "--output", "json")
+    result = send(run, "--event-bus", "default", "--source", "drill", "--output", "json")
 
     (body,) = taken(drills)
     event = json.loads(body)
     assert event == {**SPOT, **{key: event[key] for key in ("id", "time", "resources", "detail")}}
     assert event["detail"] == {**SPOT["detail"], "instance-id": INSTANCE}
-    assert told.data()["sent"] == [
+    assert result.data()["sent"] == [
         {"instance": INSTANCE, "node": "node-0", "event_id": event["id"]}
     ]
 
 
 def test_a_source_of_aws_is_refused_with_the_cure(run: Terminal, drills: pod.Cloud) -> None:
-    told = send(run, "--event-bus", "default")
+    result = send(run, "--event-bus", "default")
 
-    assert told.code == 1
-    assert "AWS refuses events on a bus whose source begins with aws." in told.err
-    last = told.err.splitlines()[-1]
+    assert result.code == 1
+    assert "AWS refuses events on a bus whose source begins with aws." in result.err
+    last = result.err.splitlines()[-1]
     assert last.startswith("send: the event bus default refuses the source aws.ec2 (events:PutEve")
     assert "NotAuthorizedForSourceException" in last
     assert "send to the queue instead" in last
-    assert "0 spot_interruption events sent to the event bus default, 1 left" in told.out
+    assert "0 spot_interruption events sent to the event bus default, 1 left" in result.out
     assert taken(drills) == []
 
 
@@ -128,10 +128,10 @@ def test_the_replay_role_puts_nothing_on_another_bus(run: Terminal, drills: pod.
     with drills.client("events") as client:
         client.create_event_bus(Name="other")
 
-    told = send(run, "--event-bus", "other", "--source", "drill")
+    result = send(run, "--event-bus", "other", "--source", "drill")
 
-    assert told.code == 1
-    assert "the permission events:PutEvents on the event bus other is missing" in told.err
+    assert result.code == 1
+    assert "the permission events:PutEvents on the event bus other is missing" in result.err
 
 
 def test_the_replay_role_uses_no_other_source(aws: simulator.AwsSimulator) -> None:

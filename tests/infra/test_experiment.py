@@ -1,4 +1,4 @@
-"""The experiment, which no emulator knows: held against the model of the API."""
+"""The experiment, which no emulator supports: checked against the model of the API."""
 
 import re
 from typing import Any

@@ -144,20 +144,20 @@ def test_the_outputs_are_what_the_manifest_needs(stack: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"WorkloadIdentity": "irsa"}, "irsa needs OidcProviderArn"),
-        ({"WorkloadIdentity": "pod-identity"}, "pod-identity needs ClusterName"),
+        ({"WorkloadIdentity": "irsa"}, "irsa requires OidcProviderArn"),
+        ({"WorkloadIdentity": "pod-identity"}, "pod-identity requires ClusterName"),
         ({"WorkloadIdentity": "kiam"}, "WorkloadIdentity"),
-        ({"ReplayPrincipalArns": "*"}, "without blanks or wildcards"),
-        ({"ReplayPrincipalArns": "arn:aws:iam::123456789012:role/*"}, "without blanks"),
+        ({"ReplayPrincipalArns": "*"}, "without spaces or wildcards"),
+        ({"ReplayPrincipalArns": "arn:aws:iam::123456789012:role/*"}, "without spaces"),
         ({"AutoScalingGroupPattern": "a/b"}, "name of an Auto Scaling group"),
         ({"EncryptionKey": "old"}, "empty, new, or the ARN of a KMS key"),
         ({"QueueNamePrefix": "my queue"}, "letters, digits"),
-        ({"DrillSource": "aws.ec2"}, "do not begin with aws."),
+        ({"DrillSource": "aws.ec2"}, "do not start with aws."),
         ({"OldestMessageSeconds": "5"}, "OldestMessageSeconds"),
     ],
     ids=str,
 )
-def test_parameters_that_cannot_be_meant_are_refused_with_the_reason(
+def test_bad_parameters_are_refused_with_the_reason(
     emulator: ministack.Ministack,
     template: dict[str, Any],
     parameters: dict[str, str],
@@ -239,7 +239,7 @@ def test_launch_hooks_are_added_on_demand(
 
 
 def test_a_topic_without_its_role_is_refused(emulator: ministack.Ministack) -> None:
-    with pytest.raises(botocore.exceptions.ClientError, match="needs NotificationRoleArn"):
+    with pytest.raises(botocore.exceptions.ClientError, match="requires NotificationRoleArn"):
         emulator.deploy(
             "half",
             templates.HOOKS.read_text(encoding="utf-8"),
@@ -257,7 +257,7 @@ async def test_the_guide_adds_hooks_and_takes_both_stacks_away(
     sqs: "SQSClient",
     tmp_path: pathlib.Path,
 ) -> None:
-    """docs/install.md, as far as it is about hooks and the removal of what is in AWS."""
+    """The parts of docs/install.md about hooks and about the removal of the stacks."""
     typed = {
         heading: [command for under, command in guide.blocks() if under == heading]
         for heading in ("Install it", guide.HOOKS, guide.REMOVAL)

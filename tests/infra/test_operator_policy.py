@@ -15,6 +15,7 @@ import pytest
 
 from queue_processor.adapters.aws import queue
 from queue_processor.domain import errors
+from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import lifecycle, simulator
 from tests import pyenvironments
 from tests.infra import ministack, pod, templates
@@ -39,7 +40,7 @@ def in_moto(aws: simulator.AwsSimulator) -> pod.Cloud:
     aws.reset()
     stack = aws.deploy(templates.QUEUE.read_text(encoding="utf-8"), parameters=pod.PARAMETERS)
     (instance_id,) = aws.launch(1, tags={pod.TAG: ""})
-    hook = lifecycle.LifecycleHook(pod.GROUP, pod.HOOK, lifecycle.Transition.TERMINATING)
+    hook = lifecycle.SimulatedLifecycleHook(pod.GROUP, pod.HOOK, LifecycleTransition.TERMINATING)
     aws.create_auto_scaling_group(pod.GROUP, [instance_id], [hook])
     aws.terminate_in_group(instance_id)
     aws.send_raw("{}", queue_url=stack.queue_url)
@@ -112,7 +113,7 @@ async def test_the_lifecycle_action_is_completed_with_the_role(
 
     await job.close()
     (action,) = aws.lifecycle_actions()
-    assert action.result is lifecycle.Result.CONTINUE
+    assert action.result is lifecycle.LifecycleActionResult.CONTINUE
     assert len(action.heartbeats) == 1
 
 
@@ -189,7 +190,7 @@ def test_with_the_replay_role_a_dead_letter_is_found_sent_again_and_deleted(
     before = person.state()
 
     (held,) = dead_letters.receive(10, hidden=dt.timedelta(minutes=1), wait=dt.timedelta())
-    (failed,) = person.send([held.message])
+    (failed,) = person.send([held])
     dead_letters.delete([held.receipt_handle])
 
     assert failed is None

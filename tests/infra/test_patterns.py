@@ -1,4 +1,4 @@
-"""The patterns of the rules, asked of two implementations of EventBridge's language."""
+"""The patterns of the rules, in two implementations of event patterns."""
 
 import functools
 import json
@@ -15,7 +15,7 @@ Matches: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 
 pytestmark = pytest.mark.timeout(pyenvironments.INSTALL_SECONDS)
 
-# What the user guide says of the filters that the rules use.
+# The examples of the user guide for the filters of the rules.
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
 DOCUMENTED: Mapping[str, tuple[dict[str, Any], dict[str, str], bool]] = {
     "a value": ({"detail": {"state": ["a", "b"]}}, {"state": "b"}, True),
@@ -57,7 +57,7 @@ def by_ministack(emulator: ministack.Ministack) -> Iterator[Matches]:
 
 @pytest.fixture(params=["moto", "ministack"])
 def matches(request: pytest.FixtureRequest) -> Matches:
-    """Whether a pattern matches an event."""
+    """Return True if a pattern matches an event."""
     if request.param == "moto":
         return by_moto
     found: Matches = request.getfixturevalue("by_ministack")

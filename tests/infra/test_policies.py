@@ -1,4 +1,4 @@
-"""Who may do what: what the linters leave unsaid, of every statement that the template makes."""
+"""The statements of all policies in the templates, beyond what linters check."""
 
 import ast
 import pathlib
@@ -11,7 +11,7 @@ from queue_processor.adapters import aws as aws_adapters
 from queue_processor.simulator.aws import simulator
 from tests.infra import templates
 
-# The stack's own key: without this statement of AWS's own default nobody could manage it.
+# The key of the stack: without this statement, which is the default of AWS, nobody could manage it.
 # https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
 _ACCOUNT_MANAGES_ITS_KEY = ("Key", "AccountManages")
 
@@ -68,8 +68,10 @@ def test_no_allowed_action_has_a_wildcard(resources: dict[str, Any]) -> None:
             assert not any("*" in action for action in listed(statement["Action"])), name
 
 
-def test_only_what_knows_no_resources_is_allowed_on_all(resources: dict[str, Any]) -> None:
-    """The policy of a key is about that key: `*` is how it names itself."""
+def test_only_actions_without_resource_level_permissions_are_allowed_on_all(
+    resources: dict[str, Any],
+) -> None:
+    """In the policy of a key, `*` means the key."""
     for name, statement in allowing(resources):
         if name != "Key" and "*" in listed(statement.get("Resource", [])):
             assert set(listed(statement["Action"])) <= {
@@ -160,12 +162,12 @@ def test_the_replay_role_is_for_whom_the_parameter_names(everything: dict[str, A
 
 
 def asked_by_people() -> set[str]:
-    """The actions that the commands for people need; `grants.asked` names each."""
+    """Yield the actions of the queue tools, from their `needs_permission`."""
     found = set()
     for path in pathlib.Path(aws_adapters.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
-                case ast.Call(func=ast.Attribute(attr="asked"), args=[action, *_]):
+                case ast.Call(func=ast.Attribute(attr="needs_permission"), args=[action, *_]):
                     found.add(ast.literal_eval(action))
     return found
 

@@ -13,6 +13,7 @@ from queue_processor.domain import errors
 from queue_processor.migration import conversion, converters, reading, table
 from queue_processor.migration.conversion import Migration
 from queue_processor.migration.table import Fate
+from queue_processor.settings import groups
 
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/nth"
 TAG = "aws-node-termination-handler/managed"
@@ -133,7 +134,7 @@ def test_an_action_for_all_events_is_set_for_each_kind_but_launches(key: str, ac
     actions = ours(of_values(**{key: True}))["actions"]
 
     assert set(actions.values()) == {action}
-    assert set(actions) == set(settings.ActionSettings.model_fields) - {"autoscaling_launch"}
+    assert set(actions) == set(groups.ActionSettings.model_fields) - {"autoscaling_launch"}
 
 
 def test_a_dry_run_overrides_cordon_only() -> None:

@@ -1,4 +1,4 @@
-"""What a log line looks like, and what it never holds."""
+"""The format of log lines, and what they never contain."""
 
 import datetime as dt
 import json
@@ -28,7 +28,7 @@ def _fail_with(token: str) -> None:
 
 
 @pytest.mark.parametrize("as_text", [True, False])
-def test_a_traceback_comes_without_the_values_of_variables(
+def test_a_traceback_does_not_contain_the_values_of_variables(
     capsys: pytest.CaptureFixture[str], *, as_text: bool
 ) -> None:
     logs.configure(as_text=as_text, level="info")
@@ -38,26 +38,26 @@ def test_a_traceback_comes_without_the_values_of_variables(
     except ConnectionError:
         structlog.get_logger("test").exception("crashed")
 
-    said = capsys.readouterr().err
-    assert "_fail_with" in said
-    assert "refused after 16 letters" in said
-    assert token not in said
+    logged = capsys.readouterr().err
+    assert "_fail_with" in logged
+    assert "refused after 16 letters" in logged
+    assert token not in logged
 
 
-def test_what_json_has_no_type_for_can_be_read_by_machines(
+def test_values_without_a_json_type_are_converted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     logs.configure(as_text=False, level="info")
     structlog.get_logger("test").info(
-        "told",
+        "event",
         at=dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC),
         took=dt.timedelta(minutes=1.5),
         kind=EventKind.SPOT_INTERRUPTION,
         kinds=frozenset({EventKind.STATE_CHANGE}),
     )
 
-    said = json.loads(capsys.readouterr().err)
-    assert dt.datetime.fromisoformat(said["at"]) == dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
-    assert said["took"] == 90
-    assert said["kind"] == "spot_interruption"
-    assert said["kinds"] == ["state_change"]
+    logged = json.loads(capsys.readouterr().err)
+    assert dt.datetime.fromisoformat(logged["at"]) == dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+    assert logged["took"] == 90
+    assert logged["kind"] == "spot_interruption"
+    assert logged["kinds"] == ["state_change"]

@@ -11,6 +11,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.plan import Action
 from queue_processor.domain.policy import UnknownInstancePolicy
+from queue_processor.settings import groups
 
 QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
 
@@ -24,7 +25,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment in which nothing is set but the queue."""
+    """An environment in which only the queue is set."""
     monkeypatch.setenv("QUEUE_PROCESSOR_QUEUE_URL", QUEUE_URL)
     return monkeypatch
 
@@ -35,7 +36,7 @@ def written(folder: pathlib.Path, text: str) -> pathlib.Path:
     return path
 
 
-def faults(config: pathlib.Path | None = None) -> list[str]:
+def problems(config: pathlib.Path | None = None) -> list[str]:
     with pytest.raises(settings.SettingsError) as caught:
         settings.load(config)
     return str(caught.value).splitlines()
@@ -48,7 +49,7 @@ def value_of(loaded: settings.Settings, key: str) -> Any:  # noqa: ANN401 each h
     return value
 
 
-# What can be set.
+# The settings.
 
 DEFAULTS: dict[str, object] = {
     "queue_url": QUEUE_URL,
@@ -107,12 +108,12 @@ OTHERS = {
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("key", DEFAULTS)
-def test_a_setting_that_nobody_set_has_its_default(key: str) -> None:
+def test_an_unset_setting_has_its_default(key: str) -> None:
     assert value_of(settings.load(), key) == DEFAULTS[key]
 
 
 @pytest.mark.parametrize("key", OTHERS)
-def test_a_setting_is_taken_from_its_variable(key: str, environment: pytest.MonkeyPatch) -> None:
+def test_a_setting_is_read_from_its_variable(key: str, environment: pytest.MonkeyPatch) -> None:
     text, value = OTHERS[key]
     environment.setenv("QUEUE_PROCESSOR_" + key.upper().replace(".", "__"), text)
 
@@ -121,7 +122,7 @@ def test_a_setting_is_taken_from_its_variable(key: str, environment: pytest.Monk
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("key", OTHERS)
-def test_a_setting_is_taken_from_the_file(key: str, tmp_path: pathlib.Path) -> None:
+def test_a_setting_is_read_from_the_file(key: str, tmp_path: pathlib.Path) -> None:
     text, value = OTHERS[key]
     *group, name = key.split(".")
     line = f"{name}: '{text}'\n"
@@ -130,10 +131,10 @@ def test_a_setting_is_taken_from_the_file(key: str, tmp_path: pathlib.Path) -> N
     assert value_of(settings.load(config), key) == value
 
 
-# Which source rules.
+# Precedence.
 
 
-def test_the_environment_rules_over_the_file_setting_by_setting(
+def test_the_environment_takes_precedence_over_the_file_setting_by_setting(
     environment: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     config = written(
@@ -147,24 +148,24 @@ def test_the_environment_rules_over_the_file_setting_by_setting(
 
     assert loaded.queue_url == QUEUE_URL
     assert loaded.drain.soft_drain_timeout_seconds == 90
-    assert loaded.drain.on_deadline is settings.OnDeadline.LEAVE
-    assert loaded.drain.on_soft_timeout is settings.OnSoftTimeout.KEEP
+    assert loaded.drain.on_deadline is groups.OnDeadline.LEAVE
+    assert loaded.drain.on_soft_timeout is groups.OnSoftTimeout.KEEP
 
 
-def test_the_file_alone_is_enough(tmp_path: pathlib.Path) -> None:
+def test_the_file_alone_is_sufficient(tmp_path: pathlib.Path) -> None:
     assert settings.load(written(tmp_path, f"queue_url: {QUEUE_URL}\n")).queue_url == QUEUE_URL
 
 
-def test_the_file_may_be_named_by_a_variable(
+def test_a_variable_can_name_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     config = written(tmp_path, f"queue_url: {QUEUE_URL}\nlog: {{level: error}}\n")
     monkeypatch.setenv("QUEUE_PROCESSOR_CONFIG", str(config))
 
-    assert settings.load().log.level is settings.LogLevel.ERROR
+    assert settings.load().log.level is groups.LogLevel.ERROR
 
 
-def test_a_file_that_is_given_rules_over_one_that_a_variable_names(
+def test_a_file_argument_takes_precedence_over_the_variable(
     environment: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     environment.setenv("QUEUE_PROCESSOR_CONFIG", str(tmp_path / "missing.yaml"))
@@ -178,13 +179,11 @@ def test_an_empty_file_sets_nothing(text: str, tmp_path: pathlib.Path) -> None:
     assert settings.load(written(tmp_path, text)) == settings.load()
 
 
-def test_nothing_is_read_from_a_dotenv_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
+def test_a_dotenv_file_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     (tmp_path / ".env").write_text(f"QUEUE_PROCESSOR_QUEUE_URL={QUEUE_URL}", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
-    assert faults()[0].startswith("queue_url: not set")
+    assert problems()[0].startswith("queue_url: not set")
 
 
 # Unknown keys.
@@ -202,19 +201,19 @@ def test_nothing_is_read_from_a_dotenv_file(
         "QUEUE_PROCESSOR_MANAGED_TAG__DEEP",
     ],
 )
-def test_an_unknown_variable_is_a_fault(name: str, environment: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variable_is_an_error(name: str, environment: pytest.MonkeyPatch) -> None:
     environment.setenv(name, "8080")
 
-    assert faults() == [f"{name}: no such setting"]
+    assert problems() == [f"{name}: no such setting"]
 
 
 @pytest.mark.parametrize("key", ["drain.nope", "actions.spot", "leader_election.name"])
-def test_an_unknown_variable_of_a_group_is_a_fault(
+def test_an_unknown_variable_of_a_group_is_an_error(
     key: str, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("QUEUE_PROCESSOR_" + key.upper().replace(".", "__"), "1")
 
-    assert faults() == [f"{key}: no such setting"]
+    assert problems() == [f"{key}: no such setting"]
 
 
 @pytest.mark.usefixtures("environment")
@@ -230,8 +229,10 @@ def test_an_unknown_variable_of_a_group_is_a_fault(
         ("null: 2", "None"),
     ],
 )
-def test_an_unknown_key_of_the_file_is_a_fault(text: str, key: str, tmp_path: pathlib.Path) -> None:
-    assert faults(written(tmp_path, text)) == [f"{key}: no such setting"]
+def test_an_unknown_key_in_the_file_is_an_error(
+    text: str, key: str, tmp_path: pathlib.Path
+) -> None:
+    assert problems(written(tmp_path, text)) == [f"{key}: no such setting"]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_an_unknown_key_of_the_file_is_a_fault(text: str, key: str, tmp_path: pa
         ("QUEUE_PROCESSOR_DNS_PORT_53_UDP_PROTO", "udp"),
     ],
 )
-def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(
+def test_variables_of_a_kubernetes_service_with_our_name_are_ignored(
     name: str, value: str, environment: pytest.MonkeyPatch
 ) -> None:
     before = settings.load()
@@ -266,9 +267,11 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(
 # Bad values.
 
 BAD: list[tuple[str, str, str]] = [
-    ("queue_url", "interruptions", "https?://"),
-    ("queue_url", "", "https?://"),
-    ("queue_url", "https://sqs.local", "https?://"),
+    ("queue_url", "interruptions", "valid URL"),
+    ("queue_url", "", "valid URL"),
+    ("queue_url", "ftp://sqs.local/1/q", "'http' or 'https'"),
+    ("queue_url", "https://sqs.local", "/ACCOUNT/NAME"),
+    ("queue_url", "https://sqs.local/", "/ACCOUNT/NAME"),
     ("node_selector", "a in (", "list of label requirements"),
     ("node_selector", "a>1", "a in (b, c)"),
     ("managed_tag", "", "at least 1 character"),
@@ -300,19 +303,19 @@ BAD: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("key", "value", "allowed"), BAD)
-def test_a_bad_variable_is_one_line_with_its_key_its_value_and_what_is_allowed(
+def test_a_bad_variable_is_one_line_with_key_value_and_allowed_values(
     key: str, value: str, allowed: str, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("QUEUE_PROCESSOR_" + key.upper().replace(".", "__"), value)
 
-    (line,) = faults()
+    (line,) = problems()
 
     assert line.startswith(f"{key}: {value!r} is not allowed: ")
     assert allowed in line.partition(" is not allowed: ")[2]
 
 
 @pytest.mark.parametrize(("key", "value", "allowed"), BAD)
-def test_a_bad_value_in_the_file_is_one_line_too(
+def test_a_bad_value_in_the_file_is_one_line_with_key_value_and_allowed_values(
     key: str, value: str, allowed: str, tmp_path: pathlib.Path
 ) -> None:
     group, _, name = key.rpartition(".")
@@ -320,7 +323,7 @@ def test_a_bad_value_in_the_file_is_one_line_too(
     text = f"{group}:\n  {line}" if group else line
     config = written(tmp_path, text if key == "queue_url" else f"queue_url: {QUEUE_URL}\n{text}")
 
-    (line,) = faults(config)
+    (line,) = problems(config)
 
     assert line.startswith(f"{key}: {value!r} is not allowed: ")
     assert allowed in line.partition(" is not allowed: ")[2]
@@ -338,37 +341,39 @@ def test_a_bad_value_in_the_file_is_one_line_too(
         ("log: {level: no}", "log.level: False is not allowed"),
     ],
 )
-def test_a_value_of_another_type_is_one_line_that_names_its_key(
+def test_a_value_of_a_wrong_type_is_one_line_with_its_key(
     text: str, start: str, tmp_path: pathlib.Path
 ) -> None:
-    (line,) = faults(written(tmp_path, text))
+    (line,) = problems(written(tmp_path, text))
 
     assert line.startswith(start)
 
 
-def test_the_missing_queue_says_how_to_set_it() -> None:
-    assert faults() == [
+def test_the_error_about_a_missing_queue_explains_how_to_set_it() -> None:
+    assert problems() == [
         "queue_url: not set; set QUEUE_PROCESSOR_QUEUE_URL or `queue_url` in the settings file"
     ]
 
 
-def test_a_group_that_is_no_json_says_how_it_is_set(environment: pytest.MonkeyPatch) -> None:
+def test_the_error_about_a_group_that_is_not_json_explains_how_to_set_it(
+    environment: pytest.MonkeyPatch,
+) -> None:
     environment.setenv("QUEUE_PROCESSOR_DRAIN", "leave")
 
-    (line,) = faults()
+    (line,) = problems()
 
     assert line.startswith("QUEUE_PROCESSOR_DRAIN: 'leave' is not allowed: ")
     assert "QUEUE_PROCESSOR_DRAIN__" in line
 
 
-def test_every_fault_of_every_source_is_told_at_once(
+def test_all_errors_of_all_sources_are_reported_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     config = written(tmp_path, "nope: 1\nlog: {level: loud, colour: red}\n")
     monkeypatch.setenv("QUEUE_PROCESSOR_TYPO", "1")
     monkeypatch.setenv("QUEUE_PROCESSOR_DRAIN__ON_DEADLINE", "kill")
 
-    keys = sorted(line.partition(":")[0] for line in faults(config))
+    keys = sorted(line.partition(":")[0] for line in problems(config))
 
     assert keys == [
         "QUEUE_PROCESSOR_TYPO",
@@ -383,7 +388,7 @@ def test_every_fault_of_every_source_is_told_at_once(
 @pytest.mark.parametrize(
     ("duration", "renew", "retry"), [(10, 10, 2), (15, 5, 5), (9, 10, 2), (15, 2, 10)]
 )
-def test_leases_that_cannot_be_kept_are_a_contradiction(
+def test_lease_periods_out_of_order_are_an_error(
     duration: int, renew: int, retry: int, environment: pytest.MonkeyPatch
 ) -> None:
     group = "QUEUE_PROCESSOR_LEADER_ELECTION__"
@@ -391,63 +396,63 @@ def test_leases_that_cannot_be_kept_are_a_contradiction(
     environment.setenv(f"{group}RENEW_DEADLINE_SECONDS", str(renew))
     environment.setenv(f"{group}RETRY_PERIOD_SECONDS", str(retry))
 
-    (line,) = faults()
+    (line,) = problems()
 
     assert line.startswith("leader_election: ")
     assert line.endswith(
-        "retry_period_seconds < renew_deadline_seconds < lease_duration_seconds is needed"
+        "retry_period_seconds < renew_deadline_seconds < lease_duration_seconds is required"
     )
 
 
 # The file itself.
 
 
-def test_a_file_that_is_not_there_is_a_fault(tmp_path: pathlib.Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "missing.yaml"
 
-    assert faults(path) == [f"{path}: cannot be read: No such file or directory"]
+    assert problems(path) == [f"{path}: cannot be read: No such file or directory"]
 
 
-def test_a_folder_in_place_of_the_file_is_a_fault(tmp_path: pathlib.Path) -> None:
-    (line,) = faults(tmp_path)
+def test_a_folder_in_place_of_the_file_is_an_error(tmp_path: pathlib.Path) -> None:
+    (line,) = problems(tmp_path)
 
     assert line.startswith(f"{tmp_path}: cannot be read: ")
 
 
 @pytest.mark.parametrize("text", ["a: [", "\tlog:\n", "a: b: c", "!!python/object:os.system {}"])
 def test_a_file_that_is_not_yaml_is_one_line(text: str, tmp_path: pathlib.Path) -> None:
-    (line,) = faults(written(tmp_path, text))
+    (line,) = problems(written(tmp_path, text))
 
     assert line.startswith(f"{tmp_path / 'settings.yaml'}: not YAML: ")
 
 
-def test_a_file_that_is_no_text_is_a_fault(tmp_path: pathlib.Path) -> None:
+def test_a_file_that_is_not_text_is_an_error(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_bytes(b"log: \xff\xfe")
 
-    (line,) = faults(path)
+    (line,) = problems(path)
 
     assert line.startswith(f"{path}: not YAML: ")
 
 
 @pytest.mark.parametrize("text", ["[]", "text", "7"])
-def test_a_file_that_holds_no_settings_is_a_fault(text: str, tmp_path: pathlib.Path) -> None:
-    (line,) = faults(written(tmp_path, text))
+def test_a_file_that_is_not_a_mapping_is_an_error(text: str, tmp_path: pathlib.Path) -> None:
+    (line,) = problems(written(tmp_path, text))
 
-    assert "a mapping of settings is needed" in line
+    assert "a mapping of settings is required" in line
 
 
-def test_faulty_settings_are_a_fault_of_the_configuration() -> None:
+def test_bad_settings_are_a_configuration_error() -> None:
     with pytest.raises(errors.ConfigurationError):
         settings.load()
 
 
-# What is made of them.
+# The results.
 
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("key", DEFAULTS)
-def test_settings_cannot_be_changed(key: str) -> None:
+def test_settings_are_frozen(key: str) -> None:
     group, _, name = key.rpartition(".")
     loaded = settings.load()
 
@@ -491,7 +496,7 @@ def test_every_kind_of_event_has_an_action() -> None:
         (":8080", "", 8080),
     ],
 )
-def test_where_to_listen_is_told_as_host_and_port(
+def test_the_address_to_listen_on_has_a_host_and_a_port(
     bind: str, host: str, port: int, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("QUEUE_PROCESSOR_HTTP__BIND", bind)

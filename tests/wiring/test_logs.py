@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from tests.operators import OperatorProcess
 from tests.wiring.conftest import Site
@@ -42,8 +43,8 @@ async def test_one_line_holds_the_plan_and_one_the_outcome(site: Site) -> None:
     site.cluster.add_replica_set("web", replicas=2, labels={"app": "web"}, nodes=["node-0"])
     operator = await site.start()
 
-    origin = events.Origin()
-    site.aws.put_event(events.spot_interruption(_instance(0), origin=origin))
+    origin = events.new_origin()
+    site.aws.put_event(aws_events.spot_interruption(_instance(0), origin=origin))
     await site.until(lambda: bool(operator.logged("outcome")))
 
     (plan,), (outcome,) = _lines(operator, "plan"), _lines(operator, "outcome")
@@ -72,8 +73,8 @@ async def test_an_event_that_names_several_instances_has_a_plan_for_each_and_one
     operator = await site.start(QUEUE_PROCESSOR_DRAIN__UNKNOWN_INSTANCE_GRACE_SECONDS="0")
     named = [_instance(number) for number in (0, 1, 7)]
 
-    change = events.ScheduledChange(dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
-    site.aws.put_event(events.scheduled_change(named, change))
+    change = events.new_change(dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
+    site.aws.put_event(aws_events.scheduled_change(named, change, origin=events.new_origin()))
     await site.until(lambda: bool(operator.logged("outcome")))
 
     plans, (outcome,) = _lines(operator, "plan"), _lines(operator, "outcome")
@@ -96,7 +97,7 @@ async def test_what_asks_for_nothing_or_is_not_understood_has_an_outcome_alone(
 ) -> None:
     operator = await site.start()
 
-    running = events.state_change(_instance(0), "running")
+    running = aws_events.state_change(_instance(0), "running", origin=events.new_origin())
     site.aws.send_raw(json.dumps(running), queue_url=site.stack.queue_url)
     site.aws.send_raw("{not json", queue_url=site.stack.queue_url)
     await site.until(lambda: len(_lines(operator, "outcome")) == 2)

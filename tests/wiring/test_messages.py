@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from tests.wiring.conftest import Site
 
@@ -61,7 +62,7 @@ async def test_a_dead_letter_is_explained_and_handled_when_a_setting_is_mended(
     dead_letters = site.stack.dead_letter_queue_url
     operator = await site.start(**wrong)
 
-    site.aws.put_event(events.spot_interruption(INSTANCE))
+    site.aws.put_event(aws_events.spot_interruption(INSTANCE, origin=events.new_origin()))
     await site.until(lambda: site.aws.queue_state(dead_letters).visible == 1, limit=40)
     operator.send(signal.SIGTERM)
     assert await operator.ended() == 0

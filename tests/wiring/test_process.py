@@ -4,6 +4,8 @@ import asyncio
 import signal
 import urllib.request
 
+from queue_processor.domain import aws_events
+from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import events, lifecycle
 from queue_processor.simulator.kube import api, manifests
 from tests.wiring.conftest import Site
@@ -23,7 +25,7 @@ async def _get(url: str) -> tuple[int, str]:
 
 async def test_a_kill_in_the_middle_of_a_storm_loses_nothing(site: Site) -> None:
     terminating = site.aws.launch(3)
-    hook = lifecycle.LifecycleHook("workers", "drain", lifecycle.Transition.TERMINATING)
+    hook = lifecycle.SimulatedLifecycleHook("workers", "drain", LifecycleTransition.TERMINATING)
     site.aws.create_auto_scaling_group("workers", terminating, [hook])
     instances = [*terminating, *(_instance(number) for number in range(27))]
     for number, instance_id in enumerate(instances):
@@ -44,7 +46,7 @@ async def test_a_kill_in_the_middle_of_a_storm_loses_nothing(site: Site) -> None
     for instance_id in terminating:
         site.aws.terminate_in_group(instance_id)
     for instance_id in instances[3:12]:
-        site.aws.put_event(events.spot_interruption(instance_id))
+        site.aws.put_event(aws_events.spot_interruption(instance_id, origin=events.new_origin()))
     await site.until(lambda: len(site.cluster.history.evictions) > 10)
     await first.kill()
     assert not site.is_settled()
@@ -73,7 +75,7 @@ async def test_sigterm_hands_the_messages_and_the_leadership_to_the_standby(site
     before = site.holder()
     await site.start()
 
-    site.aws.put_event(events.spot_interruption(_instance(0)))
+    site.aws.put_event(aws_events.spot_interruption(_instance(0), origin=events.new_origin()))
     await site.until(lambda: site.is_cordoned("node-0"))
     leader.send(signal.SIGTERM)
     took = await site.until(lambda: site.holder() not in {"", before})
@@ -105,12 +107,12 @@ async def test_an_api_server_that_is_away_for_a_while_is_waited_for(site: Site) 
     await site.until(lambda: bool(operator.logged("leadership_acquired")))
 
     await site.http.pause()
-    site.aws.put_event(events.spot_interruption(_instance(0)))
+    site.aws.put_event(aws_events.spot_interruption(_instance(0), origin=events.new_origin()))
     await asyncio.sleep(4)
     await site.http.resume()
     await site.until(site.is_settled, limit=30)
     site.cluster.add_node("late", instance_id=_instance(9))
-    site.aws.put_event(events.spot_interruption(_instance(9)))
+    site.aws.put_event(aws_events.spot_interruption(_instance(9), origin=events.new_origin()))
     await site.until(lambda: site.is_cordoned("late"), limit=30)
 
     assert site.is_cordoned("node-0")
@@ -120,7 +122,7 @@ async def test_a_node_that_joins_after_its_event_is_seen_by_the_watch(site: Site
     operator = await site.start()
     await site.until(lambda: bool(operator.logged("leadership_acquired")))
 
-    site.aws.put_event(events.spot_interruption(_instance(5)))
+    site.aws.put_event(aws_events.spot_interruption(_instance(5), origin=events.new_origin()))
     await asyncio.sleep(1)
     site.cluster.add_node("joined", instance_id=_instance(5))
     took = await site.until(lambda: site.is_cordoned("joined"))
@@ -137,14 +139,14 @@ async def test_a_missing_permission_is_one_line_at_the_start(site: Site) -> None
     assert await operator.ended() == 1
     last = operator.lines()[-1]
     assert last["event"] == "cannot_start"
-    assert "may not create pods/eviction;" in last["cause"]
+    assert "not allowed to create pods/eviction;" in last["cause"]
 
 
 async def test_probes_and_metrics_answer(site: Site) -> None:
     site.cluster.add_node("node-0", instance_id=_instance(0))
     operator = await site.start()
     await site.until(lambda: bool(operator.logged("leadership_acquired")))
-    site.aws.put_event(events.spot_interruption(_instance(0)))
+    site.aws.put_event(aws_events.spot_interruption(_instance(0), origin=events.new_origin()))
     await site.until(site.is_settled)
     url = f"http://127.0.0.1:{operator.logged('http_listening')['port']}"
 

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 from tests.fakes.receiver import HIDDEN, Behaviour, Receiver
 from tests.wiring.conftest import Site
@@ -27,7 +28,7 @@ async def test_a_process_tells_of_its_drains_and_stops_as_soon_as_without(
         webhooks = [{"url_file": str(url), "template": "slack", "cluster": "blue"}]
         operator = await site.start(QUEUE_PROCESSOR_WEBHOOKS=json.dumps(webhooks))
 
-        site.aws.put_event(events.spot_interruption(_instance(0)))
+        site.aws.put_event(aws_events.spot_interruption(_instance(0), origin=events.new_origin()))
         await site.until(site.is_settled)
         await asyncio.sleep(0.5)
         operator.send(signal.SIGTERM)
@@ -40,5 +41,5 @@ async def test_a_process_tells_of_its_drains_and_stops_as_soon_as_without(
     if behaviour is Behaviour.TAKES:
         assert titles[1:] == ["blue: node-0 drained: 0 pods evicted"]
     else:
-        assert operator.logged("webhook_notices_not_sent")["count"] == 1
+        assert operator.logged("webhook_notifications_not_sent")["count"] == 1
     assert HIDDEN not in json.dumps(operator.lines())

@@ -1,14 +1,14 @@
 """Lifecycle actions of Auto Scaling groups."""
 
 import asyncio
+import concurrent.futures
 import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from queue_processor.adapters.aws import faults
-from queue_processor.adapters.aws.threads import DaemonExecutor
+from queue_processor.adapters.aws import errors as aws_errors
 from queue_processor.domain import errors
 from queue_processor.domain.events import LifecycleAction, LifecycleHook
 
@@ -23,46 +23,40 @@ _Result = TypeVar("_Result")
 class AutoScalingLifecycle:
     """Completes lifecycle actions and keeps them alive."""
 
-    def __init__(self, client: "AutoScalingClient", *, threads: DaemonExecutor) -> None:
+    def __init__(
+        self, client: "AutoScalingClient", *, threads: concurrent.futures.Executor
+    ) -> None:
         self._client = client
         self._threads = threads
         self._timeouts: dict[LifecycleHook, asyncio.Task[dt.timedelta]] = {}
 
     async def complete(self, action: LifecycleAction) -> None:
-        """Let the group go on; a no-op for an action that is over already.
-
-        CONTINUE, because with a terminating hook ABANDON skips the hooks that follow and
-        may retain the instance:
-        https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAction.html
-        """
         try:
             await self._call("complete lifecycle action", lambda: self._complete(action))
         except errors.NotFound as over:
             _log.info(
-                "lifecycle_action_already_ended", instance_id=action.instance_id, said=str(over)
+                "lifecycle_action_already_ended", instance_id=action.instance_id, response=str(over)
             )
 
     async def heartbeat(self, action: LifecycleAction) -> None:
-        """Start the action's heartbeat timeout anew; NotFound when the action is over."""
         await self._call("record heartbeat", lambda: self._heartbeat(action))
 
     async def heartbeat_timeout(self, hook: LifecycleHook) -> dt.timedelta:
-        """The hook's heartbeat timeout; asked once for each hook, together by all."""
-        asking = self._timeouts.get(hook)
-        if asking is None:
-            asking = asyncio.create_task(self._ask(hook), name=f"read hook {hook.name}")
-            self._timeouts[hook] = asking
+        lookup = self._timeouts.get(hook)
+        if lookup is None:
+            lookup = asyncio.create_task(self._look_up(hook), name=f"read hook {hook.name}")
+            self._timeouts[hook] = lookup
         try:
-            return await asyncio.shield(asking)
+            return await asyncio.shield(lookup)
         except errors.QueueProcessorError:
             self._timeouts.pop(hook, None)
             raise
 
-    async def _ask(self, hook: LifecycleHook) -> dt.timedelta:
+    async def _look_up(self, hook: LifecycleHook) -> dt.timedelta:
         return await self._call("read lifecycle hook", lambda: self._read(hook))
 
     async def _call(self, name: str, function: Callable[[], _Result]) -> _Result:
-        with faults.translated(name):
+        with aws_errors.translated(name):
             return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     # In threads.
@@ -72,6 +66,9 @@ class AutoScalingLifecycle:
         self._client.complete_lifecycle_action(
             AutoScalingGroupName=action.hook.group,
             LifecycleHookName=action.hook.name,
+            # With a terminating hook, ABANDON skips the hooks that follow and may retain the
+            # instance.
+            # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAction.html
             LifecycleActionResult="CONTINUE",
             InstanceId=action.instance_id,
             **token,
@@ -87,9 +84,9 @@ class AutoScalingLifecycle:
         )
 
     def _read(self, hook: LifecycleHook) -> dt.timedelta:
-        found = self._client.describe_lifecycle_hooks(
+        hooks = self._client.describe_lifecycle_hooks(
             AutoScalingGroupName=hook.group, LifecycleHookNames=[hook.name]
         )["LifecycleHooks"]
-        if not found:
+        if not hooks:
             raise errors.NotFound(f"group {hook.group} has no lifecycle hook {hook.name}")
-        return dt.timedelta(seconds=found[0]["HeartbeatTimeout"])
+        return dt.timedelta(seconds=hooks[0]["HeartbeatTimeout"])

@@ -1,11 +1,11 @@
-"""The batches that SQS takes: what fits into one, and how single requests are gathered."""
+"""Batches as SQS takes them: what fits into one, and how single requests are gathered."""
 
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from queue_processor.adapters.aws.faults import Results
+from queue_processor.adapters.aws.errors import Results
 
 _Entry = TypeVar("_Entry")
 
@@ -19,7 +19,7 @@ SIZE_LIMIT = 1024 * 1024
 def filled(
     items: Iterable[_Entry], *, size_of: Callable[[_Entry], int]
 ) -> Iterator[Sequence[_Entry]]:
-    """The items in as few batches as SQS takes; what is too large for any is alone in its own."""
+    """Fill as few batches as possible; an item that is too large for any is alone in its own."""
     batch: list[_Entry] = []
     size = 0
     for item in items:
@@ -44,7 +44,7 @@ class Batcher(Generic[_Entry]):
         """Build the batcher.
 
         Args:
-            send: Sends entries, and answers for each of them: None, or what went wrong.
+            send: Sends entries; returns None or an error for each of them.
             linger: How long the first entry waits for others.
         """
         self._send = send

@@ -1,10 +1,13 @@
-"""boto3 clients, configured the AWS way, and what is wrong when there can be none."""
+"""boto3 clients, configured as AWS recommends, and the threads that their calls block."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import boto3
 import botocore.config
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
     from types_boto3_events import EventBridgeClient
     from types_boto3_sqs import SQSClient
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 _CONNECT_SECONDS = 3
 _READ_SECONDS = 10
@@ -44,7 +50,7 @@ def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
         ConfigurationError: There is no Region, or a profile that does not exist.
     """
     config = _config(wait_time_seconds)
-    with _faults_told():
+    with _errors_translated():
         session = _session()
         return AwsClients(
             sqs=session.client("sqs", config=config),
@@ -59,7 +65,7 @@ def create_sqs(*, wait_time_seconds: int) -> "SQSClient":
     Raises:
         ConfigurationError: As `create` does.
     """
-    with _faults_told():
+    with _errors_translated():
         return _session().client("sqs", config=_config(wait_time_seconds))
 
 
@@ -69,7 +75,7 @@ def create_events() -> "EventBridgeClient":
     Raises:
         ConfigurationError: As `create` does.
     """
-    with _faults_told():
+    with _errors_translated():
         return _session().client("events", config=_config(0))
 
 
@@ -97,7 +103,7 @@ def _session() -> boto3.session.Session:
 
 
 @contextlib.contextmanager
-def _faults_told() -> Iterator[None]:
+def _errors_translated() -> Iterator[None]:
     try:
         yield
     except botocore.exceptions.NoRegionError as cause:
@@ -106,3 +112,43 @@ def _faults_told() -> Iterator[None]:
         ) from cause
     except (botocore.exceptions.BotoCoreError, ValueError) as cause:
         raise errors.ConfigurationError(f"AWS: {cause}") from cause
+
+
+class DaemonExecutor(concurrent.futures.Executor):
+    """A thread pool that the interpreter does not wait for when it exits.
+
+    The standard pool joins its threads at exit, so a long poll would hold a stopping
+    process for as long as it lasts.
+    """
+
+    def __init__(self, threads: int, *, name: str) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        for number in range(threads):
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True).start()
+
+    def submit(
+        self,
+        fn: Callable[_Parameters, _Result],
+        /,
+        *args: _Parameters.args,
+        **kwargs: _Parameters.kwargs,
+    ) -> concurrent.futures.Future[_Result]:
+        """Call a function in one of the threads."""
+        future: concurrent.futures.Future[_Result] = concurrent.futures.Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._work.put(call)
+        return future
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()

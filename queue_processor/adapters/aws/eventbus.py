@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from queue_processor.adapters.aws import grants
+from queue_processor.adapters.aws import errors as aws_errors
 from queue_processor.domain import errors
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class EventBus:
     """
 
     def __init__(self, client: "EventBridgeClient", name: str, *, source: str | None) -> None:
-        """Build it; nobody is asked.
+        """Build the bus, without a request.
 
         Args:
             client: A client for EventBridge.
@@ -54,7 +54,7 @@ class EventBus:
             PermanentError: The source is refused, or a permission is missing.
             TemporaryError: EventBridge does not answer.
         """
-        with grants.asked("events:PutEvents", f"the event bus {self.name}"):
+        with aws_errors.needs_permission("events:PutEvents", f"the event bus {self.name}"):
             answer = self._client.put_events(Entries=[self._entry(event) for event in events])
             entries = answer["Entries"]
             return [self._result(*pair) for pair in zip(events, entries, strict=True)]

@@ -1,42 +1,67 @@
-"""A queue, for the commands that people run: every call blocks, and none is repeated behind."""
+"""One SQS queue: every request that the program makes of SQS is built here, and blocks.
+
+The commands for people call it as it is; the operator calls it through `sqs.SqsQueue`.
+"""
 
 import dataclasses
 import datetime as dt
+import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from queue_processor.adapters.aws import deadletters, faults, grants
+from botocore.utils import ArnParser
+
+from queue_processor.adapters.aws import errors as aws_errors
 from queue_processor.adapters.aws.batches import BATCH_SIZE
-from queue_processor.adapters.aws.deadletters import RedrivePolicy
-from queue_processor.domain.recording import Attribute, StoredMessage
+from queue_processor.domain.messages import Attribute, QueueMessage, ReceivedMessage
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
     from types_boto3_sqs.type_defs import (
+        ChangeMessageVisibilityBatchResultTypeDef,
+        DeleteMessageBatchResultTypeDef,
         MessageAttributeValueTypeDef,
         MessageTypeDef,
         SendMessageBatchRequestEntryTypeDef,
+        SendMessageBatchResultTypeDef,
+    )
+
+    _BatchResult: TypeAlias = (
+        ChangeMessageVisibilityBatchResultTypeDef
+        | DeleteMessageBatchResultTypeDef
+        | SendMessageBatchResultTypeDef
     )
 
 ATTRIBUTE_LIMIT = 10
 
+Visibility: TypeAlias = tuple[str, int]
+"""A receipt handle, and for how many seconds from now its message stays invisible."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HeldMessage:
-    """A message that is ours until its visibility timeout ends."""
+class RedrivePolicy:
+    """When and where SQS moves messages that nobody deletes.
 
-    message: StoredMessage
-    receipt_handle: str
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+
+    Attributes:
+        target_arn: The dead-letter queue.
+        max_receive_count: A message that has been received this often is moved at its next
+            receipt.
+    """
+
+    target_arn: str
+    max_receive_count: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """What SQS says about a queue; its counts lag behind by up to a minute.
+    """Attributes of a queue as SQS reports them; its counts lag behind by up to a minute.
 
     Attributes:
         redrive: None for a queue without a dead-letter queue.
         visible: How many messages a receive could return.
-        held: How many somebody holds just now.
+        held: How many are in flight.
     """
 
     arn: str
@@ -62,21 +87,25 @@ class QueueClient:
         return self.url.rpartition("/")[2]
 
     def named(self, name: str) -> "QueueClient":
-        """Another queue, by URL, ARN or name; a name is looked up."""
+        """Return another queue, by URL, ARN or name; a name is looked up."""
         if name.startswith(("https://", "http://")):
             return QueueClient(self._client, name)
-        name = name.rpartition(":")[2]
-        with grants.asked("sqs:GetQueueUrl", name):
+        if ArnParser.is_arn(name):
+            name = _name_in(name)
+        with aws_errors.needs_permission("sqs:GetQueueUrl", name):
             return QueueClient(self._client, self._client.get_queue_url(QueueName=name)["QueueUrl"])
 
     def beside(self, arn: str) -> "QueueClient":
-        """The queue of this ARN, in the same account and Region."""
-        return QueueClient(self._client, deadletters.url_beside(self.url, arn))
+        """Return the queue of this ARN without a look-up.
+
+        It is in the same account and Region, as a dead-letter queue is in those of its source.
+        """
+        return QueueClient(self._client, f"{self.url.rpartition('/')[0]}/{_name_in(arn)}")
 
     def state(self) -> QueueState:
-        """Look at the queue, not into it."""
-        with grants.asked("sqs:GetQueueAttributes", self.name):
-            found = self._client.get_queue_attributes(
+        """Return what SQS reports about the queue."""
+        with aws_errors.needs_permission("sqs:GetQueueAttributes", self.name):
+            attributes = self._client.get_queue_attributes(
                 QueueUrl=self.url,
                 AttributeNames=[
                     "QueueArn",
@@ -86,15 +115,15 @@ class QueueClient:
                 ],
             )["Attributes"]
             return QueueState(
-                arn=found["QueueArn"],
-                redrive=deadletters.parse(found.get("RedrivePolicy")),
-                visible=int(found["ApproximateNumberOfMessages"]),
-                held=int(found["ApproximateNumberOfMessagesNotVisible"]),
+                arn=attributes["QueueArn"],
+                redrive=_redrive_policy(attributes.get("RedrivePolicy")),
+                visible=int(attributes["ApproximateNumberOfMessages"]),
+                held=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
             )
 
     def sources(self) -> Sequence["QueueClient"]:
-        """The queues whose dead letters come here."""
-        with grants.asked("sqs:ListDeadLetterSourceQueues", self.name):
+        """Return the queues whose dead letters arrive here."""
+        with aws_errors.needs_permission("sqs:ListDeadLetterSourceQueues", self.name):
             pages = self._client.get_paginator("list_dead_letter_source_queues").paginate(
                 QueueUrl=self.url
             )
@@ -102,7 +131,7 @@ class QueueClient:
 
     def receive(
         self, limit: int, *, hidden: dt.timedelta, wait: dt.timedelta
-    ) -> Sequence[HeldMessage]:
+    ) -> Sequence[ReceivedMessage]:
         """Receive up to ten messages, which adds one to the receive count of each.
 
         Args:
@@ -110,7 +139,7 @@ class QueueClient:
             hidden: How long they are ours.
             wait: How long to wait for the first; zero asks only some of the servers.
         """
-        with grants.asked("sqs:ReceiveMessage", self.name):
+        with aws_errors.needs_permission("sqs:ReceiveMessage", self.name):
             answer = self._client.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=min(limit, BATCH_SIZE),
@@ -119,27 +148,37 @@ class QueueClient:
                 MessageSystemAttributeNames=["All"],
                 MessageAttributeNames=["All"],
             )
-        return [_held(found) for found in answer.get("Messages", [])]
+        return [_received(message) for message in answer.get("Messages", [])]
+
+    def change_visibility(self, entries: Sequence[Visibility]) -> aws_errors.Results:
+        """Hide up to ten messages from now on; zero seconds make a message visible at once.
+
+        Returns:
+            One item for each message: None, or what went wrong with it.
+        """
+        with aws_errors.needs_permission("sqs:ChangeMessageVisibility", self.name):
+            answer = self._client.change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": seconds}
+                    for number, (handle, seconds) in enumerate(entries)
+                ],
+            )
+        return _results("change visibility", len(entries), answer)
 
     def give_back(self, receipt_handles: Iterable[str]) -> None:
         """Make messages visible again, at once; those that are visible already stay so."""
-        for batch in _batches(receipt_handles):
-            with grants.asked("sqs:ChangeMessageVisibility", self.name):
-                self._client.change_message_visibility_batch(
-                    QueueUrl=self.url,
-                    Entries=[
-                        {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                        for number, handle in enumerate(batch)
-                    ],
-                )
+        entries = [(handle, 0) for handle in receipt_handles]
+        for start in range(0, len(entries), BATCH_SIZE):
+            self.change_visibility(entries[start : start + BATCH_SIZE])
 
-    def delete(self, receipt_handles: Sequence[str]) -> faults.Results:
+    def delete(self, receipt_handles: Sequence[str]) -> aws_errors.Results:
         """Delete up to ten messages.
 
         Returns:
             One item for each message: None, or what went wrong with it.
         """
-        with grants.asked("sqs:DeleteMessage", self.name):
+        with aws_errors.needs_permission("sqs:DeleteMessage", self.name):
             answer = self._client.delete_message_batch(
                 QueueUrl=self.url,
                 Entries=[
@@ -147,14 +186,9 @@ class QueueClient:
                     for number, handle in enumerate(receipt_handles)
                 ],
             )
-        return faults.of_batch(
-            "delete",
-            len(receipt_handles),
-            done=[entry["Id"] for entry in answer.get("Successful", [])],
-            failed=answer.get("Failed", []),
-        )
+        return _results("delete", len(receipt_handles), answer)
 
-    def send(self, messages: Sequence[StoredMessage]) -> faults.Results:
+    def send(self, messages: Sequence[QueueMessage]) -> aws_errors.Results:
         """Send up to ten messages, together no larger than batches.SIZE_LIMIT.
 
         Returns:
@@ -165,45 +199,63 @@ class QueueClient:
                 "Id": str(number),
                 "MessageBody": message.body,
                 "MessageAttributes": {
-                    name: _given(attribute) for name, attribute in message.attributes.items()
+                    name: _on_the_wire(attribute) for name, attribute in message.attributes.items()
                 },
             }
             for number, message in enumerate(messages)
         ]
-        with grants.asked("sqs:SendMessage", self.name):
+        with aws_errors.needs_permission("sqs:SendMessage", self.name):
             answer = self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
-        return faults.of_batch(
-            "send",
-            len(messages),
-            done=[entry["Id"] for entry in answer.get("Successful", [])],
-            failed=answer.get("Failed", []),
-        )
+        return _results("send", len(messages), answer)
 
 
-def _batches(handles: Iterable[str]) -> Iterable[Sequence[str]]:
-    every = list(handles)
-    return [every[start : start + BATCH_SIZE] for start in range(0, len(every), BATCH_SIZE)]
-
-
-def _held(found: "MessageTypeDef") -> HeldMessage:
-    return HeldMessage(
-        receipt_handle=found["ReceiptHandle"],
-        message=StoredMessage(
-            message_id=found["MessageId"],
-            body=found.get("Body", ""),
-            system={str(name): value for name, value in found.get("Attributes", {}).items()},
-            attributes={
-                name: Attribute(
-                    data_type=given["DataType"],
-                    value=given["StringValue"] if "StringValue" in given else given["BinaryValue"],
-                )
-                for name, given in found.get("MessageAttributes", {}).items()
-            },
-        ),
+def _results(call: str, size: int, answer: "_BatchResult") -> aws_errors.Results:
+    return aws_errors.of_batch(
+        call,
+        size,
+        done=[entry["Id"] for entry in answer.get("Successful", [])],
+        failed=answer.get("Failed", []),
     )
 
 
-def _given(attribute: Attribute) -> "MessageAttributeValueTypeDef":
+def _name_in(arn: str) -> str:
+    name: str = ArnParser().parse_arn(arn)["resource"]
+    return name
+
+
+def _redrive_policy(text: str | None) -> RedrivePolicy | None:
+    """Read the attribute RedrivePolicy of a queue; None where there is none."""
+    fields = json.loads(text or "{}")
+    if not fields.get("deadLetterTargetArn"):
+        return None
+    # The console writes the number, CloudFormation its text.
+    policy = RedrivePolicy(
+        target_arn=fields["deadLetterTargetArn"], max_receive_count=int(fields["maxReceiveCount"])
+    )
+    # Raises ValueError for what is not an ARN, here rather than where the queue is used.
+    _name_in(policy.target_arn)
+    return policy
+
+
+def _received(message: "MessageTypeDef") -> ReceivedMessage:
+    return ReceivedMessage(
+        receipt_handle=message["ReceiptHandle"],
+        message_id=message["MessageId"],
+        body=message.get("Body", ""),
+        system={str(name): value for name, value in message.get("Attributes", {}).items()},
+        attributes={
+            name: Attribute(
+                data_type=attribute["DataType"],
+                value=attribute["StringValue"]
+                if "StringValue" in attribute
+                else attribute["BinaryValue"],
+            )
+            for name, attribute in message.get("MessageAttributes", {}).items()
+        },
+    )
+
+
+def _on_the_wire(attribute: Attribute) -> "MessageAttributeValueTypeDef":
     if isinstance(attribute.value, bytes):
         return {"DataType": attribute.data_type, "BinaryValue": attribute.value}
     return {"DataType": attribute.data_type, "StringValue": attribute.value}

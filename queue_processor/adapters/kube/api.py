@@ -20,7 +20,7 @@ from queue_processor.observability import metrics
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 _PAGE = 500
-# A watch that nobody ends is silent when its server is gone; this bounds how long.
+# A watch whose server is gone is silent; this bounds for how long.
 _WATCH_SECONDS = 30
 _STATUSES = frozenset(http.HTTPStatus)
 _TEMPORARY = frozenset(
@@ -72,7 +72,7 @@ class KubeApi:
         return await self._object(Request("PATCH", path, body=body, content_type=content_type))
 
     async def delete(self, path: str, body: JsonObject) -> JsonObject:
-        """Delete an object, as the DeleteOptions in `body` say."""
+        """Delete an object, with the DeleteOptions in `body`."""
         return await self._object(Request("DELETE", path, body=body))
 
     async def ask(
@@ -82,7 +82,7 @@ class KubeApi:
         return await self._send(Request("POST", path, body=body, limit_seconds=limit_seconds))
 
     async def list(self, path: str, *, query: Mapping[str, str]) -> JsonObject:
-        """List a collection that is known to be small."""
+        """List a small collection in one request."""
         return await self._object(Request("GET", path, query=query), verb="LIST")
 
     async def pages(
@@ -122,7 +122,7 @@ class KubeApi:
                 head, lines = await stack.enter_async_context(opening)
                 count(head)
             if head.status != http.HTTPStatus.OK:
-                raise fault_of(head, f"WATCH {path}")
+                raise error_of(head, f"WATCH {path}")
             yield _events(lines, path)
 
     async def _object(self, request: Request, *, verb: str | None = None) -> JsonObject:
@@ -130,7 +130,7 @@ class KubeApi:
         answer = await self._send(request)
         call = f"{verb or request.method} {request.path}"
         if not answer.is_success:
-            raise fault_of(answer, call)
+            raise error_of(answer, call)
         return _loaded(answer.body, call)
 
     async def _send(self, request: Request) -> Answer:
@@ -180,7 +180,7 @@ def _loaded(text: bytes, call: str) -> JsonObject:
     return loaded
 
 
-def fault_of(answer: Answer, call: str) -> errors.QueueProcessorError:
+def error_of(answer: Answer, call: str) -> errors.QueueProcessorError:
     """Translate a refusal, with the API server's own words."""
     message = f"{call}: {answer.status} {message_of(answer)}"
     match answer.status:
@@ -197,7 +197,7 @@ def fault_of(answer: Answer, call: str) -> errors.QueueProcessorError:
 
 
 def status_of(answer: Answer) -> JsonObject:
-    """The Status object in the body; empty when there is none."""
+    """Return the Status object in the body; empty when there is none."""
     try:
         status = orjson.loads(answer.body)
     except ValueError:
@@ -206,7 +206,7 @@ def status_of(answer: Answer) -> JsonObject:
 
 
 def message_of(answer: Answer) -> str:
-    """What the API server says about its refusal."""
+    """Return the API server's own words about its refusal."""
     return str(status_of(answer).get("message") or answer.body[:200].decode(errors="replace"))
 
 

@@ -89,12 +89,12 @@ async def _connect_by_file() -> Connection:
 
 
 def _in_one_line(cause: Exception) -> str:
-    """What a cause says; a YAML error says it in several lines."""
+    """Return the text of a cause; that of a YAML error has several lines."""
     return " ".join(str(cause).split()) or type(cause).__name__
 
 
 def own_namespace() -> str | None:
-    """The namespace of the pod that this process runs in; None outside of a cluster."""
+    """Return the namespace of the pod that this process runs in; None outside of a cluster."""
     try:
         return _NAMESPACE_FILE.read_text(encoding="utf-8").strip() or None
     except OSError:

@@ -12,12 +12,13 @@ from queue_processor.domain import errors
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.pods import PodRef
 from queue_processor.observability import metrics
-from queue_processor.observability.outbox import Outbox
+from queue_processor.observability.event_reasons import EventReason
+from queue_processor.outbox import Outbox
 
 _log = structlog.get_logger(__name__)
 
 _COMPONENT = "queue-processor"
-# Events about nodes lie in the namespace `default`, because a Node lies in none.
+# Events about nodes are in the namespace `default`, because a Node is in none.
 _NODE_EVENTS_NAMESPACE = "default"
 _NOTE_BYTES = 1024
 _NAME_LIMIT = 230
@@ -36,14 +37,12 @@ class KubeEventRecorder:
             self._write, name="events", limit=_WAITING_LIMIT, senders=_WRITERS
         )
 
-    def node_event(self, node: NodeView, reason: str, message: str, *, is_warning: bool) -> None:
-        """Tell something about a node."""
-        # The UID of a node's events is its name: that is where `kubectl describe` looks.
+    def node_event(self, node: NodeView, reason: EventReason, note: str) -> None:
+        # The UID of a node's Events is its name: that is where `kubectl describe` looks.
         regarding = {"kind": "Node", "name": node.name, "uid": node.name, "apiVersion": "v1"}
-        self._tell(_NODE_EVENTS_NAMESPACE, regarding, reason, message, is_warning=is_warning)
+        self._record(_NODE_EVENTS_NAMESPACE, regarding, reason, note)
 
-    def pod_event(self, pod: PodRef, reason: str, message: str) -> None:
-        """Warn about a pod."""
+    def pod_event(self, pod: PodRef, reason: EventReason, note: str) -> None:
         regarding = {
             "kind": "Pod",
             "namespace": pod.namespace,
@@ -51,18 +50,18 @@ class KubeEventRecorder:
             "uid": pod.uid,
             "apiVersion": "v1",
         }
-        self._tell(pod.namespace, regarding, reason, message, is_warning=True)
+        self._record(pod.namespace, regarding, reason, note)
 
     async def run(self) -> None:
-        """Write what is told, for ever."""
+        """Write what is recorded, until cancelled."""
         await self._outbox.run()
 
     async def flush(self) -> None:
-        """Return when everything told so far is written or dropped."""
+        """Return when everything recorded so far is written or dropped."""
         await self._outbox.flush()
 
-    def _tell(
-        self, namespace: str, regarding: JsonObject, reason: str, message: str, *, is_warning: bool
+    def _record(
+        self, namespace: str, regarding: JsonObject, reason: EventReason, note: str
     ) -> None:
         event: JsonObject = {
             "apiVersion": "events.k8s.io/v1",
@@ -75,10 +74,10 @@ class KubeEventRecorder:
             "eventTime": self._clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": _COMPONENT,
             "reportingInstance": self._identity[:128],
-            "action": reason[:128],
-            "reason": reason[:128],
-            "note": message.encode()[:_NOTE_BYTES].decode(errors="ignore"),
-            "type": "Warning" if is_warning else "Normal",
+            "action": reason.name,
+            "reason": reason.name,
+            "note": note.encode()[:_NOTE_BYTES].decode(errors="ignore"),
+            "type": reason.type.value,
             "regarding": regarding,
         }
         if not self._outbox.put(event):

@@ -18,14 +18,12 @@ class KubeLeases:
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 
     async def read(self) -> Lease | None:
-        """Read the Lease; None when there is none."""
         try:
             return _lease(await self._api.get(f"{self._collection}/{self._name}"))
         except errors.NotFound:
             return None
 
     async def write(self, lease: Lease) -> Lease:
-        """Create the Lease, or replace the version that `lease` was made from."""
         body: JsonObject = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -53,7 +51,7 @@ class KubeLeases:
         try:
             return _lease(await self._api.put(f"{self._collection}/{self._name}", body))
         except errors.NotFound as gone:
-            raise errors.Conflict(f"somebody deleted the Lease: {gone}") from gone
+            raise errors.Conflict(f"the Lease has been deleted: {gone}") from gone
 
 
 def _lease(body: JsonObject) -> Lease:
@@ -69,7 +67,7 @@ def _lease(body: JsonObject) -> Lease:
 
 
 def _micro_time(time: dt.datetime | None) -> str | None:
-    """A MicroTime: six digits after the point, in UTC."""
+    """Format a MicroTime: six digits after the point, always, in UTC."""
     return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -2,13 +2,13 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Protocol
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
-from queue_processor.domain import events, identifiers, nodes
+from queue_processor.domain import identifiers, nodes
+from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import NodeName, ProviderId
-from queue_processor.domain.nodes import Mark, NodeView, Taint
+from queue_processor.domain.nodes import DrainProgress, Mark, NodeView, Taint, TaintEffect
 from queue_processor.domain.selectors import LabelSelector
 
 _ANNOTATIONS = (
@@ -24,22 +24,14 @@ _DRAINED_CONDITION = "Drained"
 _CONDITION_MESSAGE_LIMIT = 1024
 
 
-class Progress(Protocol):
-    """What the conditions say; an enum of the layer that drains."""
-
-    @property
-    def name(self) -> str:
-        """IN_PROGRESS, DRAINED or STOPPED."""
-
-
 class NodeReader:
-    """Reads Node objects, and tells which of them are ours."""
+    """Reads Node objects, and selects those that are ours."""
 
     def __init__(self, selector: LabelSelector) -> None:
         self._selector = selector
 
     def view_of(self, node: JsonObject) -> NodeView | None:
-        """The view of a Node; None when it is no EC2 instance or not selected."""
+        """Return the view of a Node; None when it is not an EC2 instance, or not selected."""
         metadata, spec = node["metadata"], node.get("spec", {})
         instance_id = identifiers.instance_of(ProviderId(spec.get("providerID", "")))
         if instance_id is None or not self._selector.selects(metadata.get("labels") or {}):
@@ -80,18 +72,16 @@ class KubeNodes:
         self._clock = clock
 
     async def all(self) -> AsyncIterator[NodeView]:
-        """Every node that is ours."""
+        """Yield every node that is ours."""
         async for node in listed(self._api):
             view = self._reader.view_of(node)
             if view is not None:
                 yield view
 
     async def read(self, name: NodeName) -> NodeView | None:
-        """Read a node; None when it is no EC2 instance, or not one of ours."""
         return self._reader.view_of(await self._api.get(f"/api/v1/nodes/{name}"))
 
     async def mark(self, node: NodeView, mark: Mark) -> NodeView:
-        """Cordon, taint, label and annotate a node in one write, fenced by its version."""
         annotations = {
             nodes.EVENT_ID_ANNOTATION: mark.event_id,
             nodes.KIND_ANNOTATION: mark.kind.value,
@@ -99,7 +89,7 @@ class KubeNodes:
         }
         if not node.is_unschedulable:
             annotations[nodes.CORDONED_ANNOTATION] = "true"
-        taints = node.tainted_with(Taint(key=mark.taint.taint_key, effect=mark.effect))
+        taints = node.tainted_with(Taint(key=nodes.taint_key(mark.taint), effect=mark.effect))
         return await self._write(
             node,
             {
@@ -112,8 +102,7 @@ class KubeNodes:
         )
 
     async def unmark(self, node: NodeView) -> NodeView:
-        """Take our mark off, and uncordon if it was us who cordoned."""
-        ours = {kind.taint_key for kind in events.EventKind}
+        ours = {nodes.taint_key(kind) for kind in EventKind}
         taints = (taint for taint in node.taints if taint.key not in ours)
         spec: JsonObject = {"taints": _listed(taints)}
         if node.was_cordoned_by_us:
@@ -130,15 +119,14 @@ class KubeNodes:
         )
 
     async def report(
-        self, node: NodeView, progress: Progress, message: str, *, since: dt.datetime
+        self, node: NodeView, progress: DrainProgress, message: str, *, since: dt.datetime
     ) -> None:
-        """Write the drain conditions, whose names are those of KEP-5683."""
         truths = {
-            _IN_PROGRESS_CONDITION: progress.name == "IN_PROGRESS",
-            _DRAINED_CONDITION: progress.name == "DRAINED",
+            _IN_PROGRESS_CONDITION: progress is DrainProgress.IN_PROGRESS,
+            _DRAINED_CONDITION: progress is DrainProgress.DRAINED,
         }
         written = {
-            "reason": "".join(word.capitalize() for word in progress.name.split("_")),
+            "reason": progress.value,
             "message": message[:_CONDITION_MESSAGE_LIMIT],
             "lastTransitionTime": _time(since),
             "lastHeartbeatTime": _time(self._clock()),
@@ -152,11 +140,10 @@ class KubeNodes:
         )
 
     async def declare_out_of_service(self, node: NodeView) -> None:
-        """Let the control plane free the pods and volumes of a node that is dead.
-
-        https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
-        """
-        taint = Taint(key=nodes.OUT_OF_SERVICE_TAINT, value="nodeshutdown", effect="NoExecute")
+        # https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
+        taint = Taint(
+            key=nodes.OUT_OF_SERVICE_TAINT, value="nodeshutdown", effect=TaintEffect.NO_EXECUTE
+        )
         await self._write(
             node, {"metadata": {}, "spec": {"taints": _listed(node.tainted_with(taint))}}
         )
@@ -169,7 +156,7 @@ class KubeNodes:
 
 
 async def listed(api: KubeApi) -> AsyncIterator[JsonObject]:
-    """Every Node, as the API server has it."""
+    """Yield every Node, as the API server has it."""
     async for page in api.pages("/api/v1/nodes"):
         for node in page["items"]:
             yield node
@@ -179,7 +166,7 @@ def _listed(taints: Iterable[Taint]) -> list[JsonObject]:
     """Taints as the API takes them.
 
     A patch, a strategic one too, replaces the whole list: the schema gives it no merge
-    key. That is why every such write is fenced by the version that it was made from.
+    key. So every such write holds only for the version that it was made from.
     """
     return [
         {

@@ -1,4 +1,4 @@
-"""Whether the account may do what the program does, asked before anything depends on it."""
+"""The permissions that the program needs, checked before anything depends on them."""
 
 import asyncio
 import dataclasses
@@ -46,39 +46,39 @@ _EVERYWHERE = (
 )
 
 
-def all_permissions(*, lease_namespace: str | None, overrides: bool) -> tuple[Permission, ...]:
-    """What the program does.
+def all_permissions(*, lease_namespace: str | None, force_deletes: bool) -> tuple[Permission, ...]:
+    """Return a permission for each request that the program makes.
 
     Args:
-        lease_namespace: Where the Lease lies; None without leader election.
-        overrides: Whether pods are deleted that a budget blocks.
+        lease_namespace: The namespace of the Lease; None without leader election.
+        force_deletes: True if pods that a budget blocks are deleted at a hard deadline.
     """
-    found = list(_EVERYWHERE)
-    if overrides:
-        found.append(Permission("delete", "pods"))
+    permissions = list(_EVERYWHERE)
+    if force_deletes:
+        permissions.append(Permission("delete", "pods"))
     if lease_namespace is not None:
-        found += [
+        permissions += [
             Permission(verb, "leases", "coordination.k8s.io", lease_namespace)
             for verb in ("get", "create", "update")
         ]
-    return tuple(found)
+    return tuple(permissions)
 
 
 async def missing(
     api: KubeApi, permissions: tuple[Permission, ...], *, lease_name: str
 ) -> tuple[Permission, ...]:
-    """Ask for each permission whether the account has it.
+    """Return those permissions that the account does not have.
 
     https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access
 
     Args:
         api: Asks as the account.
-        permissions: What is asked.
+        permissions: What is needed.
         lease_name: The one Lease that the account has to reach.
 
     Raises:
         TemporaryError: The API server did not answer.
-        PermanentError: The account may not even ask.
+        PermanentError: The account is not allowed to ask.
     """
     are_allowed = await asyncio.gather(
         *(_is_allowed(api, permission, lease_name) for permission in permissions)

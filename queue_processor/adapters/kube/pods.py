@@ -32,7 +32,7 @@ _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 
 
 def view_of(pod: JsonObject) -> PodView:
-    """The view of a Pod; what a pod does not say counts as the API's default."""
+    """Return the view of a Pod; a missing field counts as the API's default."""
     metadata, spec = pod["metadata"], pod.get("spec", {})
     owners = metadata.get("ownerReferences") or []
     grace = spec.get("terminationGracePeriodSeconds")
@@ -49,7 +49,7 @@ def view_of(pod: JsonObject) -> PodView:
 
 
 def _claims(pod_name: str, volumes: list[JsonObject]) -> Iterator[str]:
-    """The claims behind volumes; an ephemeral one is named after the pod and the volume.
+    """Yield the claims behind volumes; an ephemeral one is named after the pod and the volume.
 
     https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/#persistentvolumeclaim-naming
     """
@@ -65,7 +65,7 @@ class KubePods:
 
     def __init__(self, kube: KubeApi) -> None:
         self._api = kube
-        self._asked: set[asyncio.Future[Answer]] = set()
+        self._evictions: set[asyncio.Future[Answer]] = set()
 
     async def on_node(self, name: NodeName, *, not_before: str | None = None) -> PodList:
         """List the pods of a node, as they were at a version or later.
@@ -85,15 +85,14 @@ class KubePods:
 
     @contextlib.asynccontextmanager
     async def watch(self, version: str) -> AsyncIterator[AsyncIterator[PodChange]]:
-        """Follow the pods of all nodes from a version on; ends when the server ends it."""
         query = {"fieldSelector": "spec.nodeName!=", "resourceVersion": version}
         async with self._api.watch(_PODS, query=query) as events:
             yield _changes(events)
 
     async def evict(self, pod: PodRef) -> Eviction:
-        """Ask for a pod's eviction, with its own grace period.
+        """Evict a pod.
 
-        When it is cancelled the request goes on. The API server does not notice that its client
+        When this is cancelled the request goes on. The API server does not notice that its client
         is gone until it has taken the pod's part of the budget: then it does not delete the pod,
         and the budget is held for two minutes.
         """
@@ -110,20 +109,20 @@ class KubePods:
                 limit_seconds=_EVICTION_SECONDS,
             )
         )
-        self._asked.add(asking)
+        self._evictions.add(asking)
         asking.add_done_callback(self._on_answer)
         return _eviction(await asyncio.shield(asking), path)
 
     async def close(self) -> None:
-        """Wait a little for the answers to evictions that nobody waits for any more."""
-        if self._asked:
-            await asyncio.wait(self._asked, timeout=_LAST_ANSWERS_SECONDS)
+        """Wait a little for the answers to evictions whose drains have stopped."""
+        if self._evictions:
+            await asyncio.wait(self._evictions, timeout=_LAST_ANSWERS_SECONDS)
 
-    def _on_answer(self, asked: "asyncio.Future[Answer]") -> None:
-        self._asked.discard(asked)
-        if not asked.cancelled():
-            # Whoever waits for it is told what went wrong; nobody may.
-            asked.exception()
+    def _on_answer(self, answer: "asyncio.Future[Answer]") -> None:
+        self._evictions.discard(answer)
+        if not answer.cancelled():
+            # Its error is read here, since the drain that would have read it may have stopped.
+            answer.exception()
 
     async def delete(self, pod: PodRef, grace: dt.timedelta) -> None:
         """Delete a pod with this grace period, whatever its budget; a no-op if it is gone."""
@@ -141,14 +140,14 @@ class KubePods:
 
 async def _changes(events: AsyncIterator[JsonObject]) -> AsyncIterator[PodChange]:
     async for event in events:
-        found = event["object"]
-        version = found["metadata"]["resourceVersion"]
+        pod = event["object"]
+        version = pod["metadata"]["resourceVersion"]
         if event["type"] == "BOOKMARK":
             yield PodChange(pod=None, version=version)
         else:
             yield PodChange(
-                pod=view_of(found),
-                node_name=NodeName(found["spec"]["nodeName"]),
+                pod=view_of(pod),
+                node_name=NodeName(pod["spec"]["nodeName"]),
                 version=version,
                 is_gone=event["type"] == "DELETED",
             )
@@ -177,7 +176,7 @@ def _eviction(answer: Answer, path: str) -> Eviction:
         case http.HTTPStatus.FORBIDDEN if "NamespaceTerminating" in _causes(answer):
             return Eviction(answer=EvictionAnswer.NAMESPACE_TERMINATING, message=message)
         case _:
-            raise api.fault_of(answer, f"POST {path}")
+            raise api.error_of(answer, f"POST {path}")
 
 
 def _causes(answer: Answer) -> set[str]:

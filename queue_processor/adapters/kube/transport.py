@@ -27,7 +27,7 @@ _LONGEST_LINE = 2 * 1024 * 1024
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of the API server.
+    """A request to the API server.
 
     Attributes:
         limit_seconds: Until when the whole answer has to be there.
@@ -44,7 +44,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What the API server answered: status, headers and the unread body."""
+    """A response of the API server: status, headers and the unread body."""
 
     status: int
     headers: Mapping[str, str]
@@ -52,7 +52,7 @@ class Answer:
 
     @property
     def is_success(self) -> bool:
-        """Whether the request was granted."""
+        """True for a status of 2xx."""
         return self.status // 100 == _SUCCESS_CLASS
 
 
@@ -142,7 +142,7 @@ class HttpTransport:
 
     def _open_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            # Bounded by us, by the gate before requests.
+            # Bounded by the limiter before requests.
             connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),
             headers={"Accept": "application/json", "User-Agent": "queue-processor"},
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -151,7 +151,7 @@ class HttpTransport:
 
 
 def _proxy_for(server: str) -> str | None:
-    """The proxy that the environment names for the API server, as other clients take it."""
+    """Return the proxy that the environment names for the API server, as other clients do."""
     parts = urllib.parse.urlsplit(server)
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return None

@@ -2,16 +2,17 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
-
-import tenacity
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
+from queue_processor.retrying import retrying
 
+_LONGEST_DELAY = dt.timedelta(seconds=1)
 _ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 
 
@@ -23,26 +24,14 @@ class KubeVolumes:
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
-        self._known = _Attachments()
+        self._attachments = _Attachments()
         self._following: asyncio.Task[None] | None = None
         self._waiting = 0
 
     async def await_detached(self, name: NodeName, *, staying: Collection[tuple[str, str]]) -> None:
-        """Return when no volume is attached to the node but those of pods that stay.
-
-        Faults that pass are waited for.
-
-        Args:
-            name: The node.
-            staying: Namespace and name of the claims that the pods use that stay.
-
-        Raises:
-            TemporaryError: A claim cannot be read now.
-            PermanentError: The API server refuses us.
-        """
         kept = {await self._volume_of(*claim) for claim in staying}
-        async with self._followed() as following, self._known.changes_on(name) as changed:
-            while not self._known.is_listed or self._known.volumes_on(name) - kept:
+        async with self._followed() as following, self._attachments.changes_on(name) as changed:
+            while not self._attachments.is_listed or self._attachments.volumes_on(name) - kept:
                 waking = asyncio.ensure_future(changed.wait())
                 try:
                     await asyncio.wait((waking, following), return_when=asyncio.FIRST_COMPLETED)
@@ -54,19 +43,19 @@ class KubeVolumes:
 
     async def _volume_of(self, namespace: str, claim: str) -> str | None:
         try:
-            found = await self._api.get(
+            read = await self._api.get(
                 f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{claim}"
             )
         except errors.NotFound:
             return None
-        volume: str | None = found.get("spec", {}).get("volumeName")
+        volume: str | None = read.get("spec", {}).get("volumeName")
         return volume
 
     @contextlib.asynccontextmanager
     async def _followed(self) -> AsyncIterator["asyncio.Task[None]"]:
         """Follow the attachments until the last one that waits has left."""
         if self._following is None or self._following.done():
-            self._known.forget()
+            self._attachments.forget()
             self._following = asyncio.create_task(self._follow(), name="volume attachments")
         following = self._following
         self._waiting += 1
@@ -80,9 +69,8 @@ class KubeVolumes:
                 await asyncio.gather(following, return_exceptions=True)
 
     async def _follow(self) -> None:
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type((errors.TemporaryError, errors.WatchExpired)),
-            wait=tenacity.wait_random(0.2, 1.0),
+        async for attempt in retrying(
+            longest_delay=_LONGEST_DELAY, on=(errors.TemporaryError, errors.WatchExpired)
         ):
             with attempt:
                 version = await self._list()
@@ -90,17 +78,17 @@ class KubeVolumes:
                     _ATTACHMENTS, query={"resourceVersion": version}
                 ) as events:
                     async for event in events:
-                        self._known.take(event)
+                        self._attachments.take(event)
                 raise errors.TemporaryError("the watch has ended")
 
     async def _list(self) -> str:
-        """List all attachments, out of the API server's cache; their version."""
+        """List all attachments, out of the API server's cache; return their version."""
         items: list[JsonObject] = []
         version = ""
         async for page in self._api.pages(_ATTACHMENTS, query={"resourceVersion": "0"}):
             version = page["metadata"]["resourceVersion"]
             items += page["items"]
-        self._known.replace(items)
+        self._attachments.replace(items)
         return version
 
 
@@ -108,32 +96,32 @@ class _Attachments:
     """Which volumes are attached to which node.
 
     Attributes:
-        is_listed: Whether all of them are known.
+        is_listed: True once all of them have been listed.
     """
 
     def __init__(self) -> None:
         self.is_listed = False
         self._by_node: defaultdict[str, dict[str, str | None]] = defaultdict(dict)
-        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiters: defaultdict[str, list[asyncio.Event]] = defaultdict(list)
 
     def volumes_on(self, node: str) -> set[str | None]:
-        """The volumes that are attached to a node; None for one that has no PersistentVolume."""
+        """Return the volumes attached to a node; None for one that has no PersistentVolume."""
         return set(self._by_node.get(node, {}).values())
 
     @contextlib.asynccontextmanager
     async def changes_on(self, node: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set whenever something may have changed on a node."""
+        """Yield an event that is set whenever something may have changed on a node."""
         changed = asyncio.Event()
-        self._waiters[node].add(changed)
+        self._waiters[node].append(changed)
         try:
             yield changed
         finally:
-            self._waiters[node].discard(changed)
+            self._waiters[node].remove(changed)
             if not self._waiters[node]:
                 del self._waiters[node]
 
     def forget(self) -> None:
-        """Know nothing any more."""
+        """Forget all attachments, until the next list."""
         self.is_listed = False
         self._by_node.clear()
 

@@ -1,1 +1,1 @@
-"""Notices about drains to receivers outside of the cluster, over HTTP."""
+"""Notifications about drains to receivers outside of the cluster, over HTTP."""

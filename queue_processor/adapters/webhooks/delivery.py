@@ -1,4 +1,9 @@
-"""Posts notices in the background: each receiver's in their order, repeated, dropped when full."""
+"""Post notifications in the background.
+
+Each receiver has its own bounded outbox: a slow receiver delays neither drains nor other receivers.
+Its notifications are posted one at a time, because the end of a drain must not overtake its start.
+Failed posts are retried; what does not fit into the outbox is dropped and counted.
+"""
 
 import asyncio
 import datetime as dt
@@ -9,64 +14,64 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import aiohttp
 import structlog
-import tenacity
 
 from queue_processor.adapters.webhooks.payloads import Payload
 from queue_processor.domain import errors
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.observability import metrics
-from queue_processor.observability.outbox import Outbox
-from queue_processor.settings import WebhookSettings
-from queue_processor.settings.webhooks import is_web_address
+from queue_processor.outbox import Outbox
+from queue_processor.retrying import retrying
+from queue_processor.settings.groups import parse_http_url
+from queue_processor.settings.webhooks import WebhookSettings
 
 _log = structlog.get_logger(__name__)
 
 _WAITING_LIMIT = 1000
 _ATTEMPTS = 4
+_LONGEST_DELAY = dt.timedelta(seconds=10)
 _LONGEST_RETRY_AFTER = dt.timedelta(seconds=30)
-_WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 _TEMPORARY = frozenset({http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS})
 # https://www.rfc-editor.org/rfc/rfc9110.html#name-field-names
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Webhooks:
-    """All receivers; `run` has to be running."""
+    """All receivers; nothing is posted unless `run` is running."""
 
     def __init__(self, receivers: Sequence["Receiver"]) -> None:
         self._receivers = receivers
 
-    def notify(self, notice: DrainNotification) -> None:
-        """Tell that a drain begins, or how it ended; never fails and never waits."""
+    def notify(self, notification: DrainNotification) -> None:
+        """Post a notification to all receivers in the background; never block or raise."""
         for receiver in self._receivers:
-            receiver.take(notice)
+            receiver.put(notification)
 
     async def run(self) -> None:
-        """Post what is announced, for ever."""
+        """Post notifications until cancelled."""
         async with asyncio.TaskGroup() as group:
             for receiver in self._receivers:
                 group.create_task(receiver.run(), name=receiver.name)
 
     async def flush(self) -> None:
-        """Return when everything announced so far is posted or given up."""
+        """Return when every notification so far has been posted or has failed."""
         await asyncio.gather(*(receiver.flush() for receiver in self._receivers))
 
 
-def from_settings(chosen: Iterable[WebhookSettings]) -> Webhooks:
-    """Build what announces, and see that templates and files can be used.
+def from_settings(webhooks: Iterable[WebhookSettings]) -> Webhooks:
+    """Create the receivers, and check their templates and files.
 
     Raises:
-        ConfigurationError: Some cannot; one line for each, which starts with the setting.
+        ConfigurationError: Some cannot be used; one line for each, which starts with the setting.
     """
-    receivers, faults = [], []
-    for number, settings in enumerate(chosen):
+    receivers, problems = [], []
+    for number, settings in enumerate(webhooks):
         name = f"webhooks.{number}"
         try:
             receivers.append(Receiver(settings, name=name))
         except errors.ConfigurationError as error:
-            faults.append(f"{name}.{error}")
-    if faults:
-        raise errors.ConfigurationError("\n".join(faults))
+            problems.append(f"{name}.{error}")
+    if problems:
+        raise errors.ConfigurationError("\n".join(problems))
     return Webhooks(receivers)
 
 
@@ -74,48 +79,49 @@ class Receiver:
     """One webhook.
 
     Attributes:
-        name: Names it in the log, as its place in the settings does; its URL is a secret.
+        name: Its position in the settings, which identifies it in the log: the URL is a secret.
     """
 
     def __init__(self, settings: WebhookSettings, *, name: str) -> None:
-        """Build it.
+        """Check the template and the files.
 
         Raises:
-            ConfigurationError: A file cannot be used.
+            ConfigurationError: The template or a file cannot be used.
         """
         self.name = name
         self._settings = settings
         self._payload = _payload(settings)
-        for read in (_address_of, _headers_of):
+        for read in (_url_of, _headers_of):
             try:
                 read(settings)
             except errors.PermanentError as error:
                 raise errors.ConfigurationError(str(error)) from error
         self._session: aiohttp.ClientSession | None = None
         self._is_full = False
-        # One at a time: the end of a drain is not told before its beginning.
         self._outbox: Outbox[DrainNotification] = Outbox(
             self._deliver, name=name, limit=_WAITING_LIMIT, senders=1
         )
 
-    def take(self, notice: DrainNotification) -> None:
-        """Have a notice posted, if it is about a moment that the receiver wants to know of."""
-        if notice.moment not in self._settings.moments:
+    def put(self, notification: DrainNotification) -> None:
+        """Enqueue a notification, unless it is about a phase that the receiver does not want."""
+        if notification.phase not in self._settings.phases:
             return
-        is_full = not self._outbox.put(notice)
+        is_full = not self._outbox.put(notification)
         if is_full:
-            _count(notice, metrics.Delivery.DROPPED)
+            _count(notification, metrics.NotificationOutcome.DROPPED)
             if not self._is_full:
-                _log.warning("webhook_notices_dropped", webhook=self.name, waiting=_WAITING_LIMIT)
+                _log.warning(
+                    "webhook_notifications_dropped", webhook=self.name, waiting=_WAITING_LIMIT
+                )
         self._is_full = is_full
 
     async def run(self) -> None:
-        """Post what is taken, for ever."""
+        """Post notifications until cancelled."""
         async with aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "queue-processor"},
             timeout=aiohttp.ClientTimeout(total=self._settings.timeout_seconds),
-            # Proxies, as other programs take them from the environment.
+            # Honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
             trust_env=True,
         ) as self._session:
             try:
@@ -123,49 +129,49 @@ class Receiver:
             finally:
                 if len(self._outbox):
                     _log.info(
-                        "webhook_notices_not_sent", webhook=self.name, count=len(self._outbox)
+                        "webhook_notifications_not_sent", webhook=self.name, count=len(self._outbox)
                     )
 
     async def flush(self) -> None:
-        """Return when everything taken so far is posted or given up."""
+        """Return when every notification so far has been posted or has failed."""
         await self._outbox.flush()
 
-    async def _deliver(self, notice: DrainNotification) -> None:
+    async def _deliver(self, notification: DrainNotification) -> None:
         try:
-            payload = self._payload.of(notice)
-            async for attempt in _patiently():
+            payload = self._payload.of(notification)
+            async for attempt in retrying(attempts=_ATTEMPTS, longest_delay=_LONGEST_DELAY):
                 with attempt:
                     await self._post(payload)
         except (errors.TemporaryError, errors.PermanentError) as error:
-            _count(notice, metrics.Delivery.FAILED)
+            _count(notification, metrics.NotificationOutcome.FAILED)
             _log.warning(
                 "webhook_failed",
                 webhook=self.name,
-                moment=notice.moment,
-                node=notice.plan.node_name,
+                phase=notification.phase,
+                node=notification.plan.node_name,
                 error=str(error),
             )
         else:
-            _count(notice, metrics.Delivery.DELIVERED)
+            _count(notification, metrics.NotificationOutcome.DELIVERED)
 
     async def _post(self, payload: bytes) -> None:
         """Post once.
 
         Raises:
-            TemporaryError: No answer, or one that says to come again.
-            PermanentError: Refused, or what is needed for the request cannot be read now.
+            TemporaryError: No answer, or one that asks to come back later.
+            PermanentError: The receiver refused, or a file cannot be read now.
         """
         if self._session is None:
-            raise errors.TemporaryError("it is not running")
+            raise errors.TemporaryError("not running")
         headers = {"Content-Type": "application/json", **_headers_of(self._settings)}
-        address = _address_of(self._settings)
+        url = _url_of(self._settings)
         try:
-            # A redirect would carry the payload and the headers to somebody else.
+            # A redirect would send the payload and the headers to a different receiver.
             async with self._session.post(
-                address, data=payload, headers=headers, allow_redirects=False
+                url, data=payload, headers=headers, allow_redirects=False
             ) as response:
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
-                # What it says is of no use, and may be without end.
+                # The body is not needed, and may be endless.
                 response.close()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as cause:
             raise errors.TemporaryError(_without_secrets(cause)) from cause
@@ -179,35 +185,22 @@ def _payload(settings: WebhookSettings) -> Payload:
         raise errors.ConfigurationError(f"template: {error}") from error
 
 
-def _patiently() -> tenacity.AsyncRetrying:
-    def pause(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, errors.TemporaryError) else None
-        return max(_WAIT(state), 0.0 if asked is None else asked.total_seconds())
-
-    return tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(errors.TemporaryError),
-        wait=pause,
-        stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        reraise=True,
-    )
-
-
 def _raise_for(status: int, retry_after: str) -> None:
     if http.HTTPStatus.OK <= status < http.HTTPStatus.MULTIPLE_CHOICES:
         return
     if status in _TEMPORARY or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
         pause = errors.parse_retry_after(retry_after)
         raise errors.TemporaryError(
-            f"it answers {status}", retry_after=pause and min(pause, _LONGEST_RETRY_AFTER)
+            f"the receiver answers {status}",
+            retry_after=pause and min(pause, _LONGEST_RETRY_AFTER),
         )
     is_redirect = status < http.HTTPStatus.BAD_REQUEST
-    follows = ", and redirects are not followed" if is_redirect else ""
-    raise errors.PermanentError(f"it answers {status}{follows}")
+    note = ", and redirects are not followed" if is_redirect else ""
+    raise errors.PermanentError(f"the receiver answers {status}{note}")
 
 
 def _without_secrets(cause: Exception) -> str:
-    """What went wrong, in words that hold no part of the URL but its host."""
+    """Describe an error without any part of the URL but its host."""
     match cause:
         case TimeoutError():
             return "no answer in time"
@@ -219,20 +212,21 @@ def _without_secrets(cause: Exception) -> str:
             return type(cause).__name__
 
 
-def _address_of(settings: WebhookSettings) -> str:
-    """The URL, read anew where it stands in a file."""
+def _url_of(settings: WebhookSettings) -> str:
+    """Return the URL; a file is read again for each attempt."""
     if settings.url is not None:
-        return settings.url.get_secret_value()
+        return str(settings.url.get_secret_value())
     if settings.url_file is None:
         raise errors.PermanentError("url: not set")
-    address = _read(settings.url_file, "url_file").strip()
-    if not is_web_address(address):
-        raise errors.PermanentError(f"url_file: {settings.url_file}: it holds no http(s) URL")
-    return address
+    text = _read(settings.url_file, "url_file").strip()
+    try:
+        return str(parse_http_url(text))
+    except ValueError as cause:
+        raise errors.PermanentError(f"url_file: {settings.url_file}: {cause}") from cause
 
 
 def _headers_of(settings: WebhookSettings) -> dict[str, str]:
-    """More headers, read anew for each notice."""
+    """Return the additional headers; the file is read again for each attempt."""
     if settings.headers_file is None:
         return {}
     lines = _read(settings.headers_file, "headers_file").splitlines()
@@ -246,7 +240,7 @@ def _headers(lines: Sequence[str], path: pathlib.Path) -> Iterator[tuple[str, st
         name, colon, value = line.partition(":")
         if not colon or not _HEADER_NAME.fullmatch(name) or not value.isprintable():
             raise errors.PermanentError(
-                f"headers_file: {path}: line {number} is none of the form `Name: value`"
+                f"headers_file: {path}: line {number}: `Name: value` is required"
             )
         yield name, value.strip()
 
@@ -257,8 +251,8 @@ def _read(path: pathlib.Path, key: str) -> str:
     except OSError as cause:
         raise errors.PermanentError(f"{key}: {path}: cannot be read: {cause.strerror}") from cause
     except UnicodeDecodeError as cause:
-        raise errors.PermanentError(f"{key}: {path}: it is not UTF-8") from cause
+        raise errors.PermanentError(f"{key}: {path}: not UTF-8") from cause
 
 
-def _count(notice: DrainNotification, outcome: metrics.Delivery) -> None:
-    metrics.WEBHOOK_NOTIFICATIONS.labels(moment=notice.moment, outcome=outcome).inc()
+def _count(notification: DrainNotification, outcome: metrics.NotificationOutcome) -> None:
+    metrics.WEBHOOK_NOTIFICATIONS.labels(phase=notification.phase, outcome=outcome).inc()

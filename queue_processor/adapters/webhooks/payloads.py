@@ -1,8 +1,8 @@
-"""What is posted: Jinja2 templates that make JSON, and what they can say.
+"""Render the bodies of notifications from Jinja2 templates.
 
-Templates are sandboxed, see plain values only and read no other file; what they make is bounded,
-and has to be JSON. Nothing is escaped on its own: the filter `tojson` quotes a value, and a
-template without it fails on the hostile samples that every template is tried on at the start.
+Templates are sandboxed, get plain values only and cannot read files; their output is bounded and
+must be JSON. Nothing is escaped automatically: the filter `tojson` quotes a value. A template
+without it fails on the hostile samples with which every template is rendered at start-up.
 """
 
 import datetime as dt
@@ -21,85 +21,85 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
-from queue_processor.settings import BuiltInTemplate
+from queue_processor.settings.webhooks import BuiltInTemplate
 
 Fields: TypeAlias = Mapping[str, object]
 
-# The largest that Teams takes; Slack takes more.
+# The limit of Teams; Slack accepts more.
 # https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using
 _PAYLOAD_BYTES = 28 * 1024
 _NAMED_PODS = 10
-# What comes out of a message or out of the API may be as long as it likes.
+# The length of values from messages and from the API is not bounded.
 _TEXT_LIMIT = 320
 
 
 class Payload:
-    """One template."""
+    """A compiled template."""
 
     def __init__(self, template: BuiltInTemplate | pathlib.Path, *, cluster: str) -> None:
-        """Read and try a template.
+        """Compile a template, and render the samples with it.
 
         Args:
-            template: One that comes with the program, or a file.
-            cluster: How notices call the cluster.
+            template: A built-in template, or a file.
+            cluster: The cluster name in notifications.
 
         Raises:
-            ConfigurationError: The file cannot be read, is no template, or does not make JSON.
+            ConfigurationError: The file cannot be read or compiled, or does not produce JSON.
         """
         self._cluster = cluster
         self._template = _compiled(template)
-        for notice in _samples():
+        for notification in _samples():
             try:
-                self.of(notice)
+                self.of(notification)
             except errors.PermanentError as error:
                 raise errors.ConfigurationError(f"{template}: {error}") from error
 
-    def of(self, notice: DrainNotification) -> bytes:
-        """What is posted about a notice.
+    def of(self, notification: DrainNotification) -> bytes:
+        """Render a notification.
 
         Raises:
-            PermanentError: The template fails, or makes something else than JSON, or too much.
+            PermanentError: The template fails, or its output is not JSON or too long.
         """
-        text = self._rendered(fields_of(notice, cluster=self._cluster))
+        text = self._rendered(fields_of(notification, cluster=self._cluster))
         try:
             json.loads(text)
         except ValueError as cause:
             raise errors.PermanentError(
-                f"what it makes is not JSON ({cause}); values need the filter `tojson`"
+                f"the output is not JSON ({cause}); values need the filter `tojson`"
             ) from cause
         return text.encode()
 
     def _rendered(self, fields: Fields) -> str:
         try:
-            return _bounded(self._template.generate({**fields, "notice": fields}))
+            return _bounded(self._template.generate({**fields, "notification": fields}))
         except errors.PermanentError:
             raise
         except Exception as cause:
-            # A template is a program of somebody else's: anything can go wrong in it.
+            # A template is a user's program: anything can go wrong in it.
             raise errors.PermanentError(f"{type(cause).__name__}: {cause}") from cause
 
 
 def _bounded(chunks: Iterable[str]) -> str:
-    """Put together what a template makes, and stop it when that is too much."""
-    kept, size = [], 0
+    """Join the output of a template, and stop the template when the output is too long."""
+    text, size = [], 0
     for chunk in chunks:
         size += len(chunk.encode())
         if size > _PAYLOAD_BYTES:
-            raise errors.PermanentError(f"it makes more than {_PAYLOAD_BYTES} bytes")
-        kept.append(chunk)
-    return "".join(kept)
+            raise errors.PermanentError(f"the output has more than {_PAYLOAD_BYTES} bytes")
+        text.append(chunk)
+    return "".join(text)
 
 
 def _compiled(template: BuiltInTemplate | pathlib.Path) -> jinja2.Template:
     environment = sandbox.ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
-        # It is JSON and no HTML; `tojson` quotes, and is insisted on.
+        # The output is JSON, not HTML; `tojson` quotes, and the samples enforce it.
         autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["mrkdwn"] = mrkdwn
-    # What is undefined says so by its name when it becomes a text.
+    # An undefined name raises an error that contains it when `tojson` converts it to text.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "default": str}
     try:
         return environment.from_string(_source(template))
@@ -108,8 +108,8 @@ def _compiled(template: BuiltInTemplate | pathlib.Path) -> jinja2.Template:
             f"{template}: line {cause.lineno}: {cause.message}"
         ) from cause
     except (OSError, UnicodeDecodeError) as cause:
-        what = cause.strerror if isinstance(cause, OSError) else "not UTF-8"
-        raise errors.ConfigurationError(f"{template}: cannot be read: {what}") from cause
+        reason = cause.strerror if isinstance(cause, OSError) else "not UTF-8"
+        raise errors.ConfigurationError(f"{template}: cannot be read: {reason}") from cause
 
 
 def _source(template: BuiltInTemplate | pathlib.Path) -> str:
@@ -120,22 +120,22 @@ def _source(template: BuiltInTemplate | pathlib.Path) -> str:
 
 
 def mrkdwn(text: object) -> str:
-    """Take the meaning out of what Slack reads as a link, or as a mention of everybody.
+    """Escape what Slack would read as a link or a mention.
 
     https://docs.slack.dev/messaging/formatting-message-text#escaping
     """
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def fields_of(notice: DrainNotification, *, cluster: str) -> Fields:
-    """What a template can say, in plain values; all fields are there at both moments."""
-    plan, report, took = notice.plan, notice.report, notice.took
+def fields_of(notification: DrainNotification, *, cluster: str) -> Fields:
+    """Return the names of a template as plain values; all are defined in both phases."""
+    plan, report, took = notification.plan, notification.report, notification.took
     margin = None if report is None else report.margin
     return {
-        "moment": notice.moment.value,
-        "at": notice.at.isoformat(timespec="seconds"),
+        "phase": notification.phase.value,
+        "at": notification.at.isoformat(timespec="seconds"),
         "cluster": cluster,
-        "summary": _summary(notice, cluster),
+        "summary": _summary(notification, cluster),
         "node": _cut(plan.node_name or ""),
         "instance_id": _cut(plan.instance_id),
         "kind": plan.kind.value,
@@ -155,8 +155,8 @@ def fields_of(notice: DrainNotification, *, cluster: str) -> Fields:
     }
 
 
-def _summary(notice: DrainNotification, cluster: str) -> str:
-    plan, report = notice.plan, notice.report
+def _summary(notification: DrainNotification, cluster: str) -> str:
+    plan, report = notification.plan, notification.report
     where = f"{cluster}: " if cluster else ""
     node = _cut(plan.node_name or "")
     if report is None:
@@ -180,7 +180,7 @@ def _first(pods: Iterable[str]) -> list[str]:
 
 
 def _samples() -> Iterator[DrainNotification]:
-    """Notices as strange as they can be, for both moments, with and without what may be missing."""
+    """Yield notifications of both phases with hostile values, with and without optional ones."""
     noon = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
     strange = '"quotes" \\ {{ 7 * 7 }} {% x %} <!channel> [a](http://b) \u2028 \x00\n}]'
     for is_hard in (True, False):

@@ -1,22 +1,23 @@
-"""AWS in process: moto over HTTP, with what it lacks, and the queue of our own template.
+"""AWS in one process: the queues of SQS, and moto with what it lacks for the rest.
 
-    from queue_processor.simulator.aws import events, simulator
+    from queue_processor.domain import aws_events
+    from queue_processor.domain.events import LifecycleTransition
+    from queue_processor.simulator.aws import events, lifecycle, simulator
 
     with simulator.AwsSimulator() as aws:
         stack = aws.deploy()
-        os.environ.update(aws.environment())        # any SDK now talks to the simulator
+        os.environ.update(aws.environment())        # any SDK now uses the simulator
         (instance_id,) = aws.launch(1)
-        aws.put_event(events.spot_interruption(instance_id))
-        aws.queue_state(stack.queue_url)            # QueueState(visible=1, in_flight=0, delayed=0)
-        aws.message_log(stack.queue_url)            # what became of every message
+        aws.put_event(aws_events.spot_interruption(instance_id, origin=events.new_origin()))
+        aws.queue_state(stack.queue_url)            # visible=1, in_flight=0, delayed=0
+        aws.message_log(stack.queue_url)            # the life of every message
 
-Lifecycle hooks hold instances up, until somebody completes the action or it expires:
+Lifecycle hooks hold instances back until the action is completed or expires:
 
-    hook = lifecycle.LifecycleHook("workers", "drain", lifecycle.Transition.TERMINATING)
+    hook = lifecycle.SimulatedLifecycleHook("workers", "drain", LifecycleTransition.TERMINATING)
     aws.create_auto_scaling_group("workers", [instance_id], [hook])
     aws.terminate_in_group(instance_id)             # state Terminating:Wait, event on the queue
     aws.lifecycle_actions()                         # heartbeats, completed_at, result
 
-It answers as strictly as AWS does where the program depends on it: old receipt handles, the
-12 hours of visibility, ended lifecycle actions. FIFO queues are missing.
+What is simulated, what is not, and which contract test proves it: ../README.md.
 """

@@ -1,19 +1,26 @@
 """EventBridge's default bus, where moto delivers to queues differently from AWS.
 
 An event of an AWS service keeps its id, time and account here. moto gives it a new id, drops
-`account`, and delivers through disabled rules and against the queue's policy.
+`account`, and delivers through disabled rules and against the queue's policy. A policy that forgets
+a rule is a common fault, and it is silent: the event is just not there.
+
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sqs-permissions
 """
 
 import contextlib
+import fnmatch
 import json
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from moto.core import utils as moto_utils
 from moto.events import models
 
-from queue_processor.simulator.aws import http, patches, policies
+from queue_processor.simulator.aws import http, patches
 from queue_processor.simulator.aws.sqs import ACCOUNT, REGION, SimulatedSqs
+
+_CONDITIONS_ON_TEXT = ("ArnEquals", "ArnLike", "StringEquals", "StringLike", "Bool")
 
 
 def deliver(event: Mapping[str, object]) -> None:
@@ -50,7 +57,7 @@ def installed(sqs: http.HttpSqs) -> Iterator[None]:
             # sender never hears of it.
             with sqs.locked() as service:
                 queue = service.queues.get(name)
-                if queue is not None and policies.allows_rule(queue.policy, rule.arn):
+                if queue is not None and allows_rule(queue.settings.policy, rule.arn):
                     queue.send(body, now=time.time())
 
     parameters = ("self", "original_event", "transform_input")
@@ -65,3 +72,43 @@ def _as_delivered(event: Mapping[str, object]) -> Mapping[str, object]:
         moment = moto_utils.utcfromtimestamp(int(sent_at))
         event = {**event, "time": moto_utils.iso_8601_datetime_without_milliseconds(moment)}
     return {name: value for name, value in event.items() if name != "ingestion-time"}
+
+
+def allows_rule(policy: str | None, rule_arn: str) -> bool:
+    """Return whether a queue policy lets a rule of EventBridge send messages to its queue.
+
+    Args:
+        policy: The policy document as JSON; None when the queue has none.
+        rule_arn: The ARN of the rule.
+    """
+    context = {"aws:SourceArn": rule_arn, "aws:SecureTransport": "true"}
+    statements = json.loads(policy)["Statement"] if policy else []
+    effects = {
+        statement["Effect"]
+        for statement in statements
+        if _is_about_sending(statement) and _holds(statement.get("Condition", {}), context)
+    }
+    return effects == {"Allow"}
+
+
+def _is_about_sending(statement: Mapping[str, Any]) -> bool:
+    principal = statement["Principal"]
+    services = ["*"] if principal == "*" else _texts(principal.get("Service", []))
+    actions = [action.lower() for action in _texts(statement["Action"])]
+    return any(service in ("*", "events.amazonaws.com") for service in services) and any(
+        fnmatch.fnmatchcase("sqs:sendmessage", action) for action in actions
+    )
+
+
+def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
+    """Return whether every part of a condition holds; a kind or key unknown here never does."""
+    return all(
+        kind in _CONDITIONS_ON_TEXT
+        and any(fnmatch.fnmatchcase(context.get(key, ""), pattern) for pattern in _texts(values))
+        for kind, keys in condition.items()
+        for key, values in keys.items()
+    )
+
+
+def _texts(values: str | list[str]) -> list[str]:
+    return [values] if isinstance(values, str) else values

@@ -1,4 +1,4 @@
-"""What SQS checks in a request before it acts on it.
+"""What SQS refuses: its errors, and the checks of a request before SQS acts on it.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-quotas.html
 """
@@ -6,8 +6,6 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-q
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from queue_processor.simulator.aws.queues import SqsError, invalid_value
 
 _BATCH_SIZE = 10
 _LARGEST_BATCH = 1_048_576
@@ -17,6 +15,49 @@ _ATTRIBUTE_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,256}(?<!\.)")
 _DATA_TYPE = re.compile(r"(String|Number|Binary)(\..{1,249})?")
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _NOT_IN_A_BODY = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# The errors that have another code for clients of the query protocol, boto3 among them.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-json-faqs.html
+_QUERY_CODES = {
+    "QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueNameExists": "QueueAlreadyExists",
+    **{
+        shape: f"AWS.SimpleQueueService.{shape}"
+        for shape in (
+            "BatchEntryIdsNotDistinct",
+            "BatchRequestTooLong",
+            "EmptyBatchRequest",
+            "InvalidBatchEntryId",
+            "TooManyEntriesInBatchRequest",
+        )
+    },
+}
+
+
+class SqsError(Exception):
+    """A request that SQS refuses.
+
+    Attributes:
+        shape: The name of the error in the JSON protocol.
+        message: The text that SQS gives with it.
+    """
+
+    def __init__(self, shape: str, message: str) -> None:
+        super().__init__(f"{shape}: {message}")
+        self.shape = shape
+        self.message = message
+
+    @property
+    def query_code(self) -> str:
+        """Return the code of the error as boto3 shows it."""
+        return _QUERY_CODES.get(self.shape, self.shape)
+
+
+def invalid_value(value: object, parameter: str, reason: str) -> SqsError:
+    """Return the error for a parameter out of its range."""
+    return SqsError(
+        "InvalidParameterValue",
+        f"Value {value} for parameter {parameter} is invalid. Reason: {reason}",
+    )
 
 
 def required(parameters: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - it is JSON

@@ -1,76 +1,40 @@
-"""Interruption events of the simulated AWS: each arises now and here, unless it is told.
+"""What arises in the simulated AWS: the origin of each event, and the bodies that only AWS sends.
 
-The events that the program can make too have their shapes in `domain.aws_events`; those that only
-AWS sends are made here, by
+The other events have their makers in `domain.aws_events`.
+
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
-and https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/capacity-blocks-monitor.html
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/capacity-blocks-monitor.html
 """
 
-import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any
 
 from queue_processor.domain import aws_events
-
-Event: TypeAlias = aws_events.Event
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin(aws_events.Origin):
-    """Where and when an event arises; a new one for each event, unless its id is to repeat."""
-
-    time: dt.datetime = dataclasses.field(default_factory=lambda: dt.datetime.now(tz=dt.UTC))
-    event_id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
-    region: str = "us-east-1"
-    account: str = "123456789012"
+from queue_processor.simulator.aws.sqs import ACCOUNT, REGION
 
 
-@dataclasses.dataclass(frozen=True)
-class LifecycleStep(aws_events.LifecycleStep):
-    """What a lifecycle hook holds up; each time another action."""
-
-    token: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
-
-
-@dataclasses.dataclass(frozen=True)
-class ScheduledChange(aws_events.ScheduledChange):
-    """One AWS Health event, of which every page is an event of EventBridge."""
-
-    arn: str = dataclasses.field(
-        default_factory=lambda: f"arn:aws:health:us-east-1::event/{uuid.uuid4().int}"
+def new_origin(
+    time: dt.datetime | None = None, event_id: str | None = None, region: str = REGION
+) -> aws_events.Origin:
+    """Return the origin of a new event in the simulated account: now, unless a time is given."""
+    return aws_events.Origin(
+        time=time or dt.datetime.now(tz=dt.UTC),
+        event_id=event_id or str(uuid.uuid4()),
+        region=region,
+        account=ACCOUNT,
     )
 
 
-def spot_interruption(
-    instance_id: str, *, action: str = "terminate", origin: Origin | None = None
-) -> Event:
-    """EC2 takes a Spot instance back in two minutes: it will stop, terminate or hibernate it."""
-    return aws_events.spot_interruption(instance_id, action=action, origin=origin or Origin())
+def new_step(group: str, hook: str, **fields: Any) -> aws_events.LifecycleStep:  # noqa: ANN401 - those of a LifecycleStep
+    """Return what a hook holds back; each time another action, unless its token is given."""
+    return aws_events.LifecycleStep(group, hook, **{"token": str(uuid.uuid4()), **fields})
 
 
-def rebalance_recommendation(instance_id: str, *, origin: Origin | None = None) -> Event:
-    """EC2 expects to take a Spot instance back."""
-    return aws_events.rebalance_recommendation(instance_id, origin=origin or Origin())
-
-
-def state_change(instance_id: str, state: str, *, origin: Origin | None = None) -> Event:
-    """An instance is pending, running, stopping, stopped, shutting-down or terminated."""
-    return aws_events.state_change(instance_id, state, origin=origin or Origin())
-
-
-def capacity_reservation_interruption(
-    instance_id: str,
-    *,
-    terminates_at: dt.datetime | None = None,
-    zone_id: str = "use1-az1",
-    origin: Origin | None = None,
-) -> Event:
-    """The owner of an interruptible capacity reservation takes it back."""
-    return aws_events.capacity_reservation_interruption(
-        instance_id, terminates_at=terminates_at, zone_id=zone_id, origin=origin or Origin()
-    )
+def new_change(starts_at: dt.datetime, **fields: Any) -> aws_events.ScheduledChange:  # noqa: ANN401 - those of a ScheduledChange
+    """Return a new AWS Health event."""
+    arn = f"arn:aws:health:{REGION}::event/{uuid.uuid4().int}"
+    return aws_events.ScheduledChange(starts_at, arn, **fields)
 
 
 def capacity_block_interruption(
@@ -78,51 +42,30 @@ def capacity_block_interruption(
     *,
     terminates_at: dt.datetime | None = None,
     zone_id: str = "use1-az1",
-    origin: Origin | None = None,
-) -> Event:
-    """A Capacity Block ends, and EC2 terminates its instances."""
-    event = capacity_reservation_interruption(
-        instance_id, terminates_at=terminates_at, zone_id=zone_id, origin=origin
+    origin: aws_events.Origin | None = None,
+) -> aws_events.Event:
+    """Return the event of a Capacity Block that ends: EC2 terminates its instances."""
+    event = aws_events.capacity_reservation_interruption(
+        instance_id, terminates_at=terminates_at, origin=origin or new_origin()
     )
     detail = event["detail"]
     if isinstance(detail, dict):
-        detail["availability-zone-id"] = detail.pop("azId")
-        detail["instance-lifecycle"] = "capacity-block"
+        detail |= {"availability-zone-id": zone_id, "instance-lifecycle": "capacity-block"}
     return event
 
 
-def autoscaling_termination(
-    instance_id: str, step: aws_events.LifecycleStep, *, origin: Origin | None = None
-) -> Event:
-    """A group waits at a lifecycle hook before it terminates an instance."""
-    return aws_events.autoscaling_termination(instance_id, step, origin=origin or Origin())
-
-
-def autoscaling_launch(
-    instance_id: str, step: aws_events.LifecycleStep, *, origin: Origin | None = None
-) -> Event:
-    """A group waits at a lifecycle hook before it takes a new instance into service."""
-    return aws_events.autoscaling_launch(instance_id, step, origin=origin or Origin())
-
-
-def scheduled_change(
-    instance_ids: Sequence[str],
-    change: aws_events.ScheduledChange,
-    *,
-    origin: Origin | None = None,
-) -> Event:
-    """AWS Health announces a change for instances; those of one page of the announcement."""
-    return aws_events.scheduled_change(instance_ids, change, origin=origin or Origin())
-
-
 def lifecycle_notification(
-    instance_id: str, step: LifecycleStep, transition: str, *, origin: Origin | None = None
-) -> Event:
-    """What Auto Scaling sends to the notification target of a hook, without EventBridge.
+    instance_id: str,
+    step: aws_events.LifecycleStep,
+    transition: str,
+    *,
+    origin: aws_events.Origin | None = None,
+) -> aws_events.Event:
+    """Return what Auto Scaling sends to the notification target of a hook, without EventBridge.
 
-    ``transition`` is ``autoscaling:EC2_INSTANCE_TERMINATING`` or ``…_LAUNCHING``.
+    `transition` is `autoscaling:EC2_INSTANCE_TERMINATING` or `..._LAUNCHING`.
     """
-    origin = origin or Origin()
+    origin = origin or new_origin()
     fields = {
         "LifecycleHookName": step.hook,
         "AccountId": origin.account,
@@ -138,9 +81,11 @@ def lifecycle_notification(
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def hook_test_notification(group: str, *, origin: Origin | None = None) -> Event:
-    """What Auto Scaling sends to the notification target when a hook is added to a group."""
-    origin = origin or Origin()
+def hook_test_notification(
+    group: str, *, origin: aws_events.Origin | None = None
+) -> aws_events.Event:
+    """Return what Auto Scaling sends to the notification target when a group gets a hook."""
+    origin = origin or new_origin()
     return {
         "AccountId": origin.account,
         "RequestId": origin.event_id,

@@ -42,7 +42,7 @@ def create_group(
     client: "types_boto3_autoscaling.AutoScalingClient",
     name: str,
     zone: str,
-    hooks: Iterable[lifecycle.LifecycleHook],
+    hooks: Iterable[lifecycle.SimulatedLifecycleHook],
 ) -> None:
     """Create an empty group with lifecycle hooks."""
     client.create_launch_configuration(

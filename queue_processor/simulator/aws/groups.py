@@ -1,8 +1,8 @@
 """Auto Scaling with lifecycle actions, which moto lacks.
 
-moto has hooks, but they hold nothing up: an instance that leaves its group is gone at once.
-Here it stays in Terminating:Wait, the lifecycle action is announced, and CompleteLifecycleAction
-or the hook's timeout lets it go. Several hooks hold an instance up in the order of their names.
+moto has hooks without any effect: an instance that leaves its group is gone at once. Here it stays
+in Terminating:Wait, an event announces the lifecycle action, and CompleteLifecycleAction or the
+hook's timeout lets it go. Several hooks hold an instance back in the order of their names.
 
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
 """
@@ -18,15 +18,16 @@ from moto.autoscaling import exceptions, models, responses
 from moto.core import responses as core_responses
 
 from queue_processor.domain import aws_events
+from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import bus, events, http, lifecycle, patches
 from queue_processor.simulator.aws.sqs import ACCOUNT, REGION
 
 _EVENT_OF = {
-    lifecycle.Transition.TERMINATING: (
-        events.autoscaling_termination,
+    LifecycleTransition.TERMINATING: (
+        aws_events.autoscaling_termination,
         *aws_events.TERMINATION_PATH,
     ),
-    lifecycle.Transition.LAUNCHING: (events.autoscaling_launch, *aws_events.LAUNCH_PATH),
+    LifecycleTransition.LAUNCHING: (aws_events.autoscaling_launch, *aws_events.LAUNCH_PATH),
 }
 
 
@@ -37,46 +38,46 @@ class Groups:
         self._sqs = sqs
         # One at a time: actions end in the threads of calls and in the thread of the timeouts.
         self._lock = threading.RLock()
-        self.actions = lifecycle.LifecycleActions(on_end=self._go_on)
+        self.actions = lifecycle.SimulatedLifecycleActions(on_end=self._go_on)
 
     @property
     def _backend(self) -> models.AutoScalingBackend:
         return models.autoscaling_backends[ACCOUNT][REGION]
 
-    def terminate(self, instance_id: str) -> lifecycle.LifecycleAction:
-        """Let the first hook for terminations hold up an instance that leaves its group.
+    def terminate(self, instance_id: str) -> lifecycle.SimulatedLifecycleAction:
+        """Let the first hook for terminations hold back an instance that leaves its group.
 
-        An instance that is held up already stays where it is.
+        An instance that waits already stays where it is.
 
         Raises:
-            LookupError: when the instance is in no group, or no hook of its group holds it up.
+            LookupError: The instance is in no group, or the group has no such hook.
         """
         with self._lock:
             state = self._state(instance_id)
-            hook = self._next_hook(state, lifecycle.Transition.TERMINATING)
+            hook = self._next_hook(state, LifecycleTransition.TERMINATING)
             if hook is None:
-                raise LookupError(f"No hook holds up {instance_id}")
+                raise LookupError(f"No hook holds back {instance_id}")
             if state.lifecycle_state.startswith("Terminating"):
                 return self.actions.active(instance_id)
             state.auto_scaling_group.desired_capacity -= 1
             return self._wait_at(hook, state)
 
     def launch(self, instance_id: str) -> None:
-        """Let the first hook for launches hold up a new instance of a group.
+        """Let the first hook for launches hold back a new instance of a group.
 
         Without such a hook it goes into service at once.
 
         Raises:
-            LookupError: when the instance is in no group.
+            LookupError: The instance is in no group.
         """
         with self._lock:
             state = self._state(instance_id)
-            hook = self._next_hook(state, lifecycle.Transition.LAUNCHING)
+            hook = self._next_hook(state, LifecycleTransition.LAUNCHING)
             if hook is not None:
                 self._wait_at(hook, state)
 
     def state_of(self, instance_id: str) -> str | None:
-        """The lifecycle state of an instance, as AWS spells it; None when it is in no group."""
+        """Return the lifecycle state of an instance, as AWS spells it; None outside of a group."""
         with self._lock, contextlib.suppress(LookupError):
             return self._state(instance_id).lifecycle_state
         return None
@@ -86,7 +87,7 @@ class Groups:
         """Let moto's Auto Scaling answer for lifecycle actions.
 
         Raises:
-            MotoChangedError: when moto's Auto Scaling no longer has the shape this relies on.
+            MotoChangedError: moto's Auto Scaling no longer has the shape this relies on.
         """
         terminate: Callable[..., models.Activity] = models.AutoScalingBackend.terminate_instance
         put_hook: Callable[..., core_responses.ActionResult] = (
@@ -140,7 +141,7 @@ class Groups:
     def _complete_action(self, params: Mapping[str, Any]) -> core_responses.ActionResult:
         # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAction.html
         try:
-            result = lifecycle.Result(params["LifecycleActionResult"])
+            result = lifecycle.LifecycleActionResult(params["LifecycleActionResult"])
         except ValueError as fault:
             raise exceptions.ValidationError("Lifecycle Action Result is invalid") from fault
         try:
@@ -175,13 +176,13 @@ class Groups:
 
     def _wait_at(
         self, hook: models.LifecycleHook, state: models.InstanceState
-    ) -> lifecycle.LifecycleAction:
+    ) -> lifecycle.SimulatedLifecycleAction:
         typed = self._hook(hook)
         build, origin, destination = _EVENT_OF[typed.transition]
-        verb = "Terminating" if typed.transition is lifecycle.Transition.TERMINATING else "Pending"
+        verb = "Terminating" if typed.transition is LifecycleTransition.TERMINATING else "Pending"
         state.lifecycle_state = f"{verb}:Wait"
         action = self.actions.begin(typed, state.instance_id)
-        step = events.LifecycleStep(
+        step = events.new_step(
             group=typed.group,
             hook=typed.name,
             token=action.token,
@@ -191,21 +192,21 @@ class Groups:
         )
         if hook.notification_target_arn:
             body = events.lifecycle_notification(
-                state.instance_id, step, typed.transition.value, origin=self._origin()
+                state.instance_id, step, typed.transition.value, origin=events.new_origin()
             )
             self._notify(hook.notification_target_arn, body)
-        event = build(state.instance_id, step, origin=self._origin())
+        event = build(state.instance_id, step, origin=events.new_origin())
         bus.deliver(event)
         return action
 
-    def _go_on(self, action: lifecycle.LifecycleAction) -> None:
+    def _go_on(self, action: lifecycle.SimulatedLifecycleAction) -> None:
         with self._lock, contextlib.suppress(LookupError):
             state = self._state(action.instance_id)
-            is_launch = action.hook.transition is lifecycle.Transition.LAUNCHING
+            is_launch = action.hook.transition is LifecycleTransition.LAUNCHING
             hook = self._next_hook(state, action.hook.transition, after=action.hook.name)
-            if action.result is lifecycle.Result.CONTINUE and hook is not None:
+            if action.result is lifecycle.LifecycleActionResult.CONTINUE and hook is not None:
                 self._wait_at(hook, state)
-            elif action.result is lifecycle.Result.CONTINUE and is_launch:
+            elif action.result is lifecycle.LifecycleActionResult.CONTINUE and is_launch:
                 state.lifecycle_state = "InService"
             else:
                 self._remove(state)
@@ -222,7 +223,7 @@ class Groups:
         return states[0]
 
     def _next_hook(
-        self, state: models.InstanceState, transition: lifecycle.Transition, after: str = ""
+        self, state: models.InstanceState, transition: LifecycleTransition, after: str = ""
     ) -> models.LifecycleHook | None:
         hooks = self._backend.describe_lifecycle_hooks(state.auto_scaling_group_name)
         later = [
@@ -232,23 +233,20 @@ class Groups:
         ]
         return min(later, key=lambda hook: hook.name, default=None)
 
-    def _hook(self, hook: models.LifecycleHook) -> lifecycle.LifecycleHook:
-        return lifecycle.LifecycleHook(
+    def _hook(self, hook: models.LifecycleHook) -> lifecycle.SimulatedLifecycleHook:
+        return lifecycle.SimulatedLifecycleHook(
             group=hook.auto_scaling_group_name,
             name=hook.name,
-            transition=lifecycle.Transition(hook.lifecycle_transition),
+            transition=LifecycleTransition(str(hook.lifecycle_transition)),
             heartbeat_timeout=dt.timedelta(seconds=hook.heartbeat_timeout),
-            default_result=lifecycle.Result(hook.default_result),
+            default_result=lifecycle.LifecycleActionResult(hook.default_result),
             metadata=getattr(hook, "notification_metadata", None),
         )
 
-    def _notify(self, target_arn: str, body: events.Event) -> None:
+    def _notify(self, target_arn: str, body: aws_events.Event) -> None:
         name = target_arn.rpartition(":")[2]
         text = json.dumps(body, separators=(",", ":"))
         self._sqs.call("SendMessage", QueueUrl=name, MessageBody=text)
-
-    def _origin(self) -> events.Origin:
-        return events.Origin(region=REGION, account=ACCOUNT)
 
 
 def _key(params: Mapping[str, Any]) -> lifecycle.ActionKey:

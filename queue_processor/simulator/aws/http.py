@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from werkzeug import serving
 
 from queue_processor.simulator.aws import sqs
-from queue_processor.simulator.aws.queues import SqsError
+from queue_processor.simulator.aws.checks import SqsError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -90,7 +90,7 @@ class HttpSqs:
         except SqsError as error:
             status = "400 Bad Request"
             answer = {"__type": f"com.amazonaws.sqs#{error.shape}", "message": error.message}
-            headers.append(("x-amzn-query-error", f"{sqs.query_code(error)};Sender"))
+            headers.append(("x-amzn-query-error", f"{error.query_code};Sender"))
         text = json.dumps(answer, default=lambda value: base64.b64encode(value).decode()).encode()
         start_response(status, [*headers, ("Content-Length", str(len(text)))])
         return [text]
@@ -118,7 +118,7 @@ def _is_abandoned(environ: "WSGIEnvironment") -> bool:
     """Return whether the sender of a request has gone.
 
     A long poll outlives a client that was killed. What it took then would stay hidden until its
-    visibility timeout ends, though nobody received it.
+    visibility timeout ends, and no client would have it.
     """
     connection: socket.socket = environ["werkzeug.socket"]
     try:
@@ -167,7 +167,7 @@ class _Server(serving.ThreadedWSGIServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class HttpServer:
+class WsgiServer:
     """A WSGI application on a port of 127.0.0.1.
 
     It takes the place of moto's ThreadedMotoServer, which keeps its sockets open after the stop
@@ -183,15 +183,15 @@ class HttpServer:
         self._server.serve_forever(poll_interval=_LONGEST_STOP_SECONDS)
 
     def stop(self) -> None:
-        """Answer nobody any more, and end the calls under way."""
+        """Stop answering, and end the calls under way."""
         self._server.shutdown()
         self._server.close_connections()
 
 
 @contextlib.contextmanager
-def running(app: "WSGIApplication") -> Iterator[HttpServer]:
+def running(app: "WSGIApplication") -> Iterator[WsgiServer]:
     """Answer, in a thread of its own, for as long as this lasts."""
-    server = HttpServer(app)
+    server = WsgiServer(app)
     thread = threading.Thread(target=server.serve, name="aws-simulator", daemon=True)
     thread.start()
     try:

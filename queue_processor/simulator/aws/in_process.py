@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import botocore.exceptions
 
 from queue_processor.simulator.aws import sqs
-from queue_processor.simulator.aws.queues import SqsError
+from queue_processor.simulator.aws.checks import SqsError
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -70,7 +70,7 @@ class InProcessSqs:
         except SqsError as error:
             raise botocore.exceptions.ClientError(
                 {
-                    "Error": {"Code": sqs.query_code(error), "Message": error.message},
+                    "Error": {"Code": error.query_code, "Message": error.message},
                 },
                 action,
             ) from error
@@ -93,7 +93,7 @@ class InProcessSqs:
 
 
 class InProcessClient:
-    """What boto3's client for SQS is to the program: `receive_message`, `delete_message`, ..."""
+    """The part of boto3's SQS client that the program uses."""
 
     def __init__(self, sqs_: InProcessSqs) -> None:
         self._sqs = sqs_
@@ -121,7 +121,7 @@ class LoopExecutor(concurrent.futures.Executor):
         Args:
             sqs_: Where the calls go.
             threads: How many calls run at a time.
-            before: What each call waits for: the way to AWS, say.
+            before: What each call waits for, such as the way to AWS.
         """
         self._sqs = sqs_
         self._free = asyncio.Semaphore(threads)

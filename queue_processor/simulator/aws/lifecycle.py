@@ -11,26 +11,21 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 
+from queue_processor.domain.events import LifecycleTransition
+
 _LONGEST_GLOBAL_TIMEOUT = dt.timedelta(hours=48)
 _HEARTBEATS_TO_GLOBAL_TIMEOUT = 100
 
 
-class Transition(enum.Enum):
-    """What a hook holds up."""
-
-    LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
-    TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
-
-
-class Result(enum.Enum):
-    """How the group goes on after a lifecycle action."""
+class LifecycleActionResult(enum.Enum):
+    """Results of a lifecycle action."""
 
     CONTINUE = "CONTINUE"
     ABANDON = "ABANDON"
 
 
-class Ending(enum.Enum):
-    """Who ended a lifecycle action."""
+class LifecycleActionEnding(enum.Enum):
+    """Reasons why a lifecycle action ended."""
 
     COMPLETED = "completed"
     EXPIRED = "expired"
@@ -41,13 +36,13 @@ class NoActiveActionError(LookupError):
 
 
 @dataclasses.dataclass(frozen=True)
-class LifecycleHook:
+class SimulatedLifecycleHook:
     """A lifecycle hook of a group.
 
     Attributes:
         group: The name of the Auto Scaling group.
         name: The name of the hook in the group.
-        transition: What it holds up.
+        transition: What it holds back.
         heartbeat_timeout: How long an action waits without a heartbeat. AWS takes 30 seconds to
             2 hours; the simulator takes any, so that a test need not wait.
         default_result: How the group goes on when the action expires.
@@ -56,19 +51,19 @@ class LifecycleHook:
 
     group: str
     name: str
-    transition: Transition
+    transition: LifecycleTransition
     heartbeat_timeout: dt.timedelta = dt.timedelta(hours=1)
-    default_result: Result = Result.ABANDON
+    default_result: LifecycleActionResult = LifecycleActionResult.ABANDON
     metadata: str | None = None
 
     @property
     def global_timeout(self) -> dt.timedelta:
-        """How long an action lasts at most, whatever the heartbeats."""
+        """Return the longest time that an action lasts, whatever the heartbeats."""
         return min(_LONGEST_GLOBAL_TIMEOUT, _HEARTBEATS_TO_GLOBAL_TIMEOUT * self.heartbeat_timeout)
 
 
 @dataclasses.dataclass(frozen=True)
-class LifecycleAction:
+class SimulatedLifecycleAction:
     """One instance that waits, or waited, at one hook.
 
     Attributes:
@@ -80,36 +75,36 @@ class LifecycleAction:
         heartbeats: When heartbeats came.
         completed_at: When it ended, None while it is active.
         result: How the group went on.
-        ending: Whether somebody completed it or the time ran out.
+        ending: How it ended.
     """
 
-    hook: LifecycleHook
+    hook: SimulatedLifecycleHook
     instance_id: str
     token: str
     started_at: dt.datetime
     expires_at: dt.datetime
     heartbeats: tuple[dt.datetime, ...] = ()
     completed_at: dt.datetime | None = None
-    result: Result | None = None
-    ending: Ending | None = None
+    result: LifecycleActionResult | None = None
+    ending: LifecycleActionEnding | None = None
 
     @property
     def is_active(self) -> bool:
-        """Whether the instance still waits."""
+        """True while the instance waits."""
         return self.ending is None
 
 
 @dataclasses.dataclass(frozen=True)
 class ActionKey:
-    """How a caller of AWS names a lifecycle action: by token, or else by instance id."""
+    """The key of a lifecycle action: its token, or else its instance id."""
 
     group: str
     hook: str
     token: str | None = None
     instance_id: str | None = None
 
-    def names(self, action: LifecycleAction) -> bool:
-        """Whether it is this action that is meant."""
+    def names(self, action: SimulatedLifecycleAction) -> bool:
+        """Return True if this is the action that the caller means."""
         if (action.hook.group, action.hook.name) != (self.group, self.hook):
             return False
         if self.token is not None:
@@ -122,14 +117,14 @@ class ActionKey:
         return f"instance ID {self.instance_id}"
 
 
-class LifecycleActions:
+class SimulatedLifecycleActions:
     """All lifecycle actions, and a thread that ends those whose time has run out."""
 
-    def __init__(self, on_end: Callable[[LifecycleAction], None]) -> None:
-        """Keep actions and tell ``on_end`` of each that ended, from the thread that ended it."""
+    def __init__(self, on_end: Callable[[SimulatedLifecycleAction], None]) -> None:
+        """Keep actions, and call `on_end` with each that ended, in the thread that ended it."""
         self._on_end = on_end
         self._changed = threading.Condition()
-        self._actions: dict[str, LifecycleAction] = {}
+        self._actions: dict[str, SimulatedLifecycleAction] = {}
         self._is_stopped = False
 
     @contextlib.contextmanager
@@ -151,10 +146,10 @@ class LifecycleActions:
         with self._changed:
             self._actions.clear()
 
-    def begin(self, hook: LifecycleHook, instance_id: str) -> LifecycleAction:
+    def begin(self, hook: SimulatedLifecycleHook, instance_id: str) -> SimulatedLifecycleAction:
         """Let an instance wait at a hook."""
         now = dt.datetime.now(tz=dt.UTC)
-        action = LifecycleAction(
+        action = SimulatedLifecycleAction(
             hook=hook,
             instance_id=instance_id,
             token=str(uuid.uuid4()),
@@ -166,11 +161,11 @@ class LifecycleActions:
             self._changed.notify_all()
         return action
 
-    def heartbeat(self, key: ActionKey) -> LifecycleAction:
+    def heartbeat(self, key: ActionKey) -> SimulatedLifecycleAction:
         """Give an action another heartbeat timeout from now on, up to its global timeout.
 
         Raises:
-            NoActiveActionError: when there is none, or it has ended.
+            NoActiveActionError: There is none, or it has ended.
         """
         now = dt.datetime.now(tz=dt.UTC)
         with self._changed:
@@ -187,29 +182,29 @@ class LifecycleActions:
             self._changed.notify_all()
         return extended
 
-    def complete(self, key: ActionKey, result: Result) -> LifecycleAction:
+    def complete(self, key: ActionKey, result: LifecycleActionResult) -> SimulatedLifecycleAction:
         """End an action.
 
         Raises:
-            NoActiveActionError: when there is none, or it has ended.
+            NoActiveActionError: There is none, or it has ended.
         """
         now = dt.datetime.now(tz=dt.UTC)
         with self._changed:
             action = self._find_active(key, now)
-            ended = self._end(action, now, result, Ending.COMPLETED)
+            ended = self._end(action, now, result, LifecycleActionEnding.COMPLETED)
         self._on_end(ended)
         return ended
 
-    def all(self) -> tuple[LifecycleAction, ...]:
+    def all(self) -> tuple[SimulatedLifecycleAction, ...]:
         """Every action that ever began, in that order."""
         with self._changed:
             return tuple(self._actions.values())
 
-    def active(self, instance_id: str) -> LifecycleAction:
-        """The action that holds an instance up.
+    def active(self, instance_id: str) -> SimulatedLifecycleAction:
+        """Return the action that holds an instance back.
 
         Raises:
-            NoActiveActionError: when there is none.
+            NoActiveActionError: There is none.
         """
         for action in self.all():
             if action.is_active and action.instance_id == instance_id:
@@ -218,15 +213,19 @@ class LifecycleActions:
             f"No active Lifecycle Action found with instance ID {instance_id}"
         )
 
-    def _find_active(self, key: ActionKey, now: dt.datetime) -> LifecycleAction:
+    def _find_active(self, key: ActionKey, now: dt.datetime) -> SimulatedLifecycleAction:
         for action in self._actions.values():
             if action.is_active and action.expires_at > now and key.names(action):
                 return action
         raise NoActiveActionError(f"No active Lifecycle Action found with {key}")
 
     def _end(
-        self, action: LifecycleAction, now: dt.datetime, result: Result, ending: Ending
-    ) -> LifecycleAction:
+        self,
+        action: SimulatedLifecycleAction,
+        now: dt.datetime,
+        result: LifecycleActionResult,
+        ending: LifecycleActionEnding,
+    ) -> SimulatedLifecycleAction:
         ended = dataclasses.replace(action, completed_at=now, result=result, ending=ending)
         self._actions[action.token] = ended
         return ended
@@ -239,7 +238,9 @@ class LifecycleActions:
                 now = dt.datetime.now(tz=dt.UTC)
                 active = [action for action in self._actions.values() if action.is_active]
                 expired = [
-                    self._end(action, now, action.hook.default_result, Ending.EXPIRED)
+                    self._end(
+                        action, now, action.hook.default_result, LifecycleActionEnding.EXPIRED
+                    )
                     for action in active
                     if action.expires_at <= now
                 ]

@@ -1,7 +1,7 @@
 """Replacing parts of moto for as long as a simulator runs.
 
 A replacement names the signature of what it replaces. A moto in which that part looks different
-stops the start of the simulator, since nobody can know what the replacement would do there.
+stops the start of the simulator: the replacement might do anything there.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ def expect(owner: type | ModuleType, name: str, parameters: tuple[str, ...]) -> 
     """Make sure that a class or a module has a function with these parameters, in this order.
 
     Raises:
-        MotoChangedError: when it has not.
+        MotoChangedError: It has not.
     """
-    found = inspect.getattr_static(owner, name, None)
-    function = found.__func__ if isinstance(found, staticmethod) else found
+    member = inspect.getattr_static(owner, name, None)
+    function = member.__func__ if isinstance(member, staticmethod) else member
     if not inspect.isfunction(function):
         raise MotoChangedError(f"{_name_of(owner)} has no function {name}")
     taken = tuple(inspect.signature(function).parameters)
@@ -42,7 +42,7 @@ def replaced(
         parameters: The names of the parameters the original must have, in order.
 
     Raises:
-        MotoChangedError: when the original is not there or takes other parameters.
+        MotoChangedError: The original is not there, or takes other parameters.
     """
     expect(owner, name, parameters)
     original = inspect.getattr_static(owner, name)
@@ -58,7 +58,7 @@ def added(owner: type, name: str, function: Callable[..., object]) -> Iterator[N
     """Give a class a function that it lacks, and take it away again.
 
     Raises:
-        MotoChangedError: when the class has one by now: ours may then be superfluous.
+        MotoChangedError: The class has one by now: ours may then be superfluous.
     """
     if hasattr(owner, name):
         raise MotoChangedError(f"{_name_of(owner)} has a {name} of its own")

@@ -14,62 +14,13 @@ import dataclasses
 import datetime as dt
 import heapq
 import itertools
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from queue_processor.simulator.aws import records
-
-_LONGEST_VISIBILITY_SECONDS = 43_200
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
-_RANGES = {
-    "DelaySeconds": range(901),
-    "MaximumMessageSize": range(1_024, 1_048_577),
-    "MessageRetentionPeriod": range(60, 1_209_601),
-    "ReceiveMessageWaitTimeSeconds": range(21),
-    "VisibilityTimeout": range(_LONGEST_VISIBILITY_SECONDS + 1),
-}
-_DEFAULTS = {
-    "DelaySeconds": "0",
-    "MaximumMessageSize": "1048576",
-    "MessageRetentionPeriod": "345600",
-    "ReceiveMessageWaitTimeSeconds": "0",
-    "VisibilityTimeout": "30",
-    "SqsManagedSseEnabled": "true",
-}
-_OTHERS = ("KmsDataKeyReusePeriodSeconds", "KmsMasterKeyId", "Policy", "RedriveAllowPolicy")
-_MOST_RECEIVES = 1_000
-
-
-class SqsError(Exception):
-    """A request that SQS refuses.
-
-    Attributes:
-        shape: The name of the error in the JSON protocol.
-        message: The text that SQS gives with it.
-    """
-
-    def __init__(self, shape: str, message: str) -> None:
-        super().__init__(f"{shape}: {message}")
-        self.shape = shape
-        self.message = message
-
-
-def invalid_value(value: object, parameter: str, reason: str) -> SqsError:
-    """Return the error for a parameter out of its range."""
-    return SqsError(
-        "InvalidParameterValue",
-        f"Value {value} for parameter {parameter} is invalid. Reason: {reason}",
-    )
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterRule:
-    """The RedrivePolicy of a queue."""
-
-    target_arn: str
-    most_receives: int
+from queue_processor.simulator.aws.checks import SqsError, invalid_value
+from queue_processor.simulator.aws.settings import LONGEST_VISIBILITY_SECONDS, QueueSettings
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -104,58 +55,19 @@ class SimulatedQueue:
         """
         self.name = name
         self.arn = arn
-        self.dead_letter_rule: DeadLetterRule | None = None
-        self._attributes: dict[str, str] = dict(_DEFAULTS)
-        self._created_at = self._modified_at = now
+        self.settings = QueueSettings(attributes, now)
         self._messages: dict[str, SimulatedMessage] = {}
         self._heap: list[tuple[float, int, str]] = []
         self._order = itertools.count()
         self._message_of_handle: dict[str, str] = {}
         self._records: dict[str, records.MessageRecord] = {}
-        self.set_attributes(attributes, now)
-
-    # Attributes.
-
-    def number(self, attribute: str) -> int:
-        """Return an attribute that is a number."""
-        return int(self._attributes[attribute])
-
-    @property
-    def policy(self) -> str | None:
-        """The queue policy, as JSON."""
-        return self._attributes.get("Policy")
-
-    def set_attributes(self, attributes: Mapping[str, object], now: float) -> None:
-        """Change some attributes; an empty Policy or RedrivePolicy removes it.
-
-        Raises:
-            SqsError: An attribute does not exist, or has a value that SQS does not take.
-        """
-        for name, value in attributes.items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            if name == "FifoQueue":
-                raise SqsError("InvalidParameterValue", "The simulator has standard queues only.")
-            if name == "RedrivePolicy":
-                text = "" if text == "{}" else text
-                self.dead_letter_rule = _dead_letter_rule(text) if text else None
-            elif name in _RANGES and not (text.isdecimal() and int(text) in _RANGES[name]):
-                raise SqsError("InvalidAttributeValue", f"Invalid value for the parameter {name}.")
-            elif name not in (*_DEFAULTS, *_OTHERS):
-                raise SqsError("InvalidAttributeName", f"Unknown Attribute {name}.")
-            if text:
-                self._attributes[name] = text
-            else:
-                self._attributes.pop(name, None)
-        self._modified_at = now
 
     def attributes(self, now: float) -> dict[str, str]:
         """Return every attribute, as `GetQueueAttributes` prints them."""
         state = self.state(now)
         return {
-            **self._attributes,
+            **self.settings.printed(),
             "QueueArn": self.arn,
-            "CreatedTimestamp": str(int(self._created_at)),
-            "LastModifiedTimestamp": str(int(self._modified_at)),
             "ApproximateNumberOfMessages": str(state.visible),
             "ApproximateNumberOfMessagesNotVisible": str(state.in_flight),
             "ApproximateNumberOfMessagesDelayed": str(state.delayed),
@@ -201,7 +113,7 @@ class SimulatedQueue:
             message = self._messages.get(message_id)
             if message is None or message.available_at != available_at:
                 continue
-            if message.sent_at + self.number("MessageRetentionPeriod") <= now:
+            if message.sent_at + self.settings.number("MessageRetentionPeriod") <= now:
                 self._remove(message, records.MessageEnding.EXPIRED, now)
             elif dead_letter_queue is not None and self._is_dead_letter(message):
                 self._remove(message, records.MessageEnding.DEAD_LETTERED, now)
@@ -239,7 +151,7 @@ class SimulatedQueue:
             SqsError: This queue never gave out the handle, the message is not in flight under it,
                 or it would be hidden for more than 12 hours since it was received.
         """
-        if not 0 <= seconds <= _LONGEST_VISIBILITY_SECONDS:
+        if not 0 <= seconds <= LONGEST_VISIBILITY_SECONDS:
             raise invalid_value(
                 seconds, "VisibilityTimeout", "Must be between 0 and 43200, if provided."
             )
@@ -255,7 +167,7 @@ class SimulatedQueue:
                 "ReceiptHandle",
                 "Message does not exist or is not available for visibility timeout change.",
             )
-        if now + seconds > message.last_received_at + _LONGEST_VISIBILITY_SECONDS:
+        if now + seconds > message.last_received_at + LONGEST_VISIBILITY_SECONDS:
             raise invalid_value(
                 seconds,
                 "VisibilityTimeout",
@@ -340,7 +252,7 @@ class SimulatedQueue:
         )
 
     def _is_dead_letter(self, message: SimulatedMessage) -> bool:
-        rule = self.dead_letter_rule
+        rule = self.settings.dead_letter_rule
         return rule is not None and message.receive_count >= rule.most_receives
 
     def _find(self, receipt_handle: str) -> SimulatedMessage | None:
@@ -354,22 +266,6 @@ class SimulatedQueue:
         self._records[message.message_id] = dataclasses.replace(
             self._records[message.message_id], ended_at=_utc(now), ending=ending
         )
-
-
-def _dead_letter_rule(policy: str) -> DeadLetterRule:
-    try:
-        document = json.loads(policy)
-        rule = DeadLetterRule(
-            target_arn=str(document["deadLetterTargetArn"]),
-            most_receives=int(document["maxReceiveCount"]),
-        )
-    except (ValueError, TypeError, KeyError) as cause:
-        raise invalid_value(policy, "RedrivePolicy", "It is not a redrive policy.") from cause
-    if not 1 <= rule.most_receives <= _MOST_RECEIVES:
-        raise invalid_value(
-            policy, "RedrivePolicy", "Invalid value for maxReceiveCount, from 1 to 1000."
-        )
-    return rule
 
 
 def _utc(timestamp: float) -> dt.datetime:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 
 class MessageEnding(enum.Enum):
-    """How a message leaves a queue."""
+    """Ways in which a message leaves a queue."""
 
     DELETED = "deleted"
     DEAD_LETTERED = "dead-lettered"
@@ -17,7 +17,7 @@ class MessageEnding(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class SimulatedQueueState:
-    """How many messages a queue holds, by what a receive could do with them.
+    """Numbers of messages in a queue, by what a receive could do with them.
 
     Attributes:
         visible: A receive returns them now.

@@ -1,4 +1,4 @@
-"""AWS in one process: start it, deploy the queue, make things happen, look at what came of them."""
+"""AWS in one process: start it, deploy the queue, make things happen, look at the results."""
 
 import contextlib
 import threading
@@ -16,6 +16,7 @@ from werkzeug import datastructures
 
 from queue_processor.simulator.aws import (
     bus,
+    checks,
     cloudformation,
     fleet,
     groups,
@@ -51,7 +52,7 @@ class AwsSimulator:
         self._groups = groups.Groups(self._sqs)
         self._moto = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
         self._running = contextlib.ExitStack()
-        self._server: http.HttpServer | None = None
+        self._server: http.WsgiServer | None = None
         self._session = boto3.Session(
             aws_access_key_id=_KEY_ID, aws_secret_access_key=_KEY, region_name=sqs.REGION
         )
@@ -74,8 +75,8 @@ class AwsSimulator:
         """Answer on a free port from now on.
 
         Raises:
-            MotoChangedError: when the moto that is installed is not the one this was written for.
-            RuntimeError: when one runs in this process already.
+            MotoChangedError: The installed moto has not the shape that this relies on.
+            RuntimeError: One runs in this process already.
         """
         if not _ONE_AT_A_TIME.acquire(blocking=False):
             raise RuntimeError("A simulator runs in this process already.")
@@ -93,7 +94,7 @@ class AwsSimulator:
             self._running = starting.pop_all()
 
     def stop(self) -> None:
-        """Answer nobody any more and forget everything."""
+        """Stop answering, and forget everything."""
         self._running.close()
         self._server = None
 
@@ -109,17 +110,17 @@ class AwsSimulator:
 
     @property
     def endpoint_url(self) -> str:
-        """Where it answers.
+        """Return the endpoint URL.
 
         Raises:
-            RuntimeError: when it does not run.
+            RuntimeError: It does not run.
         """
         if self._server is None:
             raise RuntimeError("The simulator does not run.")
         return self._server.url
 
     def environment(self) -> dict[str, str]:
-        """The variables with which any AWS SDK finds the simulator and nothing else."""
+        """Return the variables with which any AWS SDK uses the simulator and nothing else."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": sqs.REGION,
@@ -151,8 +152,8 @@ class AwsSimulator:
             parameters: The parameters of the template.
 
         Raises:
-            botocore.exceptions.ClientError: when CloudFormation refuses the template.
-            KeyError: when the template lacks one of the outputs of a Stack.
+            botocore.exceptions.ClientError: CloudFormation refuses the template.
+            KeyError: The template lacks one of the outputs of a Stack.
         """
         client = self._session.client("cloudformation", endpoint_url=self.endpoint_url)
         with contextlib.closing(client):
@@ -172,13 +173,13 @@ class AwsSimulator:
         self,
         name: str,
         instance_ids: Iterable[str] = (),
-        hooks: Iterable[lifecycle.LifecycleHook] = (),
+        hooks: Iterable[lifecycle.SimulatedLifecycleHook] = (),
         *,
         zone: str = "us-east-1a",
     ) -> None:
         """Create a group of running instances, and its lifecycle hooks.
 
-        Hooks for launches hold up what ``launch_in_group`` adds, not these instances.
+        Hooks for launches hold back what `launch_in_group` adds, not these instances.
         """
         with self._autoscaling() as client:
             fleet.create_group(client, name, zone, hooks)
@@ -203,30 +204,30 @@ class AwsSimulator:
         with self._queue(queue_url) as queue:
             return queue.send(body, now=time.time()).message_id
 
-    def terminate_in_group(self, instance_id: str) -> lifecycle.LifecycleAction:
-        """Let its group terminate an instance; return the lifecycle action that holds it up.
+    def terminate_in_group(self, instance_id: str) -> lifecycle.SimulatedLifecycleAction:
+        """Let its group terminate an instance; return the lifecycle action that holds it back.
 
         Raises:
-            LookupError: when it is in no group, or no hook holds it up.
+            LookupError: It is in no group, or no hook holds it back.
         """
         return self._groups.terminate(instance_id)
 
     def launch_in_group(self, group: str, *, zone: str = "us-east-1a") -> str:
-        """Let a group launch an instance, held up by its hooks for launches; return its id."""
+        """Let a group launch an instance, held back by its hooks for launches; return its id."""
         (instance_id,) = self.launch(1, zone=zone)
         with self._autoscaling() as client:
             fleet.attach(client, group, [instance_id])
         self._groups.launch(instance_id)
         return instance_id
 
-    # Looking at what came of it. Without a URL it is the one queue with a dead-letter queue.
+    # Looking at the results. Without a URL it is the one queue with a dead-letter queue.
 
-    def lifecycle_actions(self) -> tuple[lifecycle.LifecycleAction, ...]:
-        """Every lifecycle action that ever began, in that order."""
+    def lifecycle_actions(self) -> tuple[lifecycle.SimulatedLifecycleAction, ...]:
+        """Return every lifecycle action that ever began, in that order."""
         return self._groups.actions.all()
 
     def lifecycle_state(self, instance_id: str) -> str | None:
-        """``InService``, ``Terminating:Wait``, ``Pending:Wait``; None when it is in no group."""
+        """Return `InService`, `Terminating:Wait`, `Pending:Wait`; None outside of a group."""
         return self._groups.state_of(instance_id)
 
     def queue_state(self, queue_url: str | None = None) -> records.SimulatedQueueState:
@@ -267,7 +268,7 @@ class AwsSimulator:
             matching = [
                 queue
                 for name, queue in service.queues.items()
-                if (queue_url is None and queue.dead_letter_rule is not None)
+                if (queue_url is None and queue.settings.dead_letter_rule is not None)
                 or (queue_url is not None and name == queue_url.rpartition("/")[2])
             ]
             if len(matching) != 1:
@@ -310,4 +311,4 @@ def _authorize(action: str, resource: str, environ: "WSGIEnvironment", body: byt
         exceptions.InvalidClientTokenIdError,
         exceptions.SignatureDoesNotMatchError,
     ) as refusal:
-        raise queues.SqsError(refusal.error_type, refusal.message) from refusal
+        raise checks.SqsError(refusal.error_type, refusal.message) from refusal

@@ -13,12 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 from queue_processor.simulator.aws import checks
-from queue_processor.simulator.aws.queues import (
-    SimulatedMessage,
-    SimulatedQueue,
-    SqsError,
-    invalid_value,
-)
+from queue_processor.simulator.aws.checks import SqsError, invalid_value
+from queue_processor.simulator.aws.queues import SimulatedMessage, SimulatedQueue
 
 Parameters: TypeAlias = Mapping[str, Any]
 Answer: TypeAlias = dict[str, Any]
@@ -28,27 +24,6 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
-# The errors that have another code for clients of the query protocol, boto3 among them.
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-json-faqs.html
-_QUERY_CODES = {
-    "QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue",
-    "QueueNameExists": "QueueAlreadyExists",
-    **{
-        shape: f"AWS.SimpleQueueService.{shape}"
-        for shape in (
-            "BatchEntryIdsNotDistinct",
-            "BatchRequestTooLong",
-            "EmptyBatchRequest",
-            "InvalidBatchEntryId",
-            "TooManyEntriesInBatchRequest",
-        )
-    },
-}
-
-
-def query_code(error: SqsError) -> str:
-    """Return the code of an error as boto3 shows it."""
-    return _QUERY_CODES.get(error.shape, error.shape)
 
 
 class SimulatedSqs:
@@ -81,7 +56,9 @@ class SimulatedSqs:
             SqsError: There is no such queue, or SQS takes no such time.
         """
         queue = self.queue(parameters)
-        seconds = parameters.get("WaitTimeSeconds", queue.number("ReceiveMessageWaitTimeSeconds"))
+        seconds = parameters.get(
+            "WaitTimeSeconds", queue.settings.number("ReceiveMessageWaitTimeSeconds")
+        )
         return checks.within(seconds, 0, 20, "WaitTimeSeconds")
 
     def queue(self, parameters: Parameters) -> SimulatedQueue:
@@ -94,7 +71,7 @@ class SimulatedSqs:
 
     def dead_letter_queue(self, queue: SimulatedQueue) -> SimulatedQueue | None:
         """Return the dead-letter queue of a queue; None when there is none, or it was deleted."""
-        rule = queue.dead_letter_rule
+        rule = queue.settings.dead_letter_rule
         return None if rule is None else self.queues.get(rule.target_arn.rpartition(":")[2])
 
     def url_of(self, name: str) -> str:
@@ -158,7 +135,7 @@ class SimulatedSqs:
 
     def _set_queue_attributes(self, parameters: Parameters, now: float) -> Answer:
         queue = self.queue(parameters)
-        queue.set_attributes(checks.required(parameters, "Attributes"), now)
+        queue.settings.change(checks.required(parameters, "Attributes"), now)
         self._check_target(queue)
         return {}
 
@@ -173,7 +150,7 @@ class SimulatedSqs:
         }
 
     def _check_target(self, queue: SimulatedQueue) -> None:
-        rule = queue.dead_letter_rule
+        rule = queue.settings.dead_letter_rule
         if rule is not None and self.dead_letter_queue(queue) is None:
             raise invalid_value(rule.target_arn, "RedrivePolicy", "Dead letter target not found.")
 
@@ -185,14 +162,14 @@ class SimulatedSqs:
         attributes = parameters.get("MessageAttributes", {})
         checks.check_body(body)
         checks.check_attributes(attributes)
-        most = queue.number("MaximumMessageSize")
+        most = queue.settings.number("MaximumMessageSize")
         if checks.size(body, attributes) > most:
             raise SqsError(
                 "InvalidParameterValue",
                 "One or more parameters are invalid. Reason: Message must be shorter than"
                 f" {most} bytes.",
             )
-        delay = parameters.get("DelaySeconds", queue.number("DelaySeconds"))
+        delay = parameters.get("DelaySeconds", queue.settings.number("DelaySeconds"))
         message = queue.send(
             body,
             now=now,
@@ -209,7 +186,7 @@ class SimulatedSqs:
     def _receive_message(self, parameters: Parameters, now: float) -> Answer:
         queue = self.queue(parameters)
         self.wait_seconds(parameters)
-        visibility = parameters.get("VisibilityTimeout", queue.number("VisibilityTimeout"))
+        visibility = parameters.get("VisibilityTimeout", queue.settings.number("VisibilityTimeout"))
         taken = queue.receive(
             checks.within(parameters.get("MaxNumberOfMessages", 1), 1, 10, "MaxNumberOfMessages"),
             visibility_seconds=checks.within(visibility, 0, 43_200, "VisibilityTimeout"),
@@ -253,7 +230,7 @@ class SimulatedSqs:
                 failed.append(
                     {
                         "Id": entry["Id"],
-                        "Code": query_code(error),
+                        "Code": error.query_code,
                         "Message": error.message,
                         "SenderFault": True,
                     }

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """What CloudFormation made of the template.
+    """The resources that CloudFormation created.
 
     Attributes:
         name: The name of the stack.
@@ -29,7 +29,7 @@ class Stack:
 
 
 def own_template() -> str:
-    """The CloudFormation template of the project."""
+    """Return the CloudFormation template of the project."""
     package = importlib.resources.files("queue_processor.simulator.aws")
     return package.joinpath("queue-processor.yaml").read_text(encoding="utf-8")
 
@@ -43,8 +43,8 @@ def create(
     """Create a stack and read its outputs.
 
     Raises:
-        botocore.exceptions.ClientError: when CloudFormation refuses the template.
-        KeyError: when the template lacks one of the outputs of a Stack.
+        botocore.exceptions.ClientError: CloudFormation refuses the template.
+        KeyError: The template lacks one of the outputs of a Stack.
     """
     client.create_stack(
         StackName=name,

@@ -1,6 +1,6 @@
-"""The rehearsal of an interruption on one machine: what happens, who watches, who keeps the score.
+"""Interruptions on one machine: the real operator in a simulated AWS and cluster.
 
-Read `scenario` (what a rehearsal is made of), `scenarios` (the ones there are), `stage` (what
-plays them against the simulated AWS and cluster), `evidence` (what is known of the outcome),
-`score` and `checks` (what follows from it), `rehearsal` (the whole), `display` (how it looks).
+Read `scenario` and `scenarios` (what happens), `messages` and `environment` (how it is played),
+`operator` (the process under test), `results` and `checks` (what is measured and required),
+`run` (the whole) and `display` (how it looks).
 """

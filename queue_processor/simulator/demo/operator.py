@@ -1,4 +1,4 @@
-"""The operator, as a process of its own: the same `run` that a cluster runs."""
+"""The operator as a process of its own, with the same `run` as in a cluster, on this machine."""
 
 import asyncio
 import contextlib
@@ -8,54 +8,36 @@ from collections.abc import AsyncIterator, Mapping
 from typing import IO
 
 _STOP_LIMIT_SECONDS = 20.0
+# The prefixes of the variables by which a program finds an AWS, or the cluster that it runs in.
+_OTHER_PLACES = ("AWS_", "KUBERNETES_SERVICE_")
+# Files of the SDKs name endpoints and roles, and a proxy does not lead to this machine.
+_THIS_MACHINE = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "NO_PROXY": "127.0.0.1",
+    "no_proxy": "127.0.0.1",
+}
 
 
-class OperatorProcess:
-    """The operator while it runs."""
+def isolate() -> None:
+    """Remove every AWS and every cluster from the environment of this process and its children.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._ended = asyncio.create_task(process.wait(), name="end of the operator")
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        """How it ended; negative is the signal that ended it; None while it runs."""
-        return self._process.returncode
-
-    @property
-    def ended(self) -> asyncio.Task[int]:
-        """Done when it has ended."""
-        return self._ended
-
-    async def stop(self) -> int:
-        """Ask it to stop, as Kubernetes does, and wait for it; the exit code."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
-        done, _ = await asyncio.wait((self._ended,), timeout=_STOP_LIMIT_SECONDS)
-        if not done:
-            self.kill()
-        return await self._ended
-
-    def kill(self) -> None:
-        """End it at once, if it runs."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+    moto opens sessions while it is imported, so call this before that.
+    """
+    for name in [name for name in os.environ if name.startswith(_OTHER_PLACES)]:
+        del os.environ[name]
+    os.environ.update(_THIS_MACHINE)
 
 
 @contextlib.asynccontextmanager
 async def running(
     environment: Mapping[str, str], *, log: IO[str]
-) -> AsyncIterator[OperatorProcess]:
-    """Run the operator for as long as this lasts, and not longer.
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the operator, and kill it at the end if it still runs.
 
     Args:
-        environment: Where its AWS and its cluster are, on top of our own environment, which
-            must not name any others.
+        environment: Where its AWS and its cluster are, on top of the environment of this
+            process, which must not name any others.
         log: Takes its standard output and error.
     """
     process = await asyncio.create_subprocess_exec(
@@ -65,12 +47,24 @@ async def running(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=log,
         stderr=log,
-        # Ctrl-C is for the rehearsal, which then ends the operator.
+        # Ctrl-C goes to the demo, which then stops the operator.
         start_new_session=True,
     )
-    operator = OperatorProcess(process)
     try:
-        yield operator
+        yield process
     finally:
-        operator.kill()
-        await operator.ended
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def stop(process: asyncio.subprocess.Process) -> int:
+    """Stop it as Kubernetes does, and return its exit code."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(_STOP_LIMIT_SECONDS):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+    return await process.wait()

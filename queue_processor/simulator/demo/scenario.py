@@ -1,72 +1,42 @@
-"""What a rehearsal is made of: nodes, workloads with their budgets, and what AWS sends."""
+"""What a scenario consists of: nodes, workloads with their budgets, and messages."""
 
 import collections
 import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+
+from queue_processor.domain.events import EventKind, InstanceState
 
 
 class ImpossibleScenarioError(ValueError):
-    """The cluster that was asked for cannot come through the events that were asked for."""
+    """The requested cluster cannot survive the requested events."""
 
 
-class Expectation(enum.Enum):
-    """What has to come of a message, apart from its leaving the queue."""
+class Noise(enum.StrEnum):
+    """Messages that ask for nothing, or that cannot be parsed."""
 
-    DRAIN = "the nodes it names are cordoned and drained"
-    READY = "the node it names becomes Ready, and its launch goes on"
-    NOTHING = "nothing"
-    DEAD_LETTER = "it is put into the dead-letter queue"
-
-
-class Kind(enum.Enum):
-    """What AWS, or whoever has access to the queue, tells."""
-
-    SPOT = "spot_interruption"
-    REBALANCE = "rebalance_recommendation"
-    CAPACITY = "capacity_reservation_interruption"
-    STOPPING = "state_change: stopping"
-    SHUTTING_DOWN = "state_change: shutting-down"
-    SCHEDULED_CHANGE = "scheduled_change"
-    TERMINATION = "autoscaling_termination"
-    LAUNCH = "autoscaling_launch"
-    PENDING = "state_change: pending"
+    PENDING_INSTANCE = "state_change: pending"
     HOOK_TEST = "TEST_NOTIFICATION"
     MALFORMED = "malformed"
 
-    @property
-    def expectation(self) -> Expectation:
-        """What has to come of it."""
-        match self:
-            case Kind.LAUNCH:
-                return Expectation.READY
-            case Kind.PENDING | Kind.HOOK_TEST:
-                return Expectation.NOTHING
-            case Kind.MALFORMED:
-                return Expectation.DEAD_LETTER
-            case _:
-                return Expectation.DRAIN
 
-
-class Route(enum.Enum):
-    """How a message comes into the queue."""
+class DeliveryRoute(enum.Enum):
+    """The route of a message into the queue."""
 
     RULES = "through the EventBridge rules of the template"
-    SNS = "wrapped by a topic of SNS"
+    SNS = "in a notification from an SNS topic"
     QUEUE = "straight into the queue"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class NodePart:
+class PlannedNode:
     """A node of the cluster.
 
     Attributes:
-        name: Its name.
-        zone: The Availability Zone of its instance.
-        joins_after: Seconds from the first event until it joins; 0 is there from the beginning.
-        ready_after: Seconds from the first event until it is Ready; None is Ready when it joins.
+        joins_after: Seconds from the first event until it joins; 0 if it is there at the start.
+        ready_after: Seconds from the first event until it is Ready; None if it joins Ready.
     """
 
     name: str
@@ -77,16 +47,16 @@ class NodePart:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A disruption budget: one of the two, a number or a percentage."""
+    """A PodDisruptionBudget: one of the two, as a number or a percentage."""
 
     max_unavailable: int | str | None = None
     min_available: int | str | None = None
 
-    def least(self, replicas: int) -> int:
-        """How many replicas have to be ready."""
+    def min_ready(self, replicas: int) -> int:
+        """Return how many of the replicas must be ready."""
         if self.max_unavailable is not None:
-            return max(replicas - _amount(self.max_unavailable, replicas), 0)
-        return _amount(self.min_available or 0, replicas)
+            return max(replicas - _count(self.max_unavailable, replicas), 0)
+        return _count(self.min_available or 0, replicas)
 
     def __str__(self) -> str:
         if self.max_unavailable is not None:
@@ -96,15 +66,12 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A ReplicaSet of the namespace `default`.
+    """A ReplicaSet in the namespace `default`.
 
     Attributes:
-        name: Its name.
-        nodes: Where its replicas run at first, one entry a replica.
-        budget: How many of them may be missing; None is any number.
-        startup_seconds: From being bound to Ready.
-        exit_seconds: From SIGTERM to the end.
-        grace_seconds: The terminationGracePeriodSeconds.
+        nodes: Where its replicas run at first, one entry per replica.
+        startup_seconds: From binding to Ready.
+        exit_seconds: From SIGTERM to exit.
     """
 
     name: str
@@ -116,118 +83,128 @@ class Workload:
 
     @property
     def replicas(self) -> int:
-        """How many replicas it wants."""
+        """Count its replicas."""
         return len(self.nodes)
 
     @property
     def is_blocked(self) -> bool:
-        """Whether its budget never lets a pod go."""
-        return self.budget is not None and self.budget.least(self.replicas) >= self.replicas
+        """True if its budget never allows an eviction."""
+        return self.budget is not None and self.budget.min_ready(self.replicas) >= self.replicas
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
-    """One event, or one message.
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlannedMessage:
+    """A message, or an event that becomes one.
 
     Attributes:
-        kind: What it tells.
-        nodes: The nodes whose instances it names.
+        nodes: The nodes whose instances it names; none if it is noise.
+        state: Of the instance, for a state change.
         after: Seconds from the first event of the scenario.
-        age: How many seconds before its sending it happened.
-        route: How it comes into the queue.
+        age: Seconds between what happened and the message.
         copies: How often it is delivered.
     """
 
-    kind: Kind
+    kind: EventKind | Noise
     nodes: tuple[str, ...] = ()
+    _: dataclasses.KW_ONLY
+    state: InstanceState | None = None
     after: float = 0.0
     age: float = 0.0
-    route: Route = Route.RULES
+    route: DeliveryRoute = DeliveryRoute.RULES
     copies: int = 1
+
+    @property
+    def label(self) -> str:
+        """Name the kind, and the state if there is one."""
+        return f"{self.kind}: {self.state}" if self.state else str(self.kind)
+
+    @property
+    def is_launch(self) -> bool:
+        """True if its node must become Ready, and its launch must go on."""
+        return self.kind is EventKind.AUTOSCALING_LAUNCH
+
+    @property
+    def is_interruption(self) -> bool:
+        """True if its nodes must be cordoned and drained."""
+        return isinstance(self.kind, EventKind) and not self.is_launch
+
+    @property
+    def has_lifecycle_action(self) -> bool:
+        """True if a lifecycle hook holds its instance up."""
+        return self.is_launch or self.kind is EventKind.AUTOSCALING_TERMINATION
 
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """A rehearsal from its beginning to its end.
+    """A cluster and the events that happen in it.
 
     Attributes:
-        name: What it is called on the command line.
-        nodes: All nodes, the ones that join later included.
-        workloads: What runs on them.
-        sendings: What comes into the queue.
+        name: Its name on the command line.
+        nodes: All nodes, those that join later included.
         limit_seconds: When it is over, finished or not.
     """
 
     name: str
-    nodes: tuple[NodePart, ...]
+    nodes: tuple[PlannedNode, ...]
     workloads: tuple[Workload, ...]
-    sendings: tuple[Sending, ...]
+    messages: tuple[PlannedMessage, ...]
     limit_seconds: float = 150.0
 
     @functools.cached_property
     def interrupted(self) -> tuple[str, ...]:
-        """The nodes that have to be drained, each once, in the order of the events."""
-        named = (
-            node
-            for sending in self.sendings
-            if sending.kind.expectation is Expectation.DRAIN
-            for node in sending.nodes
-        )
-        return tuple(dict.fromkeys(named))
+        """List the nodes that must be drained, each once, in the order of the events."""
+        return _nodes_of(each for each in self.messages if each.is_interruption)
+
+    @property
+    def held_up(self) -> tuple[str, ...]:
+        """List the nodes whose instances a lifecycle hook holds up."""
+        return _nodes_of(each for each in self.messages if each.has_lifecycle_action)
 
     @property
     def launched(self) -> tuple[str, ...]:
-        """The nodes that a lifecycle hook holds up on their way into service."""
-        return tuple(node for launch in self._launches for node in launch.nodes)
-
-    def launches_of(self, node: NodePart) -> Sequence[Sending]:
-        """What launches the instance of a node; nothing does where it runs from the beginning."""
-        return [launch for launch in self._launches if node.name in launch.nodes]
+        """List the nodes that a lifecycle hook holds up on their way into service."""
+        return _nodes_of(each for each in self.messages if each.is_launch)
 
     @property
-    def _launches(self) -> Sequence[Sending]:
-        return [each for each in self.sendings if each.kind.expectation is Expectation.READY]
-
-    @property
-    def events(self) -> int:
-        """How many events name a node; copies and what is ignored or malformed not counted."""
+    def event_count(self) -> int:
+        """Count the events that name a node, without copies and second notifications."""
         return sum(
-            sending.kind.expectation in (Expectation.DRAIN, Expectation.READY)
-            for sending in self.sendings
-            if sending.route is not Route.QUEUE
+            each.route is not DeliveryRoute.QUEUE and isinstance(each.kind, EventKind)
+            for each in self.messages
         )
 
     @property
-    def messages(self) -> int:
-        """How many messages come into the queue."""
-        return sum(sending.copies for sending in self.sendings)
+    def message_count(self) -> int:
+        """Count the messages that come into the queue."""
+        return sum(each.copies for each in self.messages)
 
     @property
-    def malformed(self) -> int:
-        """How many of them nobody can understand."""
-        return sum(
-            sending.copies
-            for sending in self.sendings
-            if sending.kind.expectation is Expectation.DEAD_LETTER
-        )
+    def malformed_count(self) -> int:
+        """Count those of them that cannot be parsed."""
+        return sum(each.copies for each in self.messages if each.kind is Noise.MALFORMED)
 
     @functools.cached_property
     def blocked_pods(self) -> Mapping[str, int]:
-        """How many pods have to be deleted at the deadline, by workload."""
-        interrupted = set(self.interrupted)
-        found: collections.Counter[str] = collections.Counter()
-        for workload in self.workloads:
-            if workload.is_blocked:
-                found[workload.name] += sum(node in interrupted for node in workload.nodes)
-        return {name: count for name, count in found.items() if count}
+        """Count the pods that must be deleted at the deadline, by workload."""
+        return collections.Counter(
+            workload.name
+            for workload in self.workloads
+            if workload.is_blocked
+            for node in workload.nodes
+            if node in self.interrupted
+        )
 
     @property
-    def pods(self) -> int:
-        """How many pods have to find a place."""
+    def pod_count(self) -> int:
+        """Count the pods that need a node, without those of the DaemonSet."""
         return sum(workload.replicas for workload in self.workloads)
 
 
-def _amount(value: int | str, total: int) -> int:
+def _nodes_of(messages: Iterable[PlannedMessage]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(node for message in messages for node in message.nodes))
+
+
+def _count(value: int | str, total: int) -> int:
     # Kubernetes rounds both up: https://kubernetes.io/docs/tasks/run-application/configure-pdb/
     if isinstance(value, str):
         return math.ceil(int(value.rstrip("%")) * total / 100)

@@ -1,46 +1,63 @@
-"""The scenarios there are, made to measure and the same for the same seed."""
+"""The scenarios, built to size; the same seed builds the same scenario again."""
 
 import dataclasses
-import enum
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from queue_processor.simulator.demo import layout, scenario
-from queue_processor.simulator.demo.scenario import Kind, Route, Sending
+from queue_processor.domain.events import EventKind, InstanceState
+from queue_processor.simulator.demo.scenario import (
+    Budget,
+    DeliveryRoute,
+    ImpossibleScenarioError,
+    Noise,
+    PlannedMessage,
+    PlannedNode,
+    Scenario,
+    Workload,
+)
 
+# The kubelet's default.
+PODS_PER_NODE = 110
+# One pod of the DaemonSet runs on every node.
+_PLACES_PER_NODE = PODS_PER_NODE - 1
+_ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
+_PURPOSES = ("api", "web", "worker", "search", "billing", "cache", "mail", "auth")
 
-class Name(enum.StrEnum):
-    """The names of the scenarios."""
+# Budgets in turn, with the range of replicas of the workloads that get them. Small workloads
+# allow one eviction at a time, so that evictions are refused; large ones allow a share.
+_BUDGETS: Sequence[tuple[Budget | None, int, int]] = (
+    (Budget(max_unavailable=1), 3, 5),
+    (Budget(min_available="80%"), 15, 30),
+    (None, 10, 25),
+    (Budget(max_unavailable=1), 3, 5),
+    (Budget(max_unavailable="25%"), 12, 40),
+    (Budget(min_available="75%"), 8, 24),
+)
 
-    SINGLE = "single"
-    STORM = "storm"
-    MIXED = "mixed"
+_SPOT = PlannedMessage(EventKind.SPOT_INTERRUPTION)
+_REBALANCE = PlannedMessage(EventKind.REBALANCE_RECOMMENDATION)
+_CAPACITY = PlannedMessage(EventKind.CAPACITY_RESERVATION_INTERRUPTION)
+_SCHEDULED_CHANGE = PlannedMessage(EventKind.SCHEDULED_CHANGE)
+_TERMINATION = PlannedMessage(EventKind.AUTOSCALING_TERMINATION)
+_LAUNCH = PlannedMessage(EventKind.AUTOSCALING_LAUNCH)
+_STOPPING = PlannedMessage(EventKind.STATE_CHANGE, state=InstanceState.STOPPING)
+_SHUTTING_DOWN = PlannedMessage(EventKind.STATE_CHANGE, state=InstanceState.SHUTTING_DOWN)
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """How large a scenario is to be; None is as large as it is by itself."""
-
-    nodes: int | None = None
-    pods_per_node: int | None = None
-    events: int | None = None
-
-
-# In the order in which a storm takes them up when it has fewer events than these.
-_STORM_KINDS = (
-    Kind.SPOT,
-    Kind.SPOT,  # of the node that joins late
-    Kind.TERMINATION,
-    Kind.REBALANCE,
-    Kind.STOPPING,
-    Kind.CAPACITY,
-    Kind.SCHEDULED_CHANGE,
-    Kind.SHUTTING_DOWN,
+# In the order in which a storm of fewer events takes them.
+_STORM = (
+    _SPOT,
+    _SPOT,  # of the node that joins late
+    _TERMINATION,
+    _REBALANCE,
+    _STOPPING,
+    _CAPACITY,
+    _SCHEDULED_CHANGE,
+    _SHUTTING_DOWN,
 )
 _LATE_EVENT = 1
 _STORM_LATE_SECONDS = 5.0
-_FURTHER_KINDS = (*[Kind.SPOT] * 5, Kind.REBALANCE, Kind.STOPPING, Kind.SHUTTING_DOWN)
+_FURTHER = (*[_SPOT] * 5, _REBALANCE, _STOPPING, _SHUTTING_DOWN)
 
 _MIXED_EVENTS = 12
 _MIXED_PRESENT_NODES = 10
@@ -48,123 +65,188 @@ _MIXED_PRESENT_NODES = 10
 _NEAR_DEADLINE_AGE = 85.0
 
 
-def compose(name: Name, size: Size, *, seed: int) -> scenario.Scenario:
-    """Make a scenario.
+def compose(
+    name: str,
+    *,
+    seed: int,
+    nodes: int | None = None,
+    pods_per_node: int | None = None,
+    events: int | None = None,
+) -> Scenario:
+    """Build a scenario, in its default size where none is requested.
 
     Raises:
         ImpossibleScenarioError: It cannot be played in this size.
     """
-    compose_it, usual = _SCENARIOS[name]
-    measure = layout.Measure(
-        nodes=usual.nodes if size.nodes is None else size.nodes,
-        pods_per_node=usual.pods_per_node if size.pods_per_node is None else size.pods_per_node,
-        events=usual.events if size.events is None else size.events,
+    build, default_nodes, default_pods, default_events = _SCENARIOS[name]
+    scenario = build(
+        nodes or default_nodes,
+        pods_per_node or default_pods,
+        events or default_events,
+        random.Random(seed),  # noqa: S311 - reproducible, not a secret
     )
-    made = compose_it(measure, random.Random(seed))  # noqa: S311 - the same again, not a secret
-    layout.check_room(made)
-    return made
+    _check_room(scenario)
+    return scenario
 
 
-def _single(measure: layout.Measure, rng: random.Random) -> scenario.Scenario:
-    """Spot interruptions, one unless more are asked for, and nothing else."""
-    nodes = layout.nodes(measure.nodes)
+def make_nodes(count: int) -> tuple[PlannedNode, ...]:
+    """Make nodes, spread over three zones."""
+    return tuple(
+        PlannedNode(name=f"node-{number:03}", zone=zone)
+        for number, zone in zip(range(1, count + 1), itertools.cycle(_ZONES), strict=False)
+    )
+
+
+def interrupt(names: Sequence[str]) -> tuple[PlannedMessage, ...]:
+    """Plan a Spot interruption for each of the nodes, all at once."""
+    return tuple(dataclasses.replace(_SPOT, nodes=(name,)) for name in names)
+
+
+def _single(node_count: int, pods_per_node: int, event_count: int, rng: random.Random) -> Scenario:
+    """Plan Spot interruptions, one by default, and nothing else."""
+    nodes = make_nodes(node_count)
     names = [node.name for node in nodes]
-    struck = layout.choose(names, measure.events, rng)
-    return scenario.Scenario(
-        name=Name.SINGLE,
+    struck = _choose(names, event_count, rng)
+    return Scenario(
+        name="single",
         nodes=nodes,
-        workloads=layout.workloads(names, measure.pods_per_node, rng),
-        sendings=tuple(Sending(kind=Kind.SPOT, nodes=(name,)) for name in struck),
+        workloads=_workloads(names, pods_per_node, rng),
+        messages=interrupt(list(struck)),
     )
 
 
-def _storm(measure: layout.Measure, rng: random.Random) -> scenario.Scenario:
-    """Events of all kinds at once, and one malformed message on top of them."""
-    kinds = [*_STORM_KINDS[: measure.events]]
-    kinds += rng.choices(_FURTHER_KINDS, k=measure.events - len(kinds))
-    nodes = layout.nodes(measure.nodes)
-    late = nodes[-1:] if measure.events > _LATE_EVENT else ()
+def _storm(node_count: int, pods_per_node: int, event_count: int, rng: random.Random) -> Scenario:
+    """Plan events of many kinds at once, and one malformed message."""
+    events = [*_STORM[:event_count]]
+    events += rng.choices(_FURTHER, k=event_count - len(events))
+    nodes = make_nodes(node_count)
+    late = nodes[-1:] if event_count > _LATE_EVENT else ()
     present = [node.name for node in nodes if node not in late]
-    counts = [2 if kind is Kind.SCHEDULED_CHANGE else 1 for kind in kinds]
-    struck = list(layout.choose(present, sum(counts) - len(late), rng))
+    counts = [2 if event == _SCHEDULED_CHANGE else 1 for event in events]
+    struck = list(_choose(present, sum(counts) - len(late), rng))
     for node in late:
         struck.insert(_LATE_EVENT, node.name)
-    named = iter(struck)
-    events = (
-        Sending(kind=kind, nodes=tuple(itertools.islice(named, count)))
-        for kind, count in zip(kinds, counts, strict=True)
-    )
-    return scenario.Scenario(
-        name=Name.STORM,
+    remaining = iter(struck)
+    return Scenario(
+        name="storm",
         nodes=tuple(
             dataclasses.replace(node, joins_after=_STORM_LATE_SECONDS) if node in late else node
             for node in nodes
         ),
-        workloads=layout.workloads(present, measure.pods_per_node, rng),
-        sendings=(*events, Sending(kind=Kind.MALFORMED, route=Route.QUEUE)),
+        workloads=_workloads(present, pods_per_node, rng),
+        messages=(
+            *(
+                dataclasses.replace(event, nodes=tuple(itertools.islice(remaining, count)))
+                for event, count in zip(events, counts, strict=True)
+            ),
+            PlannedMessage(Noise.MALFORMED, route=DeliveryRoute.QUEUE),
+        ),
     )
 
 
-def _mixed(measure: layout.Measure, rng: random.Random) -> scenario.Scenario:
-    """Every kind of event on every route; further events are spot interruptions."""
-    further = measure.events - _MIXED_EVENTS
+def _mixed(node_count: int, pods_per_node: int, event_count: int, rng: random.Random) -> Scenario:
+    """Plan every kind of event on every route; further events are Spot interruptions."""
+    further = event_count - _MIXED_EVENTS
     if further < 0:
-        raise scenario.ImpossibleScenarioError(
+        raise ImpossibleScenarioError(
             f"mixed plays every kind of event: --events has to be {_MIXED_EVENTS} or more"
         )
-    *first, launched, late = layout.nodes(max(measure.nodes, 2))
+    *first, launched, late = make_nodes(max(node_count, 2))
     present = [node.name for node in first]
-    struck = layout.choose(present, _MIXED_PRESENT_NODES + further, rng)
+    struck = _choose(present, _MIXED_PRESENT_NODES + further, rng)
     blocked = next(struck)
     # One pod that its budget never lets go, on an instance that goes in half a minute.
-    licence_server = scenario.Workload(
+    licence_server = Workload(
         name="licence-server",
         nodes=(blocked,),
-        budget=scenario.Budget(max_unavailable=0),
+        budget=Budget(max_unavailable=0),
         exit_seconds=1.5,
     )
-    return scenario.Scenario(
-        name=Name.MIXED,
+    return Scenario(
+        name="mixed",
         nodes=(
             *first,
             dataclasses.replace(launched, joins_after=1.0, ready_after=4.0),
             dataclasses.replace(late, joins_after=3.0),
         ),
-        workloads=(
-            licence_server,
-            *layout.workloads(present, measure.pods_per_node, rng),
-        ),
-        sendings=(
-            Sending(kind=Kind.SPOT, nodes=(blocked,), age=_NEAR_DEADLINE_AGE),
-            Sending(kind=Kind.LAUNCH, nodes=(launched.name,)),
-            Sending(kind=Kind.SPOT, nodes=(late.name,)),
+        workloads=(licence_server, *_workloads(present, pods_per_node, rng)),
+        messages=(
+            dataclasses.replace(_SPOT, nodes=(blocked,), age=_NEAR_DEADLINE_AGE),
+            dataclasses.replace(_LAUNCH, nodes=(launched.name,)),
+            dataclasses.replace(_SPOT, nodes=(late.name,)),
             *_one_of_each(struck),
-            *(Sending(kind=Kind.SPOT, nodes=(name,)) for name in struck),
+            *interrupt(list(struck)),
         ),
     )
 
 
-def _one_of_each(struck: Iterator[str]) -> Iterator[Sending]:
+def _one_of_each(struck: Iterator[str]) -> Iterator[PlannedMessage]:
     joined, terminated = next(struck), next(struck)
-    yield Sending(kind=Kind.REBALANCE, nodes=(joined,))
-    yield Sending(kind=Kind.SPOT, nodes=(joined,), after=0.5)
-    yield Sending(kind=Kind.TERMINATION, nodes=(terminated,))
+    yield dataclasses.replace(_REBALANCE, nodes=(joined,))
+    yield dataclasses.replace(_SPOT, nodes=(joined,), after=0.5)
+    yield dataclasses.replace(_TERMINATION, nodes=(terminated,))
     # The hook has a notification target of its own, as it had before there were rules.
-    yield Sending(kind=Kind.TERMINATION, nodes=(terminated,), route=Route.QUEUE)
-    yield Sending(kind=Kind.SPOT, nodes=(next(struck),), copies=2)
-    yield Sending(kind=Kind.SPOT, nodes=(next(struck),), route=Route.SNS)
-    yield Sending(kind=Kind.CAPACITY, nodes=(next(struck),))
-    yield Sending(kind=Kind.SCHEDULED_CHANGE, nodes=(next(struck), next(struck)))
-    yield Sending(kind=Kind.STOPPING, nodes=(next(struck),))
-    yield Sending(kind=Kind.SHUTTING_DOWN, nodes=(next(struck),))
-    yield Sending(kind=Kind.PENDING, route=Route.QUEUE)
-    yield Sending(kind=Kind.HOOK_TEST, route=Route.QUEUE)
-    yield Sending(kind=Kind.MALFORMED, route=Route.QUEUE)
+    yield dataclasses.replace(_TERMINATION, nodes=(terminated,), route=DeliveryRoute.QUEUE)
+    yield dataclasses.replace(_SPOT, nodes=(next(struck),), copies=2)
+    yield dataclasses.replace(_SPOT, nodes=(next(struck),), route=DeliveryRoute.SNS)
+    yield dataclasses.replace(_CAPACITY, nodes=(next(struck),))
+    yield dataclasses.replace(_SCHEDULED_CHANGE, nodes=(next(struck), next(struck)))
+    yield dataclasses.replace(_STOPPING, nodes=(next(struck),))
+    yield dataclasses.replace(_SHUTTING_DOWN, nodes=(next(struck),))
+    for noise in Noise:
+        yield PlannedMessage(noise, route=DeliveryRoute.QUEUE)
 
 
-_Compose = Callable[[layout.Measure, random.Random], scenario.Scenario]
-_SCENARIOS: Mapping[Name, tuple[_Compose, layout.Measure]] = {
-    Name.SINGLE: (_single, layout.Measure(nodes=3, pods_per_node=10, events=1)),
-    Name.STORM: (_storm, layout.Measure(nodes=50, pods_per_node=10, events=20)),
-    Name.MIXED: (_mixed, layout.Measure(nodes=16, pods_per_node=6, events=_MIXED_EVENTS)),
+def _workloads(
+    nodes: Sequence[str], pods_per_node: int, rng: random.Random
+) -> tuple[Workload, ...]:
+    """Fill the nodes; the replicas of a workload run on different nodes if they can."""
+    places = [name for _ in range(pods_per_node) for name in rng.sample(nodes, len(nodes))]
+    workloads = []
+    for number, (budget, fewest, most) in enumerate(itertools.cycle(_BUDGETS)):
+        if not places:
+            break
+        replicas = min(rng.randint(fewest, most), len(places))
+        workload = Workload(
+            name=f"{_PURPOSES[number % len(_PURPOSES)]}-{number // len(_PURPOSES) + 1}",
+            nodes=tuple(places[:replicas]),
+            budget=budget,
+            startup_seconds=round(rng.uniform(0.5, 1.5), 2),
+            exit_seconds=round(rng.uniform(0.5, 3.0), 2),
+        )
+        # The last one may be too small for a share of it to go.
+        is_blocked = workload.is_blocked
+        workloads.append(dataclasses.replace(workload, budget=None) if is_blocked else workload)
+        del places[:replicas]
+    return tuple(workloads)
+
+
+def _choose(nodes: Sequence[str], count: int, rng: random.Random) -> Iterator[str]:
+    """Choose the nodes that are interrupted, but not all of them."""
+    if count >= len(nodes):
+        raise ImpossibleScenarioError(
+            f"the events interrupt {count} nodes, and only {len(nodes)} are there: ask for more"
+            " --nodes or fewer --events"
+        )
+    return iter(rng.sample(nodes, count))
+
+
+def _check_room(scenario: Scenario) -> None:
+    """Check that the nodes that stay have room for every pod."""
+    staying = len(scenario.nodes) - len(scenario.interrupted)
+    needed = -(-scenario.pod_count // _PLACES_PER_NODE)
+    if staying < needed:
+        raise ImpossibleScenarioError(
+            f"the events leave {staying} of {len(scenario.nodes)} nodes, and"
+            f" {scenario.pod_count} pods need {needed}: ask for fewer --events or"
+            " --pods-per-node, or more --nodes"
+        )
+
+
+_Builder = Callable[[int, int, int, random.Random], Scenario]
+# How to build each, and how many nodes, pods on a node, and events it has by default.
+_SCENARIOS: Mapping[str, tuple[_Builder, int, int, int]] = {
+    "single": (_single, 3, 10, 1),
+    "storm": (_storm, 50, 10, 20),
+    "mixed": (_mixed, 16, 6, _MIXED_EVENTS),
 }

@@ -44,7 +44,7 @@ class ApiResponse:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Denial:
-    """What clients are not allowed to do; an empty text matches everything.
+    """A permission that clients lack; an empty text matches everything.
 
     ``resource`` is the plural, with a subresource after a slash: ``pods/eviction``.
     """

@@ -11,7 +11,7 @@ KeyT = TypeVar("KeyT", bound="Hashable")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Delays:
-    """How fast the simulated cluster is, in seconds of the loop's clock."""
+    """Delays of the simulated cluster, in seconds of the loop's clock."""
 
     #: From being bound to Running and Ready, unless the pod's annotation overrides it.
     startup_seconds: float = 0.5

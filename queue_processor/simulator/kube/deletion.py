@@ -12,7 +12,7 @@ from queue_processor.simulator.kube import clock, objects, requests, resources, 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """How to delete; ``None`` and empty text are for what the request leaves open."""
+    """Options of a deletion; ``None`` and empty text are for what the request leaves open."""
 
     grace_seconds: int | None = None
     uid: str = ""

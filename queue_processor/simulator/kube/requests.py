@@ -71,7 +71,7 @@ class ApiRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What a request is about, in the terms of access rules.
+    """The subject of a request, in the terms of access rules.
 
     https://kubernetes.io/docs/reference/access-authn-authz/authorization/#determine-the-request-verb
     """

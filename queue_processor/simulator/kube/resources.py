@@ -6,21 +6,14 @@ from collections.abc import Mapping
 VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Field:
-    """The path of a selectable field, and the text that an absent field compares as."""
-
-    path: tuple[str, ...]
-    absent: str = ""
-
-
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Resource:
     """One resource of one group and version.
 
     ``fields`` can be selected by, beside ``metadata.name`` and (for namespaced resources)
-    ``metadata.namespace``. With ``unconditional_update`` a PUT needs no resourceVersion, with
-    ``create_on_update`` it may create, with ``generation`` the server counts changes of the spec.
+    ``metadata.namespace``; the values are the texts that absent fields compare as. With
+    ``unconditional_update`` a PUT needs no resourceVersion, with ``create_on_update`` it may
+    create, with ``generation`` the server counts changes of the spec.
     """
 
     group: str
@@ -35,7 +28,7 @@ class Resource:
     generation: bool = False
     unconditional_update: bool = False
     create_on_update: bool = False
-    fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def api_version(self) -> str:
@@ -62,7 +55,7 @@ NAMESPACES = Resource(
     short_names=("ns",),
     subresources=("status",),
     unconditional_update=True,
-    fields={"status.phase": Field(("status", "phase"))},
+    fields={"status.phase": ""},
 )
 NODES = Resource(
     "",
@@ -73,7 +66,7 @@ NODES = Resource(
     short_names=("no",),
     subresources=("status",),
     unconditional_update=True,
-    fields={"spec.unschedulable": Field(("spec", "unschedulable"), "false")},
+    fields={"spec.unschedulable": "false"},
 )
 PODS = Resource(
     "",
@@ -87,14 +80,14 @@ PODS = Resource(
     generation=True,
     unconditional_update=True,
     fields={
-        "spec.nodeName": Field(("spec", "nodeName")),
-        "spec.restartPolicy": Field(("spec", "restartPolicy")),
-        "spec.schedulerName": Field(("spec", "schedulerName")),
-        "spec.serviceAccountName": Field(("spec", "serviceAccountName")),
-        "spec.hostNetwork": Field(("spec", "hostNetwork"), "false"),
-        "status.phase": Field(("status", "phase")),
-        "status.podIP": Field(("status", "podIP")),
-        "status.nominatedNodeName": Field(("status", "nominatedNodeName")),
+        "spec.nodeName": "",
+        "spec.restartPolicy": "",
+        "spec.schedulerName": "",
+        "spec.serviceAccountName": "",
+        "spec.hostNetwork": "false",
+        "status.phase": "",
+        "status.podIP": "",
+        "status.nominatedNodeName": "",
     },
 )
 EVENTS = Resource(
@@ -107,13 +100,13 @@ EVENTS = Resource(
     unconditional_update=True,
     create_on_update=True,
     fields={
-        "regarding.kind": Field(("regarding", "kind")),
-        "regarding.namespace": Field(("regarding", "namespace")),
-        "regarding.name": Field(("regarding", "name")),
-        "regarding.uid": Field(("regarding", "uid")),
-        "reason": Field(("reason",)),
-        "reportingController": Field(("reportingController",)),
-        "type": Field(("type",)),
+        "regarding.kind": "",
+        "regarding.namespace": "",
+        "regarding.name": "",
+        "regarding.uid": "",
+        "reason": "",
+        "reportingController": "",
+        "type": "",
     },
 )
 REPLICA_SETS = Resource(

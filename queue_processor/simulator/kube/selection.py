@@ -52,8 +52,7 @@ def label_selector_of(selector: objects.JsonObject) -> selectors.LabelSelector:
 class FieldTerm:
     """Compares a field with a text."""
 
-    label: str
-    path: tuple[str, ...]
+    path: list[str]
     absent: str
     value: str
     negated: bool
@@ -86,7 +85,8 @@ class FieldSelector:
 
     def exact(self, label: str) -> str | None:
         """Return the one value that the selector requires of a field, if it requires one."""
-        values = [term.value for term in self.terms if term.label == label and not term.negated]
+        path = label.split(".")
+        values = [term.value for term in self.terms if term.path == path and not term.negated]
         return values[0] if values else None
 
 
@@ -102,15 +102,14 @@ def parse_fields(text: str, resource: resources.Resource) -> FieldSelector:
         if match is None:
             raise statuses.bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         label = match["label"].strip()
-        field = _selectable(resource, label)
-        negated = match["operator"] == "!="
-        terms.append(FieldTerm(label, field.path, field.absent, match["value"].strip(), negated))
+        absent, negated = _absent_text(resource, label), match["operator"] == "!="
+        terms.append(FieldTerm(label.split("."), absent, match["value"].strip(), negated))
     return FieldSelector(tuple(terms))
 
 
-def _selectable(resource: resources.Resource, label: str) -> resources.Field:
+def _absent_text(resource: resources.Resource, label: str) -> str:
     if label == "metadata.name" or (label == "metadata.namespace" and resource.namespaced):
-        return resources.Field(tuple(label.split(".")))
+        return ""
     if label in resource.fields:
         return resource.fields[label]
     if resource.fields:

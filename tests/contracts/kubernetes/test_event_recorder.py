@@ -12,8 +12,10 @@ from queue_processor.controller import ports
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.pods import PodRef
+from queue_processor.observability import event_reasons
 from tests.contracts.kubernetes.cluster import Cluster
 
+FIRST, SECOND = event_reasons.EVICTION_BLOCKED, event_reasons.DELETED_AT_DEADLINE
 EVENTS = "/apis/events.k8s.io/v1/namespaces"
 
 
@@ -65,7 +67,7 @@ async def test_an_event_about_a_node_is_in_the_default_namespace(
     cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder
 ) -> None:
     name = await cluster.add_node()
-    port.node_event(node_called(name), "Drained", "all pods are gone", is_warning=False)
+    port.node_event(node_called(name), event_reasons.DRAINED, "all pods are gone")
     await event_recorder.flush()
 
     assert cluster.wire.last.answer.status == 201
@@ -79,12 +81,12 @@ async def test_an_event_about_a_node_is_in_the_default_namespace(
 async def test_an_event_about_a_pod_is_a_warning_in_its_namespace(
     cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder, pod: PodRef
 ) -> None:
-    port.pod_event(pod, "Blocked", "a budget does not allow it")
+    port.pod_event(pod, event_reasons.EVICTION_BLOCKED, "a budget does not allow it")
     await event_recorder.flush()
 
     (event,) = await written(cluster, pod.namespace, pod.name)
     assert (event["regarding"]["kind"], event["regarding"]["uid"]) == ("Pod", pod.uid)
-    assert (event["type"], event["reason"]) == ("Warning", "Blocked")
+    assert (event["type"], event["reason"]) == ("Warning", "EvictionBlocked")
 
 
 async def test_events_longer_than_the_api_takes_are_cut(
@@ -92,24 +94,25 @@ async def test_events_longer_than_the_api_takes_are_cut(
 ) -> None:
     name = await cluster.add_node()
     note = "x" + "ü" * 5000
-    port.node_event(node_called(name), "Reason" * 50, note, is_warning=True)
+    port.node_event(node_called(name), event_reasons.DRAINED, note)
     await event_recorder.flush()
 
     (event,) = await written(cluster, "default", name)
     assert 1022 < len(event["note"].encode()) <= 1024
-    assert len(event["reason"]) == 128
 
 
 async def test_an_event_that_the_api_refuses_is_dropped_and_the_next_is_not(
     cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder, pod: PodRef
 ) -> None:
-    port.pod_event(PodRef(namespace="nowhere", name="web", uid="x"), "First", "is lost")
+    port.pod_event(PodRef(namespace="nowhere", name="web", uid="x"), FIRST, "is lost")
     await event_recorder.flush()
     assert cluster.wire.last.refusal == (404, "NotFound", ())
-    port.pod_event(pod, "Second", "is not")
+    port.pod_event(pod, SECOND, "is not")
     await event_recorder.flush()
 
-    assert [event["reason"] for event in await written(cluster, pod.namespace, "web")] == ["Second"]
+    assert [event["reason"] for event in await written(cluster, pod.namespace, "web")] == [
+        SECOND.name
+    ]
 
 
 NAME_RULE = (
@@ -142,9 +145,7 @@ ODD_NAME = f'metadata.name: Invalid value: "x.": {NAME_RULE}'
 async def test_the_api_refuses_an_event_that_breaks_its_rules(
     cluster: Cluster, event_recorder: KubeEventRecorder, change: JsonObject, fault: str
 ) -> None:
-    event_recorder.node_event(
-        node_called("node-z"), "Drained", "all pods are gone", is_warning=False
-    )
+    event_recorder.node_event(node_called("node-z"), event_reasons.DRAINED, "all pods are gone")
     await event_recorder.flush()
     body = {**(cluster.wire.last.body or {}), "metadata": {"name": "x"}, **change}
     await cluster.wire.send(Request("POST", f"{EVENTS}/default/events", body=body))
@@ -159,7 +160,7 @@ async def test_the_api_refuses_an_event_that_breaks_its_rules(
 async def test_an_event_needs_a_namespace_of_its_object_but_it_may_be_another_one(
     cluster: Cluster, event_recorder: KubeEventRecorder, pod: PodRef, regarding: str, expected: int
 ) -> None:
-    event_recorder.pod_event(pod, "Blocked", "a budget does not allow it")
+    event_recorder.pod_event(pod, event_reasons.EVICTION_BLOCKED, "a budget does not allow it")
     await event_recorder.flush()
     body = dict(cluster.wire.last.body or {})
     body |= {"metadata": {"name": "x"}, "regarding": {"kind": "Pod", "namespace": regarding}}

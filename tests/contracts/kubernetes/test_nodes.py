@@ -9,11 +9,10 @@ from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.controller import ports
-from queue_processor.controller.ports import DrainProgress
 from queue_processor.domain import errors, nodes, selectors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import NodeName
-from queue_processor.domain.nodes import Mark, NodeView, Taint
+from queue_processor.domain.nodes import DrainProgress, Mark, NodeView, Taint, TaintEffect
 from tests.contracts.kubernetes.cluster import Cluster
 from tests.contracts.kubernetes.wire import SmallPages
 
@@ -26,7 +25,7 @@ MARK = Mark(
     event_id="event",
     kind=EventKind.SPOT_INTERRUPTION,
     deadline_at=DEADLINE,
-    effect="NoSchedule",
+    effect=TaintEffect.NO_SCHEDULE,
 )
 OUR_TAINT = "queue-processor/spot-interruption"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"

@@ -177,7 +177,7 @@ async def test_a_server_that_ends_watches_at_once_gets_few_requests(
     node = await node_of(simulation)
     feed = PodWatcher(KubePods(KubeApi(simulation.wire)))
     watching = asyncio.create_task(feed.run())
-    with feed.following(Subscription(node, take=lambda _: None, lose=lambda: None)):
+    with feed.subscribed(Subscription(node, on_change=lambda _: None, on_gap=lambda: None)):
         await feed.pods_on(node)
         for _ in range(100):
             simulation.cluster.drop_watches()

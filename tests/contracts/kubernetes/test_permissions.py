@@ -9,7 +9,7 @@ from tests.contracts.kubernetes.cluster import LEASE_NAME, OPERATOR_NAMESPACE, C
 
 
 async def test_the_operator_has_every_permission_that_it_needs(cluster: Cluster) -> None:
-    needed = permissions.all_permissions(lease_namespace=OPERATOR_NAMESPACE, overrides=True)
+    needed = permissions.all_permissions(lease_namespace=OPERATOR_NAMESPACE, force_deletes=True)
 
     assert await permissions.missing(cluster.api, needed, lease_name=LEASE_NAME) == ()
     assert {call.answer.status for call in cluster.wire.calls} == {201}

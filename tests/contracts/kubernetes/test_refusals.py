@@ -17,7 +17,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.leases import Lease
 from queue_processor.domain.pods import EvictionAnswer, PodRef
-from queue_processor.observability import metrics
+from queue_processor.observability import event_reasons, metrics
 from queue_processor.simulator.kube import api, faults
 from tests.contracts.kubernetes.cluster import LEASE_NAME, OPERATOR_NAMESPACE
 from tests.contracts.kubernetes.simulated import START, SimulatedTarget
@@ -196,12 +196,12 @@ async def test_an_event_that_cannot_be_written_is_dropped_and_the_next_is_not(
 ) -> None:
     before = dropped()
     simulation.server.faults.add(faults.Fault(effect, method="POST", times=1))
-    event_recorder.pod_event(POD, "First", "is lost")
+    event_recorder.pod_event(POD, event_reasons.EVICTION_BLOCKED, "is lost")
     await event_recorder.flush()
-    event_recorder.pod_event(POD, "Second", "is not")
+    event_recorder.pod_event(POD, event_reasons.DELETED_AT_DEADLINE, "is not")
     await event_recorder.flush()
 
-    assert await reasons(simulation) == ["Second"]
+    assert await reasons(simulation) == ["DeletedAtDeadline"]
     assert dropped() == before + 1
 
 
@@ -213,7 +213,7 @@ async def test_what_cannot_be_kept_is_dropped_without_waiting(
         simulation.api, identity="process", clock=simulation.clock
     )
     for _ in range(1_005):
-        silent.pod_event(POD, "Blocked", "a budget does not allow it")
+        silent.pod_event(POD, event_reasons.EVICTION_BLOCKED, "a budget does not allow it")
 
     assert dropped() == before + 5
     assert await reasons(simulation) == []

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_processor.simulator.aws import events, policies, simulator
+from queue_processor.domain import aws_events
+from queue_processor.simulator.aws import bus, events, simulator
 
 if TYPE_CHECKING:
     from types_boto3_events import EventBridgeClient
@@ -47,9 +48,9 @@ def test_an_event_of_a_service_arrives_as_it_is(
     aws: simulator.AwsSimulator, bridge: "EventBridgeClient", queue: "Queue"
 ) -> None:
     connect(bridge, queue)
-    event = events.spot_interruption("i-1")
+    event = aws_events.spot_interruption("i-1", origin=events.new_origin())
 
-    aws.put_events([event, events.rebalance_recommendation("i-1")])
+    aws.put_events([event, aws_events.rebalance_recommendation("i-1", origin=events.new_origin())])
 
     assert bodies(aws, queue) == [event]
 
@@ -67,7 +68,7 @@ def test_an_event_that_was_put_has_account_region_and_time(
     answer = bridge.put_events(Entries=[entry])  # type: ignore[list-item] # a plain dictionary
 
     (event,) = bodies(aws, queue)
-    assert set(event) == set(events.spot_interruption("i-1"))
+    assert set(event) == set(aws_events.spot_interruption("i-1", origin=events.new_origin()))
     assert (event["account"], event["region"]) == ("123456789012", "us-east-1")
     assert event["id"] == answer["Entries"][0]["EventId"]
     assert event["time"].endswith("Z")
@@ -79,7 +80,7 @@ def test_a_disabled_rule_delivers_nothing(
 ) -> None:
     connect(bridge, queue, State="DISABLED")
 
-    aws.put_event(events.spot_interruption("i-1"))
+    aws.put_event(aws_events.spot_interruption("i-1", origin=events.new_origin()))
 
     assert bodies(aws, queue) == []
 
@@ -89,7 +90,7 @@ def test_a_queue_whose_policy_names_another_rule_gets_nothing(
 ) -> None:
     connect(bridge, queue, permits="arn:aws:events:us-east-1:123456789012:rule/other")
 
-    aws.put_event(events.spot_interruption("i-1"))
+    aws.put_event(aws_events.spot_interruption("i-1", origin=events.new_origin()))
 
     assert bodies(aws, queue) == []
 
@@ -100,14 +101,14 @@ def test_a_queue_that_is_gone_does_not_trouble_the_sender(
     connect(bridge, queue)
     queue.client.delete_queue(QueueUrl=queue.url)
 
-    aws.put_event(events.spot_interruption("i-1"))
+    aws.put_event(aws_events.spot_interruption("i-1", origin=events.new_origin()))
 
 
 class TestPolicies:
     RULE = "arn:aws:events:us-east-1:123456789012:rule/spot"
 
     def allows(self, *statements: dict[str, object]) -> bool:
-        return policies.allows_rule(json.dumps({"Statement": statements}), self.RULE)
+        return bus.allows_rule(json.dumps({"Statement": statements}), self.RULE)
 
     def allow(self, **changes: object) -> dict[str, object]:
         return {
@@ -118,7 +119,7 @@ class TestPolicies:
         }
 
     def test_no_policy_allows_nothing(self) -> None:
-        assert not policies.allows_rule(None, self.RULE)
+        assert not bus.allows_rule(None, self.RULE)
 
     def test_the_service_is_allowed_by_name(self) -> None:
         assert self.allows(self.allow())

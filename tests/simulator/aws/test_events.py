@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
+from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
 
 SAMPLES = pathlib.Path(__file__).parents[2] / "data" / "events"
 INSTANCE = "i-1234567890abcdef0"
 NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
-ORIGIN = events.Origin(time=NOON, event_id="event-1", region="us-west-2")
-OLD_STEP = events.LifecycleStep("my-asg", "my-hook", "token-1", metadata="additional-info")
-STEP = events.LifecycleStep(
+ORIGIN = events.new_origin(time=NOON, event_id="event-1", region="us-west-2")
+OLD_STEP = aws_events.LifecycleStep("my-asg", "my-hook", "token-1", metadata="additional-info")
+STEP = aws_events.LifecycleStep(
     "my-asg", "my-hook", "token-1", "additional-info", origin="EC2", destination="AutoScalingGroup"
 )
-CHANGE = events.ScheduledChange(NOON)
+CHANGE = events.new_change(NOON)
 
 
 def sample(name: str) -> Any:  # noqa: ANN401 it is JSON
@@ -26,24 +27,47 @@ def sample(name: str) -> Any:  # noqa: ANN401 it is JSON
 @pytest.mark.parametrize(
     ("built", "name"),
     [
-        (events.spot_interruption(INSTANCE), "spot_interruption_warning"),
-        (events.rebalance_recommendation(INSTANCE), "rebalance_recommendation"),
-        (events.state_change(INSTANCE, "stopping"), "instance_state_change"),
         (
-            events.capacity_reservation_interruption(INSTANCE),
+            aws_events.spot_interruption(INSTANCE, origin=ORIGIN),
+            "spot_interruption_warning",
+        ),
+        (
+            aws_events.rebalance_recommendation(INSTANCE, origin=ORIGIN),
+            "rebalance_recommendation",
+        ),
+        (
+            aws_events.state_change(INSTANCE, "stopping", origin=ORIGIN),
+            "instance_state_change",
+        ),
+        (
+            aws_events.capacity_reservation_interruption(
+                INSTANCE, zone_id="use1-az1", origin=ORIGIN
+            ),
             "capacity_reservation_instance_interruption_warning",
         ),
         (
             events.capacity_block_interruption(INSTANCE),
             "capacity_block_instance_interruption_warning",
         ),
-        (events.autoscaling_termination(INSTANCE, OLD_STEP), "asg_terminate_lifecycle_action"),
-        (events.autoscaling_termination(INSTANCE, STEP), "asg_terminate_lifecycle_action_2026"),
-        (events.autoscaling_launch(INSTANCE, OLD_STEP), "asg_launch_lifecycle_action"),
-        (events.autoscaling_launch(INSTANCE, STEP), "asg_launch_lifecycle_action_2026"),
+        (
+            aws_events.autoscaling_termination(INSTANCE, OLD_STEP, origin=ORIGIN),
+            "asg_terminate_lifecycle_action",
+        ),
+        (
+            aws_events.autoscaling_termination(INSTANCE, STEP, origin=ORIGIN),
+            "asg_terminate_lifecycle_action_2026",
+        ),
+        (
+            aws_events.autoscaling_launch(INSTANCE, OLD_STEP, origin=ORIGIN),
+            "asg_launch_lifecycle_action",
+        ),
+        (
+            aws_events.autoscaling_launch(INSTANCE, STEP, origin=ORIGIN),
+            "asg_launch_lifecycle_action_2026",
+        ),
     ],
 )
-def test_an_event_has_the_fields_of_the_sample(built: events.Event, name: str) -> None:
+def test_an_event_has_the_fields_of_the_sample(built: aws_events.Event, name: str) -> None:
     published = sample(name)
     # Slips of the published samples: a name with an underscore, and no version.
     published["detail-type"] = published.pop("detail_type", published.get("detail-type"))
@@ -58,7 +82,7 @@ def test_an_event_has_the_fields_of_the_sample(built: events.Event, name: str) -
 
 
 def test_a_health_event_has_the_fields_of_the_sample() -> None:
-    built = json.loads(json.dumps(events.scheduled_change([INSTANCE], CHANGE)))
+    built = json.loads(json.dumps(aws_events.scheduled_change([INSTANCE], CHANGE, origin=ORIGIN)))
     # Only the latest samples have these.
     later_fields = {"eventMetadata", "actionability"}
 
@@ -77,7 +101,7 @@ def test_a_health_event_has_the_fields_of_the_sample() -> None:
         (
             events.lifecycle_notification(
                 INSTANCE,
-                events.LifecycleStep("my-asg", "my-hook"),
+                events.new_step("my-asg", "my-hook"),
                 "autoscaling:EC2_INSTANCE_TERMINATING",
             ),
             "asg_lifecycle_raw_sqs_body.sanitised",
@@ -88,27 +112,27 @@ def test_a_health_event_has_the_fields_of_the_sample() -> None:
         ),
     ],
 )
-def test_a_notification_has_the_fields_of_the_sample(built: events.Event, name: str) -> None:
+def test_a_notification_has_the_fields_of_the_sample(built: aws_events.Event, name: str) -> None:
     assert list(built) == list(sample(name))
 
 
 def test_an_event_says_where_and_when_it_arose() -> None:
-    event = events.spot_interruption(INSTANCE, origin=ORIGIN)
+    event = aws_events.spot_interruption(INSTANCE, origin=ORIGIN)
 
     assert (event["id"], event["time"]) == ("event-1", "2026-08-27T12:00:00Z")
     assert event["resources"] == [f"arn:aws:ec2:us-west-2:123456789012:instance/{INSTANCE}"]
 
 
 def test_a_capacity_reservation_ends_two_minutes_after_the_event_unless_told() -> None:
-    event = events.capacity_reservation_interruption(INSTANCE, origin=ORIGIN)
+    event = aws_events.capacity_reservation_interruption(INSTANCE, origin=ORIGIN)
 
     assert '"instance-termination-time": "2026-08-27T12:02:00Z"' in json.dumps(event)
 
 
 def test_a_health_event_names_every_instance_of_its_page() -> None:
-    change = events.ScheduledChange(NOON, page=2, total_pages=3, names_arns=True, backup=None)
+    change = events.new_change(NOON, page=2, total_pages=3, names_arns=True, backup=None)
 
-    event = events.scheduled_change(["i-1", "i-2"], change, origin=ORIGIN)
+    event = aws_events.scheduled_change(["i-1", "i-2"], change, origin=ORIGIN)
 
     detail = json.loads(json.dumps(event["detail"]))
     assert [entity["entityValue"] for entity in detail["affectedEntities"]] == [
@@ -122,4 +146,4 @@ def test_a_health_event_names_every_instance_of_its_page() -> None:
 
 
 def test_two_events_have_different_ids() -> None:
-    assert events.spot_interruption(INSTANCE)["id"] != events.spot_interruption(INSTANCE)["id"]
+    assert events.new_origin().event_id != events.new_origin().event_id

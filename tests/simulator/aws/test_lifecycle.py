@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore import exceptions
 
+from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import lifecycle, simulator
 
 if TYPE_CHECKING:
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
 
     from tests.simulator.aws.conftest import Queue
 
-TERMINATING = lifecycle.Transition.TERMINATING
-LAUNCHING = lifecycle.Transition.LAUNCHING
-CONTINUE = lifecycle.Result.CONTINUE
-ABANDON = lifecycle.Result.ABANDON
+TERMINATING = LifecycleTransition.TERMINATING
+LAUNCHING = LifecycleTransition.LAUNCHING
+CONTINUE = lifecycle.LifecycleActionResult.CONTINUE
+ABANDON = lifecycle.LifecycleActionResult.ABANDON
 
 GroupOf = Callable[..., str]
 
@@ -26,7 +27,7 @@ GroupOf = Callable[..., str]
 def group_of(aws: simulator.AwsSimulator) -> GroupOf:
     """Make the group ``workers`` of one instance, with hooks; return the id of the instance."""
 
-    def make(*hooks: lifecycle.LifecycleHook) -> str:
+    def make(*hooks: lifecycle.SimulatedLifecycleHook) -> str:
         (instance_id,) = aws.launch(1)
         aws.create_auto_scaling_group("workers", [instance_id], hooks)
         return instance_id
@@ -35,9 +36,9 @@ def group_of(aws: simulator.AwsSimulator) -> GroupOf:
 
 
 def hook(
-    name: str = "drain", transition: lifecycle.Transition = TERMINATING, seconds: float = 3600
-) -> lifecycle.LifecycleHook:
-    return lifecycle.LifecycleHook(
+    name: str = "drain", transition: LifecycleTransition = TERMINATING, seconds: float = 3600
+) -> lifecycle.SimulatedLifecycleHook:
+    return lifecycle.SimulatedLifecycleHook(
         "workers", name, transition, heartbeat_timeout=dt.timedelta(seconds=seconds)
     )
 
@@ -102,8 +103,8 @@ class TestTermination:
 
         (action,) = aws.lifecycle_actions()
         assert (action.result, action.ending) == (
-            lifecycle.Result(result),
-            lifecycle.Ending.COMPLETED,
+            lifecycle.LifecycleActionResult(result),
+            lifecycle.LifecycleActionEnding.COMPLETED,
         )
         assert aws.lifecycle_state(instance_id) is None
         assert instance_state(aws, instance_id) == "terminated"
@@ -244,7 +245,7 @@ class TestHeartbeat:
         wait_until(lambda: not aws.lifecycle_actions()[0].is_active)
 
         (action,) = aws.lifecycle_actions()
-        assert (action.result, action.ending) == (ABANDON, lifecycle.Ending.EXPIRED)
+        assert (action.result, action.ending) == (ABANDON, lifecycle.LifecycleActionEnding.EXPIRED)
         wait_until(lambda: aws.lifecycle_state(instance_id) is None)
         with pytest.raises(exceptions.ClientError, match="No active Lifecycle Action"):
             autoscaling.record_lifecycle_action_heartbeat(**names(InstanceId=instance_id))

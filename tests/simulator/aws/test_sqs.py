@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from queue_processor.simulator.aws import records
-from queue_processor.simulator.aws.queues import SqsError
+from queue_processor.simulator.aws.checks import SqsError
 from queue_processor.simulator.aws.sqs import SimulatedSqs
 
 _HOUR = 3_600.0

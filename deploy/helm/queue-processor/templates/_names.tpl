@@ -42,13 +42,13 @@ labels:
 {{- $bind := dig "http" "bind" "0.0.0.0:8080" .Values.settings -}}
 {{- $port := $bind | splitList ":" | last | int -}}
 {{- if not $port -}}
-{{- fail (printf "settings.http.bind: %q is not allowed: a pod needs a port of its own, not any free one" $bind) -}}
+{{- fail (printf "settings.http.bind: %q is not allowed: a pod needs a fixed port" $bind) -}}
 {{- end -}}
 {{- $port -}}
 {{- end -}}
 
 {{- define "queue-processor.image" -}}
-{{- $repository := required "image.repository: not set; no image is published, so build one (docs/install.md) and name it" .Values.image.repository -}}
+{{- $repository := required "image.repository: not set; no image is published, so build one (docs/install.md) and set its repository" .Values.image.repository -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" $repository .Values.image.digest -}}
 {{- else -}}
@@ -56,15 +56,15 @@ labels:
 {{- end -}}
 {{- end -}}
 
-{{- /* The Region in https://sqs.REGION.amazonaws.com/ACCOUNT/NAME; nothing in any other URL. */ -}}
+{{- /* The Region in https://sqs.REGION.amazonaws.com/ACCOUNT/NAME; empty for any other URL. */ -}}
 {{- define "queue-processor.region" -}}
 {{- regexFind "^https://sqs\\.[a-z0-9-]+\\.amazonaws\\.com(\\.cn)?/" (.Values.settings.queue_url | default "") | trimPrefix "https://sqs." | splitList "." | first -}}
 {{- end -}}
 
-{{- /* What has to be in a template only once, and stops a combination that cannot work. */ -}}
+{{- /* Fails for combinations of values that cannot work; included once. */ -}}
 {{- define "queue-processor.checked" -}}
 {{- if and (gt (int .Values.replicas) 1) (not (include "queue-processor.electsLeader" .)) -}}
-{{- fail "replicas: more than 1 needs settings.leader_election.enabled, else each of them drains" -}}
+{{- fail "replicas: more than 1 requires settings.leader_election.enabled, or each of them drains" -}}
 {{- end -}}
 {{- range $name, $_ := .Values.env -}}
 {{- if hasPrefix "QUEUE_PROCESSOR_" $name -}}
@@ -73,7 +73,7 @@ labels:
 {{- end -}}
 {{- end -}}
 
-{{- /* Objects of the whole cluster: two releases of one name in two namespaces keep apart. */ -}}
+{{- /* For cluster-scoped objects: releases of the same name in two namespaces do not collide. */ -}}
 {{- define "queue-processor.clusterName" -}}
 {{- $name := include "queue-processor.fullname" . -}}
 {{- ternary $name (printf "%s-%s" .Release.Namespace $name) (eq $name .Release.Namespace) -}}

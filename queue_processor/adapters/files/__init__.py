@@ -1,1 +1,0 @@
-"""Files on disk that people's commands leave and read."""

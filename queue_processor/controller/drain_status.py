@@ -1,0 +1,95 @@
+"""Shows how a drain stands: in the conditions of its node, and in an Event at its end."""
+
+import asyncio
+import datetime as dt
+
+import structlog
+
+from queue_processor.controller.drain_context import DrainContext
+from queue_processor.controller.limiter import Priority
+from queue_processor.controller.node_pods import NodePods
+from queue_processor.controller.waiting import DeadlineTimer
+from queue_processor.domain import errors
+from queue_processor.domain.nodes import DrainProgress, NodeView
+from queue_processor.domain.plan import InstanceReport, InstanceResult
+from queue_processor.observability import event_reasons
+
+_log = structlog.get_logger(__name__)
+
+# A drain that is over before that needs no condition that it has begun.
+_FIRST_PROGRESS_SECONDS = 1.0
+_PROGRESS_INTERVAL_SECONDS = 10.0
+_WRITE_LIMIT_SECONDS = 5.0
+
+
+class DrainStatus:
+    """Writes the status of one drain. Best effort: a drain neither depends on it nor waits long."""
+
+    def __init__(
+        self, node: NodeView, *, pods: NodePods, timer: DeadlineTimer, context: DrainContext
+    ) -> None:
+        self._node = node
+        self._pods = pods
+        self._timer = timer
+        self._nodes = context.ports.nodes
+        self._event_recorder = context.ports.event_recorder
+        self._limiter = context.limiter
+        self._clock = context.clock
+        self._started_at = context.clock()
+
+    async def follow(self) -> None:
+        """Keep the condition on the node true, without a write for every pod."""
+        await self._pods.until_listed()
+        await asyncio.sleep(_FIRST_PROGRESS_SECONDS)
+        shown = None
+        while True:
+            message = f"{len(self._pods.left)} of {self._pods.seen} pods left"
+            if message != shown and self._pods.left:
+                await self.show_in_progress(message)
+                shown = message
+            await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
+
+    async def show_in_progress(self, message: str) -> None:
+        """Write the condition of a drain that goes on."""
+        await self._write(
+            DrainProgress.IN_PROGRESS, message, since=self._started_at, priority=Priority.PROGRESS
+        )
+
+    async def show_end(self, report: InstanceReport) -> None:
+        """Write how the drain ended, unless there is no node any more to write it on."""
+        if report.result is InstanceResult.NODE_GONE:
+            return
+        is_drained = report.result is InstanceResult.DRAINED
+        message = report.summary(seen=self._pods.seen)
+        await self._write(
+            DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED,
+            message,
+            since=self._clock(),
+            priority=Priority.ENDING,
+        )
+        self._event_recorder.node_event(
+            self._node,
+            event_reasons.DRAINED if is_drained else event_reasons.DRAIN_STOPPED,
+            message,
+        )
+
+    async def _write(
+        self, progress: DrainProgress, message: str, *, since: dt.datetime, priority: Priority
+    ) -> None:
+        try:
+            async with (
+                asyncio.timeout(_WRITE_LIMIT_SECONDS),
+                self._limiter.slot(priority, self._timer.ends_at),
+            ):
+                await self._nodes.report(self._node, progress, message, since=since)
+        except (
+            TimeoutError,
+            errors.NotFound,
+            errors.TemporaryError,
+            errors.PermanentError,
+        ) as error:
+            _log.info(
+                "node_conditions_update_failed",
+                node=self._node.name,
+                error=str(error) or "timed out",
+            )

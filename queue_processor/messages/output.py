@@ -1,0 +1,162 @@
+"""What the commands print and ask: the result on stdout, everything else on stderr."""
+
+import contextlib
+import datetime as dt
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import humanize
+import rich.box
+import rich.console
+import rich.progress
+import rich.table
+import rich.text
+import typer
+import yaml
+
+from queue_processor.domain import errors
+from queue_processor.messages.options import OutputFormat
+
+# Exit codes of commands that did their work in part. `cli.exits` has those of raised errors.
+FAILED = 1
+INTERRUPTED = 130
+# Of many errors the first few are enough to see what is wrong.
+SHOWN_ERRORS = 5
+# Without a terminal no line is folded.
+_WIDE = 1000
+_LINE_SECONDS = 1.0
+
+
+def print_data(data: object, output_format: OutputFormat) -> None:
+    """Print plain values as JSON or YAML."""
+    if output_format is OutputFormat.JSON:
+        typer.echo(json.dumps(data, indent=2))
+    else:
+        typer.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def print_result(data: object, output_format: OutputFormat, *, text: str) -> None:
+    """Print what a command did: a sentence for people, plain values for programs."""
+    if output_format is OutputFormat.TEXT:
+        typer.echo(text)
+    else:
+        print_data(data, output_format)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
+    """Print rows below headings."""
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    _console().print(table)
+
+
+def print_pairs(pairs: Mapping[str, str | None]) -> None:
+    """Print names and values, one pair a line."""
+    table = rich.table.Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in pairs.items():
+        table.add_row(name, _cell(value))
+    _console().print(table)
+
+
+def note(text: str) -> None:
+    """Print a line on stderr."""
+    typer.echo(printable(text), err=True)
+
+
+def note_refused(refused: Mapping[str, str]) -> None:
+    """Print the first errors of messages that were refused, by their names."""
+    for name, error in list(refused.items())[:SHOWN_ERRORS]:
+        note(f"{name} was refused: {error}")
+    if len(refused) > SHOWN_ERRORS:
+        note(f"and {len(refused) - SHOWN_ERRORS} more were refused")
+
+
+def confirm(question: str) -> None:
+    """Ask a person, and end the command unless the answer is yes.
+
+    Raises:
+        UsageError: stdin is not a terminal.
+    """
+    if not sys.stdin.isatty():
+        raise errors.UsageError(f"{question} stdin is not a terminal: confirm with --yes")
+    if not typer.confirm(printable(question), err=True):
+        note("nothing was changed")
+        raise typer.Exit(FAILED)
+
+
+@contextlib.contextmanager
+def progress(total: int, *, verb: str) -> Iterator[Callable[[int], None]]:
+    """Show progress on stderr: a bar on a terminal, else a line a second.
+
+    Args:
+        total: How many items there are.
+        verb: What happens to them: `sent`, `moved`.
+
+    Yields:
+        A function to call with the number of items that are done.
+    """
+    console = rich.console.Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _ProgressLines(total, verb).update
+        return
+    with rich.progress.Progress(
+        rich.progress.TextColumn(verb),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(),
+        console=console,
+    ) as bars:
+        bar = bars.add_task(verb, total=total)
+        yield lambda count: bars.update(bar, completed=count)
+
+
+class _ProgressLines:
+    """Prints at most a line a second, and one at the end."""
+
+    def __init__(self, total: int, verb: str) -> None:
+        self._total = total
+        self._verb = verb
+        self._began_at = self._printed_at = time.monotonic()
+
+    def update(self, count: int) -> None:
+        now = time.monotonic()
+        if count < self._total and now - self._printed_at < _LINE_SECONDS:
+            return
+        self._printed_at = now
+        line = f"{count} of {self._total} {self._verb}"
+        if 0 < count < self._total:
+            left = (now - self._began_at) / count * (self._total - count)
+            line += f", {humanize.naturaldelta(left)} left"
+        note(line)
+
+
+def moment(at: dt.datetime, *, now: dt.datetime) -> str:
+    """Return a time (UTC), and how far away it is: exact where it is near."""
+    distance = abs(at - now)
+    unit = "hours" if distance.days else "minutes" if distance.seconds >= 3600 else "seconds"  # noqa: PLR2004 - an hour
+    away = humanize.precisedelta(distance, minimum_unit=unit, format="%d")
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC ({f'in {away}' if at > now else f'{away} ago'})"
+
+
+def printable(text: str) -> str:
+    """Replace the characters that could command a terminal."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text
+    )
+
+
+def _cell(value: str | None) -> rich.text.Text:
+    # As Text, because a value from outside must not be read as rich's markup.
+    return rich.text.Text(printable(value) if value else "-")
+
+
+def _console() -> rich.console.Console:
+    console = rich.console.Console(highlight=False)
+    return console if console.is_terminal else rich.console.Console(width=_WIDE, highlight=False)
