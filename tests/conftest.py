@@ -8,6 +8,7 @@ from concurrent import futures
 import hypothesis
 import pytest
 from botocore import loaders
+from xdist import scheduler  # type: ignore[import-untyped]  # it has no annotations
 
 from tests import gobinaries, parts
 from tests.cluster import assets, manifests, plane, world
@@ -27,28 +28,46 @@ hypothesis.settings.load_profile("side by side")
 # How often looptime polls for I/O before it moves the clock on. Its default of 42 is half of what
 # tests in virtual time compute. Their I/O does not leave the process, so that it is there at once.
 _IDLE_CYCLES = 2
-# Fixtures of which a session has one, and the group in which pytest-xdist runs their tests.
-_SHARED = {"started": "control plane", "emulator": "ministack"}
+# Where tests share a fixture of the session that takes long to start, and what they share.
+_SHARED = {
+    "tests/cluster": "control plane",
+    "tests/contracts": "control plane",
+    "tests/infra": "ministack",
+}
 # Fixtures that use a program in Go or a Python environment, which they build if it is missing.
 _BUILT = {"started", "emulator", "tools"}
 # Folders whose tests start processes: they take longest, so workers take them first.
 _LONGEST = ("cluster", "contracts", "infra", "deploy", "demo", "cli", "wiring")
 
 
-# Before pytest-xdist looks for groups.
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Let `--dist=loadgroup` run tests that share something in one process, others by module.
+
+    pytest-xdist 3.8 has such groups, by a mark, but it appends their names to a copy of the test's
+    id that pytest 9.2 no longer reads.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    by_group = scheduler.LoadScopeScheduling(config, log)
+    by_group._split_scope = _group_of
+    return by_group
+
+
+def _group_of(nodeid: str) -> str:
+    module = nodeid.partition("::")[0]
+    return next((group for folder, group in _SHARED.items() if module.startswith(folder)), module)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests by what they use, and let workers of pytest-xdist run the longest first."""
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
         if item.get_closest_marker("looptime"):
             item.add_marker(pytest.mark.looptime(noop_cycles=_IDLE_CYCLES))
-        if fixtures & _BUILT:
+        if _BUILT.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("built")
         if item.get_closest_marker("built") and not item.nodeid.startswith(parts.BUILT_FOLDERS):
             raise pytest.UsageError(f"{item.nodeid} is `built`, but not in {parts.BUILT_FOLDERS}")
-        for fixture in fixtures & _SHARED.keys():
-            item.add_marker(pytest.mark.xdist_group(_SHARED[fixture]))
     if hasattr(config, "workerinput"):
         items.sort(key=_place)
 
@@ -68,8 +87,8 @@ def _read_the_data_of_the_sdk_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def started() -> Iterator[tuple[plane.ControlPlane, float]]:
-    """A control plane, and how many seconds it took until a pod ran there."""
+def started() -> Iterator[plane.Started]:
+    """A control plane, and what it took until a pod ran there."""
     try:
         programs = assets.find()
     except assets.AssetsMissing as missing:
@@ -83,7 +102,7 @@ def started() -> Iterator[tuple[plane.ControlPlane, float]]:
         # In a thread of its own, for whoever asks for this fixture out of a loop that runs.
         with futures.ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, _until_a_pod_runs(running)).result()
-        yield running, time.monotonic() - began
+        yield plane.Started(running, time.monotonic() - began, running.cpu_seconds())
 
 
 async def _until_a_pod_runs(running: plane.ControlPlane) -> None:
@@ -97,7 +116,6 @@ async def _until_a_pod_runs(running: plane.ControlPlane) -> None:
 
 
 @pytest.fixture(scope="session")
-def control_plane(started: tuple[plane.ControlPlane, float]) -> plane.ControlPlane:
+def control_plane(started: plane.Started) -> plane.ControlPlane:
     """A control plane for all tests; each of them makes its own nodes and pods."""
-    running, _ = started
-    return running
+    return started.plane

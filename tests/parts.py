@@ -13,7 +13,6 @@ import collections
 import dataclasses
 import os
 import pathlib
-import re
 import sys
 import tempfile
 import time
@@ -213,9 +212,8 @@ def _case(element: "ET.Element[str]") -> Case:
                 outcome, reason = "skipped", child.attrib["message"]
             case _:
                 pass
-    # A module that cannot be imported has no class name. pytest-xdist appends `@` and the group.
-    name = re.sub(r"@[^@\]]*$", "", element.attrib["name"])
-    names = filter(None, (element.attrib["classname"], name))
+    # A module that cannot be imported has no class name.
+    names = filter(None, (element.attrib["classname"], element.attrib["name"]))
     return Case("::".join(names), float(element.attrib["time"]), outcome, reason)
 
 

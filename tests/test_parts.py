@@ -30,7 +30,7 @@ PASSES, BREAKS = (
 )
 PYTEST = parts.Part(
     "tests",
-    ("python", "-m", "pytest", "-q", "-n", "2", "--dist=loadgroup", "--import-mode=importlib"),
+    ("python", "-m", "pytest", "-q", "-n", "2", "--import-mode=importlib"),
     is_pytest=True,
 )
 
@@ -77,7 +77,7 @@ def test_the_slowest_tests_are_listed(
     folder: pathlib.Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     many = "import pytest\n@pytest.mark.parametrize('n', range(20))\ndef test_many(n): pass\n"
-    slow = "import time\n@pytest.mark.xdist_group('one')\ndef test_slow(): time.sleep(0.5)\n"
+    slow = "import time\ndef test_slow(): time.sleep(0.5)\n"
     (folder / "tests" / "test_free.py").write_text(many + slow)
 
     assert parts.run([PYTEST], folder=folder) == 0

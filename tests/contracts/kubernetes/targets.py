@@ -45,9 +45,7 @@ async def real(request: pytest.FixtureRequest) -> AsyncIterator[RealTarget]:
 
 BY_CALL = pytest.param(by_call, marks=pytest.mark.looptime, id="simulator by call")
 BY_HTTP = pytest.param(by_http, id="simulator by http")
-REAL = pytest.param(
-    real, marks=[pytest.mark.built, pytest.mark.xdist_group("control plane")], id="real api server"
-)
+REAL = pytest.param(real, marks=pytest.mark.built, id="real api server")
 
 # For tests of what HTTP can change: they run on the simulator over HTTP, too.
 over_http = pytest.mark.parametrize("cluster", [BY_CALL, BY_HTTP, REAL], indirect=True)
