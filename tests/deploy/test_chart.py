@@ -367,3 +367,9 @@ def test_values_that_cannot_work_are_refused_by_name(
     with pytest.raises(chart.HelmRefused) as refused:
         helm.template(values)
     assert fnmatch.fnmatchcase(str(refused.value).replace("\n", " "), words)
+
+
+def test_without_an_election_the_old_pod_ends_before_the_new_one_starts(helm: Helm) -> None:
+    objects = rendered(helm, with_settings(leader_election={"enabled": False}))
+
+    assert objects["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}
