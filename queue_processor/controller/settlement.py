@@ -44,7 +44,7 @@ class Settler:
             _report_not_settled(delivery, lost)
         except _REFUSED_OR_FAILED as error:
             _report_not_settled(delivery, error)
-            await self._give_back(delivery, error)
+            await self._release(delivery, error)
 
     async def _carry_out(self, delivery: ports.Delivery, processed: Processed) -> None:
         outcome = processed.outcome
@@ -102,7 +102,7 @@ class Settler:
             with attempt:
                 await delivery.reject(reason)
 
-    async def _give_back(self, delivery: ports.Delivery, error: Exception) -> None:
+    async def _release(self, delivery: ports.Delivery, error: Exception) -> None:
         later = policy.retry(str(error), receive_count=delivery.receive_count)
         visible_after = dt.timedelta() if self._is_stopping() else later.visible_after
         try:

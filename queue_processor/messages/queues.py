@@ -132,7 +132,7 @@ def peek(queue: QueueClient, limit: int) -> Sequence[QueueMessage]:
                 break
             empty_receives = empty_receives + 1 if len(held) == before else 0
     finally:
-        queue.give_back(each.receipt_handle for each in held.values())
+        queue.release(each.receipt_handle for each in held.values())
     return list(held.values())
 
 
@@ -196,8 +196,8 @@ def find_consumers(
     waits for messages holds none. So the operator's Lease counts as well. If it cannot be read, or
     leader election is off, there may be an operator.
     """
-    if state.held:
-        text = f"{state.held} of its messages are in flight"
+    if state.in_flight:
+        text = f"{state.in_flight} of its messages are in flight"
         return QueueConsumers(none=False, text=text)
     if not settings.leader_election.enabled:
         text = (

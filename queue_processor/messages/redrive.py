@@ -239,7 +239,7 @@ class Redriver:
                 self._limiter.consume(len(moving))
                 on_progress(self.handled)
         finally:
-            self._path.dead_letters.give_back(each.receipt_handle for each in self._kept.values())
+            self._path.dead_letters.release(each.receipt_handle for each in self._kept.values())
 
     def _move(self, messages: Sequence[ReceivedMessage]) -> None:
         self._kept |= {each.message_id: each for each in messages}

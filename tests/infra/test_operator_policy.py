@@ -208,6 +208,6 @@ def test_with_the_replay_role_messages_can_be_looked_at_but_not_taken(
 
     with pytest.raises(errors.PermanentError, match="sqs:DeleteMessage"):
         person.delete(handles[:1])
-    person.give_back(handles)
+    person.release(handles)
 
     assert person.state().visible == len(handles) == 2

@@ -61,13 +61,13 @@ class QueueState:
     Attributes:
         redrive: None for a queue without a dead-letter queue.
         visible: How many messages a receive could return.
-        held: How many are in flight.
+        in_flight: How many were received and are not settled.
     """
 
     arn: str
     redrive: RedrivePolicy | None
     visible: int
-    held: int
+    in_flight: int
 
 
 class QueueClient:
@@ -118,7 +118,7 @@ class QueueClient:
                 arn=attributes["QueueArn"],
                 redrive=_redrive_policy(attributes.get("RedrivePolicy")),
                 visible=int(attributes["ApproximateNumberOfMessages"]),
-                held=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+                in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
             )
 
     def sources(self) -> Sequence["QueueClient"]:
@@ -166,7 +166,7 @@ class QueueClient:
             )
         return _results("change visibility", len(entries), answer)
 
-    def give_back(self, receipt_handles: Iterable[str]) -> None:
+    def release(self, receipt_handles: Iterable[str]) -> None:
         """Make messages visible again, at once; those that are visible already stay so."""
         entries = [(handle, 0) for handle in receipt_handles]
         for start in range(0, len(entries), BATCH_SIZE):

@@ -154,7 +154,7 @@ class SqsQueue:
         if late:
             _log.info("late_messages_released", count=len(late))
             try:
-                self._queue.give_back(late)
+                self._queue.release(late)
             except errors.QueueProcessorError as error:
                 # The visibility timeout gives them back, a little later.
                 _log.warning("late_messages_not_released", error=str(error))
