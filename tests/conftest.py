@@ -37,7 +37,7 @@ _SHARED = {
 # Fixtures that use a program in Go or a Python environment, which they build if it is missing.
 _BUILT = {"started", "emulator", "tools"}
 # Folders whose tests start processes: they take longest, so workers take them first.
-_LONGEST = ("cluster", "contracts", "infra", "deploy", "demo", "cli", "wiring")
+_LONGEST = ("cluster", "contracts", "infra", "deploy", "wiring", "messages", "demo", "cli")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -31,8 +31,10 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _PROGRAMS = pathlib.Path(sys.executable).parent
 _LONGEST_LINE = 2**20
 _SLOWEST = 10
-# The processes of a session, of which there are two. More than eight would only start.
-_WORKERS = min(max(2, os.cpu_count() or 1), 8)
+# Processes of the session of most tests: more than nine would only start. The other session has one
+# for the control plane, one for ministack, and a third where there is a core for it.
+_CORES = min(max(2, os.cpu_count() or 1), 8)
+_WORKERS, _BUILT_WORKERS = _CORES + 1, min(_CORES, 3)
 # Where the tests are that are marked `built`; their session collects no others.
 BUILT_FOLDERS = ("tests/cluster", "tests/contracts", "tests/deploy", "tests/infra")
 
@@ -95,9 +97,9 @@ class Finished:
     report: Report
 
 
-def pytest_part(name: str, dist: str, *arguments: str, after: Sequence[Part] = ()) -> Part:
+def _pytest(name: str, workers: int, *arguments: str, after: Sequence[Part] = ()) -> Part:
     """Return a session of pytest whose tests run in several processes."""
-    parallel = ("-n", str(_WORKERS), f"--dist={dist}", "--no-loadscope-reorder")
+    parallel = ("-n", str(workers), "--no-loadscope-reorder")
     return Part(name, ("pytest", "-q", *parallel, *arguments), after=after, is_pytest=True)
 
 
@@ -114,13 +116,13 @@ BUILDS = (
     Part("Helm, promtool", ("python", "-m", "tests.deploy.programs"), after=(CONTROL_PLANE,)),
     Part("environments", ("python", "-m", "tests.pyenvironments")),
 )
+_BUILT = ("--dist=loadgroup", "-m", "built", *BUILT_FOLDERS)
 TESTS = (
-    pytest_part("built tests", "loadgroup", "-m", "built", *BUILT_FOLDERS, after=BUILDS),
-    pytest_part("tests", "loadfile", "-m", "not built"),
+    _pytest("built tests", _BUILT_WORKERS, *_BUILT, after=BUILDS),
+    _pytest("tests", _WORKERS, "--dist=loadfile", "-m", "not built"),
 )
-QUICK_TESTS = pytest_part(
-    "tests", "loadfile", "tests/domain", "tests/settings", "tests/controller", "tests/adapters"
-)
+_QUICK = ("tests/domain", "tests/settings", "tests/controller", "tests/adapters")
+QUICK_TESTS = _pytest("tests", _WORKERS, "--dist=loadfile", *_QUICK)
 
 
 def run(parts: Sequence[Part], *, folder: pathlib.Path = _ROOT) -> int:
@@ -225,9 +227,16 @@ def _print_tables(finished: Sequence[Finished], seconds: float) -> None:
     console = rich.console.Console(highlight=False, soft_wrap=True)
     console.print()
     if cases:
-        slowest = sorted(cases, key=lambda case: -case.seconds)[:_SLOWEST]
-        _print_table(console, "slowest tests", ((case.name, case.seconds, "") for case in slowest))
-    _print_table(console, "part", _rows(finished, cases, seconds))
+        console.print("slowest tests")
+    for case in sorted(cases, key=lambda case: -case.seconds)[:_SLOWEST]:
+        console.print(f"{case.seconds:7.1f}  {case.name}", markup=False)
+    console.print()
+    table = rich.table.Table("part", "seconds", "outcome", box=None, pad_edge=False)
+    table.columns[1].justify = "right"
+    for name, duration, outcome in _rows(finished, cases, seconds):
+        table.add_row(name, f"{duration:.1f}", outcome)
+    console.print(table)
+    console.print()
     for skip in _skips_in(cases):
         console.print(skip, markup=False)
 
@@ -259,17 +268,6 @@ def _skips_in(cases: Iterable[Case]) -> Iterator[str]:
     )
     for (folder, reason), count in skips.items():
         yield f"{count} TEST{'S' * (count > 1)} IN {folder.upper()} SKIPPED: {reason}"
-
-
-def _print_table(
-    console: rich.console.Console, title: str, rows: Iterable[tuple[str, float, str]]
-) -> None:
-    table = rich.table.Table(title, "seconds", "outcome", box=None, pad_edge=False)
-    table.columns[1].justify = "right"
-    for name, seconds, outcome in rows:
-        table.add_row(rich.markup.escape(name), f"{seconds:.1f}", outcome)
-    console.print(table)
-    console.print()
 
 
 def _main(

@@ -81,11 +81,11 @@ def test_the_slowest_tests_are_listed(
     (folder / "tests" / "test_free.py").write_text(many + slow)
 
     assert parts.run([PYTEST], folder=folder) == 0
-    _, _, after = capfd.readouterr().out.partition("\nslowest tests ")
+    _, _, after = capfd.readouterr().out.partition("\nslowest tests\n")
     table, _, _ = after.partition("\n\n")
-    rows = table.splitlines()[1:]
+    rows = table.splitlines()
     assert len(rows) == 10
-    assert rows[0].startswith("tests.test_free::test_slow ")
+    assert re.fullmatch(r" +\d\.\d  tests\.test_free::test_slow", rows[0])
 
 
 def test_tests_that_are_skipped_are_the_last_line(
