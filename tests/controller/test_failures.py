@@ -349,3 +349,20 @@ async def test_a_conflict_on_the_uncordon_after_a_soft_timeout_does_not_begin_it
     assert took < 61
     assert world.queue.deleted == [message_id]
     assert not world.is_cordoned("node-0")
+
+
+async def test_a_pod_with_the_longest_possible_grace_period_elsewhere_disturbs_no_drain(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=10))
+    await world.start()
+
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await asyncio.sleep(3)
+    world.cluster.add_pod("eternal", node="node-1", spec=manifests.PodSpec(grace_seconds=2**63 - 1))
+    await world.until_settled(limit=20)
+
+    assert world.pods_on("node-0") == set()
+    assert world.pods_on("node-1") == {"eternal"}

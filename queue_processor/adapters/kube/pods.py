@@ -6,6 +6,8 @@ import datetime as dt
 import http
 from collections.abc import AsyncIterator, Iterator
 
+import structlog
+
 from queue_processor.adapters.kube import api
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import Answer, JsonObject
@@ -20,6 +22,8 @@ from queue_processor.domain.pods import (
     PodView,
 )
 
+_log = structlog.get_logger(__name__)
+
 _PODS = "/api/v1/pods"
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 # Evictions under one budget get into each other's way, and the API server repeats those that
@@ -29,16 +33,16 @@ _EVICTION_SECONDS = 20.0
 # Most of those that wait for each other are through by then.
 _LAST_ANSWERS_SECONDS = 2.0
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
+_NOT_A_POD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 def view_of(pod: JsonObject) -> PodView:
     """Return the view of a Pod; a missing field counts as the API's default."""
     metadata, spec = pod["metadata"], pod.get("spec", {})
     owners = metadata.get("ownerReferences") or []
-    grace = spec.get("terminationGracePeriodSeconds")
     return PodView(
         ref=PodRef(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]),
-        grace=pods.DEFAULT_GRACE if grace is None else dt.timedelta(seconds=grace),
+        grace=pods.grace_of(spec.get("terminationGracePeriodSeconds")),
         owner_kind=next((owner["kind"] for owner in owners if owner.get("controller")), None),
         priority_class=spec.get("priorityClassName", ""),
         is_mirror=_MIRROR_ANNOTATION in (metadata.get("annotations") or {}),
@@ -79,7 +83,7 @@ class KubePods:
             query["resourceVersionMatch"] = "NotOlderThan"
         listed = await self._api.list(_PODS, query=query)
         return PodList(
-            pods=tuple(view_of(pod) for pod in listed["items"]),
+            pods=tuple(view for pod in listed["items"] if (view := _view_or_none(pod)) is not None),
             version=listed["metadata"]["resourceVersion"],
         )
 
@@ -87,7 +91,7 @@ class KubePods:
     async def watch(self, version: str) -> AsyncIterator[AsyncIterator[PodChange]]:
         query = {"fieldSelector": "spec.nodeName!=", "resourceVersion": version}
         async with self._api.watch(_PODS, query=query) as events:
-            yield _changes(events)
+            yield _changes(events, version)
 
     async def evict(self, pod: PodRef) -> Eviction:
         """Evict a pod.
@@ -138,16 +142,29 @@ class KubePods:
             )
 
 
-async def _changes(events: AsyncIterator[JsonObject]) -> AsyncIterator[PodChange]:
+def _view_or_none(pod: JsonObject) -> PodView | None:
+    """Return the view of a Pod; one that has another shape costs itself, not a list or a watch."""
+    try:
+        return view_of(pod)
+    except _NOT_A_POD as error:
+        metadata = pod.get("metadata")
+        _log.warning("pod_not_understood", metadata=str(metadata)[:200], error=repr(error))
+        return None
+
+
+async def _changes(events: AsyncIterator[JsonObject], version: str) -> AsyncIterator[PodChange]:
+    """Yield what happens to pods; an object without a version leaves the last one valid."""
     async for event in events:
-        pod = event["object"]
-        version = pod["metadata"]["resourceVersion"]
-        if event["type"] == "BOOKMARK":
+        pod = event.get("object") or {}
+        version = (pod.get("metadata") or {}).get("resourceVersion") or version
+        node_name = (pod.get("spec") or {}).get("nodeName")
+        view = None if event["type"] == "BOOKMARK" else _view_or_none(pod)
+        if view is None or not node_name:
             yield PodChange(pod=None, version=version)
         else:
             yield PodChange(
-                pod=view_of(pod),
-                node_name=NodeName(pod["spec"]["nodeName"]),
+                pod=view,
+                node_name=NodeName(node_name),
                 version=version,
                 is_gone=event["type"] == "DELETED",
             )
