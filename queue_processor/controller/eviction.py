@@ -100,24 +100,29 @@ class Evictor:
         self._backoff = Backoff()
         self.stats = EvictionStats()
 
-    async def remove(self, pod: PodView, *, is_gone: Callable[[], bool]) -> None:
+    async def remove(self, pod: PodView, *, is_departing: Callable[[], bool]) -> None:
         """Return when the pod is on its way out.
 
         Args:
             pod: The pod.
-            is_gone: True once the watch has shown that the pod is gone.
+            is_departing: True once the watch has shown that the pod is terminating, or gone.
         """
         attempt = 0
-        while not is_gone():
+        while not is_departing():
             attempt += 1
             eviction = await self._evict(pod)
             match eviction.answer:
                 case EvictionAnswer.ACCEPTED:
                     self.stats.evicted += 1
                     break
-                case EvictionAnswer.GONE | EvictionAnswer.NAMESPACE_TERMINATING:
+                case EvictionAnswer.GONE:
                     break
-                case EvictionAnswer.BLOCKED | EvictionAnswer.BUSY | EvictionAnswer.AMBIGUOUS:
+                case (
+                    EvictionAnswer.BLOCKED
+                    | EvictionAnswer.BUSY
+                    | EvictionAnswer.AMBIGUOUS
+                    | EvictionAnswer.NAMESPACE_TERMINATING
+                ):
                     self._record_blocked(pod, eviction)
                 case _:
                     assert_never(eviction.answer)

@@ -171,8 +171,7 @@ class NodeDrain:
 
     async def _evict(self, pod: PodView) -> None:
         await self._await_turn_of(pods.group_of(pod, own_pod=self._options.own_pod))
-        if pod.ref.uid in self._pods.left:
-            await self._evictor.remove(pod, is_gone=lambda: pod.ref.uid not in self._pods.left)
+        await self._evictor.remove(pod, is_departing=lambda: self._pods.is_departing(pod.ref.uid))
 
     async def _await_turn_of(self, group: EvictionGroup) -> None:
         """Wait for the groups before this one, but not into the time that is kept for it."""

@@ -60,6 +60,11 @@ class NodePods:
         """True once `left` is a statement about the node and not about us."""
         return self._listed.is_set()
 
+    def is_departing(self, uid: str) -> bool:
+        """Return True if the pod is terminating or gone, as the list and the watch show it."""
+        pod = self.left.get(uid)
+        return pod is None or pod.is_terminating
+
     async def until_listed(self) -> None:
         """Wait for the first list."""
         await self._listed.wait()

@@ -11,6 +11,7 @@ from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.transport import Answer, JsonObject, Request
 from queue_processor.domain.identifiers import NodeName
+from queue_processor.domain.pods import EvictionAnswer, PodRef
 
 NODE = NodeName("node-0")
 
@@ -91,3 +92,25 @@ async def test_a_watch_goes_on_behind_a_pod_that_cannot_be_read(odd: JsonObject)
         seen = [(change.version, change.pod and change.pod.ref.name) async for change in changes]
 
     assert seen == [("2", None), ("3", "web")]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message", "answer"),
+    [
+        (404, "pods", 'pods "web" not found', EvictionAnswer.GONE),
+        (404, "poddisruptionbudgets", '"web" not found', EvictionAnswer.BUSY),
+        (409, "poddisruptionbudgets", '"web": the object has been modified', EvictionAnswer.BUSY),
+        (409, "pods", '"web": the object has been modified', EvictionAnswer.BUSY),
+        (409, "Pod", "the UID in the precondition (a) does not match", EvictionAnswer.GONE),
+        (409, "pods", "Precondition failed: UID in precondition: a, UID", EvictionAnswer.GONE),
+    ],
+)
+async def test_a_pod_is_gone_only_if_the_answer_is_about_that_pod(
+    code: int, kind: str, message: str, answer: EvictionAnswer
+) -> None:
+    status = {"kind": "Status", "message": message, "details": {"name": "web", "kind": kind}}
+    pods = KubePods(KubeApi(CannedTransport(code, status)))
+
+    eviction = await pods.evict(PodRef(namespace="default", name="web", uid="web"))
+
+    assert eviction.answer is answer

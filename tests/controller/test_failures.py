@@ -366,3 +366,67 @@ async def test_a_pod_with_the_longest_possible_grace_period_elsewhere_disturbs_n
 
     assert world.pods_on("node-0") == set()
     assert world.pods_on("node-1") == {"eternal"}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (409, 'Operation cannot be fulfilled on poddisruptionbudgets.policy "db": modified'),
+        (409, 'Operation cannot be fulfilled on pods "db-0": the object has been modified'),
+    ],
+)
+async def test_a_conflict_that_is_not_about_the_uid_of_a_pod_is_retried(
+    world: stage.World, code: int, message: str
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("db-0", node="node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(code, "Conflict", message), path=".*/pods/db-0/eviction", times=2
+        )
+    )
+
+    world.send_spot(0)
+    await world.until_settled(limit=10)
+
+    assert world.pods_on("node-0") == set()
+
+
+async def test_a_forced_deletion_that_conflicts_is_retried(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.add_blocked_pod("node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(409, "Conflict", "the object has been modified"),
+            method="DELETE",
+            times=1,
+        )
+    )
+
+    world.send_spot(0)
+    await world.until_settled(limit=115)
+
+    assert world.pods_on("node-0") == set()
+
+
+async def test_a_pod_that_its_terminating_namespace_leaves_alone_is_deleted_at_the_deadline(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("stuck", node="node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(
+                403, "Forbidden", "it is terminating", causes=("NamespaceTerminating",)
+            ),
+            path=".*/pods/stuck/eviction",
+        )
+    )
+
+    world.send_spot(0)
+    await world.until_settled(limit=115)
+
+    assert world.pods_on("node-0") == set()

@@ -33,6 +33,10 @@ _EVICTION_SECONDS = 20.0
 # Most of those that wait for each other are through by then.
 _LAST_ANSWERS_SECONDS = 2.0
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
+# The API server checks the precondition in two places.
+# https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/apiserver/pkg/registry/rest/delete.go
+# https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/apiserver/pkg/storage/interfaces.go
+_OTHER_UID = ("the UID in the precondition", "UID in precondition")
 _NOT_A_POD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
@@ -130,7 +134,7 @@ class KubePods:
 
     async def delete(self, pod: PodRef, grace: dt.timedelta) -> None:
         """Delete a pod with this grace period, whatever its budget; a no-op if it is gone."""
-        with contextlib.suppress(errors.NotFound, errors.Conflict):
+        try:
             await self._api.delete(
                 f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}",
                 {
@@ -140,6 +144,11 @@ class KubePods:
                     "preconditions": {"uid": pod.uid},
                 },
             )
+        except errors.NotFound:
+            return
+        except errors.Conflict as conflict:
+            if not _names_another_pod(str(conflict)):
+                raise errors.TemporaryError(str(conflict)) from conflict
 
 
 def _view_or_none(pod: JsonObject) -> PodView | None:
@@ -180,7 +189,8 @@ def _eviction(answer: Answer, path: str) -> Eviction:
     message = " ".join([api.message_of(answer), *_explanations(answer)])
     match answer.status:
         case http.HTTPStatus.NOT_FOUND | http.HTTPStatus.CONFLICT:
-            return Eviction(answer=EvictionAnswer.GONE, message=message)
+            verdict = EvictionAnswer.GONE if _is_gone(answer, message) else EvictionAnswer.BUSY
+            return Eviction(answer=verdict, message=message)
         case http.HTTPStatus.TOO_MANY_REQUESTS:
             verdict = (
                 EvictionAnswer.BLOCKED
@@ -194,6 +204,22 @@ def _eviction(answer: Answer, path: str) -> Eviction:
             return Eviction(answer=EvictionAnswer.NAMESPACE_TERMINATING, message=message)
         case _:
             raise api.error_of(answer, f"POST {path}")
+
+
+def _is_gone(answer: Answer, message: str) -> bool:
+    """Return True for a 404 about the pod, and for a 409 on our UID precondition.
+
+    An eviction also answers 404 or 409 when the budget, or the pod, was changed meanwhile: that
+    does not show that the pod is gone. https://github.com/kubernetes/kubernetes/issues/37605
+    """
+    if answer.status == http.HTTPStatus.CONFLICT:
+        return _names_another_pod(message)
+    details = api.status_of(answer).get("details") or {}
+    return details.get("kind") != "poddisruptionbudgets"
+
+
+def _names_another_pod(conflict: str) -> bool:
+    return any(words in conflict for words in _OTHER_UID)
 
 
 def _causes(answer: Answer) -> set[str]:
