@@ -60,7 +60,9 @@ class NodeCordon:
             )
             if mark.adds_to(self.node):
                 async for attempt in retrying(
-                    metrics.Call.CORDON, stop_when=lambda: self.timer.is_over
+                    metrics.Call.CORDON,
+                    stop_when=lambda: self.timer.is_over,
+                    time_left=lambda: self.timer.left,
                 ):
                     with attempt:
                         self.node = await self._write(mark)
@@ -98,7 +100,9 @@ class NodeCordon:
 
         async with self._lock:
             async for attempt in retrying(
-                metrics.Call.UNCORDON, stop_when=lambda: self.timer.is_over
+                metrics.Call.UNCORDON,
+                stop_when=lambda: self.timer.is_over,
+                time_left=lambda: self.timer.left,
             ):
                 with attempt:
                     node = await self._refresh(self.node)

@@ -73,6 +73,7 @@ class NodeDrain:
             node.name,
             watcher=context.pod_watcher,
             slot=self._slot_to_list,
+            time_left=lambda: self._timer.left,
             on_change=self._changed.notify_all,
             on_arrival=self._on_arrival,
         )

@@ -1,6 +1,7 @@
 """The pods that a drain has to move, kept current for as long as it lasts."""
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -26,6 +27,7 @@ class NodePods:
         *,
         watcher: PodWatcher,
         slot: Callable[[], AbstractAsyncContextManager[None]],
+        time_left: Callable[[], dt.timedelta],
         on_change: Callable[[], None],
         on_arrival: Callable[[PodView], None],
     ) -> None:
@@ -35,12 +37,14 @@ class NodePods:
             node_name: Whose pods.
             watcher: Where they are listed and watched.
             slot: Held while they are listed.
+            time_left: Until the deadline of the drain.
             on_change: Called whenever `left` has changed.
             on_arrival: Called once for every pod that has to go.
         """
         self._node_name = node_name
         self._watcher = watcher
         self._slot = slot
+        self._time_left = time_left
         self._on_change = on_change
         self._on_arrival = on_arrival
         self._seen: set[str] = set()
@@ -77,7 +81,7 @@ class NodePods:
         with self._watcher.subscribed(subscription):
             while True:
                 self._outdated.clear()
-                async for attempt in retrying(metrics.Call.LIST_PODS):
+                async for attempt in retrying(metrics.Call.LIST_PODS, time_left=self._time_left):
                     with attempt:
                         await self._list()
                 await self._outdated.wait()

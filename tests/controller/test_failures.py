@@ -430,3 +430,59 @@ async def test_a_pod_that_its_terminating_namespace_leaves_alone_is_deleted_at_t
     await world.until_settled(limit=115)
 
     assert world.pods_on("node-0") == set()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PATCH", "/api/v1/nodes/node-0"),
+        ("GET", "/api/v1/pods"),
+        ("POST", ".*/pods/web/eviction"),
+    ],
+)
+async def test_a_retry_after_that_is_longer_than_the_notice_does_not_use_it_up(
+    world: stage.World, method: str, path: str
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("web", node="node-0", spec=manifests.PodSpec(exit_seconds=5))
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(429, "TooManyRequests", "busy", retry_after=300),
+            method=method,
+            path=path,
+            times=1,
+        )
+    )
+
+    message_id = world.send_spot(0)
+    await world.until_settled(limit=90)
+
+    assert world.queue.deleted == [message_id]
+    assert world.is_cordoned("node-0")
+    assert world.pods_on("node-0") == set()
+    assert "DeletedAtDeadline" not in {reason for reason, _ in world.kubernetes_events()}
+
+
+async def test_a_retry_after_on_the_watch_does_not_blind_the_drains_for_that_long(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=10))
+    await world.start()
+
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await asyncio.sleep(3)
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(429, "TooManyRequests", "busy", retry_after=300),
+            method="GET",
+            path="/api/v1/pods",
+            times=1,
+        )
+    )
+    world.cluster.drop_watches()
+    await world.until_settled(limit=20)
+
+    assert world.pods_on("node-0") == set()
