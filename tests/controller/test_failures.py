@@ -486,3 +486,28 @@ async def test_a_retry_after_on_the_watch_does_not_blind_the_drains_for_that_lon
     await world.until_settled(limit=20)
 
     assert world.pods_on("node-0") == set()
+
+
+@pytest.mark.parametrize("code", [403, 422])
+async def test_a_node_whose_taint_a_policy_refuses_is_cordoned_and_drained_without_it(
+    world: stage.World, code: int
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("web", node="node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(code, "Invalid", "taints are managed elsewhere"),
+            method="PATCH",
+            path="/api/v1/nodes/node-0",
+            times=1,
+        )
+    )
+
+    message_id = world.send_spot(0)
+    await world.until_settled(limit=10)
+
+    assert world.queue.deleted == [message_id]
+    assert world.is_cordoned("node-0")
+    assert "queue-processor/spot-interruption" not in world.taints("node-0")
+    assert world.pods_on("node-0") == set()
