@@ -134,7 +134,7 @@ class NodeCordon:
         self._event_recorder.node_event(self.node, event_reasons.UNCORDONED, message)
         try:
             await self._nodes.report(self.node, DrainProgress.STOPPED, message, since=self._clock())
-        except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
+        except errors.QueueProcessorError as error:
             _log.info("node_conditions_update_failed", node=self.node.name, error=str(error))
 
 

@@ -129,13 +129,21 @@ class NodeDrain:
             result = await self._await_end()
             for task in self._tasks:
                 task.cancel()
+        if result is None:
+            # Raised out here: the task group would wrap it, and hide that it is temporary.
+            failure = self._pods.list_failure
+            _log.warning("pods_not_listed", node=self._node.name, error=failure)
+            raise errors.TemporaryError(
+                f"the pods of {self._node.name} were not listed in time: {failure}"
+            )
         return result
 
     def _start(self, work: Coroutine[None, None, None], verb: str) -> None:
         name = f"{verb} {self._node.name}"
         self._tasks.append(self._group.create_task(work, name=name))
 
-    async def _await_end(self) -> InstanceResult:
+    async def _await_end(self) -> InstanceResult | None:
+        """Return how the drain ended; None if its pods were not listed before the deadline."""
         while True:
             if self._is_cancelled:
                 return InstanceResult.CANCELLED
@@ -147,9 +155,9 @@ class NodeDrain:
                 return await self._end_at_deadline()
             await self._changed.wait(self._timer.left)
 
-    async def _end_at_deadline(self) -> InstanceResult:
+    async def _end_at_deadline(self) -> InstanceResult | None:
         if not self._pods.is_listed:
-            raise errors.TemporaryError(f"the pods of {self._node.name} could not be listed")
+            return None
         if not self._timer.deadline.is_hard:
             return InstanceResult.GAVE_UP
         if self._options.declares_out_of_service:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from queue_processor.controller.pod_watcher import PodWatcher, Subscription
-from queue_processor.domain import pods
+from queue_processor.domain import errors, pods
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodView
 from queue_processor.observability import metrics
 from queue_processor.retrying import retrying
+
+# What is refused now need not be refused later; the deadline of the drain bounds the attempts.
+_ANY_FAILURE = (errors.QueueProcessorError,)
 
 
 class NodePods:
@@ -19,6 +22,7 @@ class NodePods:
     Attributes:
         left: The pods that have to go and are still there, by UID.
         staying: The pods that stay on the node, by UID.
+        list_failure: Why they are not listed yet.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class NodePods:
         self._gone: set[str] = set()
         self._outdated = asyncio.Event()
         self._listed = asyncio.Event()
+        self.list_failure = "the list has not been answered, or has not had its turn"
         self.left: dict[str, PodView] = {}
         self.staying: dict[str, PodView] = {}
 
@@ -81,10 +86,19 @@ class NodePods:
         with self._watcher.subscribed(subscription):
             while True:
                 self._outdated.clear()
-                async for attempt in retrying(metrics.Call.LIST_PODS, time_left=self._time_left):
+                async for attempt in retrying(
+                    metrics.Call.LIST_PODS, time_left=self._time_left, on=_ANY_FAILURE
+                ):
                     with attempt:
-                        await self._list()
+                        await self._try_to_list()
                 await self._outdated.wait()
+
+    async def _try_to_list(self) -> None:
+        try:
+            await self._list()
+        except errors.QueueProcessorError as error:
+            self.list_failure = str(error)
+            raise
 
     async def _list(self) -> None:
         async with self._slot():

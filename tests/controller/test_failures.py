@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import structlog.testing
 
 from queue_processor.simulator.kube import faults, manifests
 from tests.controller import stage
@@ -510,4 +511,51 @@ async def test_a_node_whose_taint_a_policy_refuses_is_cordoned_and_drained_witho
     assert world.queue.deleted == [message_id]
     assert world.is_cordoned("node-0")
     assert "queue-processor/spot-interruption" not in world.taints("node-0")
+    assert world.pods_on("node-0") == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "effect"),
+    [(503, "overloaded"), (403, "not allowed to list pods")],
+)
+async def test_pods_that_cannot_be_listed_before_the_deadline_cost_one_warning_and_a_retry(
+    world: stage.World, code: int, effect: str
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("web", node="node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(code, "", effect), method="GET", path="/api/v1/pods", seconds=121
+        )
+    )
+
+    with structlog.testing.capture_logs() as lines:
+        world.send_spot(0)
+        await world.until_settled(limit=300)
+
+    alarms = [line for line in lines if line["log_level"] in {"warning", "error"}]
+    assert [(line["event"], line.get("node")) for line in alarms] == [("pods_not_listed", "node-0")]
+    assert effect in alarms[0]["error"]
+    assert world.pods_on("node-0") == set()
+
+
+async def test_a_conflict_on_the_conditions_of_a_node_does_not_end_its_drain(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=15))
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(409, "Conflict", "changed"),
+            method="PATCH",
+            path="/api/v1/nodes/node-0/status",
+        )
+    )
+
+    message_id = world.send_spot(0)
+    await world.until_settled(limit=20)
+
+    assert world.queue.deleted == [message_id]
     assert world.pods_on("node-0") == set()
