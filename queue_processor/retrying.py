@@ -1,7 +1,8 @@
 """The one way to repeat what failed: tenacity, with one backoff for all.
 
 A call is repeated in one layer only, on named errors, with jitter, so that those who failed
-together do not return together, and never earlier than a server asked for with `Retry-After`.
+together do not return together, and never earlier than a server asked for with `Retry-After`,
+unless that would use up the time that the work has: a server does not know about deadlines.
 https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
 
 It stands below the controller and the adapters, because both repeat calls: the controller those
@@ -22,6 +23,8 @@ FIRST_DELAY = dt.timedelta(seconds=0.2)
 LONGEST_DELAY = dt.timedelta(seconds=5)
 
 _CONFLICTS_IN_A_ROW = 20
+# The most of the time left that one pause may take, so that there is time for the work itself.
+_LARGEST_SHARE = 0.25
 
 _Object = TypeVar("_Object")
 _Result = TypeVar("_Result")
@@ -33,6 +36,7 @@ def retrying(
     call: metrics.Call | None = None,
     *,
     stop_when: Callable[[], bool] = lambda: False,
+    time_left: Callable[[], dt.timedelta] | None = None,
     attempts: int | None = None,
     longest_delay: dt.timedelta = LONGEST_DELAY,
     on: tuple[type[Exception], ...] = (errors.TemporaryError,),
@@ -42,6 +46,7 @@ def retrying(
     Args:
         call: Names the call in the log and in the metrics; None keeps it out of both.
         stop_when: Evaluated after each failure.
+        time_left: Until the deadline of the work, which bounds every pause; None: it has none.
         attempts: The most attempts; None does not bound them.
         longest_delay: The cap of the backoff; a longer `Retry-After` is honoured.
         on: The errors that are worth another try.
@@ -58,7 +63,7 @@ def retrying(
 
     return tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(on),
-        wait=_AtLeastRetryAfter(longest_delay),
+        wait=_AtLeastRetryAfter(longest_delay, time_left=time_left),
         stop=stop,
         before_sleep=count,
         reraise=True,
@@ -80,15 +85,25 @@ class Backoff:
         return dt.timedelta(seconds=self._wait(state))
 
 
+def within(time_left: dt.timedelta, pause: dt.timedelta) -> dt.timedelta:
+    """Return the pause, or a share of the time left if that is shorter."""
+    return min(pause, max(time_left * _LARGEST_SHARE, FIRST_DELAY))
+
+
 class _AtLeastRetryAfter(tenacity.wait_random_exponential):
-    def __init__(self, longest: dt.timedelta) -> None:
+    def __init__(
+        self, longest: dt.timedelta, *, time_left: Callable[[], dt.timedelta] | None = None
+    ) -> None:
+        self._time_left = time_left
         super().__init__(multiplier=2 * FIRST_DELAY.total_seconds(), min=FIRST_DELAY, max=longest)
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         error, pause = _error_of(retry_state), super().__call__(retry_state)
         if isinstance(error, errors.TemporaryError) and error.retry_after is not None:
-            return max(pause, error.retry_after.total_seconds())
-        return pause
+            pause = max(pause, error.retry_after.total_seconds())
+        if self._time_left is None:
+            return pause
+        return within(self._time_left(), dt.timedelta(seconds=pause)).total_seconds()
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:

@@ -82,12 +82,7 @@ class DrainStatus:
                 self._limiter.slot(priority, self._timer.ends_at),
             ):
                 await self._nodes.report(self._node, progress, message, since=since)
-        except (
-            TimeoutError,
-            errors.NotFound,
-            errors.TemporaryError,
-            errors.PermanentError,
-        ) as error:
+        except (TimeoutError, errors.QueueProcessorError) as error:
             _log.info(
                 "node_conditions_update_failed",
                 node=self._node.name,

@@ -33,7 +33,7 @@ from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
 from queue_processor.observability import event_reasons, metrics
-from queue_processor.retrying import Backoff, retrying
+from queue_processor.retrying import Backoff, retrying, within
 
 _log = structlog.get_logger(__name__)
 
@@ -100,24 +100,29 @@ class Evictor:
         self._backoff = Backoff()
         self.stats = EvictionStats()
 
-    async def remove(self, pod: PodView, *, is_gone: Callable[[], bool]) -> None:
+    async def remove(self, pod: PodView, *, is_departing: Callable[[], bool]) -> None:
         """Return when the pod is on its way out.
 
         Args:
             pod: The pod.
-            is_gone: True once the watch has shown that the pod is gone.
+            is_departing: True once the watch has shown that the pod is terminating, or gone.
         """
         attempt = 0
-        while not is_gone():
+        while not is_departing():
             attempt += 1
             eviction = await self._evict(pod)
             match eviction.answer:
                 case EvictionAnswer.ACCEPTED:
                     self.stats.evicted += 1
                     break
-                case EvictionAnswer.GONE | EvictionAnswer.NAMESPACE_TERMINATING:
+                case EvictionAnswer.GONE:
                     break
-                case EvictionAnswer.BLOCKED | EvictionAnswer.BUSY | EvictionAnswer.AMBIGUOUS:
+                case (
+                    EvictionAnswer.BLOCKED
+                    | EvictionAnswer.BUSY
+                    | EvictionAnswer.AMBIGUOUS
+                    | EvictionAnswer.NAMESPACE_TERMINATING
+                ):
                     self._record_blocked(pod, eviction)
                 case _:
                     assert_never(eviction.answer)
@@ -168,12 +173,16 @@ class Evictor:
             self._timer.left, grace=pod.grace, force_margin=self._policy.force_margin
         )
 
+    def _time_to_evict(self, pod: PodView) -> dt.timedelta:
+        return self._until_due(pod) if self._force_deletes else self._timer.left
+
     async def _pause(self, pod: PodView, attempt: int, eviction: Eviction) -> None:
         """Wait before the next attempt, but not past the moment when the pod has to be deleted."""
         loop = asyncio.get_running_loop()
         delay = self._backoff.after(attempt)
         if eviction.retry_after is not None:
             delay = max(delay, eviction.retry_after)
+        delay = within(self._time_to_evict(pod), delay)
         ends_at = loop.time() + delay.total_seconds()
         while delay > dt.timedelta() and not self._needs_force_delete(pod):
             limit = min(delay, self._until_due(pod)) if self._force_deletes else delay
@@ -183,7 +192,11 @@ class Evictor:
     async def _force_delete(self, pod: PodView) -> None:
         grace = deadlines.MINIMUM_GRACE
         try:
-            async for attempt in retrying(metrics.Call.DELETE_POD, stop_when=self._past_recovery):
+            async for attempt in retrying(
+                metrics.Call.DELETE_POD,
+                stop_when=self._past_recovery,
+                time_left=lambda: self._timer.left,
+            ):
                 with attempt:
                     grace = deadlines.grace_that_fits(self._timer.left, grace=pod.grace)
                     async with self._limiter.slot(Priority.DRAIN, self._timer.ends_at):

@@ -1,6 +1,7 @@
 """The cordon of one node: written once for each event that names it, and taken off at the end."""
 
 import asyncio
+import dataclasses
 
 import structlog
 
@@ -36,6 +37,7 @@ class NodeCordon:
         self._taint_effect = context.options.taint_effect
         self._clock = context.clock
         self._lock = asyncio.Lock()
+        self._allows_taint = True
 
     def tighten(self, plan: Plan) -> bool:
         """Take over the deadline of another event's plan where it rules; True if it does."""
@@ -57,10 +59,13 @@ class NodeCordon:
                 kind=self.plan.kind,
                 deadline_at=self.plan.deadline.at,
                 effect=self._taint_effect,
+                has_taint=self._allows_taint,
             )
             if mark.adds_to(self.node):
                 async for attempt in retrying(
-                    metrics.Call.CORDON, stop_when=lambda: self.timer.is_over
+                    metrics.Call.CORDON,
+                    stop_when=lambda: self.timer.is_over,
+                    time_left=lambda: self.timer.left,
                 ):
                     with attempt:
                         self.node = await self._write(mark)
@@ -71,6 +76,21 @@ class NodeCordon:
                 )
 
     async def _write(self, mark: Mark) -> NodeView:
+        """Write the mark; without its taint if a policy of the cluster refuses the whole.
+
+        The cordon and the evictions matter more than the taint.
+        """
+        try:
+            return await self._try_to_write(mark)
+        except errors.PermanentError as refusal:
+            if not mark.has_taint:
+                raise
+            node = await self._try_to_write(dataclasses.replace(mark, has_taint=False))
+            self._allows_taint = False
+            _log.warning("taint_refused", node=node.name, error=str(refusal))
+            return node
+
+    async def _try_to_write(self, mark: Mark) -> NodeView:
         async def cordon(node: NodeView) -> NodeView:
             async with self._limiter.slot(limiter.Priority.CORDON, self.timer.ends_at):
                 return await self._nodes.mark(node, mark)
@@ -98,7 +118,9 @@ class NodeCordon:
 
         async with self._lock:
             async for attempt in retrying(
-                metrics.Call.UNCORDON, stop_when=lambda: self.timer.is_over
+                metrics.Call.UNCORDON,
+                stop_when=lambda: self.timer.is_over,
+                time_left=lambda: self.timer.left,
             ):
                 with attempt:
                     node = await self._refresh(self.node)
@@ -112,7 +134,7 @@ class NodeCordon:
         self._event_recorder.node_event(self.node, event_reasons.UNCORDONED, message)
         try:
             await self._nodes.report(self.node, DrainProgress.STOPPED, message, since=self._clock())
-        except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
+        except errors.QueueProcessorError as error:
             _log.info("node_conditions_update_failed", node=self.node.name, error=str(error))
 
 

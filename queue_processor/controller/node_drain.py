@@ -73,6 +73,7 @@ class NodeDrain:
             node.name,
             watcher=context.pod_watcher,
             slot=self._slot_to_list,
+            time_left=lambda: self._timer.left,
             on_change=self._changed.notify_all,
             on_arrival=self._on_arrival,
         )
@@ -128,13 +129,21 @@ class NodeDrain:
             result = await self._await_end()
             for task in self._tasks:
                 task.cancel()
+        if result is None:
+            # Raised out here: the task group would wrap it, and hide that it is temporary.
+            failure = self._pods.list_failure
+            _log.warning("pods_not_listed", node=self._node.name, error=failure)
+            raise errors.TemporaryError(
+                f"the pods of {self._node.name} were not listed in time: {failure}"
+            )
         return result
 
     def _start(self, work: Coroutine[None, None, None], verb: str) -> None:
         name = f"{verb} {self._node.name}"
         self._tasks.append(self._group.create_task(work, name=name))
 
-    async def _await_end(self) -> InstanceResult:
+    async def _await_end(self) -> InstanceResult | None:
+        """Return how the drain ended; None if its pods were not listed before the deadline."""
         while True:
             if self._is_cancelled:
                 return InstanceResult.CANCELLED
@@ -146,9 +155,9 @@ class NodeDrain:
                 return await self._end_at_deadline()
             await self._changed.wait(self._timer.left)
 
-    async def _end_at_deadline(self) -> InstanceResult:
+    async def _end_at_deadline(self) -> InstanceResult | None:
         if not self._pods.is_listed:
-            raise errors.TemporaryError(f"the pods of {self._node.name} could not be listed")
+            return None
         if not self._timer.deadline.is_hard:
             return InstanceResult.GAVE_UP
         if self._options.declares_out_of_service:
@@ -171,8 +180,7 @@ class NodeDrain:
 
     async def _evict(self, pod: PodView) -> None:
         await self._await_turn_of(pods.group_of(pod, own_pod=self._options.own_pod))
-        if pod.ref.uid in self._pods.left:
-            await self._evictor.remove(pod, is_gone=lambda: pod.ref.uid not in self._pods.left)
+        await self._evictor.remove(pod, is_departing=lambda: self._pods.is_departing(pod.ref.uid))
 
     async def _await_turn_of(self, group: EvictionGroup) -> None:
         """Wait for the groups before this one, but not into the time that is kept for it."""

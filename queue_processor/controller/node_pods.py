@@ -1,15 +1,19 @@
 """The pods that a drain has to move, kept current for as long as it lasts."""
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from queue_processor.controller.pod_watcher import PodWatcher, Subscription
-from queue_processor.domain import pods
+from queue_processor.domain import errors, pods
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodView
 from queue_processor.observability import metrics
 from queue_processor.retrying import retrying
+
+# What is refused now need not be refused later; the deadline of the drain bounds the attempts.
+_ANY_FAILURE = (errors.QueueProcessorError,)
 
 
 class NodePods:
@@ -18,6 +22,7 @@ class NodePods:
     Attributes:
         left: The pods that have to go and are still there, by UID.
         staying: The pods that stay on the node, by UID.
+        list_failure: Why they are not listed yet.
     """
 
     def __init__(
@@ -26,6 +31,7 @@ class NodePods:
         *,
         watcher: PodWatcher,
         slot: Callable[[], AbstractAsyncContextManager[None]],
+        time_left: Callable[[], dt.timedelta],
         on_change: Callable[[], None],
         on_arrival: Callable[[PodView], None],
     ) -> None:
@@ -35,18 +41,21 @@ class NodePods:
             node_name: Whose pods.
             watcher: Where they are listed and watched.
             slot: Held while they are listed.
+            time_left: Until the deadline of the drain.
             on_change: Called whenever `left` has changed.
             on_arrival: Called once for every pod that has to go.
         """
         self._node_name = node_name
         self._watcher = watcher
         self._slot = slot
+        self._time_left = time_left
         self._on_change = on_change
         self._on_arrival = on_arrival
         self._seen: set[str] = set()
         self._gone: set[str] = set()
         self._outdated = asyncio.Event()
         self._listed = asyncio.Event()
+        self.list_failure = "the list has not been answered, or has not had its turn"
         self.left: dict[str, PodView] = {}
         self.staying: dict[str, PodView] = {}
 
@@ -60,6 +69,11 @@ class NodePods:
         """True once `left` is a statement about the node and not about us."""
         return self._listed.is_set()
 
+    def is_departing(self, uid: str) -> bool:
+        """Return True if the pod is terminating or gone, as the list and the watch show it."""
+        pod = self.left.get(uid)
+        return pod is None or pod.is_terminating
+
     async def until_listed(self) -> None:
         """Wait for the first list."""
         await self._listed.wait()
@@ -72,10 +86,19 @@ class NodePods:
         with self._watcher.subscribed(subscription):
             while True:
                 self._outdated.clear()
-                async for attempt in retrying(metrics.Call.LIST_PODS):
+                async for attempt in retrying(
+                    metrics.Call.LIST_PODS, time_left=self._time_left, on=_ANY_FAILURE
+                ):
                     with attempt:
-                        await self._list()
+                        await self._try_to_list()
                 await self._outdated.wait()
+
+    async def _try_to_list(self) -> None:
+        try:
+            await self._list()
+        except errors.QueueProcessorError as error:
+            self.list_failure = str(error)
+            raise
 
     async def _list(self) -> None:
         async with self._slot():

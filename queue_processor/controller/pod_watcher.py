@@ -23,6 +23,7 @@ mended, and until then the deadline of each drain bounds its wait.
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
@@ -35,6 +36,10 @@ from queue_processor.domain.pods import PodChange, PodList
 from queue_processor.retrying import Backoff
 
 _log = structlog.get_logger(__name__)
+
+# The watch serves drains with different deadlines; none may lose more time than this to a
+# `Retry-After`.
+_LONGEST_PAUSE = dt.timedelta(seconds=10)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +113,8 @@ class PodWatcher:
                 _log.info("pod_watch_interrupted", error=str(error))
             if attempt:
                 # A watch that brings nothing, for whatever reason, does not start again at once.
-                await asyncio.sleep(backoff.after(attempt, failure).total_seconds())
+                pause = min(backoff.after(attempt, failure), _LONGEST_PAUSE)
+                await asyncio.sleep(pause.total_seconds())
             if not self._subscriptions:
                 self._started.clear()
                 self._version = None

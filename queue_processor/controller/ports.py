@@ -157,6 +157,7 @@ class Nodes(Protocol):
         Raises:
             Conflict: The node has changed since `node` was read.
             NotFound: There is no such node any more.
+            PermanentError: A policy of the cluster, or our permissions, do not allow it.
         """
 
     async def unmark(self, node: NodeView) -> NodeView:

@@ -93,8 +93,12 @@ class NodeView:
 
     @property
     def holding_kinds(self) -> frozenset[EventKind]:
-        """The kinds of the events whose taint is on the node."""
-        return frozenset(kind for kind in EventKind if taint_key(kind) in self.taint_keys)
+        """The kinds of the events whose taint is on the node, or whose mark has none."""
+        by_taint = frozenset(kind for kind in EventKind if taint_key(kind) in self.taint_keys)
+        if by_taint:
+            return by_taint
+        annotated = self.annotations.get(KIND_ANNOTATION)
+        return frozenset(kind for kind in EventKind if kind.value == annotated)
 
     def marked_deadline(self, event_id: str) -> dt.datetime | None:
         """Return the deadline that an earlier process wrote for this very event, if one did."""
@@ -115,6 +119,7 @@ class Mark:
     Attributes:
         taint: The kind of the event that is being marked; taints of other kinds stay.
         event_id: Of the event whose deadline rules, as are `kind` and `deadline_at`.
+        has_taint: False where the cluster does not allow our taint.
     """
 
     taint: EventKind
@@ -122,13 +127,14 @@ class Mark:
     kind: EventKind
     deadline_at: dt.datetime
     effect: TaintEffect
+    has_taint: bool = True
 
     def adds_to(self, node: NodeView) -> bool:
         """Return True if the node does not carry all this already."""
         marked = node.marked_deadline(self.event_id)
         return (
             not node.is_unschedulable
-            or taint_key(self.taint) not in node.taint_keys
+            or (self.has_taint and taint_key(self.taint) not in node.taint_keys)
             or marked is None
             or marked > self.deadline_at
         )

@@ -9,6 +9,9 @@ from queue_processor.domain.identifiers import NodeName
 
 # https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
 DEFAULT_GRACE = dt.timedelta(seconds=30)
+# The API allows 2^63-1 seconds, which no date can hold; "for ever" is as good as a year.
+# https://github.com/kubernetes/kubernetes/issues/84298
+LONGEST_GRACE = dt.timedelta(days=365)
 
 _CRITICAL_CLASSES = frozenset({"system-cluster-critical", "system-node-critical"})
 
@@ -95,6 +98,13 @@ def verdict_on(pod: PodView) -> PodVerdict:
     if pod.owner_kind == "DaemonSet":
         return PodVerdict.SKIP_DAEMON_SET
     return PodVerdict.EVICT
+
+
+def grace_of(seconds: int | None) -> dt.timedelta:
+    """Return the grace period that a Pod object sets, within what we can calculate with."""
+    if seconds is None:
+        return DEFAULT_GRACE
+    return dt.timedelta(seconds=min(max(seconds, 0), LONGEST_GRACE.total_seconds()))
 
 
 def group_of(pod: PodView, *, own_pod: tuple[str, str] | None) -> EvictionGroup:

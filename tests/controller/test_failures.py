@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import structlog.testing
 
 from queue_processor.simulator.kube import faults, manifests
 from tests.controller import stage
@@ -349,3 +350,212 @@ async def test_a_conflict_on_the_uncordon_after_a_soft_timeout_does_not_begin_it
     assert took < 61
     assert world.queue.deleted == [message_id]
     assert not world.is_cordoned("node-0")
+
+
+async def test_a_pod_with_the_longest_possible_grace_period_elsewhere_disturbs_no_drain(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=10))
+    await world.start()
+
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await asyncio.sleep(3)
+    world.cluster.add_pod("eternal", node="node-1", spec=manifests.PodSpec(grace_seconds=2**63 - 1))
+    await world.until_settled(limit=20)
+
+    assert world.pods_on("node-0") == set()
+    assert world.pods_on("node-1") == {"eternal"}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (409, 'Operation cannot be fulfilled on poddisruptionbudgets.policy "db": modified'),
+        (409, 'Operation cannot be fulfilled on pods "db-0": the object has been modified'),
+    ],
+)
+async def test_a_conflict_that_is_not_about_the_uid_of_a_pod_is_retried(
+    world: stage.World, code: int, message: str
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("db-0", node="node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(code, "Conflict", message), path=".*/pods/db-0/eviction", times=2
+        )
+    )
+
+    world.send_spot(0)
+    await world.until_settled(limit=10)
+
+    assert world.pods_on("node-0") == set()
+
+
+async def test_a_forced_deletion_that_conflicts_is_retried(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.add_blocked_pod("node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(409, "Conflict", "the object has been modified"),
+            method="DELETE",
+            times=1,
+        )
+    )
+
+    world.send_spot(0)
+    await world.until_settled(limit=115)
+
+    assert world.pods_on("node-0") == set()
+
+
+async def test_a_pod_that_its_terminating_namespace_leaves_alone_is_deleted_at_the_deadline(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("stuck", node="node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(
+                403, "Forbidden", "it is terminating", causes=("NamespaceTerminating",)
+            ),
+            path=".*/pods/stuck/eviction",
+        )
+    )
+
+    world.send_spot(0)
+    await world.until_settled(limit=115)
+
+    assert world.pods_on("node-0") == set()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PATCH", "/api/v1/nodes/node-0"),
+        ("GET", "/api/v1/pods"),
+        ("POST", ".*/pods/web/eviction"),
+    ],
+)
+async def test_a_retry_after_that_is_longer_than_the_notice_does_not_use_it_up(
+    world: stage.World, method: str, path: str
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("web", node="node-0", spec=manifests.PodSpec(exit_seconds=5))
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(429, "TooManyRequests", "busy", retry_after=300),
+            method=method,
+            path=path,
+            times=1,
+        )
+    )
+
+    message_id = world.send_spot(0)
+    await world.until_settled(limit=90)
+
+    assert world.queue.deleted == [message_id]
+    assert world.is_cordoned("node-0")
+    assert world.pods_on("node-0") == set()
+    assert "DeletedAtDeadline" not in {reason for reason, _ in world.kubernetes_events()}
+
+
+async def test_a_retry_after_on_the_watch_does_not_blind_the_drains_for_that_long(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=10))
+    await world.start()
+
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await asyncio.sleep(3)
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(429, "TooManyRequests", "busy", retry_after=300),
+            method="GET",
+            path="/api/v1/pods",
+            times=1,
+        )
+    )
+    world.cluster.drop_watches()
+    await world.until_settled(limit=20)
+
+    assert world.pods_on("node-0") == set()
+
+
+@pytest.mark.parametrize("code", [403, 422])
+async def test_a_node_whose_taint_a_policy_refuses_is_cordoned_and_drained_without_it(
+    world: stage.World, code: int
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("web", node="node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(code, "Invalid", "taints are managed elsewhere"),
+            method="PATCH",
+            path="/api/v1/nodes/node-0",
+            times=1,
+        )
+    )
+
+    message_id = world.send_spot(0)
+    await world.until_settled(limit=10)
+
+    assert world.queue.deleted == [message_id]
+    assert world.is_cordoned("node-0")
+    assert "queue-processor/spot-interruption" not in world.taints("node-0")
+    assert world.pods_on("node-0") == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "effect"),
+    [(503, "overloaded"), (403, "not allowed to list pods")],
+)
+async def test_pods_that_cannot_be_listed_before_the_deadline_cost_one_warning_and_a_retry(
+    world: stage.World, code: int, effect: str
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("web", node="node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(code, "", effect), method="GET", path="/api/v1/pods", seconds=121
+        )
+    )
+
+    with structlog.testing.capture_logs() as lines:
+        world.send_spot(0)
+        await world.until_settled(limit=300)
+
+    alarms = [line for line in lines if line["log_level"] in {"warning", "error"}]
+    assert [(line["event"], line.get("node")) for line in alarms] == [("pods_not_listed", "node-0")]
+    assert effect in alarms[0]["error"]
+    assert world.pods_on("node-0") == set()
+
+
+async def test_a_conflict_on_the_conditions_of_a_node_does_not_end_its_drain(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=15))
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(409, "Conflict", "changed"),
+            method="PATCH",
+            path="/api/v1/nodes/node-0/status",
+        )
+    )
+
+    message_id = world.send_spot(0)
+    await world.until_settled(limit=20)
+
+    assert world.queue.deleted == [message_id]
+    assert world.pods_on("node-0") == set()

@@ -60,7 +60,7 @@ async def test_what_is_done_about_one_instance_is_told_though_another_failed(
     await world.start()
     forbidden = faults.ErrorResponse(403, "Forbidden", "no such permission")
     world.server.faults.add(
-        faults.Fault(forbidden, method="PATCH", path="/api/v1/nodes/node-0", times=1)
+        faults.Fault(forbidden, method="PATCH", path="/api/v1/nodes/node-0", times=2)
     )
 
     with structlog.testing.capture_logs() as lines:

@@ -4,7 +4,7 @@ import datetime as dt
 import pytest
 
 from queue_processor.domain import errors
-from queue_processor.retrying import Backoff, retry_on_conflict, retrying
+from queue_processor.retrying import Backoff, retry_on_conflict, retrying, within
 
 pytestmark = pytest.mark.looptime
 
@@ -36,6 +36,15 @@ def test_a_pause_is_never_shorter_than_the_server_asked_for() -> None:
 
     assert Backoff().after(1, busy) == dt.timedelta(seconds=60)
     assert Backoff().after(1, errors.PermanentError("refused")) < dt.timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("time_left", "pause"), [(3600, 300), (100, 25), (0.4, 0.2), (0, 0.2), (-60, 0.2)]
+)
+def test_a_pause_takes_a_quarter_of_the_time_left_at_most(time_left: float, pause: float) -> None:
+    asked_for = dt.timedelta(seconds=300)
+
+    assert within(dt.timedelta(seconds=time_left), asked_for) == dt.timedelta(seconds=pause)
 
 
 async def test_a_call_is_repeated_no_more_often_than_is_allowed() -> None:

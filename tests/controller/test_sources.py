@@ -115,7 +115,7 @@ async def test_a_notice_whose_work_fails_is_delivered_again(
     world.add_nodes(2)
     await world.start()
     forbidden = faults.ErrorResponse(403, "Forbidden", "no such permission")
-    world.server.faults.add(faults.Fault(forbidden, method="PATCH", times=1))
+    world.server.faults.add(faults.Fault(forbidden, method="PATCH", times=2))
 
     notice = notices.put(spot(world, 0))
     took = await until_none_is_left(world, notices)

@@ -7,7 +7,7 @@ import pytest
 
 from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
-from queue_processor.simulator.kube import manifests
+from queue_processor.simulator.kube import faults, manifests
 from tests.controller import stage
 
 pytestmark = pytest.mark.looptime
@@ -42,6 +42,31 @@ async def test_a_cancelled_change_uncordons_the_node_that_we_cordoned(world: sta
         for key in world.node("node-0").metadata.get("annotations", {})
         if "queue-processor" in key
     ]
+
+
+async def test_a_cancelled_change_uncordons_a_node_whose_taint_a_policy_refused(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(403, "Forbidden", "taints are managed elsewhere"),
+            method="PATCH",
+            path="/api/v1/nodes/node-0",
+            times=1,
+        )
+    )
+    change = _change(world)
+    _send(world, change)
+    await world.until_settled()
+    assert world.is_cordoned("node-0")
+    assert "queue-processor/scheduled-change" not in world.taints("node-0")
+
+    _send(world, dataclasses.replace(change, status="closed"))
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
 
 
 async def test_a_cancelled_change_stops_the_drain_in_hand(world: stage.World) -> None:

@@ -149,3 +149,11 @@ def test_a_kind_is_spelt_as_the_key_of_a_taint(kind: EventKind, taint_key: str) 
 def test_every_taint_key_is_one_that_kubernetes_takes() -> None:
     assert all(len(nodes.taint_key(kind).partition("/")[2]) <= 63 for kind in EventKind)
     assert len({nodes.taint_key(kind) for kind in EventKind}) == len(EventKind)
+
+
+def test_a_mark_without_a_taint_holds_the_node_and_is_not_written_again() -> None:
+    node = dataclasses.replace(MARKED, taints=())
+
+    assert node.holding_kinds == {EventKind.SPOT_INTERRUPTION}
+    assert MARK.adds_to(node)
+    assert not dataclasses.replace(MARK, has_taint=False).adds_to(node)

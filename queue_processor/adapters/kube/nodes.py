@@ -89,7 +89,10 @@ class KubeNodes:
         }
         if not node.is_unschedulable:
             annotations[nodes.CORDONED_ANNOTATION] = "true"
-        taints = node.tainted_with(Taint(key=nodes.taint_key(mark.taint), effect=mark.effect))
+        spec: JsonObject = {"unschedulable": True}
+        if mark.has_taint:
+            taint = Taint(key=nodes.taint_key(mark.taint), effect=mark.effect)
+            spec["taints"] = _listed(node.tainted_with(taint))
         return await self._write(
             node,
             {
@@ -97,7 +100,7 @@ class KubeNodes:
                     "annotations": annotations,
                     "labels": {nodes.EXCLUDE_FROM_LOAD_BALANCERS_LABEL: "true"},
                 },
-                "spec": {"unschedulable": True, "taints": _listed(taints)},
+                "spec": spec,
             },
         )
 

@@ -6,6 +6,8 @@ import datetime as dt
 import http
 from collections.abc import AsyncIterator, Iterator
 
+import structlog
+
 from queue_processor.adapters.kube import api
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import Answer, JsonObject
@@ -20,6 +22,8 @@ from queue_processor.domain.pods import (
     PodView,
 )
 
+_log = structlog.get_logger(__name__)
+
 _PODS = "/api/v1/pods"
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 # Evictions under one budget get into each other's way, and the API server repeats those that
@@ -29,16 +33,20 @@ _EVICTION_SECONDS = 20.0
 # Most of those that wait for each other are through by then.
 _LAST_ANSWERS_SECONDS = 2.0
 _FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
+# The API server checks the precondition in two places.
+# https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/apiserver/pkg/registry/rest/delete.go
+# https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/apiserver/pkg/storage/interfaces.go
+_OTHER_UID = ("the UID in the precondition", "UID in precondition")
+_NOT_A_POD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 def view_of(pod: JsonObject) -> PodView:
     """Return the view of a Pod; a missing field counts as the API's default."""
     metadata, spec = pod["metadata"], pod.get("spec", {})
     owners = metadata.get("ownerReferences") or []
-    grace = spec.get("terminationGracePeriodSeconds")
     return PodView(
         ref=PodRef(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]),
-        grace=pods.DEFAULT_GRACE if grace is None else dt.timedelta(seconds=grace),
+        grace=pods.grace_of(spec.get("terminationGracePeriodSeconds")),
         owner_kind=next((owner["kind"] for owner in owners if owner.get("controller")), None),
         priority_class=spec.get("priorityClassName", ""),
         is_mirror=_MIRROR_ANNOTATION in (metadata.get("annotations") or {}),
@@ -79,7 +87,7 @@ class KubePods:
             query["resourceVersionMatch"] = "NotOlderThan"
         listed = await self._api.list(_PODS, query=query)
         return PodList(
-            pods=tuple(view_of(pod) for pod in listed["items"]),
+            pods=tuple(view for pod in listed["items"] if (view := _view_or_none(pod)) is not None),
             version=listed["metadata"]["resourceVersion"],
         )
 
@@ -87,7 +95,7 @@ class KubePods:
     async def watch(self, version: str) -> AsyncIterator[AsyncIterator[PodChange]]:
         query = {"fieldSelector": "spec.nodeName!=", "resourceVersion": version}
         async with self._api.watch(_PODS, query=query) as events:
-            yield _changes(events)
+            yield _changes(events, version)
 
     async def evict(self, pod: PodRef) -> Eviction:
         """Evict a pod.
@@ -126,7 +134,7 @@ class KubePods:
 
     async def delete(self, pod: PodRef, grace: dt.timedelta) -> None:
         """Delete a pod with this grace period, whatever its budget; a no-op if it is gone."""
-        with contextlib.suppress(errors.NotFound, errors.Conflict):
+        try:
             await self._api.delete(
                 f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}",
                 {
@@ -136,18 +144,36 @@ class KubePods:
                     "preconditions": {"uid": pod.uid},
                 },
             )
+        except errors.NotFound:
+            return
+        except errors.Conflict as conflict:
+            if not _names_another_pod(str(conflict)):
+                raise errors.TemporaryError(str(conflict)) from conflict
 
 
-async def _changes(events: AsyncIterator[JsonObject]) -> AsyncIterator[PodChange]:
+def _view_or_none(pod: JsonObject) -> PodView | None:
+    """Return the view of a Pod; one that has another shape costs itself, not a list or a watch."""
+    try:
+        return view_of(pod)
+    except _NOT_A_POD as error:
+        metadata = pod.get("metadata")
+        _log.warning("pod_not_understood", metadata=str(metadata)[:200], error=repr(error))
+        return None
+
+
+async def _changes(events: AsyncIterator[JsonObject], version: str) -> AsyncIterator[PodChange]:
+    """Yield what happens to pods; an object without a version leaves the last one valid."""
     async for event in events:
-        pod = event["object"]
-        version = pod["metadata"]["resourceVersion"]
-        if event["type"] == "BOOKMARK":
+        pod = event.get("object") or {}
+        version = (pod.get("metadata") or {}).get("resourceVersion") or version
+        node_name = (pod.get("spec") or {}).get("nodeName")
+        view = None if event["type"] == "BOOKMARK" else _view_or_none(pod)
+        if view is None or not node_name:
             yield PodChange(pod=None, version=version)
         else:
             yield PodChange(
-                pod=view_of(pod),
-                node_name=NodeName(pod["spec"]["nodeName"]),
+                pod=view,
+                node_name=NodeName(node_name),
                 version=version,
                 is_gone=event["type"] == "DELETED",
             )
@@ -163,7 +189,8 @@ def _eviction(answer: Answer, path: str) -> Eviction:
     message = " ".join([api.message_of(answer), *_explanations(answer)])
     match answer.status:
         case http.HTTPStatus.NOT_FOUND | http.HTTPStatus.CONFLICT:
-            return Eviction(answer=EvictionAnswer.GONE, message=message)
+            verdict = EvictionAnswer.GONE if _is_gone(answer, message) else EvictionAnswer.BUSY
+            return Eviction(answer=verdict, message=message)
         case http.HTTPStatus.TOO_MANY_REQUESTS:
             verdict = (
                 EvictionAnswer.BLOCKED
@@ -177,6 +204,22 @@ def _eviction(answer: Answer, path: str) -> Eviction:
             return Eviction(answer=EvictionAnswer.NAMESPACE_TERMINATING, message=message)
         case _:
             raise api.error_of(answer, f"POST {path}")
+
+
+def _is_gone(answer: Answer, message: str) -> bool:
+    """Return True for a 404 about the pod, and for a 409 on our UID precondition.
+
+    An eviction also answers 404 or 409 when the budget, or the pod, was changed meanwhile: that
+    does not show that the pod is gone. https://github.com/kubernetes/kubernetes/issues/37605
+    """
+    if answer.status == http.HTTPStatus.CONFLICT:
+        return _names_another_pod(message)
+    details = api.status_of(answer).get("details") or {}
+    return details.get("kind") != "poddisruptionbudgets"
+
+
+def _names_another_pod(conflict: str) -> bool:
+    return any(words in conflict for words in _OTHER_UID)
 
 
 def _causes(answer: Answer) -> set[str]:

@@ -13,6 +13,8 @@ from queue_processor.domain.identifiers import NodeName
 from queue_processor.retrying import retrying
 
 _LONGEST_DELAY = dt.timedelta(seconds=1)
+# One watch serves nodes with different deadlines; this bounds what a `Retry-After` costs them.
+_TIME_TO_WATCH = dt.timedelta(seconds=30)
 _ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 
 
@@ -70,7 +72,9 @@ class KubeVolumes:
 
     async def _follow(self) -> None:
         async for attempt in retrying(
-            longest_delay=_LONGEST_DELAY, on=(errors.TemporaryError, errors.WatchExpired)
+            longest_delay=_LONGEST_DELAY,
+            time_left=lambda: _TIME_TO_WATCH,
+            on=(errors.TemporaryError, errors.WatchExpired),
         ):
             with attempt:
                 version = await self._list()

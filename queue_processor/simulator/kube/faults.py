@@ -5,7 +5,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from queue_processor.simulator.kube import statuses
+from queue_processor.simulator.kube import objects, statuses
 
 
 class ConnectionCutError(ConnectionResetError):
@@ -14,17 +14,25 @@ class ConnectionCutError(ConnectionResetError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """Respond with an error; ``retry_after`` in seconds, 0 for no such header."""
+    """Respond with an error; ``retry_after`` in seconds, 0 for no such header.
+
+    ``causes`` are the reasons in the details of the Status object.
+    """
 
     code: int
     reason: str = ""
     message: str = "injected by a test"
     retry_after: int = 0
+    causes: tuple[str, ...] = ()
 
     def error(self) -> statuses.ApiError:
         """Return the error as the API server raises it."""
-        details = {"retryAfterSeconds": self.retry_after} if self.retry_after else None
-        return statuses.ApiError(self.code, self.reason, self.message, details)
+        details: objects.JsonObject = {}
+        if self.retry_after:
+            details["retryAfterSeconds"] = self.retry_after
+        if self.causes:
+            details["causes"] = [{"reason": reason} for reason in self.causes]
+        return statuses.ApiError(self.code, self.reason, self.message, details or None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
