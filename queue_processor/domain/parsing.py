@@ -24,15 +24,12 @@ another, the comment beside the code says so.
 
 import dataclasses
 import datetime as dt
-import email.utils
-import json
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from queue_processor.domain import errors, events, identifiers
+from queue_processor.domain import errors, events, identifiers, json_fields
 from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
-
-JsonObject: TypeAlias = Mapping[str, object]
+from queue_processor.domain.json_fields import JsonObject
 
 _TEST_NOTIFICATION = "autoscaling:TEST_NOTIFICATION"
 _EVENT_ID_LIMIT = 128
@@ -51,7 +48,7 @@ class _Envelope:
 
     @property
     def detail(self) -> JsonObject:
-        return _object(self.fields, "detail")
+        return json_fields.object_at(self.fields, "detail")
 
     def ignored(self, reason: str) -> Ignored:
         return Ignored(event_id=self.event_id, shape=self.shape, reason=reason)
@@ -62,7 +59,7 @@ class _Envelope:
             event_id=self.event_id,
             kind=kind,
             shape=self.shape,
-            instance_ids=(_instance_id(self.detail, "instance-id"),),
+            instance_ids=(json_fields.instance_id_at(self.detail, "instance-id"),),
             occurred_at=self.occurred_at,
         )
 
@@ -93,7 +90,7 @@ def parse(body: str, *, message_id: str, sent_at: dt.datetime) -> InterruptionEv
     envelope = _Envelope(fields, shape=shape, message_id=message_id, sent_at=sent_at)
     # The Capacity Block samples in the EC2 guide print an underscore.
     key = "detail-type" if "detail-type" in fields else "detail_type"
-    source, detail_type = _text(fields, "source"), _text(fields, key)
+    source, detail_type = json_fields.text_at(fields, "source"), json_fields.text_at(fields, key)
     parser = _PARSERS.get((source, detail_type))
     if parser is None:
         return envelope.ignored(f"no event of ours: {source[:60]!r} / {detail_type[:100]!r}")
@@ -107,13 +104,13 @@ def event_time(body: str) -> dt.datetime | None:
     except errors.MalformedMessage:
         return None
     value = _time_of(fields)
-    return _read_time(value) if isinstance(value, str) else None
+    return json_fields.read_time(value) if isinstance(value, str) else None
 
 
 def _unwrapped(body: str) -> tuple[JsonObject, BodyShape]:
-    fields = _load(body, "body")
+    fields = json_fields.load(body, "body")
     if fields.get("Type") == "Notification" and "Message" in fields:
-        return _load(_text(fields, "Message"), "Message"), BodyShape.SNS
+        return json_fields.load(json_fields.text_at(fields, "Message"), "Message"), BodyShape.SNS
     return fields, BodyShape.EVENTBRIDGE
 
 
@@ -134,7 +131,7 @@ def _parse_notification(
             "neither detail-type nor LifecycleTransition: not an event of EventBridge,"
             " nor a notification of Auto Scaling"
         )
-    transition = _text(fields, "LifecycleTransition")
+    transition = json_fields.text_at(fields, "LifecycleTransition")
     match transition:
         case events.LifecycleTransition.TERMINATING:
             return _lifecycle(envelope, fields, events.LifecycleTransition.TERMINATING)
@@ -156,12 +153,12 @@ def _capacity_reservation(envelope: _Envelope) -> _Parsed:
     event = envelope.about_one(EventKind.CAPACITY_RESERVATION_INTERRUPTION)
     end = envelope.detail.get("instance-termination-time")
     return dataclasses.replace(
-        event, scheduled_at=_read_time(end) if isinstance(end, str) else None
+        event, scheduled_at=json_fields.read_time(end) if isinstance(end, str) else None
     )
 
 
 def _state_change(envelope: _Envelope) -> _Parsed:
-    state = _text(envelope.detail, "state")
+    state = json_fields.text_at(envelope.detail, "state")
     if state not in set(events.InstanceState):
         return envelope.ignored(f"the instance is {state[:40]!r}: it goes nowhere")
     event = envelope.about_one(EventKind.STATE_CHANGE)
@@ -184,15 +181,16 @@ def _lifecycle(
         and fields.get("Destination") == "WarmPool"
     ):
         return envelope.ignored("the instance goes back to its warm pool")
-    instance_id = _instance_id(fields, "EC2InstanceId")
+    instance_id = json_fields.instance_id_at(fields, "EC2InstanceId")
     token = fields.get("LifecycleActionToken")
     action = events.LifecycleAction(
         hook=events.LifecycleHook(
-            group=_name(fields, "AutoScalingGroupName"), name=_name(fields, "LifecycleHookName")
+            group=json_fields.name_at(fields, "AutoScalingGroupName"),
+            name=json_fields.name_at(fields, "LifecycleHookName"),
         ),
         transition=transition,
         instance_id=instance_id,
-        token=token if isinstance(token, str) and token and _is_unicode(token) else None,
+        token=token if isinstance(token, str) and token and json_fields.is_unicode(token) else None,
     )
     kind = {
         events.LifecycleTransition.TERMINATING: EventKind.AUTOSCALING_TERMINATION,
@@ -214,7 +212,10 @@ def _health(envelope: _Envelope) -> _Parsed:
     https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html
     """
     detail = envelope.detail
-    service, category = _text(detail, "service"), _text(detail, "eventTypeCategory")
+    service, category = (
+        json_fields.text_at(detail, "service"),
+        json_fields.text_at(detail, "eventTypeCategory"),
+    )
     if service != "EC2" or category != "scheduledChange":
         return envelope.ignored(
             f"a Health event about {service[:40]!r}, category {category[:40]!r}"
@@ -231,17 +232,17 @@ def _health(envelope: _Envelope) -> _Parsed:
         shape=envelope.shape,
         instance_ids=instance_ids,
         occurred_at=envelope.occurred_at,
-        scheduled_at=_read_time(start) if isinstance(start, str) else None,
+        scheduled_at=json_fields.read_time(start) if isinstance(start, str) else None,
         is_cancelled=detail.get("statusCode") == "closed",
     )
 
 
 def _affected_instances(envelope: _Envelope) -> tuple[identifiers.InstanceId, ...]:
-    named = _list(envelope.fields, "resources")
-    for entity in _list(envelope.detail, "affectedEntities"):
+    named = json_fields.list_at(envelope.fields, "resources")
+    for entity in json_fields.list_at(envelope.detail, "affectedEntities"):
         if not isinstance(entity, Mapping):
             raise errors.MalformedMessage("detail.affectedEntities: an item is not an object")
-        named.append(_text(entity, "entityValue"))
+        named.append(json_fields.text_at(entity, "entityValue"))
     parsed = (identifiers.parse_instance_id(name) for name in named if isinstance(name, str))
     return tuple(dict.fromkeys(instance_id for instance_id in parsed if instance_id))
 
@@ -260,72 +261,6 @@ _PARSERS: Mapping[tuple[str, str], _Parser] = {
 }
 
 
-def _load(text: str, where: str) -> JsonObject:
-    try:
-        loaded: object = json.loads(text)
-    except RecursionError:
-        raise errors.MalformedMessage(f"{where}: nested too deeply") from None
-    except ValueError as cause:
-        raise errors.MalformedMessage(f"{where}: not JSON: {cause}") from cause
-    if not isinstance(loaded, dict):
-        raise errors.MalformedMessage(f"{where}: not a JSON object")
-    return loaded
-
-
-def _object(fields: JsonObject, key: str) -> JsonObject:
-    value = fields.get(key)
-    if not isinstance(value, dict):
-        raise errors.MalformedMessage(f"{key}: {_what(value)}, where an object is needed")
-    return value
-
-
-def _text(fields: JsonObject, key: str) -> str:
-    value = fields.get(key)
-    if not isinstance(value, str):
-        raise errors.MalformedMessage(f"{key}: {_what(value)}, where a text is needed")
-    return value
-
-
-def _name(fields: JsonObject, key: str) -> str:
-    value = _text(fields, key)
-    if not value:
-        raise errors.MalformedMessage(f"{key}: empty")
-    if not _is_unicode(value):
-        raise errors.MalformedMessage(f"{key}: {value[:60]!r} is no Unicode text")
-    return value
-
-
-def _is_unicode(text: str) -> bool:
-    """Return False for halves of surrogate pairs: JSON can spell them, requests cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _list(fields: JsonObject, key: str) -> list[object]:
-    """Return a list; one value alone, as the capacity samples print it, is a list of one."""
-    value = fields.get(key)
-    match value:
-        case None:
-            return []
-        case str():
-            return [value]
-        case list():
-            return list(value)
-        case _:
-            raise errors.MalformedMessage(f"{key}: {_what(value)}, where a list is needed")
-
-
-def _instance_id(fields: JsonObject, key: str) -> identifiers.InstanceId:
-    text = _text(fields, key)
-    instance_id = identifiers.parse_instance_id(text)
-    if instance_id is None:
-        raise errors.MalformedMessage(f"{key}: {text[:60]!r} is no instance id")
-    return instance_id
-
-
-def _what(value: object) -> str:
-    return "missing" if value is None else f"a {type(value).__name__}"
-
-
 def _event_id(fields: JsonObject, *, default: str) -> str:
     # Direct notifications of Auto Scaling call it RequestId.
     for key in ("id", "RequestId"):
@@ -338,27 +273,13 @@ def _event_id(fields: JsonObject, *, default: str) -> str:
 def _occurred_at(fields: JsonObject, *, sent_at: dt.datetime) -> dt.datetime:
     value = _time_of(fields)
     if value is not None and not isinstance(value, str):
-        raise errors.MalformedMessage(f"time: {_what(value)}, where a text is needed")
-    read = _read_time(value) if value else None
+        raise errors.MalformedMessage(
+            f"time: {json_fields.describe(value)}, where a text is needed"
+        )
+    read = json_fields.read_time(value) if value else None
     # Nothing is sent before it happens: a later time is a wrong clock.
     return sent_at if read is None else min(read, sent_at)
 
 
 def _time_of(fields: JsonObject) -> object:
     return fields.get("time", fields.get("Time"))
-
-
-def _read_time(text: str) -> dt.datetime | None:
-    """Read an ISO 8601 time, or an RFC 1123 one as AWS Health writes it; None if neither."""
-    try:
-        read = dt.datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            read = email.utils.parsedate_to_datetime(text)
-        # A number of twenty digits is no field of a date, and the parser says so differently.
-        except (ValueError, OverflowError):
-            return None
-    try:
-        return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)
-    except OverflowError:
-        return None
