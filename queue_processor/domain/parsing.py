@@ -254,6 +254,11 @@ _PARSERS: Mapping[tuple[str, str], _Parser] = {
         "aws.ec2",
         "EC2 Capacity Reservation Instance Interruption Warning",
     ): _capacity_reservation,
+    # The EC2 guide has printed both.
+    (
+        "aws.ec2",
+        "EC2 Interruptible Capacity Reservation Instance Interruption Warning",
+    ): _capacity_reservation,
     ("aws.ec2", "EC2 Instance State-change Notification"): _state_change,
     ("aws.autoscaling", "EC2 Instance-terminate Lifecycle Action"): _terminate,
     ("aws.autoscaling", "EC2 Instance-launch Lifecycle Action"): _launch,

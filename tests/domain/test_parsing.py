@@ -270,6 +270,23 @@ def test_a_capacity_sample_with_its_placeholders_filled_in_becomes_an_event(name
     assert event.scheduled_at == dt.datetime(2026, 8, 27, 12, 2, tzinfo=dt.UTC)
 
 
+@pytest.mark.parametrize(
+    "detail_type",
+    [
+        "EC2 Capacity Reservation Instance Interruption Warning",
+        "EC2 Interruptible Capacity Reservation Instance Interruption Warning",
+    ],
+)
+def test_both_spellings_of_a_capacity_interruption_are_the_same_kind(detail_type: str) -> None:
+    end = {"instance-termination-time": "2026-08-27T12:02:00Z"}
+    fields = spot(**{"detail-type": detail_type}, detail={"instance-id": INSTANCE} | end)
+
+    event = parse_event(fields)
+
+    assert event.kind is EventKind.CAPACITY_RESERVATION_INTERRUPTION
+    assert event.scheduled_at == dt.datetime(2026, 8, 27, 12, 2, tzinfo=dt.UTC)
+
+
 # The shapes of a body.
 
 

@@ -19,6 +19,8 @@ _HEALTH = "health_ec2_instance_retirement_2026"
 _TERMINATE = "asg_terminate_lifecycle_action_2026"
 _LAUNCH = "asg_launch_lifecycle_action_2026"
 _STATE = "instance_state_change"
+_CAPACITY = "capacity_reservation_instance_interruption_warning"
+_INTERRUPTIBLE = "EC2 Interruptible Capacity Reservation Instance Interruption Warning"
 _CAPACITY_BLOCK = "capacity_block_instance_interruption_warning"
 
 # The logical id of the rule that a sample matches. All the others match none.
@@ -29,7 +31,7 @@ _RULES: Mapping[str, str] = {
     _TERMINATE: "AutoscalingTerminationRule",
     "asg_warmpool_launching_EC2_to_AutoScalingGroup": "AutoscalingLaunchRule",
     "asg_warmpool_launching_WarmPool_to_AutoScalingGroup": "AutoscalingLaunchRule",
-    "capacity_reservation_instance_interruption_warning": "CapacityReservationInterruptionRule",
+    _CAPACITY: "CapacityReservationInterruptionRule",
     _HEALTH: "ScheduledChangeRule",
     "rebalance_recommendation": "RebalanceRecommendationRule",
     "spot_interruption_warning": "SpotInterruptionRule",
@@ -94,6 +96,10 @@ def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
     return {
         "a Capacity Block, with EventBridge's spelling": (
             block,
+            "CapacityReservationInterruptionRule",
+        ),
+        "an interruptible capacity reservation, in its other spelling": (
+            load(_CAPACITY) | {"detail-type": _INTERRUPTIBLE},
             "CapacityReservationInterruptionRule",
         ),
         "a Capacity Block, as the simulator makes it": (
