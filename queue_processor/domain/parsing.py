@@ -8,9 +8,9 @@ MalformedMessage, and what an error quotes of a body has a bounded length.
 There are three answers to what a body has that we do not expect:
 
 - An unknown field is tolerated. AWS adds fields without notice.
-- An unknown pair of source and detail-type is ignored, and so is an event about something that is
-  none of our business. The rule that fills the queue may match more than we handle, and a message
-  that is deleted quietly costs nothing.
+- An unknown pair of source and detail-type is ignored, and so is an event or a notification of
+  Auto Scaling about something that is none of our business. The rule that fills the queue may
+  match more than we handle, and a message that is deleted quietly costs nothing.
 - A body that lacks what its kind needs is malformed. It goes to the dead-letter queue, because
   either AWS has changed a format or somebody has made a mistake, and a person has to look.
 
@@ -31,7 +31,9 @@ from queue_processor.domain import errors, events, identifiers, json_fields
 from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
 from queue_processor.domain.json_fields import JsonObject
 
-_TEST_NOTIFICATION = "autoscaling:TEST_NOTIFICATION"
+# Every notification of Auto Scaling names what happened, or the transition, with this prefix.
+_AUTOSCALING = "autoscaling:"
+_TEST_NOTIFICATION = f"{_AUTOSCALING}TEST_NOTIFICATION"
 _EVENT_ID_LIMIT = 128
 
 
@@ -117,16 +119,22 @@ def _unwrapped(body: str) -> tuple[JsonObject, BodyShape]:
 def _parse_notification(
     fields: JsonObject, *, shape: BodyShape, message_id: str, sent_at: dt.datetime
 ) -> _Parsed:
-    """Parse a lifecycle notification that Auto Scaling sends to SQS or SNS itself.
+    """Parse a notification that Auto Scaling sends to SQS or SNS itself.
+
+    A topic of lifecycle hooks often gets the scaling notifications of the groups, too.
 
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-sns-notifications.html
     """
     if shape is BodyShape.EVENTBRIDGE:
         shape = BodyShape.AUTOSCALING
     envelope = _Envelope(fields, shape=shape, message_id=message_id, sent_at=sent_at)
-    if fields.get("Event") == _TEST_NOTIFICATION:
+    happened = fields.get("Event")
+    if happened == _TEST_NOTIFICATION:
         return envelope.ignored("a test notification: a lifecycle hook was added")
     if "LifecycleTransition" not in fields:
+        if isinstance(happened, str) and happened.startswith(_AUTOSCALING):
+            return envelope.ignored(f"a scaling notification: {happened[:60]!r}")
         raise errors.MalformedMessage(
             "neither detail-type nor LifecycleTransition: not an event of EventBridge,"
             " nor a notification of Auto Scaling"
@@ -137,6 +145,8 @@ def _parse_notification(
             return _lifecycle(envelope, fields, events.LifecycleTransition.TERMINATING)
         case events.LifecycleTransition.LAUNCHING:
             return _lifecycle(envelope, fields, events.LifecycleTransition.LAUNCHING)
+        case _ if transition.startswith(_AUTOSCALING):
+            return envelope.ignored(f"a transition that takes no node away: {transition[:60]!r}")
         case _:
             raise errors.MalformedMessage(f"LifecycleTransition: {transition[:60]!r} is unknown")
 

@@ -2,7 +2,7 @@ import datetime as dt
 import email.utils
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -184,6 +184,7 @@ EVENTS = {
 IGNORED = {
     "instance_state_change.json": "the instance is 'pending'",
     "asg_warmpool_terminating_AutoScalingGroup_to_WarmPool.json": "goes back to its warm pool",
+    "asg_scaling_notification.sanitised.json": "'autoscaling:EC2_INSTANCE_LAUNCH'",
     "asg_test_notification_raw_sqs_body.sanitised.json": "a test notification",
     "health_ec2_instance_store_backup_event.json": "category 'issue'",
     "health_ec2_operational_issue_public.json": "category 'issue'",
@@ -356,6 +357,31 @@ def test_a_test_notification_is_ignored_in_every_shape(wrap: Any) -> None:  # no
     assert "test notification" in ignored.reason
 
 
+@pytest.mark.parametrize("wrap", [dict, through_sns])
+@pytest.mark.parametrize(
+    "happened",
+    [
+        "autoscaling:EC2_INSTANCE_LAUNCH",
+        "autoscaling:EC2_INSTANCE_LAUNCH_ERROR",
+        "autoscaling:EC2_INSTANCE_TERMINATE",
+        "autoscaling:EC2_INSTANCE_TERMINATE_ERROR",
+        "autoscaling:SOMETHING_NEW",
+    ],
+)
+def test_a_scaling_notification_on_the_topic_of_the_hooks_is_ignored(
+    wrap: Callable[[Mapping[str, object]], Mapping[str, object]], happened: str
+) -> None:
+    fields = sample("asg_scaling_notification.sanitised.json") | {"Event": happened}
+
+    assert repr(happened) in parse_ignored(wrap(fields)).reason
+
+
+def test_a_notification_about_a_transition_that_is_new_is_ignored() -> None:
+    transition = "autoscaling:EC2_INSTANCE_HIBERNATING"
+
+    assert transition in parse_ignored(notification(LifecycleTransition=transition)).reason
+
+
 def test_an_eventbridge_event_about_type_notification_is_not_taken_for_sns() -> None:
     assert shape_of(spot(Type="Notification")) is BodyShape.EVENTBRIDGE
 
@@ -490,7 +516,7 @@ def test_a_lifecycle_action_without_a_usable_token_is_still_one(token: object) -
         (lifecycle(AutoScalingGroupName="\ud800"), "AutoScalingGroupName: '\\ud800' is no Unicode"),
         (lifecycle(LifecycleHookName=7), "LifecycleHookName: a int"),
         (notification(EC2InstanceId="fargate"), "EC2InstanceId: 'fargate'"),
-        (notification(LifecycleTransition="autoscaling:NEWS"), "LifecycleTransition: 'autoscaling"),
+        (notification(LifecycleTransition="NEWS"), "LifecycleTransition: 'NEWS'"),
         (notification(LifecycleTransition=None), "LifecycleTransition: missing"),
         (notification(Time=7), "time: a int"),
         (health(INSTANCE, service=None), "service: missing"),
