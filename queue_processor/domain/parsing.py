@@ -186,11 +186,9 @@ def _launch(envelope: _Envelope) -> _Parsed:
 def _lifecycle(
     envelope: _Envelope, fields: JsonObject, transition: events.LifecycleTransition
 ) -> _Parsed:
-    if (
-        transition is events.LifecycleTransition.TERMINATING
-        and fields.get("Destination") == "WarmPool"
-    ):
-        return envelope.ignored("the instance goes back to its warm pool")
+    # On its way into the pool (Destination) an instance still has pods; inside it has none.
+    if transition is events.LifecycleTransition.TERMINATING and fields.get("Origin") == "WarmPool":
+        return envelope.ignored("the instance is in its warm pool, where it has no pods")
     instance_id = json_fields.instance_id_at(fields, "EC2InstanceId")
     token = fields.get("LifecycleActionToken")
     action = events.LifecycleAction(

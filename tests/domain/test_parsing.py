@@ -178,12 +178,16 @@ EVENTS = {
         INSTANCE,
         LAUNCH_HOOK,
     ),
+    "asg_warmpool_terminating_AutoScalingGroup_to_WarmPool.json": (
+        EventKind.AUTOSCALING_TERMINATION,
+        INSTANCE,
+        LifecycleHook(group="my-asg", name="my-termination-lifecycle-hook"),
+    ),
     "health_ec2_instance_retirement_2026.json": (EventKind.SCHEDULED_CHANGE, INSTANCE, None),
 }
 
 IGNORED = {
     "instance_state_change.json": "the instance is 'pending'",
-    "asg_warmpool_terminating_AutoScalingGroup_to_WarmPool.json": "goes back to its warm pool",
     "asg_scaling_notification.sanitised.json": "'autoscaling:EC2_INSTANCE_LAUNCH'",
     "asg_test_notification_raw_sqs_body.sanitised.json": "a test notification",
     "health_ec2_instance_store_backup_event.json": "category 'issue'",
@@ -453,16 +457,24 @@ def test_a_state_that_takes_no_node_away_is_ignored(state: str) -> None:
 
 
 @pytest.mark.parametrize("build", [lifecycle, notification])
-def test_an_instance_that_goes_back_to_its_warm_pool_is_left_alone(build: Any) -> None:  # noqa: ANN401
-    ignored = parse_ignored(build(Destination="WarmPool"))
+@pytest.mark.parametrize("destination", ["EC2", "WarmPool", None])
+def test_an_instance_that_leaves_its_warm_pool_for_good_is_left_alone(
+    build: Callable[..., dict[str, object]], destination: str | None
+) -> None:
+    ignored = parse_ignored(build(Origin="WarmPool", Destination=destination))
 
     assert "warm pool" in ignored.reason
 
 
-def test_an_instance_that_leaves_its_warm_pool_for_good_is_drained() -> None:
-    event = parse_event(lifecycle(Origin="WarmPool", Destination="EC2"))
+@pytest.mark.parametrize("build", [lifecycle, notification])
+@pytest.mark.parametrize("destination", ["EC2", "WarmPool", None])
+def test_an_instance_that_leaves_its_group_is_drained_wherever_it_goes(
+    build: Callable[..., dict[str, object]], destination: str | None
+) -> None:
+    event = parse_event(build(Origin="AutoScalingGroup", Destination=destination))
 
     assert event.kind is EventKind.AUTOSCALING_TERMINATION
+    assert event.lifecycle_action is not None
 
 
 def test_the_detail_type_decides_between_launch_and_termination() -> None:

@@ -31,6 +31,7 @@ _RULES: Mapping[str, str] = {
     _TERMINATE: "AutoscalingTerminationRule",
     "asg_warmpool_launching_EC2_to_AutoScalingGroup": "AutoscalingLaunchRule",
     "asg_warmpool_launching_WarmPool_to_AutoScalingGroup": "AutoscalingLaunchRule",
+    "asg_warmpool_terminating_AutoScalingGroup_to_WarmPool": "AutoscalingTerminationRule",
     _CAPACITY: "CapacityReservationInterruptionRule",
     _HEALTH: "ScheduledChangeRule",
     "rebalance_recommendation": "RebalanceRecommendationRule",
@@ -128,8 +129,12 @@ def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
             )
             for field in ("statusCode", "backupEvent", "eventScopeCode")
         },
-        "an instance that leaves its warm pool for good": (
-            changed(_TERMINATE, Origin="WarmPool"),
+        "an instance that goes back to its warm pool": (
+            changed(_TERMINATE, Destination="WarmPool"),
+            "AutoscalingTerminationRule",
+        ),
+        "a termination without Origin": (
+            changed(_TERMINATE, Origin=None),
             "AutoscalingTerminationRule",
         ),
     }
@@ -147,7 +152,7 @@ def _near_misses() -> dict[str, tuple[dict[str, Any], str | None]]:
         "a scheduled change of another service": changed(_HEALTH, service="RDS"),
         "an issue": changed(_HEALTH, eventTypeCategory="issue"),
         "a notification of the account": changed(_HEALTH, eventTypeCategory="accountNotification"),
-        "an instance that goes back to its warm pool": changed(_TERMINATE, Destination="WarmPool"),
+        "an instance that leaves its warm pool for good": changed(_TERMINATE, Origin="WarmPool"),
         "an instance that is launched for a warm pool": changed(_LAUNCH, Destination="WarmPool"),
         "a launch that is called a termination": changed(
             _TERMINATE, LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING"
