@@ -24,7 +24,7 @@ another, the comment beside the code says so.
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 from queue_processor.domain import errors, events, identifiers, json_fields
@@ -233,7 +233,9 @@ def _health(envelope: _Envelope) -> _Parsed:
     instance_ids = _affected_instances(envelope)
     if not instance_ids:
         return envelope.ignored("a scheduled change that names no instance")
+    resolved = _resolved_instances(detail)
     start = detail.get("startTime")
+    is_cancelled = detail.get("statusCode") == "closed" or resolved.issuperset(instance_ids)
     return InterruptionEvent(
         event_id=envelope.event_id,
         kind=EventKind.SCHEDULED_CHANGE,
@@ -241,18 +243,36 @@ def _health(envelope: _Envelope) -> _Parsed:
         instance_ids=instance_ids,
         occurred_at=envelope.occurred_at,
         scheduled_at=json_fields.read_time(start) if isinstance(start, str) else None,
-        is_cancelled=detail.get("statusCode") == "closed",
+        is_cancelled=is_cancelled,
+        resolved_ids=frozenset() if is_cancelled else resolved,
     )
+
+
+def _resolved_instances(detail: JsonObject) -> frozenset[identifiers.InstanceId]:
+    """Return the instances whose every entity is resolved, whatever the event itself is."""
+    resolved: set[identifiers.InstanceId] = set()
+    unresolved: set[identifiers.InstanceId] = set()
+    for entity in _entities(detail):
+        instance_id = identifiers.parse_instance_id(json_fields.text_at(entity, "entityValue"))
+        if instance_id is not None:
+            (resolved if entity.get("status") == "RESOLVED" else unresolved).add(instance_id)
+    return frozenset(resolved - unresolved)
 
 
 def _affected_instances(envelope: _Envelope) -> tuple[identifiers.InstanceId, ...]:
     named = json_fields.list_at(envelope.fields, "resources")
-    for entity in json_fields.list_at(envelope.detail, "affectedEntities"):
-        if not isinstance(entity, Mapping):
-            raise errors.MalformedMessage("detail.affectedEntities: an item is not an object")
-        named.append(json_fields.text_at(entity, "entityValue"))
+    named.extend(
+        json_fields.text_at(entity, "entityValue") for entity in _entities(envelope.detail)
+    )
     parsed = (identifiers.parse_instance_id(name) for name in named if isinstance(name, str))
     return tuple(dict.fromkeys(instance_id for instance_id in parsed if instance_id))
+
+
+def _entities(detail: JsonObject) -> Iterator[JsonObject]:
+    for entity in json_fields.list_at(detail, "affectedEntities"):
+        if not isinstance(entity, Mapping):
+            raise errors.MalformedMessage("detail.affectedEntities: an item is not an object")
+        yield entity
 
 
 _PARSERS: Mapping[tuple[str, str], _Parser] = {

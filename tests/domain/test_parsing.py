@@ -737,6 +737,44 @@ def test_a_health_event_that_schedules_no_change_on_ec2_is_ignored(
 
 
 @pytest.mark.parametrize(
+    ("statuses", "resolved", "is_cancelled"),
+    [
+        (["RESOLVED", "PENDING"], {"i-00000000"}, False),
+        (["PENDING", "RESOLVED"], {"i-00000001"}, False),
+        (["RESOLVED", "RESOLVED"], set(), True),
+        (["PENDING", None], set(), False),
+        (["IMPAIRED", "UNKNOWN"], set(), False),
+        ([["RESOLVED"], 7], set(), False),
+    ],
+)
+def test_an_instance_that_is_resolved_in_an_open_change_is_cancelled_alone(
+    statuses: list[object], resolved: set[str], *, is_cancelled: bool
+) -> None:
+    named = ["i-00000000", "i-00000001"]
+    entities = [
+        {"entityValue": entity, "status": status}
+        for entity, status in zip(named, statuses, strict=True)
+    ]
+
+    event = parse_event(health(affectedEntities=entities) | {"resources": named})
+
+    assert list(event.instance_ids) == named
+    assert event.is_cancelled is is_cancelled
+    assert event.resolved_ids == resolved
+
+
+def test_an_instance_that_is_named_twice_is_resolved_when_both_entities_are() -> None:
+    entities = [
+        {"entityValue": INSTANCE, "status": "RESOLVED"},
+        {"entityValue": ARN, "status": "PENDING"},
+    ]
+
+    event = parse_event(health(affectedEntities=entities))
+
+    assert (event.is_cancelled, event.resolved_ids) == (False, frozenset())
+
+
+@pytest.mark.parametrize(
     ("status", "is_cancelled"),
     [("closed", True), ("open", False), ("upcoming", False), (None, False), ([], False)],
 )
