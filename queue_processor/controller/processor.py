@@ -137,6 +137,7 @@ class Processor:
 
     async def _handle(self, event: InterruptionEvent, instance_id: InstanceId) -> HandledInstance:
         """Handle one instance; a failure or a cancellation does not lose the plan."""
+        event = event.about(instance_id)
         plan: Plan | None = None
         try:
             decision = await self._decide(event, instance_id)

@@ -93,6 +93,7 @@ class ScheduledChange:
         total_pages: How many there are.
         backup: Whether this is the copy for the backup region; None leaves the field out.
         names_arns: Whether instances are named by ARN and not by id.
+        resolved: The instances for which the change is over, or will not take place.
     """
 
     starts_at: dt.datetime
@@ -103,6 +104,7 @@ class ScheduledChange:
     total_pages: int = 1
     backup: bool | None = False
     names_arns: bool = False
+    resolved: frozenset[str] = frozenset()
 
 
 def spot_interruption(instance_id: str, *, action: str = "terminate", origin: Origin) -> Event:
@@ -170,6 +172,7 @@ def scheduled_change(
 ) -> Event:
     """Make an event: AWS Health announces a change for instances, those of one page."""
     entities = [origin.instance_arn(i) if change.names_arns else i for i in instance_ids]
+    statuses = ["RESOLVED" if i in change.resolved else "PENDING" for i in instance_ids]
     detail: Event = {
         "eventArn": change.arn,
         "service": "EC2",
@@ -188,9 +191,9 @@ def scheduled_change(
             {
                 "entityValue": entity,
                 "lastUpdatedTime": _rfc1123(origin.time),
-                "status": "PENDING",
+                "status": status,
             }
-            for entity in entities
+            for entity, status in zip(entities, statuses, strict=True)
         ],
         "affectedAccount": origin.account,
         "page": str(change.page),

@@ -91,6 +91,7 @@ class InterruptionEvent:
         scheduled_at: When AWS says that the instance goes, if the event says so: the
             termination time of a capacity reservation, the start of a scheduled change.
         is_cancelled: A scheduled change that will not take place after all.
+        resolved_ids: The instances for which alone it will not take place, or is over.
         shape: None for an event that did not arrive as the body of a message.
     """
 
@@ -102,7 +103,17 @@ class InterruptionEvent:
     instance_state: InstanceState | None = None
     lifecycle_action: LifecycleAction | None = None
     is_cancelled: bool = False
+    resolved_ids: frozenset[InstanceId] = frozenset()
     shape: BodyShape | None = None
+
+    def about(self, instance_id: InstanceId) -> "InterruptionEvent":
+        """Return what the event means for one of its instances."""
+        return dataclasses.replace(
+            self,
+            instance_ids=(instance_id,),
+            is_cancelled=self.is_cancelled or instance_id in self.resolved_ids,
+            resolved_ids=frozenset(),
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

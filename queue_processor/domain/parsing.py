@@ -8,9 +8,9 @@ MalformedMessage, and what an error quotes of a body has a bounded length.
 There are three answers to what a body has that we do not expect:
 
 - An unknown field is tolerated. AWS adds fields without notice.
-- An unknown pair of source and detail-type is ignored, and so is an event about something that is
-  none of our business. The rule that fills the queue may match more than we handle, and a message
-  that is deleted quietly costs nothing.
+- An unknown pair of source and detail-type is ignored, and so is an event or a notification of
+  Auto Scaling about something that is none of our business. The rule that fills the queue may
+  match more than we handle, and a message that is deleted quietly costs nothing.
 - A body that lacks what its kind needs is malformed. It goes to the dead-letter queue, because
   either AWS has changed a format or somebody has made a mistake, and a person has to look.
 
@@ -24,17 +24,16 @@ another, the comment beside the code says so.
 
 import dataclasses
 import datetime as dt
-import email.utils
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-from queue_processor.domain import errors, events, identifiers
+from queue_processor.domain import errors, events, identifiers, json_fields
 from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
+from queue_processor.domain.json_fields import JsonObject
 
-JsonObject: TypeAlias = Mapping[str, object]
-
-_TEST_NOTIFICATION = "autoscaling:TEST_NOTIFICATION"
+# Every notification of Auto Scaling names what happened, or the transition, with this prefix.
+_AUTOSCALING = "autoscaling:"
+_TEST_NOTIFICATION = f"{_AUTOSCALING}TEST_NOTIFICATION"
 _EVENT_ID_LIMIT = 128
 
 
@@ -51,7 +50,7 @@ class _Envelope:
 
     @property
     def detail(self) -> JsonObject:
-        return _object(self.fields, "detail")
+        return json_fields.object_at(self.fields, "detail")
 
     def ignored(self, reason: str) -> Ignored:
         return Ignored(event_id=self.event_id, shape=self.shape, reason=reason)
@@ -62,7 +61,7 @@ class _Envelope:
             event_id=self.event_id,
             kind=kind,
             shape=self.shape,
-            instance_ids=(_instance_id(self.detail, "instance-id"),),
+            instance_ids=(json_fields.instance_id_at(self.detail, "instance-id"),),
             occurred_at=self.occurred_at,
         )
 
@@ -93,7 +92,7 @@ def parse(body: str, *, message_id: str, sent_at: dt.datetime) -> InterruptionEv
     envelope = _Envelope(fields, shape=shape, message_id=message_id, sent_at=sent_at)
     # The Capacity Block samples in the EC2 guide print an underscore.
     key = "detail-type" if "detail-type" in fields else "detail_type"
-    source, detail_type = _text(fields, "source"), _text(fields, key)
+    source, detail_type = json_fields.text_at(fields, "source"), json_fields.text_at(fields, key)
     parser = _PARSERS.get((source, detail_type))
     if parser is None:
         return envelope.ignored(f"no event of ours: {source[:60]!r} / {detail_type[:100]!r}")
@@ -107,39 +106,47 @@ def event_time(body: str) -> dt.datetime | None:
     except errors.MalformedMessage:
         return None
     value = _time_of(fields)
-    return _read_time(value) if isinstance(value, str) else None
+    return json_fields.read_time(value) if isinstance(value, str) else None
 
 
 def _unwrapped(body: str) -> tuple[JsonObject, BodyShape]:
-    fields = _load(body, "body")
+    fields = json_fields.load(body, "body")
     if fields.get("Type") == "Notification" and "Message" in fields:
-        return _load(_text(fields, "Message"), "Message"), BodyShape.SNS
+        return json_fields.load(json_fields.text_at(fields, "Message"), "Message"), BodyShape.SNS
     return fields, BodyShape.EVENTBRIDGE
 
 
 def _parse_notification(
     fields: JsonObject, *, shape: BodyShape, message_id: str, sent_at: dt.datetime
 ) -> _Parsed:
-    """Parse a lifecycle notification that Auto Scaling sends to SQS or SNS itself.
+    """Parse a notification that Auto Scaling sends to SQS or SNS itself.
+
+    A topic of lifecycle hooks often gets the scaling notifications of the groups, too.
 
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-sns-notifications.html
     """
     if shape is BodyShape.EVENTBRIDGE:
         shape = BodyShape.AUTOSCALING
     envelope = _Envelope(fields, shape=shape, message_id=message_id, sent_at=sent_at)
-    if fields.get("Event") == _TEST_NOTIFICATION:
+    happened = fields.get("Event")
+    if happened == _TEST_NOTIFICATION:
         return envelope.ignored("a test notification: a lifecycle hook was added")
     if "LifecycleTransition" not in fields:
+        if isinstance(happened, str) and happened.startswith(_AUTOSCALING):
+            return envelope.ignored(f"a scaling notification: {happened[:60]!r}")
         raise errors.MalformedMessage(
             "neither detail-type nor LifecycleTransition: not an event of EventBridge,"
             " nor a notification of Auto Scaling"
         )
-    transition = _text(fields, "LifecycleTransition")
+    transition = json_fields.text_at(fields, "LifecycleTransition")
     match transition:
         case events.LifecycleTransition.TERMINATING:
             return _lifecycle(envelope, fields, events.LifecycleTransition.TERMINATING)
         case events.LifecycleTransition.LAUNCHING:
             return _lifecycle(envelope, fields, events.LifecycleTransition.LAUNCHING)
+        case _ if transition.startswith(_AUTOSCALING):
+            return envelope.ignored(f"a transition that takes no node away: {transition[:60]!r}")
         case _:
             raise errors.MalformedMessage(f"LifecycleTransition: {transition[:60]!r} is unknown")
 
@@ -156,12 +163,12 @@ def _capacity_reservation(envelope: _Envelope) -> _Parsed:
     event = envelope.about_one(EventKind.CAPACITY_RESERVATION_INTERRUPTION)
     end = envelope.detail.get("instance-termination-time")
     return dataclasses.replace(
-        event, scheduled_at=_read_time(end) if isinstance(end, str) else None
+        event, scheduled_at=json_fields.read_time(end) if isinstance(end, str) else None
     )
 
 
 def _state_change(envelope: _Envelope) -> _Parsed:
-    state = _text(envelope.detail, "state")
+    state = json_fields.text_at(envelope.detail, "state")
     if state not in set(events.InstanceState):
         return envelope.ignored(f"the instance is {state[:40]!r}: it goes nowhere")
     event = envelope.about_one(EventKind.STATE_CHANGE)
@@ -179,20 +186,19 @@ def _launch(envelope: _Envelope) -> _Parsed:
 def _lifecycle(
     envelope: _Envelope, fields: JsonObject, transition: events.LifecycleTransition
 ) -> _Parsed:
-    if (
-        transition is events.LifecycleTransition.TERMINATING
-        and fields.get("Destination") == "WarmPool"
-    ):
-        return envelope.ignored("the instance goes back to its warm pool")
-    instance_id = _instance_id(fields, "EC2InstanceId")
+    # On its way into the pool (Destination) an instance still has pods; inside it has none.
+    if transition is events.LifecycleTransition.TERMINATING and fields.get("Origin") == "WarmPool":
+        return envelope.ignored("the instance is in its warm pool, where it has no pods")
+    instance_id = json_fields.instance_id_at(fields, "EC2InstanceId")
     token = fields.get("LifecycleActionToken")
     action = events.LifecycleAction(
         hook=events.LifecycleHook(
-            group=_name(fields, "AutoScalingGroupName"), name=_name(fields, "LifecycleHookName")
+            group=json_fields.name_at(fields, "AutoScalingGroupName"),
+            name=json_fields.name_at(fields, "LifecycleHookName"),
         ),
         transition=transition,
         instance_id=instance_id,
-        token=token if isinstance(token, str) and token and _is_unicode(token) else None,
+        token=token if isinstance(token, str) and token and json_fields.is_unicode(token) else None,
     )
     kind = {
         events.LifecycleTransition.TERMINATING: EventKind.AUTOSCALING_TERMINATION,
@@ -214,7 +220,10 @@ def _health(envelope: _Envelope) -> _Parsed:
     https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html
     """
     detail = envelope.detail
-    service, category = _text(detail, "service"), _text(detail, "eventTypeCategory")
+    service, category = (
+        json_fields.text_at(detail, "service"),
+        json_fields.text_at(detail, "eventTypeCategory"),
+    )
     if service != "EC2" or category != "scheduledChange":
         return envelope.ignored(
             f"a Health event about {service[:40]!r}, category {category[:40]!r}"
@@ -224,26 +233,46 @@ def _health(envelope: _Envelope) -> _Parsed:
     instance_ids = _affected_instances(envelope)
     if not instance_ids:
         return envelope.ignored("a scheduled change that names no instance")
+    resolved = _resolved_instances(detail)
     start = detail.get("startTime")
+    is_cancelled = detail.get("statusCode") == "closed" or resolved.issuperset(instance_ids)
     return InterruptionEvent(
         event_id=envelope.event_id,
         kind=EventKind.SCHEDULED_CHANGE,
         shape=envelope.shape,
         instance_ids=instance_ids,
         occurred_at=envelope.occurred_at,
-        scheduled_at=_read_time(start) if isinstance(start, str) else None,
-        is_cancelled=detail.get("statusCode") == "closed",
+        scheduled_at=json_fields.read_time(start) if isinstance(start, str) else None,
+        is_cancelled=is_cancelled,
+        resolved_ids=frozenset() if is_cancelled else resolved,
     )
 
 
+def _resolved_instances(detail: JsonObject) -> frozenset[identifiers.InstanceId]:
+    """Return the instances whose every entity is resolved, whatever the event itself is."""
+    resolved: set[identifiers.InstanceId] = set()
+    unresolved: set[identifiers.InstanceId] = set()
+    for entity in _entities(detail):
+        instance_id = identifiers.parse_instance_id(json_fields.text_at(entity, "entityValue"))
+        if instance_id is not None:
+            (resolved if entity.get("status") == "RESOLVED" else unresolved).add(instance_id)
+    return frozenset(resolved - unresolved)
+
+
 def _affected_instances(envelope: _Envelope) -> tuple[identifiers.InstanceId, ...]:
-    named = _list(envelope.fields, "resources")
-    for entity in _list(envelope.detail, "affectedEntities"):
-        if not isinstance(entity, Mapping):
-            raise errors.MalformedMessage("detail.affectedEntities: an item is not an object")
-        named.append(_text(entity, "entityValue"))
+    named = json_fields.list_at(envelope.fields, "resources")
+    named.extend(
+        json_fields.text_at(entity, "entityValue") for entity in _entities(envelope.detail)
+    )
     parsed = (identifiers.parse_instance_id(name) for name in named if isinstance(name, str))
     return tuple(dict.fromkeys(instance_id for instance_id in parsed if instance_id))
+
+
+def _entities(detail: JsonObject) -> Iterator[JsonObject]:
+    for entity in json_fields.list_at(detail, "affectedEntities"):
+        if not isinstance(entity, Mapping):
+            raise errors.MalformedMessage("detail.affectedEntities: an item is not an object")
+        yield entity
 
 
 _PARSERS: Mapping[tuple[str, str], _Parser] = {
@@ -253,77 +282,16 @@ _PARSERS: Mapping[tuple[str, str], _Parser] = {
         "aws.ec2",
         "EC2 Capacity Reservation Instance Interruption Warning",
     ): _capacity_reservation,
+    # The EC2 guide has printed both.
+    (
+        "aws.ec2",
+        "EC2 Interruptible Capacity Reservation Instance Interruption Warning",
+    ): _capacity_reservation,
     ("aws.ec2", "EC2 Instance State-change Notification"): _state_change,
     ("aws.autoscaling", "EC2 Instance-terminate Lifecycle Action"): _terminate,
     ("aws.autoscaling", "EC2 Instance-launch Lifecycle Action"): _launch,
     ("aws.health", "AWS Health Event"): _health,
 }
-
-
-def _load(text: str, where: str) -> JsonObject:
-    try:
-        loaded: object = json.loads(text)
-    except RecursionError:
-        raise errors.MalformedMessage(f"{where}: nested too deeply") from None
-    except ValueError as cause:
-        raise errors.MalformedMessage(f"{where}: not JSON: {cause}") from cause
-    if not isinstance(loaded, dict):
-        raise errors.MalformedMessage(f"{where}: not a JSON object")
-    return loaded
-
-
-def _object(fields: JsonObject, key: str) -> JsonObject:
-    value = fields.get(key)
-    if not isinstance(value, dict):
-        raise errors.MalformedMessage(f"{key}: {_what(value)}, where an object is needed")
-    return value
-
-
-def _text(fields: JsonObject, key: str) -> str:
-    value = fields.get(key)
-    if not isinstance(value, str):
-        raise errors.MalformedMessage(f"{key}: {_what(value)}, where a text is needed")
-    return value
-
-
-def _name(fields: JsonObject, key: str) -> str:
-    value = _text(fields, key)
-    if not value:
-        raise errors.MalformedMessage(f"{key}: empty")
-    if not _is_unicode(value):
-        raise errors.MalformedMessage(f"{key}: {value[:60]!r} is no Unicode text")
-    return value
-
-
-def _is_unicode(text: str) -> bool:
-    """Return False for halves of surrogate pairs: JSON can spell them, requests cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _list(fields: JsonObject, key: str) -> list[object]:
-    """Return a list; one value alone, as the capacity samples print it, is a list of one."""
-    value = fields.get(key)
-    match value:
-        case None:
-            return []
-        case str():
-            return [value]
-        case list():
-            return list(value)
-        case _:
-            raise errors.MalformedMessage(f"{key}: {_what(value)}, where a list is needed")
-
-
-def _instance_id(fields: JsonObject, key: str) -> identifiers.InstanceId:
-    text = _text(fields, key)
-    instance_id = identifiers.parse_instance_id(text)
-    if instance_id is None:
-        raise errors.MalformedMessage(f"{key}: {text[:60]!r} is no instance id")
-    return instance_id
-
-
-def _what(value: object) -> str:
-    return "missing" if value is None else f"a {type(value).__name__}"
 
 
 def _event_id(fields: JsonObject, *, default: str) -> str:
@@ -338,27 +306,13 @@ def _event_id(fields: JsonObject, *, default: str) -> str:
 def _occurred_at(fields: JsonObject, *, sent_at: dt.datetime) -> dt.datetime:
     value = _time_of(fields)
     if value is not None and not isinstance(value, str):
-        raise errors.MalformedMessage(f"time: {_what(value)}, where a text is needed")
-    read = _read_time(value) if value else None
+        raise errors.MalformedMessage(
+            f"time: {json_fields.describe(value)}, where a text is needed"
+        )
+    read = json_fields.read_time(value) if value else None
     # Nothing is sent before it happens: a later time is a wrong clock.
     return sent_at if read is None else min(read, sent_at)
 
 
 def _time_of(fields: JsonObject) -> object:
     return fields.get("time", fields.get("Time"))
-
-
-def _read_time(text: str) -> dt.datetime | None:
-    """Read an ISO 8601 time, or an RFC 1123 one as AWS Health writes it; None if neither."""
-    try:
-        read = dt.datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            read = email.utils.parsedate_to_datetime(text)
-        # A number of twenty digits is no field of a date, and the parser says so differently.
-        except (ValueError, OverflowError):
-            return None
-    try:
-        return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)
-    except OverflowError:
-        return None

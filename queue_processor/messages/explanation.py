@@ -3,7 +3,7 @@
 import dataclasses
 import datetime as dt
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from queue_processor.domain import deadlines, errors, parsing, policy
 from queue_processor.domain.events import BodyShape, EventKind, Ignored, InterruptionEvent
@@ -191,7 +191,7 @@ def _explain_event(event: InterruptionEvent, *, now: dt.datetime, decisions: Pol
         outcome=_outcome(event, {}, decisions)
         if ignore_reason is None
         else policy.ignored(ignore_reason),
-        reason=ignore_reason,
+        reason=ignore_reason or "; ".join(_resolved(event)) or None,
         shape=event.shape,
         event_id=event.event_id or None,
         event=event,
@@ -231,8 +231,16 @@ def with_nodes(
         explained,
         matches=of_event,
         outcome=_outcome(event, of_event, decisions),
-        reason="; ".join(reasons) or None,
+        reason="; ".join([*_resolved(event), *reasons]) or None,
     )
+
+
+def _resolved(event: InterruptionEvent) -> Sequence[str]:
+    return [
+        f"{instance_id}: resolved, so its node is uncordoned"
+        for instance_id in event.instance_ids
+        if instance_id in event.resolved_ids
+    ]
 
 
 def _wait_for_node(event: InterruptionEvent, excluded: ExclusionReason, decisions: Policy) -> str:
@@ -247,9 +255,13 @@ def _wait_for_node(event: InterruptionEvent, excluded: ExclusionReason, decision
 def _outcome(
     event: InterruptionEvent, matches: Mapping[InstanceId, NodeMatch], decisions: Policy
 ) -> Outcome:
-    result = _RESULT_OF[decisions.action_for(event)]
     reports = [
-        InstanceReport(instance_id=instance_id, result=_expected(result, matches.get(instance_id)))
+        InstanceReport(
+            instance_id=instance_id,
+            result=_expected(
+                _RESULT_OF[decisions.action_for(event.about(instance_id))], matches.get(instance_id)
+            ),
+        )
         for instance_id in event.instance_ids
     ]
     return policy.outcome_of(event, reports, policy=decisions, receive_count=1)

@@ -1,9 +1,11 @@
 """What SqsQueue does besides its contract: finding the queues, batches, and a good end."""
 
 import asyncio
+import json
 
 import botocore.exceptions
 import pytest
+import structlog.testing
 
 from queue_processor.adapters.aws.sqs import SqsQueue
 from queue_processor.domain import errors
@@ -150,6 +152,39 @@ async def test_a_redrive_policy_that_is_none_is_a_configuration_fault(
 
     with pytest.raises(errors.ConfigurationError):
         await shell.connect(shell.url).open()
+
+
+async def test_a_fifo_queue_is_refused_in_one_line_with_the_cure(shell: queues.HttpShell) -> None:
+    def answer(parsed: dict[str, dict[str, str]], **_: object) -> None:
+        parsed["Attributes"]["QueueArn"] += ".fifo"
+
+    shell.client.meta.events.register("after-call.sqs.GetQueueAttributes", answer)
+
+    with pytest.raises(errors.ConfigurationError, match="is a FIFO queue") as raised:
+        await shell.connect(shell.url).open()
+
+    assert "\n" not in str(raised.value)
+    assert shell.url in str(raised.value)
+    assert "a standard queue" in str(raised.value)
+
+
+@pytest.mark.parametrize(("count", "warned"), [(1, True), (4, True), (5, False)])
+async def test_a_queue_that_gives_up_after_a_few_receives_is_warned_about(
+    shell: queues.HttpShell, count: int, *, warned: bool
+) -> None:
+    policy = {"deadLetterTargetArn": shell.arn_of(shell.create()), "maxReceiveCount": count}
+    url = shell.create(RedrivePolicy=json.dumps(policy))
+
+    with structlog.testing.capture_logs() as logs:
+        await shell.connect(url).open()
+
+    expected = {
+        "event": "max_receive_count_is_low",
+        "log_level": "warning",
+        "queue_url": url,
+        "max_receive_count": count,
+    }
+    assert logs == ([expected] if warned else [])
 
 
 async def test_a_queue_that_does_not_exist_is_told_in_one_line(shell: queues.HttpShell) -> None:

@@ -174,13 +174,27 @@ async def test_a_test_notification_is_deleted(world: stage.World) -> None:
     assert not world.queue.dead_letters
 
 
-async def test_an_instance_that_goes_back_to_its_warm_pool_is_left_alone(
+async def test_an_instance_that_goes_back_to_its_warm_pool_is_drained_before_it_continues(
     world: stage.World,
 ) -> None:
     world.add_nodes(1)
     await world.start()
 
     world.send_termination(0, origin="AutoScalingGroup", destination="WarmPool")
+    await world.until_settled()
+
+    assert world.is_cordoned("node-0")
+    assert not world.pods_on("node-0")
+    assert world.lifecycle.records[stage.instance(0)].completions == 1
+
+
+async def test_an_instance_that_is_terminated_in_its_warm_pool_is_left_alone(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    await world.start()
+
+    world.send_termination(0, origin="WarmPool", destination="EC2")
     await world.until_settled(limit=1)
 
     assert not world.is_cordoned("node-0")

@@ -69,6 +69,28 @@ async def test_a_cancelled_change_uncordons_a_node_whose_taint_a_policy_refused(
     assert not world.is_cordoned("node-0")
 
 
+async def test_an_instance_that_is_resolved_in_an_open_change_is_uncordoned_alone(
+    world: stage.World,
+) -> None:
+    world.add_nodes(3)
+    world.add_blocked_pod("node-0")
+    world.cluster.add_pod("slow", node="node-1", spec=manifests.PodSpec(exit_seconds=20))
+    await world.start()
+    affected = [stage.instance(0), stage.instance(1)]
+    change = _change(world)
+    world.queue.send(aws_events.scheduled_change(affected, change, origin=world.origin()))
+    await world.until(lambda: world.is_cordoned("node-0") and world.is_cordoned("node-1"))
+
+    update = dataclasses.replace(change, resolved=frozenset(affected[:1]))
+    world.queue.send(aws_events.scheduled_change(affected, update, origin=world.origin()))
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
+    assert len(world.pods_on("node-0")) == 1
+    assert world.is_cordoned("node-1")
+    assert not world.pods_on("node-1")
+
+
 async def test_a_cancelled_change_stops_the_drain_in_hand(world: stage.World) -> None:
     world.add_nodes(2)
     world.add_blocked_pod("node-0")

@@ -2,7 +2,7 @@ import datetime as dt
 import email.utils
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -178,12 +178,17 @@ EVENTS = {
         INSTANCE,
         LAUNCH_HOOK,
     ),
+    "asg_warmpool_terminating_AutoScalingGroup_to_WarmPool.json": (
+        EventKind.AUTOSCALING_TERMINATION,
+        INSTANCE,
+        LifecycleHook(group="my-asg", name="my-termination-lifecycle-hook"),
+    ),
     "health_ec2_instance_retirement_2026.json": (EventKind.SCHEDULED_CHANGE, INSTANCE, None),
 }
 
 IGNORED = {
     "instance_state_change.json": "the instance is 'pending'",
-    "asg_warmpool_terminating_AutoScalingGroup_to_WarmPool.json": "goes back to its warm pool",
+    "asg_scaling_notification.sanitised.json": "'autoscaling:EC2_INSTANCE_LAUNCH'",
     "asg_test_notification_raw_sqs_body.sanitised.json": "a test notification",
     "health_ec2_instance_store_backup_event.json": "category 'issue'",
     "health_ec2_operational_issue_public.json": "category 'issue'",
@@ -270,6 +275,23 @@ def test_a_capacity_sample_with_its_placeholders_filled_in_becomes_an_event(name
     assert event.scheduled_at == dt.datetime(2026, 8, 27, 12, 2, tzinfo=dt.UTC)
 
 
+@pytest.mark.parametrize(
+    "detail_type",
+    [
+        "EC2 Capacity Reservation Instance Interruption Warning",
+        "EC2 Interruptible Capacity Reservation Instance Interruption Warning",
+    ],
+)
+def test_both_spellings_of_a_capacity_interruption_are_the_same_kind(detail_type: str) -> None:
+    end = {"instance-termination-time": "2026-08-27T12:02:00Z"}
+    fields = spot(**{"detail-type": detail_type}, detail={"instance-id": INSTANCE} | end)
+
+    event = parse_event(fields)
+
+    assert event.kind is EventKind.CAPACITY_RESERVATION_INTERRUPTION
+    assert event.scheduled_at == dt.datetime(2026, 8, 27, 12, 2, tzinfo=dt.UTC)
+
+
 # The shapes of a body.
 
 
@@ -337,6 +359,31 @@ def test_a_test_notification_is_ignored_in_every_shape(wrap: Any) -> None:  # no
 
     assert ignored.event_id == "request-1"
     assert "test notification" in ignored.reason
+
+
+@pytest.mark.parametrize("wrap", [dict, through_sns])
+@pytest.mark.parametrize(
+    "happened",
+    [
+        "autoscaling:EC2_INSTANCE_LAUNCH",
+        "autoscaling:EC2_INSTANCE_LAUNCH_ERROR",
+        "autoscaling:EC2_INSTANCE_TERMINATE",
+        "autoscaling:EC2_INSTANCE_TERMINATE_ERROR",
+        "autoscaling:SOMETHING_NEW",
+    ],
+)
+def test_a_scaling_notification_on_the_topic_of_the_hooks_is_ignored(
+    wrap: Callable[[Mapping[str, object]], Mapping[str, object]], happened: str
+) -> None:
+    fields = sample("asg_scaling_notification.sanitised.json") | {"Event": happened}
+
+    assert repr(happened) in parse_ignored(wrap(fields)).reason
+
+
+def test_a_notification_about_a_transition_that_is_new_is_ignored() -> None:
+    transition = "autoscaling:EC2_INSTANCE_HIBERNATING"
+
+    assert transition in parse_ignored(notification(LifecycleTransition=transition)).reason
 
 
 def test_an_eventbridge_event_about_type_notification_is_not_taken_for_sns() -> None:
@@ -410,16 +457,24 @@ def test_a_state_that_takes_no_node_away_is_ignored(state: str) -> None:
 
 
 @pytest.mark.parametrize("build", [lifecycle, notification])
-def test_an_instance_that_goes_back_to_its_warm_pool_is_left_alone(build: Any) -> None:  # noqa: ANN401
-    ignored = parse_ignored(build(Destination="WarmPool"))
+@pytest.mark.parametrize("destination", ["EC2", "WarmPool", None])
+def test_an_instance_that_leaves_its_warm_pool_for_good_is_left_alone(
+    build: Callable[..., dict[str, object]], destination: str | None
+) -> None:
+    ignored = parse_ignored(build(Origin="WarmPool", Destination=destination))
 
     assert "warm pool" in ignored.reason
 
 
-def test_an_instance_that_leaves_its_warm_pool_for_good_is_drained() -> None:
-    event = parse_event(lifecycle(Origin="WarmPool", Destination="EC2"))
+@pytest.mark.parametrize("build", [lifecycle, notification])
+@pytest.mark.parametrize("destination", ["EC2", "WarmPool", None])
+def test_an_instance_that_leaves_its_group_is_drained_wherever_it_goes(
+    build: Callable[..., dict[str, object]], destination: str | None
+) -> None:
+    event = parse_event(build(Origin="AutoScalingGroup", Destination=destination))
 
     assert event.kind is EventKind.AUTOSCALING_TERMINATION
+    assert event.lifecycle_action is not None
 
 
 def test_the_detail_type_decides_between_launch_and_termination() -> None:
@@ -473,7 +528,7 @@ def test_a_lifecycle_action_without_a_usable_token_is_still_one(token: object) -
         (lifecycle(AutoScalingGroupName="\ud800"), "AutoScalingGroupName: '\\ud800' is no Unicode"),
         (lifecycle(LifecycleHookName=7), "LifecycleHookName: a int"),
         (notification(EC2InstanceId="fargate"), "EC2InstanceId: 'fargate'"),
-        (notification(LifecycleTransition="autoscaling:NEWS"), "LifecycleTransition: 'autoscaling"),
+        (notification(LifecycleTransition="NEWS"), "LifecycleTransition: 'NEWS'"),
         (notification(LifecycleTransition=None), "LifecycleTransition: missing"),
         (notification(Time=7), "time: a int"),
         (health(INSTANCE, service=None), "service: missing"),
@@ -679,6 +734,44 @@ def test_a_health_event_that_schedules_no_change_on_ec2_is_ignored(
     detail: dict[str, object],
 ) -> None:
     assert "Health event" in parse_ignored(health(INSTANCE, **detail)).reason
+
+
+@pytest.mark.parametrize(
+    ("statuses", "resolved", "is_cancelled"),
+    [
+        (["RESOLVED", "PENDING"], {"i-00000000"}, False),
+        (["PENDING", "RESOLVED"], {"i-00000001"}, False),
+        (["RESOLVED", "RESOLVED"], set(), True),
+        (["PENDING", None], set(), False),
+        (["IMPAIRED", "UNKNOWN"], set(), False),
+        ([["RESOLVED"], 7], set(), False),
+    ],
+)
+def test_an_instance_that_is_resolved_in_an_open_change_is_cancelled_alone(
+    statuses: list[object], resolved: set[str], *, is_cancelled: bool
+) -> None:
+    named = ["i-00000000", "i-00000001"]
+    entities = [
+        {"entityValue": entity, "status": status}
+        for entity, status in zip(named, statuses, strict=True)
+    ]
+
+    event = parse_event(health(affectedEntities=entities) | {"resources": named})
+
+    assert list(event.instance_ids) == named
+    assert event.is_cancelled is is_cancelled
+    assert event.resolved_ids == resolved
+
+
+def test_an_instance_that_is_named_twice_is_resolved_when_both_entities_are() -> None:
+    entities = [
+        {"entityValue": INSTANCE, "status": "RESOLVED"},
+        {"entityValue": ARN, "status": "PENDING"},
+    ]
+
+    event = parse_event(health(affectedEntities=entities))
+
+    assert (event.is_cancelled, event.resolved_ids) == (False, frozenset())
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ _HEALTH = "health_ec2_instance_retirement_2026"
 _TERMINATE = "asg_terminate_lifecycle_action_2026"
 _LAUNCH = "asg_launch_lifecycle_action_2026"
 _STATE = "instance_state_change"
+_CAPACITY = "capacity_reservation_instance_interruption_warning"
+_INTERRUPTIBLE = "EC2 Interruptible Capacity Reservation Instance Interruption Warning"
 _CAPACITY_BLOCK = "capacity_block_instance_interruption_warning"
 
 # The logical id of the rule that a sample matches. All the others match none.
@@ -29,7 +31,8 @@ _RULES: Mapping[str, str] = {
     _TERMINATE: "AutoscalingTerminationRule",
     "asg_warmpool_launching_EC2_to_AutoScalingGroup": "AutoscalingLaunchRule",
     "asg_warmpool_launching_WarmPool_to_AutoScalingGroup": "AutoscalingLaunchRule",
-    "capacity_reservation_instance_interruption_warning": "CapacityReservationInterruptionRule",
+    "asg_warmpool_terminating_AutoScalingGroup_to_WarmPool": "AutoscalingTerminationRule",
+    _CAPACITY: "CapacityReservationInterruptionRule",
     _HEALTH: "ScheduledChangeRule",
     "rebalance_recommendation": "RebalanceRecommendationRule",
     "spot_interruption_warning": "SpotInterruptionRule",
@@ -96,6 +99,10 @@ def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
             block,
             "CapacityReservationInterruptionRule",
         ),
+        "an interruptible capacity reservation, in its other spelling": (
+            load(_CAPACITY) | {"detail-type": _INTERRUPTIBLE},
+            "CapacityReservationInterruptionRule",
+        ),
         "a Capacity Block, as the simulator makes it": (
             events.capacity_block_interruption(_INSTANCE),
             "CapacityReservationInterruptionRule",
@@ -122,8 +129,12 @@ def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
             )
             for field in ("statusCode", "backupEvent", "eventScopeCode")
         },
-        "an instance that leaves its warm pool for good": (
-            changed(_TERMINATE, Origin="WarmPool"),
+        "an instance that goes back to its warm pool": (
+            changed(_TERMINATE, Destination="WarmPool"),
+            "AutoscalingTerminationRule",
+        ),
+        "a termination without Origin": (
+            changed(_TERMINATE, Origin=None),
             "AutoscalingTerminationRule",
         ),
     }
@@ -141,7 +152,7 @@ def _near_misses() -> dict[str, tuple[dict[str, Any], str | None]]:
         "a scheduled change of another service": changed(_HEALTH, service="RDS"),
         "an issue": changed(_HEALTH, eventTypeCategory="issue"),
         "a notification of the account": changed(_HEALTH, eventTypeCategory="accountNotification"),
-        "an instance that goes back to its warm pool": changed(_TERMINATE, Destination="WarmPool"),
+        "an instance that leaves its warm pool for good": changed(_TERMINATE, Origin="WarmPool"),
         "an instance that is launched for a warm pool": changed(_LAUNCH, Destination="WarmPool"),
         "a launch that is called a termination": changed(
             _TERMINATE, LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING"

@@ -70,17 +70,17 @@ def test_the_demo_deploys_this_very_template() -> None:
     assert stacks.own_template() == templates.QUEUE.read_text(encoding="utf-8")
 
 
-def test_the_queue_is_encrypted_and_keeps_messages_for_a_day(
+def test_the_queue_is_encrypted_and_keeps_messages_until_a_change_that_is_weeks_ahead(
     stack: stacks.Stack, sqs: "SQSClient"
 ) -> None:
     attributes = attributes_of(sqs, stack.queue_url)
 
     assert attributes["SqsManagedSseEnabled"] == "true"
-    assert attributes["MessageRetentionPeriod"] == str(24 * 3600)
+    assert attributes["MessageRetentionPeriod"] == str(14 * 24 * 3600)
     assert attributes["VisibilityTimeout"] == "30"
     assert json.loads(attributes["RedrivePolicy"]) == {
         "deadLetterTargetArn": stack.dead_letter_queue_arn,
-        "maxReceiveCount": 20,
+        "maxReceiveCount": 50,
     }
 
 

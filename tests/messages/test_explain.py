@@ -1,5 +1,6 @@
 """`messages explain`: one verdict for each body, and where its nodes are."""
 
+import dataclasses
 import datetime as dt
 import json
 import pathlib
@@ -181,6 +182,20 @@ class TestOffline:
         assert result["action"] == "uncordon"
         assert result["instances"] == [INSTANCE, OTHER]
         assert result["deadline"] is None
+
+    def test_an_instance_that_is_resolved_in_an_open_change_is_the_reason(
+        self, terminal: Terminal
+    ) -> None:
+        change = dataclasses.replace(
+            events.new_change(dt.datetime(2099, 1, 1, tzinfo=dt.UTC)), resolved=frozenset({OTHER})
+        )
+        body = json.dumps(
+            aws_events.scheduled_change([INSTANCE, OTHER], change, origin=events.new_origin())
+        )
+        result = terminal("explain", "-", "--offline", "-o", "json", stdin=body).data()
+
+        assert result["action"] == "cordon-and-drain"
+        assert result["reason"] == f"{OTHER}: resolved, so its node is uncordoned"
 
     def test_people_read_the_same_and_the_outcome_of_the_message(self, terminal: Terminal) -> None:
         result = terminal("explain", "-", "--offline", stdin=spot())

@@ -69,6 +69,11 @@ class QueueState:
     visible: int
     in_flight: int
 
+    @property
+    def is_fifo(self) -> bool:
+        """True for a FIFO queue, whose name always ends like this."""
+        return self.arn.endswith(".fifo")
+
 
 class QueueClient:
     """One queue.
