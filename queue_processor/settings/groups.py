@@ -234,7 +234,7 @@ class LeaderElectionSettings(Group):
         ge=0.2,
         le=60,
         allow_inf_nan=False,
-        description="The pause between attempts to acquire or renew the Lease.",
+        description="The time from one attempt to acquire or renew the Lease to the next.",
     )
 
     def lease_namespace(self, own_namespace: str | None) -> str:
