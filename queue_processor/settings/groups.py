@@ -124,7 +124,8 @@ class SqsSettings(Group):
         le=20,
         description="How long one receive call waits for messages (long polling). A stopping"
         " process waits for its last receive call, to release the messages: a longer wait saves"
-        " calls, a shorter one stops sooner. Neither delays messages.",
+        " calls, a shorter one stops sooner. Neither delays messages. While messages are in flight,"
+        " it waits two seconds at most.",
     )
     max_in_flight: int = Field(
         default=10_000,

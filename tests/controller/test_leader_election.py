@@ -50,6 +50,21 @@ async def test_a_clean_stop_hands_back_the_messages_and_then_the_leadership(
     assert not world.pods_on("node-0")
 
 
+async def test_each_stop_with_an_open_long_poll_costs_one_receive(world: stage.World) -> None:
+    world.add_nodes(1)
+    world.cluster.add_pod(
+        "slow", node="node-0", spec=manifests.PodSpec(exit_seconds=600, grace_seconds=900)
+    )
+    message_id = world.send_termination(0)
+
+    for stops in range(1, 4):
+        process = await world.start(f"process-{stops}")
+        await asyncio.sleep(3.3)
+        await process.stop()
+        assert world.queue.visible == 1
+        assert world.queue.receive_count(message_id) == stops
+
+
 async def test_after_a_kill_the_standby_takes_over_within_a_lease_duration_and_a_retry(
     world: stage.World,
 ) -> None:
