@@ -257,9 +257,10 @@ class HttpSettings(Group):
     """The server for /healthz, /readyz and /metrics."""
 
     bind: str = Field(
-        default="0.0.0.0:8080",
+        default=":8080",
         pattern=r"^.*:\d{1,5}$",
-        description="HOST:PORT; port 0 picks a free port and logs it.",
+        description="HOST:PORT; without a host, every IPv4 and IPv6 address. Port 0 picks a free"
+        " port and logs it.",
     )
 
     @pydantic.field_validator("bind")
