@@ -44,7 +44,11 @@ _log = structlog.get_logger(__name__)
 _AWS_START_SECONDS = 7.0
 _KUBE_START_SECONDS = 6.0
 _FLUSH_LIMIT_SECONDS = 1.0
-_AWS_THREADS = 8
+# Each service has threads of its own: calls that wait for an endpoint that does not respond must
+# not delay the visibility extensions, which have 30 seconds. Tags are looked up one call at a time.
+_SQS_THREADS = 8
+_AUTO_SCALING_THREADS = 8
+_EC2_THREADS = 1
 
 
 def utc_now() -> dt.datetime:
@@ -53,7 +57,9 @@ def utc_now() -> dt.datetime:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Aws:
+class Aws:
+    """The AWS services that the operator uses."""
+
     queue: SqsQueue
     lifecycle: AutoScalingLifecycle
     managed: TaggedInstances | None
@@ -99,7 +105,7 @@ async def run(settings: Settings) -> None:
         )
         node_index = NodeIndex()
         async with _within(_AWS_START_SECONDS, "AWS"):
-            aws = await _open_aws(settings)
+            aws = await open_aws(settings)
         async with _within(_KUBE_START_SECONDS, "the Kubernetes API server"):
             cluster = await stack.enter_async_context(_open_kube(settings))
             await _check_permissions(settings, cluster)
@@ -129,11 +135,17 @@ async def _within(seconds: float, whom: str) -> AsyncIterator[None]:
         ) from cause
 
 
-async def _open_aws(settings: Settings) -> _Aws:
-    threads = DaemonExecutor(_AWS_THREADS, name="aws")
+async def open_aws(settings: Settings) -> Aws:
+    """Build the clients and their threads, and check the queue.
+
+    Raises:
+        ConfigurationError: There is no Region or there are no credentials, or the queue cannot
+            be used.
+    """
+    sqs_threads = DaemonExecutor(_SQS_THREADS, name="sqs")
     loop = asyncio.get_running_loop()
     boto3_clients = await loop.run_in_executor(
-        threads,
+        sqs_threads,
         lambda: clients.create(
             wait_time_seconds=settings.sqs.wait_time_seconds,
             with_ec2=settings.managed_tag is not None,
@@ -143,14 +155,21 @@ async def _open_aws(settings: Settings) -> _Aws:
         QueueClient(boto3_clients.sqs, settings.queue_url),
         visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
         wait_time=dt.timedelta(seconds=settings.sqs.wait_time_seconds),
-        threads=threads,
+        threads=sqs_threads,
     )
     await queue.open()
     managed = None
     if boto3_clients.ec2 is not None and settings.managed_tag is not None:
-        managed = TaggedInstances(boto3_clients.ec2, tag_key=settings.managed_tag, threads=threads)
-    lifecycle = AutoScalingLifecycle(boto3_clients.autoscaling, threads=threads)
-    return _Aws(queue=queue, lifecycle=lifecycle, managed=managed)
+        managed = TaggedInstances(
+            boto3_clients.ec2,
+            tag_key=settings.managed_tag,
+            threads=DaemonExecutor(_EC2_THREADS, name="ec2"),
+        )
+    lifecycle = AutoScalingLifecycle(
+        boto3_clients.autoscaling,
+        threads=DaemonExecutor(_AUTO_SCALING_THREADS, name="autoscaling"),
+    )
+    return Aws(queue=queue, lifecycle=lifecycle, managed=managed)
 
 
 @contextlib.asynccontextmanager
@@ -274,9 +293,7 @@ class Operator:
                 await asyncio.gather(self._cluster.event_recorder.flush(), self._webhooks.flush())
 
 
-def _dependencies(
-    settings: Settings, aws: _Aws, cluster: _Kube, webhooks: Webhooks
-) -> Dependencies:
+def _dependencies(settings: Settings, aws: Aws, cluster: _Kube, webhooks: Webhooks) -> Dependencies:
     election = settings.leader_election
     namespace, name = election.lease_namespace(cluster.own_namespace), election.lease_name
     return Dependencies(

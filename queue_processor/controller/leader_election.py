@@ -14,6 +14,8 @@ The differences:
   until the renew deadline, which the limiter of requests checks before each write.
 - Losing the Lease cancels the work and waits for its end before anything else. A clean stop does
   the same, and only then empties the holder, so that a standby need not wait for the duration.
+- An attempt may take half of the renew deadline. client-go lets one request use up all of it, so
+  that a single response that is lost costs the leadership.
 - A conflict at a renewal is not yet a loss: it may be our own write, whose answer did not arrive.
 
 Rejected: the official client's election, which measures by the wall clock, never releases the Lease
@@ -111,14 +113,18 @@ class LeaderElector:
             self._liveness.heartbeat(_BEAT)
             started_at = loop.time()
             try:
-                async with asyncio.timeout(self._times.renew_deadline.total_seconds()):
+                async with asyncio.timeout(self._times.attempt_limit.total_seconds()):
                     if await self._try_to_acquire(started_at):
                         return
             except errors.Conflict:
                 _log.debug("lease_taken_by_another")
             except _FAILED as error:
                 _log.warning("lease_acquire_failed", error=str(error) or "timed out")
-            await asyncio.sleep(self._times.retry_period.total_seconds())
+            await _sleep_until(self._next_attempt_at(started_at))
+
+    def _next_attempt_at(self, started_at: float) -> float:
+        # Counted from the start: an attempt that timed out is followed by the next one at once.
+        return started_at + self._times.retry_period.total_seconds()
 
     async def _try_to_acquire(self, started_at: float) -> bool:
         lease = await self._leases.read()
@@ -145,14 +151,16 @@ class LeaderElector:
 
     async def _renew_until_lost(self) -> None:
         loop = asyncio.get_running_loop()
+        started_at = loop.time()
         while self.is_held():
             self._liveness.heartbeat(_BEAT)
-            await asyncio.sleep(
-                min(self._times.retry_period.total_seconds(), self._held_until - loop.time())
-            )
+            await _sleep_until(min(self._next_attempt_at(started_at), self._held_until))
             started_at = loop.time()
+            left = self._held_until - started_at
             try:
-                async with asyncio.timeout(max(self._held_until - started_at, 0.0)):
+                async with asyncio.timeout(
+                    max(min(self._times.attempt_limit.total_seconds(), left), 0.0)
+                ):
                     if not await self._renew(started_at):
                         return
             except _FAILED as error:
@@ -187,6 +195,10 @@ class LeaderElector:
 
 def _count(change: metrics.LeadershipChange) -> None:
     metrics.LEADERSHIP_CHANGES.labels(change=change).inc()
+
+
+async def _sleep_until(at: float) -> None:
+    await asyncio.sleep(max(at - asyncio.get_running_loop().time(), 0.0))
 
 
 async def _end(task: "asyncio.Future[None]") -> None:

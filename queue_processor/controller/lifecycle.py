@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import math
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -50,19 +51,28 @@ class LifecycleHeartbeats:
                 hook=action.hook.name,
                 error=str(error),
             )
-            timeout = SHORTEST_HEARTBEAT_TIMEOUT
-        return dataclasses.replace(action, heartbeat_timeout=timeout)
+            return dataclasses.replace(action, heartbeat_timeout=SHORTEST_HEARTBEAT_TIMEOUT)
+        return dataclasses.replace(action, heartbeat_timeout=timeout, is_timeout_assumed=False)
 
-    def start(self, delivery_id: str, action: LifecycleAction, *, since: dt.datetime) -> None:
+    def start(
+        self,
+        delivery_id: str,
+        action: LifecycleAction,
+        *,
+        since: dt.datetime,
+        await_progress: Callable[[], Awaitable[object]],
+    ) -> None:
         """Begin to record heartbeats for the action of a delivery.
 
         Args:
             delivery_id: Names the heartbeats; `stop` takes it.
             action: The action, with its hook's timeout.
             since: When the action began.
+            await_progress: Returns while there is progress to wait for; each heartbeat awaits it.
         """
         self._tasks[delivery_id] = asyncio.create_task(
-            self._record_until_over(action, since), name=f"heartbeats {action.instance_id}"
+            self._record_until_over(action, since, await_progress),
+            name=f"heartbeats {action.instance_id}",
         )
 
     async def stop(self, delivery_id: str) -> None:
@@ -72,7 +82,12 @@ class LifecycleHeartbeats:
             task.cancel()
             await asyncio.wait((task,))
 
-    async def _record_until_over(self, action: LifecycleAction, since: dt.datetime) -> None:
+    async def _record_until_over(
+        self,
+        action: LifecycleAction,
+        since: dt.datetime,
+        await_progress: Callable[[], Awaitable[object]],
+    ) -> None:
         loop = asyncio.get_running_loop()
         # From here on the monotonic clock counts: somebody may set the other one.
         began = loop.time() - (self._clock() - since).total_seconds()
@@ -81,6 +96,7 @@ class LifecycleHeartbeats:
         due_at = began + interval.total_seconds()
         while due_at < ends_at:
             await asyncio.sleep(due_at - loop.time())
+            await await_progress()
             due_at = loop.time() + await self._record(action, interval)
 
     async def _record(self, action: LifecycleAction, interval: dt.timedelta) -> float:

@@ -10,7 +10,7 @@ from queue_processor.controller import log_fields, ports
 from queue_processor.controller.drain_coordinator import DrainCoordinator
 from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.node_index import NodeIndex
-from queue_processor.domain import errors, policy
+from queue_processor.domain import deadlines, errors, policy
 from queue_processor.domain.events import Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
@@ -95,7 +95,15 @@ class Processor:
         if event.lifecycle_action is None:
             return event
         action = await self._heartbeats.with_hook_timeout(event.lifecycle_action)
-        self._heartbeats.start(delivery.id, action, since=event.occurred_at)
+        is_launch = self._policy.action_for(event) is Action.AWAIT_READY
+
+        async def await_progress() -> None:
+            if is_launch:
+                await self._node_index.until(action.instance_id, lambda node: node is not None)
+
+        self._heartbeats.start(
+            delivery.id, action, since=event.occurred_at, await_progress=await_progress
+        )
         return dataclasses.replace(event, lifecycle_action=action)
 
     async def _handle_instances(
@@ -146,7 +154,7 @@ class Processor:
             else:
                 plan, node = decision
                 _log.info("plan", **log_fields.of_plan(plan))
-                report = await self._carry_out(plan, node)
+                report = await self._carry_out(event, plan, node)
         except asyncio.CancelledError:
             return HandledInstance(instance_id=instance_id, plan=plan)
         except Exception as error:  # noqa: BLE001 - it decides the outcome of the message
@@ -174,9 +182,11 @@ class Processor:
             )
         return policy.plan_for(event, node, policy=self._policy, now=self._clock()), node
 
-    async def _carry_out(self, plan: Plan, node: NodeView | None) -> InstanceReport:
+    async def _carry_out(
+        self, event: InterruptionEvent, plan: Plan, node: NodeView | None
+    ) -> InstanceReport:
         if node is None:
-            return await self._await_ready(plan)
+            return await self._await_ready(event, plan)
         return await self._coordinator.carry_out(plan, node)
 
     async def _until_joined(
@@ -191,12 +201,18 @@ class Processor:
     async def _is_managed(self, instance_id: InstanceId) -> bool:
         return self._managed is None or await self._managed.is_managed(instance_id)
 
-    async def _await_ready(self, plan: Plan) -> InstanceReport:
+    async def _await_ready(self, event: InterruptionEvent, plan: Plan) -> InstanceReport:
         node = await self._node_index.until(
             plan.instance_id,
-            lambda node: node is not None and node.is_ready,
-            limit=plan.deadline.at - self._clock(),
+            lambda node: node is not None,
+            limit=min(deadlines.joins_by(event), plan.deadline.at) - self._clock(),
         )
+        if node is not None:
+            node = await self._node_index.until(
+                plan.instance_id,
+                lambda node: node is not None and node.is_ready,
+                limit=plan.deadline.at - self._clock(),
+            )
         is_ready = node is not None and node.is_ready
         return InstanceReport(
             instance_id=plan.instance_id,

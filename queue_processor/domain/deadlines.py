@@ -125,6 +125,18 @@ def _longest_hold(event: InterruptionEvent) -> dt.timedelta:
     return global_timeout(DEFAULT_HEARTBEAT_TIMEOUT if action is None else action.heartbeat_timeout)
 
 
+def joins_by(event: InterruptionEvent) -> dt.datetime:
+    """Return when the launch of an instance that has not joined the cluster is over.
+
+    Only an instance that has joined makes progress and gets heartbeats. Without one, the hook's own
+    timeout ends the launch, and the group replaces the instance.
+    """
+    action = event.lifecycle_action
+    if action is None or action.is_timeout_assumed:
+        return event.occurred_at + DEFAULT_HEARTBEAT_TIMEOUT
+    return event.occurred_at + action.heartbeat_timeout
+
+
 def is_instance_gone(event: InterruptionEvent) -> bool:
     """Return True if the event says that the instance runs no more."""
     return event.instance_state is not None and event.instance_state.is_final

@@ -71,6 +71,7 @@ class LifecycleAction:
         token: Names this very action; the API takes the instance id in its place.
         heartbeat_timeout: Of the hook. No event states it: until it is looked up, it is what a
             hook has by default.
+        is_timeout_assumed: False once the hook's timeout has been looked up.
     """
 
     hook: LifecycleHook
@@ -78,6 +79,7 @@ class LifecycleAction:
     instance_id: InstanceId
     token: str | None
     heartbeat_timeout: dt.timedelta = DEFAULT_HEARTBEAT_TIMEOUT
+    is_timeout_assumed: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

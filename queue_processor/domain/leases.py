@@ -11,12 +11,17 @@ class LeaseTimes:
     Attributes:
         duration: How long the others wait for a leader that went silent.
         renew_deadline: When a leader that cannot renew stops working; shorter.
-        retry_period: The pause between attempts.
+        retry_period: The time from one attempt to the next.
     """
 
     duration: dt.timedelta = dt.timedelta(seconds=15)
     renew_deadline: dt.timedelta = dt.timedelta(seconds=10)
     retry_period: dt.timedelta = dt.timedelta(seconds=2)
+
+    @property
+    def attempt_limit(self) -> dt.timedelta:
+        """Return how long one attempt may take: a second one fits into the renew deadline."""
+        return self.renew_deadline / 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

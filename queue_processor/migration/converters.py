@@ -83,7 +83,7 @@ def _bind(value: object) -> str:
     port = number(value)
     if not 0 < port <= _LAST_PORT:
         raise InvalidValue(f"expected a port from 1 to {_LAST_PORT}")
-    return f"0.0.0.0:{port}"
+    return f":{port}"
 
 
 def _all_actions(action: str) -> Entries:

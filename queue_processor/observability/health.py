@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import errno
+import socket
 import time
 from collections.abc import AsyncIterator
 
@@ -52,6 +54,8 @@ class Liveness:
         )
 
 
+_EVERY_ADDRESS = frozenset({"", "::"})
+_NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _LIVENESS = web.AppKey("liveness", Liveness)
 
 
@@ -74,9 +78,8 @@ async def serving(host: str, port: int, *, liveness: Liveness) -> AsyncIterator[
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
         try:
-            await site.start()
+            await _site(runner, host, port).start()
         except OSError as cause:
             raise errors.ConfigurationError(
                 f"http.bind: cannot listen on {host}:{port}: {cause.strerror or cause}"
@@ -86,6 +89,23 @@ async def serving(host: str, port: int, *, liveness: Liveness) -> AsyncIterator[
         yield bound
     finally:
         await runner.cleanup()
+
+
+def _site(runner: web.AppRunner, host: str, port: int) -> web.BaseSite:
+    if host not in _EVERY_ADDRESS:
+        return web.TCPSite(runner, host, port)
+    return web.SockSite(runner, _listen_on_every_address(port))
+
+
+def _listen_on_every_address(port: int) -> socket.socket:
+    """Return a socket for IPv6 and IPv4; asyncio would make it one for IPv6 only."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        except OSError as error:
+            if error.errno not in _NO_IPV6:
+                raise
+    return socket.create_server(("", port))
 
 
 async def _healthz(request: web.Request) -> web.Response:

@@ -124,7 +124,8 @@ class SqsSettings(Group):
         le=20,
         description="How long one receive call waits for messages (long polling). A stopping"
         " process waits for its last receive call, to release the messages: a longer wait saves"
-        " calls, a shorter one stops sooner. Neither delays messages.",
+        " calls, a shorter one stops sooner. Neither delays messages. While messages are in flight,"
+        " it waits two seconds at most.",
     )
     max_in_flight: int = Field(
         default=10_000,
@@ -234,7 +235,7 @@ class LeaderElectionSettings(Group):
         ge=0.2,
         le=60,
         allow_inf_nan=False,
-        description="The pause between attempts to acquire or renew the Lease.",
+        description="The time from one attempt to acquire or renew the Lease to the next.",
     )
 
     def lease_namespace(self, own_namespace: str | None) -> str:
@@ -256,9 +257,10 @@ class HttpSettings(Group):
     """The server for /healthz, /readyz and /metrics."""
 
     bind: str = Field(
-        default="0.0.0.0:8080",
+        default=":8080",
         pattern=r"^.*:\d{1,5}$",
-        description="HOST:PORT; port 0 picks a free port and logs it.",
+        description="HOST:PORT; without a host, every IPv4 and IPv6 address. Port 0 picks a free"
+        " port and logs it.",
     )
 
     @pydantic.field_validator("bind")

@@ -28,6 +28,13 @@ class Server:
         self._answer = answer
         self._ending = ending
         self._released = asyncio.Event()
+        self._request_came = asyncio.Event()
+
+    async def until_received(self, count: int) -> None:
+        """Wait until so many requests came."""
+        while len(self.heads) < count:
+            self._request_came.clear()
+            await self._request_came.wait()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Server"]:
@@ -46,6 +53,7 @@ class Server:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             self.heads.append(head)
+            self._request_came.set()
             _, _, length = head.lower().partition("content-length:")
             await reader.readexactly(int(length.split()[0]) if length else 0)
             writer.write(self._answer)

@@ -5,7 +5,7 @@ import datetime as dt
 
 import pytest
 
-from queue_processor.domain import aws_events, nodes
+from queue_processor.domain import aws_events, errors, nodes
 from queue_processor.simulator.aws import events
 from tests.controller import stage
 
@@ -219,6 +219,57 @@ async def test_a_launch_that_is_never_ready_is_left_to_the_hooks_own_timeout(
     beats = len(record.heartbeats)
     await asyncio.sleep(100)
     assert len(record.heartbeats) == beats
+
+
+async def test_a_launch_whose_instance_never_joins_gets_no_heartbeats_and_ends_with_its_hook(
+    world: stage.World,
+) -> None:
+    world.lifecycle = type(world.lifecycle)(clock=world.clock, heartbeat_timeout=300)
+    await world.start()
+    world.lifecycle.begin(stage.instance(7))
+
+    step = events.new_step(group="workers", hook="drain")
+    world.queue.send(aws_events.autoscaling_launch(stage.instance(7), step, origin=world.origin()))
+    took = await world.until_settled(limit=320, step=1)
+
+    record = world.lifecycle.records[stage.instance(7)]
+    assert 299 < took < 305
+    assert record.heartbeats == []
+    assert record.completions == 0
+
+
+async def test_a_launch_gets_heartbeats_from_the_moment_its_node_joins(world: stage.World) -> None:
+    world.lifecycle = type(world.lifecycle)(clock=world.clock, heartbeat_timeout=300)
+    await world.start()
+    world.lifecycle.begin(stage.instance(7))
+
+    step = events.new_step(group="workers", hook="drain")
+    world.queue.send(aws_events.autoscaling_launch(stage.instance(7), step, origin=world.origin()))
+    await asyncio.sleep(290)
+    world.cluster.add_node("node-7", instance_id=stage.instance(7), ready=False)
+    await asyncio.sleep(600)
+    world.cluster.set_ready("node-7", ready=True)
+    await world.until_settled(limit=2)
+
+    record = world.lifecycle.records[stage.instance(7)]
+    assert len(record.heartbeats) == 5
+    assert record.completed_at is not None
+
+
+async def test_a_launch_whose_hook_cannot_be_read_waits_as_long_as_a_hook_does_by_default(
+    world: stage.World,
+) -> None:
+    world.lifecycle.fail("heartbeat_timeout", errors.PermanentError("not authorized"))
+    await world.start()
+    world.lifecycle.begin(stage.instance(7))
+
+    step = events.new_step(group="workers", hook="join")
+    world.queue.send(aws_events.autoscaling_launch(stage.instance(7), step, origin=world.origin()))
+    await asyncio.sleep(600)
+    world.cluster.add_node("node-7", instance_id=stage.instance(7))
+    await world.until_settled(limit=2)
+
+    assert world.lifecycle.records[stage.instance(7)].completions == 1
 
 
 async def test_the_deadline_of_a_termination_is_the_drain_timeout_when_that_is_earlier(

@@ -5,7 +5,7 @@ import datetime as dt
 
 import pytest
 
-from queue_processor.simulator.kube import manifests, resources
+from queue_processor.simulator.kube import faults, manifests, resources
 from tests.controller import stage
 
 pytestmark = pytest.mark.looptime
@@ -48,6 +48,21 @@ async def test_a_clean_stop_hands_back_the_messages_and_then_the_leadership(
     assert took < 3
     assert _holder(world) == "two"
     assert not world.pods_on("node-0")
+
+
+async def test_each_stop_with_an_open_long_poll_costs_one_receive(world: stage.World) -> None:
+    world.add_nodes(1)
+    world.cluster.add_pod(
+        "slow", node="node-0", spec=manifests.PodSpec(exit_seconds=600, grace_seconds=900)
+    )
+    message_id = world.send_termination(0)
+
+    for stops in range(1, 4):
+        process = await world.start(f"process-{stops}")
+        await asyncio.sleep(3.3)
+        await process.stop()
+        assert world.queue.visible == 1
+        assert world.queue.receive_count(message_id) == stops
 
 
 async def test_after_a_kill_the_standby_takes_over_within_a_lease_duration_and_a_retry(
@@ -137,6 +152,40 @@ async def test_an_outage_of_five_seconds_costs_no_leadership(world: stage.World)
     (lease,) = world.cluster.store.every(resources.LEASES)
     assert _holder(world) == "one"
     assert lease.spec["leaseTransitions"] == 0
+
+
+@pytest.mark.parametrize("effect", [faults.Hang(), faults.Delay(11)], ids=["hangs", "takes 11 s"])
+async def test_one_lease_request_without_a_response_costs_no_leadership(
+    world: stage.World, effect: faults.Hang | faults.Delay
+) -> None:
+    world.add_nodes(1)
+    world.add_blocked_pod("node-0")
+    await world.start("one")
+    await world.start("two")
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+
+    world.server.faults.add(faults.Fault(effect, method="PUT", path=".*/leases/.*", times=1))
+    await asyncio.sleep(30)
+
+    (lease,) = world.cluster.store.every(resources.LEASES)
+    assert not world.server.faults.pending
+    assert _holder(world) == "one"
+    assert lease.spec["leaseTransitions"] == 0
+    assert world.queue.receive_count(world.queue.in_flight[0]) == 1
+
+
+async def test_a_takeover_whose_request_hangs_is_tried_again_after_half_the_renew_deadline(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    one = await world.start("one")
+    await world.start("two")
+    await one.kill()
+    world.server.faults.add(faults.Fault(faults.Hang(), method="PUT", path=".*/leases/.*", times=1))
+    took = await world.until(lambda: _holder(world) == "two")
+
+    assert took < 17.5 + 5
 
 
 async def test_without_leader_election_no_lease_is_asked_for(world: stage.World) -> None:

@@ -34,7 +34,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
             "taint_effect": "NoExecute",
             "out_of_service_taint": True,
         },
-        "http": {"bind": "0.0.0.0:9092"},
+        "http": {"bind": ":9092"},
         "log": {"format": "json", "level": "debug"},
         "webhooks": [WEBHOOK],
     },

@@ -168,7 +168,7 @@ def test_only_instances_with_the_tag_are_drained_unless_nth_drains_all(
 def test_the_port_of_the_metrics_is_converted_if_nth_serves_them() -> None:
     made = ours(of_values(enablePrometheusServer=True, prometheusServerPort=9092))
 
-    assert made == {"http": {"bind": "0.0.0.0:9092"}}
+    assert made == {"http": {"bind": ":9092"}}
 
 
 def test_a_url_in_a_secret_stays_in_the_secret() -> None:

@@ -7,9 +7,11 @@ from queue_processor.domain import errors
 from queue_processor.observability import health, metrics
 
 
-async def _get(port: int, path: str, **headers: str) -> tuple[int, str, str]:
+async def _get(
+    port: int, path: str, *, host: str = "127.0.0.1", **headers: str
+) -> tuple[int, str, str]:
     async with (
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session,
+        aiohttp.ClientSession(f"http://{host}:{port}", headers=headers) as session,
         session.get(path) as response,
     ):
         return response.status, response.content_type, await response.text()
@@ -42,6 +44,14 @@ async def test_metrics_are_served_in_the_format_that_the_scraper_accepts(
     assert (status, served) == (200, content_type)
     for entry in metrics.CATALOGUE.entries:
         assert f"# HELP {entry.name.removesuffix('_total').removesuffix('_info')}" in text
+
+
+@pytest.mark.parametrize("bind", ["", "::"])
+async def test_without_a_host_probes_of_both_address_families_are_served(bind: str) -> None:
+    async with health.serving(bind, 0, liveness=health.Liveness()) as port:
+        answers = [await _get(port, "/healthz", host=host) for host in ("127.0.0.1", "[::1]")]
+
+    assert answers == [(200, "text/plain", "ok\n")] * 2
 
 
 async def test_a_port_that_is_taken_is_a_configuration_error() -> None:

@@ -75,7 +75,7 @@ DEFAULTS: dict[str, object] = {
     "leader_election.lease_duration_seconds": 15,
     "leader_election.renew_deadline_seconds": 10,
     "leader_election.retry_period_seconds": 2,
-    "http.bind": "0.0.0.0:8080",
+    "http.bind": ":8080",
     "log.format": "auto",
     "log.level": "info",
 }

@@ -49,11 +49,11 @@ def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
     Raises:
         ConfigurationError: There is no Region, or a profile that does not exist.
     """
-    config = _config(wait_time_seconds)
+    config = _config(0)
     with _errors_translated():
         session = _session()
         return AwsClients(
-            sqs=session.client("sqs", config=config),
+            sqs=session.client("sqs", config=_config(wait_time_seconds)),
             autoscaling=session.client("autoscaling", config=config),
             ec2=session.client("ec2", config=config) if with_ec2 else None,
         )

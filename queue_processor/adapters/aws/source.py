@@ -39,6 +39,8 @@ _log = structlog.get_logger(__name__)
 
 _LONGEST_INVISIBILITY_SECONDS = 12 * 3600.0
 _RETRY_SECONDS = 2.0
+# A stop releases messages when the open poll has ended, which must not take long.
+_POLL_WITH_DELIVERIES = dt.timedelta(seconds=2)
 
 
 class SqsSource:
@@ -60,9 +62,10 @@ class SqsSource:
         self._changed = asyncio.Event()
 
     async def receive(self) -> Sequence["SqsDelivery"]:
+        wait = _POLL_WITH_DELIVERIES if self._deliveries else None
         return [
             delivery
-            for message in await self._queue.receive()
+            for message in await self._queue.receive(wait=wait)
             if (delivery := self._delivery_of(message)) is not None
         ]
 
@@ -206,7 +209,7 @@ class SqsDelivery:
             deleted = handle
 
     async def release(self, after: dt.timedelta) -> None:
-        await self._source.queue.hide(self.receipt_handle, after)
+        await self._source.queue.release(self.receipt_handle, after)
 
     async def reject(self, reason: str) -> None:
         if not await self._source.queue.dead_letter(self._message, reason):

@@ -3,7 +3,9 @@
 boto3 blocks, so its calls run in threads. Short calls share a pool. The long poll has a thread of
 its own: it blocks for up to 20 seconds, and a few of them would use up the pool. A long poll cannot
 be cancelled either. When the operator stops in the middle of one, the messages that it still
-brings are made visible again by the thread that receives them.
+brings are made visible again by the thread that receives them. Messages that the operator releases
+wait until that poll has ended: it would receive them at once, and every receive counts towards
+maxReceiveCount. Polls are therefore short while there is something to release.
 
 Deletions and changes of visibility wait a moment for company and go in batches of ten: a Spot
 interruption that takes hundreds of instances then costs a tenth of the requests.
@@ -32,6 +34,8 @@ _HIDE_LINGER = dt.timedelta(milliseconds=20)
 # Nobody waits for a deletion, and a message that comes again meanwhile costs nothing: batches may
 # fill up.
 _DELETE_LINGER = dt.timedelta(milliseconds=400)
+# A poll that outlasts its wait by this much has probably lost its connection.
+_POLL_OVERTIME = dt.timedelta(seconds=2)
 _REASON_ATTRIBUTE = "queue-processor.reason"
 _SOURCE_ATTRIBUTE = "queue-processor.message-id"
 _REASON_LIMIT = 1000
@@ -67,6 +71,7 @@ class SqsQueue:
         self._wait_time = wait_time
         self._threads = threads
         self._polling = polling or DaemonExecutor(1, name="receive")
+        self._poll_ends_at = 0.0
         self._releasing: concurrent.futures.Future[None] | None = None
         self._dead_letters: QueueClient | None = None
         self._hiding: Batcher[Visibility] = Batcher(self._hide, linger=_HIDE_LINGER)
@@ -103,14 +108,32 @@ class SqsQueue:
                 max_receive_count=redrive.max_receive_count,
             )
 
-    async def receive(self) -> Sequence[ReceivedMessage]:
-        """Wait for messages; those that arrive after a cancellation are released."""
-        poll = _submit(self._polling, self._receive)
+    async def receive(self, *, wait: dt.timedelta | None = None) -> Sequence[ReceivedMessage]:
+        """Wait for messages; those that arrive after a cancellation are released.
+
+        Args:
+            wait: The most to wait for the first message, if less than usual.
+        """
+        wait = self._wait_time if wait is None else min(wait, self._wait_time)
+        poll = _submit(self._polling, lambda: self._receive(wait))
+        self._poll_ends_at = asyncio.get_running_loop().time() + wait.total_seconds()
         try:
             return await asyncio.shield(asyncio.wrap_future(poll))
         except asyncio.CancelledError:
             self._releasing = self._polling.submit(self._release_late, poll)
             raise
+
+    async def release(self, receipt_handle: str, after: dt.timedelta) -> None:
+        """Make a message visible again, though not to a poll that was cancelled.
+
+        Raises:
+            StaleReceiptHandle: As `hide` does.
+        """
+        if self._releasing is not None:
+            loop = asyncio.get_running_loop()
+            left = self._poll_ends_at + _POLL_OVERTIME.total_seconds() - loop.time()
+            await asyncio.wait((asyncio.wrap_future(self._releasing),), timeout=max(left, 0.0))
+        await self.hide(receipt_handle, after)
 
     async def hide(self, receipt_handle: str, duration: dt.timedelta) -> None:
         """Keep a message invisible for this long from now; zero releases it at once.
@@ -159,8 +182,8 @@ class SqsQueue:
 
     # In the thread of the long poll.
 
-    def _receive(self) -> Sequence[ReceivedMessage]:
-        return self._queue.receive(BATCH_SIZE, hidden=self.visibility_timeout, wait=self._wait_time)
+    def _receive(self, wait: dt.timedelta) -> Sequence[ReceivedMessage]:
+        return self._queue.receive(BATCH_SIZE, hidden=self.visibility_timeout, wait=wait)
 
     def _release_late(self, poll: "concurrent.futures.Future[Sequence[ReceivedMessage]]") -> None:
         if poll.exception() is not None:

@@ -39,7 +39,7 @@ labels:
 
 {{- /* The port of http.bind, HOST:PORT. */ -}}
 {{- define "queue-processor.port" -}}
-{{- $bind := dig "http" "bind" "0.0.0.0:8080" .Values.settings -}}
+{{- $bind := dig "http" "bind" ":8080" .Values.settings -}}
 {{- $port := $bind | splitList ":" | last | int -}}
 {{- if not $port -}}
 {{- fail (printf "settings.http.bind: %q is not allowed: a pod needs a fixed port" $bind) -}}
