@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 NOWHERE = "/nonexistent"
 SETTINGS_FAULT = 2
 FAILURE = 1
-SOON = 15
+SOON = 40
 
 # boto3 finds neither a profile nor the metadata service, the Kubernetes client no cluster.
 BARE = {
