@@ -1,5 +1,6 @@
 """Liveness, and the HTTP server for /healthz, /readyz and /metrics."""
 
+import asyncio
 import contextlib
 import dataclasses
 import errno
@@ -56,12 +57,54 @@ class Liveness:
 
 _EVERY_ADDRESS = frozenset({"", "::"})
 _NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_MOST_CONNECTIONS = 64
+# asyncio accepts so many before it counts them.
+_BACKLOG = 32
 _LIVENESS = web.AppKey("liveness", Liveness)
 
 
+class _BoundedConnections:
+    """Makes the protocols of connections, few at a time and each for a short time.
+
+    aiohttp waits for ever for the rest of a request. A client that opens connections and sends
+    nothing would use up the process's files, which the connections to AWS and the API server need.
+    At the limit the oldest connection is closed and not the new one, which may be a probe.
+    """
+
+    def __init__(self, server: web.Server, *, limit_seconds: float) -> None:
+        self._server = server
+        self._limit_seconds = limit_seconds
+
+    def __call__(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
+        surplus = len(self._server.connections) + 1 - _MOST_CONNECTIONS
+        for oldest in self._server.connections[: max(surplus, 0)]:
+            _abort(oldest)
+        protocol = self._server()
+        asyncio.get_running_loop().call_later(self._limit_seconds, _abort, protocol)
+        return protocol
+
+
+def _abort(protocol: web.RequestHandler) -> None:
+    if protocol.transport is not None:
+        protocol.transport.abort()
+
+
+async def _close_connection(_: web.Request, response: web.StreamResponse) -> None:
+    response.force_close()
+
+
 @contextlib.asynccontextmanager
-async def serving(host: str, port: int, *, liveness: Liveness) -> AsyncIterator[int]:
+async def serving(
+    host: str, port: int, *, liveness: Liveness, connection_limit_seconds: float = 10.0
+) -> AsyncIterator[int]:
     """Serve probes and metrics while the block runs; yield the port.
+
+    Args:
+        host: The address to listen on; empty or `::` for every address of both families.
+        port: The port; 0 for a free one.
+        liveness: What the probes ask.
+        connection_limit_seconds: How long a connection may last, with its one request.
 
     Raises:
         ConfigurationError: The server cannot listen on this address.
@@ -76,25 +119,34 @@ async def serving(host: str, port: int, *, liveness: Liveness) -> AsyncIterator[
         ]
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    app.on_response_prepare.append(_close_connection)
     await runner.setup()
+    assert runner.server is not None  # noqa: S101 - it is set up
+    connections = _BoundedConnections(runner.server, limit_seconds=connection_limit_seconds)
+    listening: asyncio.Server | None = None
     try:
         try:
-            await _site(runner, host, port).start()
+            listening = await _listen(connections, host, port)
         except OSError as cause:
             raise errors.ConfigurationError(
                 f"http.bind: cannot listen on {host}:{port}: {cause.strerror or cause}"
             ) from cause
-        bound = int(runner.addresses[0][1])
+        bound = int(listening.sockets[0].getsockname()[1])
         _log.info("http_listening", host=host, port=bound)
         yield bound
     finally:
+        if listening is not None:
+            listening.close()
         await runner.cleanup()
 
 
-def _site(runner: web.AppRunner, host: str, port: int) -> web.BaseSite:
+async def _listen(connections: _BoundedConnections, host: str, port: int) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
     if host not in _EVERY_ADDRESS:
-        return web.TCPSite(runner, host, port)
-    return web.SockSite(runner, _listen_on_every_address(port))
+        return await loop.create_server(connections, host, port, backlog=_BACKLOG)
+    return await loop.create_server(
+        connections, sock=_listen_on_every_address(port), backlog=_BACKLOG
+    )
 
 
 def _listen_on_every_address(port: int) -> socket.socket:

@@ -1,5 +1,9 @@
 """The HTTP endpoints for probes and metrics."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
 import aiohttp
 import pytest
 
@@ -52,6 +56,47 @@ async def test_without_a_host_probes_of_both_address_families_are_served(bind: s
         answers = [await _get(port, "/healthz", host=host) for host in ("127.0.0.1", "[::1]")]
 
     assert answers == [(200, "text/plain", "ok\n")] * 2
+
+
+@contextlib.asynccontextmanager
+async def _half_open(port: int, count: int) -> AsyncIterator[list[asyncio.StreamReader]]:
+    """Open connections whose requests never end."""
+    async with contextlib.AsyncExitStack() as stack:
+        readers = []
+        for _ in range(count):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            stack.callback(writer.close)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: half")
+            readers.append(reader)
+        yield readers
+
+
+async def _until_closed(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(ConnectionResetError):
+        await reader.read()
+
+
+async def test_requests_whose_headers_never_end_are_closed() -> None:
+    async with (
+        asyncio.timeout(20),
+        health.serving(
+            "127.0.0.1", 0, liveness=health.Liveness(), connection_limit_seconds=0.5
+        ) as port,
+        _half_open(port, 60) as readers,
+    ):
+        await asyncio.gather(*(_until_closed(reader) for reader in readers))
+
+
+async def test_however_many_connections_are_opened_few_stay_and_a_probe_is_served() -> None:
+    async with (
+        asyncio.timeout(8),
+        health.serving("127.0.0.1", 0, liveness=health.Liveness()) as port,
+        _half_open(port, 300) as readers,
+    ):
+        answer = await _get(port, "/healthz")
+        await asyncio.gather(*(_until_closed(reader) for reader in readers[:200]))
+
+    assert answer == (200, "text/plain", "ok\n")
 
 
 async def test_a_port_that_is_taken_is_a_configuration_error() -> None:
