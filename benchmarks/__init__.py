@@ -1,1 +1,1 @@
-"""How fast nodes are drained, and what that costs, on a real control plane."""
+"""The benchmark: drain speed and its cost on a real control plane."""

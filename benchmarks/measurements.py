@@ -1,4 +1,4 @@
-"""What a storm costs: the operator's requests in the audit log, processor time, and memory."""
+"""Measure the cost of a storm: requests in the audit log, CPU time and memory."""
 
 import collections
 import http
@@ -48,12 +48,12 @@ def _successful_patches(requests: Sequence[Request], resource: str) -> Sequence[
 
 
 def processor_times(control_plane: plane.ControlPlane) -> dict[str, float]:
-    """Read the processor time of each component of the control plane, by name."""
+    """Read the CPU time of each component of the control plane, by name."""
     return {name: cpu_seconds(control_plane.pid(name)) for name in control_plane.components}
 
 
 def cpu_seconds(pid: int) -> float:
-    """Read the processor time of a process, in user mode and in the kernel."""
+    """Read the CPU time of a process, in user mode and in the kernel."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 

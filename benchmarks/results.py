@@ -20,7 +20,7 @@ _PACKAGES = ("kopf", "kubernetes", "boto3", "aiohttp", "orjson")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Provenance:
-    """What was measured, and on which machine."""
+    """The machine and the versions that were measured."""
 
     revision: str
     day: str

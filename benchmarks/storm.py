@@ -63,13 +63,13 @@ class Figures:
 
     @property
     def name(self) -> str:
-        """What was done, for people."""
+        """Return the name of the row for people."""
         return f"{self.nodes} nodes " + ("one by one" if self.at_once == 1 else "at once")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Bare:
-    """What the API server takes for the evictions of such a storm alone: the baseline.
+    """The baseline: the time that the API server takes for the evictions of such a storm alone.
 
     Attributes:
         nodes: How many nodes had pods.
@@ -84,7 +84,7 @@ class Bare:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Idle:
-    """What the operator needs when nothing happens.
+    """CPU and memory of the idle operator.
 
     Attributes:
         nodes: How many nodes it has in its index.

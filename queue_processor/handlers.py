@@ -1,4 +1,4 @@
-"""What kopf calls: the login, and the node events that keep the index current.
+"""The kopf handlers: the login, and the node events that keep the index current.
 
 Only `on.event`: handlers that detect changes would annotate every Node, and daemons,
 timers and deletion handlers would put a finalizer on it, which blocks its deletion.

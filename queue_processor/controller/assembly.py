@@ -1,4 +1,4 @@
-"""How the controller is put together, out of settings and ports."""
+"""Assemble the controller from settings and ports."""
 
 import asyncio
 import datetime as dt

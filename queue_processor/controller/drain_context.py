@@ -1,4 +1,4 @@
-"""What all drains share: how nodes are drained, and the services that drain them."""
+"""Options and services that all drains share."""
 
 import dataclasses
 import datetime as dt

@@ -55,7 +55,7 @@ class EvictionStats:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ForceDeletePolicy:
-    """When a hard deadline overrules a disruption budget.
+    """The conditions under which a hard deadline overrules a disruption budget.
 
     Attributes:
         kind: What the drain is for, to count by.

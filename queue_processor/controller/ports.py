@@ -1,4 +1,4 @@
-"""What this layer needs of the world, as small roles; the adapters fill them structurally.
+"""The ports of the controller: small protocols that the adapters implement structurally.
 
 Every method may raise TemporaryError (try again) or PermanentError (it will be refused
 again) besides the errors that its docstring names.

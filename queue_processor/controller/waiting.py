@@ -1,4 +1,4 @@
-"""What a drain waits with: a deadline that only comes nearer, and a signal that things changed."""
+"""The two things a drain waits for: its deadline, which only comes nearer, and a change."""
 
 import asyncio
 import contextlib

@@ -32,7 +32,7 @@ _GLOBAL_TIMEOUT_HEARTBEATS = 100
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """When a drain ends, finished or not.
+    """The end of a drain, finished or not.
 
     Attributes:
         is_hard: The instance is taken away then, so a pod that a budget still blocks is
@@ -138,7 +138,7 @@ def joins_by(event: InterruptionEvent) -> dt.datetime:
 
 
 def is_instance_gone(event: InterruptionEvent) -> bool:
-    """Return True if the event says that the instance runs no more."""
+    """Return True if the event reports that the instance no longer runs."""
     return event.instance_state is not None and event.instance_state.is_final
 
 

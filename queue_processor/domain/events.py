@@ -1,4 +1,4 @@
-"""What AWS reports, as one flat type: sources differ in parsing, not in what follows."""
+"""Events from AWS, as one flat type: sources differ in parsing, not in what follows."""
 
 import dataclasses
 import datetime as dt
@@ -45,7 +45,7 @@ class InstanceState(enum.StrEnum):
 
 
 class LifecycleTransition(enum.StrEnum):
-    """Which way an instance goes through its Auto Scaling group."""
+    """The direction in which an instance moves through its Auto Scaling group."""
 
     LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
     TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"

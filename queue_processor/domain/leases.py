@@ -46,7 +46,7 @@ class Lease:
         """Return True if the holder left, or has not renewed for as long as it promised.
 
         Args:
-            identity: Who wants the Lease.
+            identity: The candidate.
             unchanged_for: How long this very record has been seen. The times in the record
                 are another machine's clock.
         """

@@ -39,7 +39,7 @@ class QueueMessage:
 
     @property
     def sent_at(self) -> dt.datetime | None:
-        """When the queue took the message (UTC)."""
+        """Return when the queue stored the message (UTC)."""
         milliseconds = self.system.get("SentTimestamp", "")
         if not milliseconds.isdecimal():
             return None

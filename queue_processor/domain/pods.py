@@ -1,4 +1,4 @@
-"""Which pods a drain moves, in which order, and with how much grace."""
+"""The pods that a drain evicts, their order and their grace periods."""
 
 import dataclasses
 import datetime as dt

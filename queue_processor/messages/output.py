@@ -1,4 +1,4 @@
-"""What the commands print and ask: the result on stdout, everything else on stderr."""
+"""Output and questions of the commands: results on stdout, everything else on stderr."""
 
 import contextlib
 import datetime as dt

@@ -43,7 +43,7 @@ class QueueRef:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RedrivePath:
-    """From where to where dead letters are moved."""
+    """The dead-letter queue and the queue that a redrive moves its messages to."""
 
     dead_letters: QueueClient
     target: QueueClient
@@ -88,7 +88,7 @@ def open_queue(ref: QueueRef, settings: ToolSettings) -> QueueClient:
 
 
 def find_redrive_path(queue: str | None, *, to: str | None, settings: ToolSettings) -> RedrivePath:
-    """Find out from where to where dead letters are moved.
+    """Find the two queues of a redrive.
 
     Args:
         queue: A queue with a dead-letter queue, or a dead-letter queue. None means the queue of

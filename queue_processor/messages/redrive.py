@@ -1,4 +1,4 @@
-"""`queue-processor messages redrive`: moves dead letters back to their queue.
+"""`queue-processor messages redrive`: moves dead-lettered messages back to their queue.
 
 SQS has a redrive of its own, which moves everything and cannot be limited to what the operator
 would understand now. Ours explains each message first. It sends a message before it deletes it, so
@@ -57,7 +57,7 @@ def redrive(  # noqa: PLR0913 - the options of a command
     config: options.Config = None,
     output_format: options.Output = OutputFormat.TEXT,
 ) -> None:
-    """Move dead letters back to their queue, if the operator would understand them now.
+    """Move dead-lettered messages back to their queue, if the operator would understand them now.
 
     Each message is explained first, with the settings that count for `run`. What is still
     malformed stays, because it would only come back. Each of the others is sent to the queue and

@@ -1,1 +1,1 @@
-"""What the program shows of itself: metrics, logs, health."""
+"""Metrics, logs and health."""

@@ -1,1 +1,1 @@
-"""What the demo and the tests run against: a cluster's API and AWS, in process."""
+"""A simulated Kubernetes API server and AWS, for the demo and the tests."""

@@ -1,4 +1,4 @@
-"""How the API server is found, and what is said when it is not."""
+"""The search for the API server, and the error when there is none."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the API server answers about pods, and what we make of it."""
+"""Answers of the API server about pods, and how the adapter reads them."""
 
 import contextlib
 import datetime as dt

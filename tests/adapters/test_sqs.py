@@ -1,4 +1,4 @@
-"""What SqsQueue does besides its contract: finding the queues, batches, and a good end."""
+"""SqsQueue beyond its contract: finding the queues, batches, and a clean stop."""
 
 import asyncio
 import json

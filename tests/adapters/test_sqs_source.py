@@ -1,4 +1,4 @@
-"""What SqsSource does besides what every source does: receipts, and visibility until the end."""
+"""SqsSource beyond the contract of every source: receipts, and visibility until the end."""
 
 import asyncio
 import datetime as dt

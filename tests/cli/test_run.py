@@ -1,4 +1,4 @@
-"""How `run` ends when it cannot start, seen from outside: exit code, stderr, and how soon."""
+"""`run` that cannot start, seen from outside: exit code, stderr, and no hang."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What an account asked the API server for, read from the server's audit log.
+"""The requests of an account, read from the audit log of the API server.
 
 https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/
 """

@@ -1,4 +1,4 @@
-"""What became of nodes and pods, from watches that see every version of each of them."""
+"""The history of nodes and pods, from watches that see every version of each."""
 
 import asyncio
 import contextlib

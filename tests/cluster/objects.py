@@ -1,4 +1,4 @@
-"""What an object of the API says about itself."""
+"""Fields of API objects."""
 
 from tests.cluster.manifests import JsonObject
 

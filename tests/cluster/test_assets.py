@@ -1,4 +1,4 @@
-"""Where the programs of the control plane come from, and what is said when they do not come."""
+"""The programs of the control plane: where they come from, and the errors without them."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""What goes away in mid-drain: the leader, the API server, the node."""
+"""Outages during a drain: of the leader, the API server, the node."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What every LifecycleActions does."""
+"""The contract of LifecycleActions."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""What every ManagedInstances does; there is one, over EC2."""
+"""The contract of ManagedInstances; there is one adapter, over EC2."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What SqsQueue does, in the event loop and over HTTP."""
+"""The contract of SqsQueue, in the event loop and over HTTP."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What `kubectl describe` shows of a drain: Events on nodes and pods, and conditions of nodes."""
+"""A drain in `kubectl describe`: Events on nodes and pods, and conditions of nodes."""
 
 import asyncio
 import dataclasses

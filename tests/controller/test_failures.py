@@ -1,4 +1,4 @@
-"""What the cluster and the queue look like after failures of the API server, and of us."""
+"""The cluster and the queue after failures of the API server, and of our own."""
 
 import asyncio
 

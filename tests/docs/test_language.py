@@ -28,11 +28,20 @@ DOCUMENTS = sorted(
 FAULT_INJECTION = "simulator"
 
 
+_OPENINGS = {"How", "Tell", "Tells", "What", "When", "Where", "Whether", "Which", "Who", "Why"}
+
+
+def _trees() -> Iterator[tuple[pathlib.Path, ast.AST]]:
+    """Every module of the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
 def _avoided(head: str) -> list[str]:
     """The first column of the table with this head."""
     _, _, after = GLOSSARY.read_text(encoding="utf-8").partition(f"\n| {head} |")
     rows = after.partition("\n\n")[0].splitlines()[2:]
-    words = [row.split("|")[1].strip() for row in rows]
+    words = [row.split("|")[1].strip().strip('"') for row in rows]
     assert words, head
     return words
 
@@ -43,9 +52,9 @@ def _prose(text: str) -> str:
     return " ".join(re.sub(r"`[^`]*`", "", text).split()).lower()
 
 
-def _identifiers(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+def _identifiers(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Every name that a module defines: classes, functions, arguments, attributes, variables."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         match node:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
                 yield node.lineno, name
@@ -79,8 +88,8 @@ def test_identifiers_use_no_word_to_avoid() -> None:
     avoided = set(_avoided("avoid in identifiers"))
     used = [
         f"{path.relative_to(ROOT)}:{line}: {name}"
-        for path in sorted(PACKAGE.rglob("*.py"))
-        for line, name in _identifiers(path)
+        for path, tree in _trees()
+        for line, name in _identifiers(tree)
         for word in _words(name) & avoided
         if not (word == "fault" and FAULT_INJECTION in path.parts)
     ]
@@ -90,23 +99,23 @@ def test_identifiers_use_no_word_to_avoid() -> None:
 
 def test_no_two_classes_share_a_name() -> None:
     places = collections.defaultdict(list)
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in _trees():
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
 
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
-def test_docstrings_open_with_a_verb() -> None:
-    """Ruff's D401 checks functions; classes must not open with a relative clause either."""
+def test_no_docstring_opens_with_a_relative_clause() -> None:
+    """Ruff's D401 checks functions only."""
     openings = [
-        f"{path.relative_to(ROOT)}:{node.lineno}: {docstring.split()[0]}"
-        for path in sorted(PACKAGE.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        f"{path.relative_to(ROOT)}: {docstring.splitlines()[0]}"
+        for path, tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         if (docstring := ast.get_docstring(node)) is not None
-        if docstring.split()[0] in {"What", "How", "Who", "Where", "Whether", "Tell", "Tells"}
+        if docstring.split()[0] in _OPENINGS
     ]
 
     assert openings == []

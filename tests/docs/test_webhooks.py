@@ -1,4 +1,4 @@
-"""What docs/webhooks.md says about settings and templates."""
+"""docs/webhooks.md on settings and templates."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""How long a server asks callers to wait."""
+"""The parser of Retry-After."""
 
 import datetime as dt
 

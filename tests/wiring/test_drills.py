@@ -1,4 +1,4 @@
-"""What `messages send` sends, the operator does."""
+"""The operator handles the events that `messages send` sends."""
 
 import asyncio
 import json

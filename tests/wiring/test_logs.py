@@ -1,4 +1,4 @@
-"""What the process logs about its messages, held against what docs/logs.md says of it."""
+"""The log lines about messages, compared with docs/logs.md."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""Which instances carry a tag."""
+"""Find the instances that carry a tag."""
 
 import asyncio
 import concurrent.futures

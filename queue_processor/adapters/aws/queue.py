@@ -40,7 +40,7 @@ Visibility: TypeAlias = tuple[str, int]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RedrivePolicy:
-    """When and where SQS moves messages that nobody deletes.
+    """The redrive policy of a queue: when and where SQS moves messages that are not deleted.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
 
@@ -127,7 +127,7 @@ class QueueClient:
             )
 
     def sources(self) -> Sequence["QueueClient"]:
-        """Return the queues whose dead letters arrive here."""
+        """Return the queues whose dead-letter queue this is."""
         with aws_errors.needs_permission("sqs:ListDeadLetterSourceQueues", self.name):
             pages = self._client.get_paginator("list_dead_letter_source_queues").paginate(
                 QueueUrl=self.url

@@ -1,4 +1,4 @@
-"""How to reach the API server: in the cluster, else by KUBECONFIG."""
+"""The connection to the API server: in the cluster, else by KUBECONFIG."""
 
 import pathlib
 from collections.abc import Awaitable, Callable

@@ -228,6 +228,6 @@ def _causes(answer: Answer) -> set[str]:
 
 
 def _explanations(answer: Answer) -> list[str]:
-    """Which budget it is that blocks, and what it needs."""
+    """Return the budget that blocks, and what it needs."""
     details = api.status_of(answer).get("details") or {}
     return [cause["message"] for cause in details.get("causes") or [] if cause.get("message")]

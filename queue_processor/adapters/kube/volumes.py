@@ -97,7 +97,7 @@ class KubeVolumes:
 
 
 class _Attachments:
-    """Which volumes are attached to which node.
+    """The volumes that are attached to each node.
 
     Attributes:
         is_listed: True once all of them have been listed.

@@ -1,4 +1,4 @@
-"""What SQS refuses: its errors, and the checks of a request before SQS acts on it.
+"""The errors of SQS, and the checks of a request before SQS acts on it.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-quotas.html
 """

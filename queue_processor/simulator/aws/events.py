@@ -1,4 +1,4 @@
-"""What arises in the simulated AWS: the origin of each event, and the bodies that only AWS sends.
+"""Events of the simulated AWS: their origins, and the bodies that only AWS sends.
 
 The other events have their makers in `domain.aws_events`.
 

@@ -67,7 +67,7 @@ class HttpSqs:
 
     @staticmethod
     def action_of(environ: "WSGIEnvironment") -> str | None:
-        """Return the action that a request asks of SQS; None for a request to anybody else."""
+        """Return the action that a request asks of SQS; None for a request to another service."""
         target = str(environ.get(_TARGET, ""))
         return target.removeprefix(_PREFIX) if target.startswith(_PREFIX) else None
 

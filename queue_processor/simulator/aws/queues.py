@@ -127,7 +127,7 @@ class SimulatedQueue:
         return [dataclasses.replace(message) for message in taken]
 
     def take_over(self, message: SimulatedMessage, now: float) -> None:
-        """Take in a dead letter of another queue."""
+        """Take in a message that another queue dead-letters."""
         self._put(dataclasses.replace(message, available_at=now), now)
 
     def delete(self, receipt_handle: str, now: float) -> None:
@@ -185,7 +185,7 @@ class SimulatedQueue:
 
     @property
     def next_available_at(self) -> float:
-        """When a receive may next return something; infinity for an empty queue."""
+        """Return when a receive may next return something; infinity for an empty queue."""
         return self._heap[0][0] if self._heap else float("inf")
 
     def state(self, now: float) -> records.SimulatedQueueState:

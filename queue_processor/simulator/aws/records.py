@@ -1,4 +1,4 @@
-"""What a simulated queue reports about its messages, as values."""
+"""Values that a simulated queue reports about its messages."""
 
 import dataclasses
 import datetime as dt
@@ -90,5 +90,5 @@ class MessageRecord:
 
     @property
     def deleted_at(self) -> dt.datetime | None:
-        """When it was deleted; None while it lives, and when it left in another way."""
+        """Return when it was deleted; None if it was not."""
         return self.ended_at if self.ending is MessageEnding.DELETED else None

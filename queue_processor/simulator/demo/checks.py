@@ -1,4 +1,4 @@
-"""What must be true at the end of a scenario, and what was observed instead."""
+"""The checks at the end of a scenario, each with what was observed."""
 
 import dataclasses
 import datetime as dt

@@ -1,4 +1,4 @@
-"""How a scenario looks: a live table or plain lines, and a summary at the end."""
+"""The display of a scenario: a live table or plain lines, and a summary at the end."""
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence

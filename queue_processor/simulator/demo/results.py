@@ -1,4 +1,4 @@
-"""What happened, as the simulated AWS and cluster saw it, and the figures that follow from it.
+"""The results of a scenario, as the simulated AWS and cluster saw them, and their figures.
 
 Nothing comes from the operator: neither its log nor its metrics are read.
 """

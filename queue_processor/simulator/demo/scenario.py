@@ -1,4 +1,4 @@
-"""What a scenario consists of: nodes, workloads with their budgets, and messages."""
+"""The parts of a scenario: nodes, workloads with their budgets, and messages."""
 
 import collections
 import dataclasses

@@ -1,4 +1,4 @@
-"""Which objects a list or watch returns: field selectors, and label selectors of the domain.
+"""Select the objects of a list or watch, by field selectors and label selectors.
 
 https://kubernetes.io/docs/concepts/overview/working-with-objects/field-selectors/
 """
