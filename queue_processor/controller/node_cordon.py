@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 
 import structlog
+import tenacity
 
 from queue_processor.controller import limiter, ports
 from queue_processor.controller.drain_context import DrainContext
@@ -62,11 +63,7 @@ class NodeCordon:
                 has_taint=self._allows_taint,
             )
             if mark.adds_to(self.node):
-                async for attempt in retrying(
-                    metrics.Call.CORDON,
-                    stop_when=lambda: self.timer.is_over,
-                    time_left=lambda: self.timer.left,
-                ):
+                async for attempt in self._until_deadline(metrics.Call.CORDON):
                     with attempt:
                         self.node = await self._write(mark)
                 self._event_recorder.node_event(
@@ -97,6 +94,11 @@ class NodeCordon:
 
         return await retry_on_conflict(cordon, self.node, refresh=self._refresh)
 
+    def _until_deadline(self, call: metrics.Call) -> tenacity.AsyncRetrying:
+        return retrying(
+            call, stop_when=lambda: self.timer.is_over, time_left=lambda: self.timer.left
+        )
+
     async def _refresh(self, node: NodeView) -> NodeView:
         return await refresh(self._nodes, node)
 
@@ -117,11 +119,7 @@ class NodeCordon:
             return True
 
         async with self._lock:
-            async for attempt in retrying(
-                metrics.Call.UNCORDON,
-                stop_when=lambda: self.timer.is_over,
-                time_left=lambda: self.timer.left,
-            ):
+            async for attempt in self._until_deadline(metrics.Call.UNCORDON):
                 with attempt:
                     node = await self._refresh(self.node)
                     if not await retry_on_conflict(uncordon, node, refresh=self._refresh):
