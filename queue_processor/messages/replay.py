@@ -18,6 +18,7 @@ from queue_processor.adapters.aws import batches
 from queue_processor.adapters.aws.queue import ATTRIBUTE_LIMIT, QueueClient
 from queue_processor.domain import errors
 from queue_processor.domain.messages import Attribute, QueueMessage
+from queue_processor.domain.policy import Policy
 from queue_processor.messages import (
     explanation,
     journal,
@@ -150,7 +151,8 @@ class ReplayRequest:
 def _preview(
     unsent: Sequence[QueueMessage], request: ReplayRequest, loaded: ToolSettings, form: OutputFormat
 ) -> None:
-    previews = [_explain(request.rewrite, message, loaded) for message in unsent]
+    decisions = loaded.policy()
+    previews = [_explain(request.rewrite, message, decisions) for message in unsent]
     if form is OutputFormat.TEXT:
         output.print_table(_HEADINGS, [_cells(each) for each in previews])
     else:
@@ -160,11 +162,11 @@ def _preview(
     output.note(f"{len(unsent)} of {len(request.messages)} would be sent to {request.queue.name}")
 
 
-def _explain(changes: Rewrite, message: QueueMessage, loaded: ToolSettings) -> ExplainedMessage:
+def _explain(changes: Rewrite, message: QueueMessage, decisions: Policy) -> ExplainedMessage:
     now = dt.datetime.now(dt.UTC)
     # The queue gives it a new time of sending.
     sent = dataclasses.replace(changes.apply(message, now=now), system={})
-    explained = explanation.explain_message(sent, now=now, decisions=loaded.policy())
+    explained = explanation.explain_message(sent, now=now, decisions=decisions)
     return ExplainedMessage(message=sent, explanation=explained)
 
 
