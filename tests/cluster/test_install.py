@@ -166,6 +166,22 @@ async def running(pod: Pod) -> AsyncIterator[None]:
         await pod.close()
 
 
+@contextlib.asynccontextmanager
+async def described(control_plane: plane.ControlPlane) -> AsyncIterator[None]:
+    """Add the state of nodes and pods to a failure: a shell prints only that it timed out."""
+    try:
+        yield
+    except AssertionError as failure:
+        for arguments in (("get", "nodes,pods", "-A", "-o", "wide"), ("get", "events", "-A")):
+            failure.add_note(await asyncio.to_thread(control_plane.kubectl, *arguments))
+        failure.add_note(
+            await asyncio.to_thread(
+                control_plane.kubectl, "describe", "pods", f"--namespace={chart.NAMESPACE}"
+            )
+        )
+        raise
+
+
 def test_the_document_names_parameters_that_the_stack_has() -> None:
     text = "".join(command for _, command in guide.blocks())
     named = {
@@ -180,11 +196,15 @@ def test_the_document_names_parameters_that_the_stack_has() -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_document_leads_from_nothing_to_a_drained_node(
-    cluster: world.World, shell: dict[str, str], tmp_path: pathlib.Path, way: str
+    cluster: world.World,
+    control_plane: plane.ControlPlane,
+    shell: dict[str, str],
+    tmp_path: pathlib.Path,
+    way: str,
 ) -> None:
     without = {*WAYS[way], guide.HOOKS, guide.REMOVAL}
     text = "".join(command for heading, command in guide.blocks() if heading not in without)
-    async with running(Pod(cluster, shell, tmp_path)):
+    async with running(Pod(cluster, shell, tmp_path)), described(control_plane):
         said = await guide.typed(text, shell)
 
     assert 'deployment "queue-processor" successfully rolled out' in said
