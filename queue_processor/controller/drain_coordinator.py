@@ -1,27 +1,75 @@
-"""Brings together all events that name one node: one cordon, one deadline, one drain."""
+"""Brings together all events that name one node: one cordon, one drain."""
 
 import asyncio
-import datetime as dt
-from typing import assert_never
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any, assert_never
 
 from queue_processor.controller.drain_context import DrainContext
-from queue_processor.controller.node_cordon import NodeCordon
-from queue_processor.controller.node_drain import NodeDrain
+from queue_processor.controller.held_node import HeldNode
 from queue_processor.domain import errors
-from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.notifications import DrainNotification
-from queue_processor.domain.plan import Action, InstanceReport, InstanceResult, Plan
+from queue_processor.domain.plan import (
+    Action,
+    InstanceReport,
+    InstanceResult,
+    Plan,
+    combined,
+)
 from queue_processor.observability import metrics
 
 
 class DrainCoordinator:
-    """Carries out plans, by instance."""
+    """Carries out plans, by node."""
 
     def __init__(self, context: DrainContext) -> None:
         self._context = context
-        self._active: dict[InstanceId, _ActiveNode] = {}
+        self._active: dict[str, HeldNode] = {}
+
+    def is_active(self, node: NodeView) -> bool:
+        """Return True while plans are carried out on the node."""
+        return node.uid in self._active
+
+    async def carry_out_on_nodes_of(
+        self, instance_id: InstanceId, plan_for: Callable[[NodeView], Plan]
+    ) -> InstanceReport:
+        """Carry out a plan on every Node of an instance, those that appear meanwhile included.
+
+        A kubelet that registers again, or under another name, makes another Node.
+
+        Raises:
+            TemporaryError: The API server could not be reached in time.
+            PermanentError: The API server refuses us.
+        """
+        index = self._context.node_index
+        by_uid: dict[str, asyncio.Task[InstanceReport]] = {}
+
+        def is_another(node: NodeView) -> bool:
+            return node.uid not in by_uid
+
+        try:
+            while True:
+                for node in filter(is_another, index.nodes_of(instance_id)):
+                    work = self.carry_out(plan_for(node), node)
+                    by_uid[node.uid] = asyncio.create_task(work, name=f"plan {node.name}")
+                working = [task for task in by_uid.values() if not task.done()]
+                if not working:
+                    break
+                appearing = asyncio.create_task(
+                    index.until(
+                        instance_id, lambda _: any(map(is_another, index.nodes_of(instance_id)))
+                    )
+                )
+                await asyncio.wait((*working, appearing), return_when=asyncio.FIRST_COMPLETED)
+                await _end((appearing,))
+        finally:
+            await _end(by_uid.values())
+        # Looks at each, so that none of their errors is one that nobody has seen.
+        failures = [error for task in by_uid.values() if (error := task.exception()) is not None]
+        if failures:
+            raise failures[0]
+        return combined(instance_id, [task.result() for task in by_uid.values()])
 
     async def carry_out(self, plan: Plan, node: NodeView) -> InstanceReport:
         """Carry out a plan, together with the other plans for the same node.
@@ -32,115 +80,62 @@ class DrainCoordinator:
             TemporaryError: The API server could not be reached in time.
             PermanentError: The API server refuses us.
         """
-        active = self._active.get(plan.instance_id)
-        if active is None:
-            active = self._active[plan.instance_id] = _ActiveNode(plan, node, context=self._context)
-            metrics.NODES_DRAINING.set(len(self._active))
-        active.plans += 1
-        try:
-            return await self._act(plan, active)
-        except errors.NotFound:
-            self._context.node_index.forget(node)
-            return _report_without_drain(plan, InstanceResult.NODE_GONE)
-        finally:
-            active.plans -= 1
-            if not active.plans:
-                self._active.pop(plan.instance_id, None)
-                metrics.NODES_DRAINING.set(len(self._active))
-                await active.stop()
+        async with self._held(node) as held:
+            try:
+                return await self._act(plan, held)
+            except errors.NotFound:
+                self._context.node_index.forget(node)
+                return InstanceReport(
+                    instance_id=plan.instance_id,
+                    node_name=node.name,
+                    result=InstanceResult.NODE_GONE,
+                )
 
-    async def _act(self, plan: Plan, active: "_ActiveNode") -> InstanceReport:
+    async def reconcile(self, node: NodeView) -> None:
+        """Bring the mark of a node in line with the node as it is, without any new event."""
+        async with self._held(node) as held:
+            await held.reconcile()
+
+    @contextlib.asynccontextmanager
+    async def _held(self, node: NodeView) -> AsyncIterator[HeldNode]:
+        held = self._active.get(node.uid)
+        if held is None:
+            held = self._active[node.uid] = HeldNode(node, context=self._context)
+        held.plans += 1
+        metrics.NODES_DRAINING.set(len(self._active))
+        try:
+            yield held
+        finally:
+            held.plans -= 1
+            if not held.plans:
+                self._active.pop(node.uid, None)
+                metrics.NODES_DRAINING.set(len(self._active))
+                await held.stop()
+
+    async def _act(self, plan: Plan, held: HeldNode) -> InstanceReport:
         match plan.action:
-            case Action.CORDON:
-                await self._cordon(plan, active)
-                return _report_without_drain(plan, InstanceResult.CORDONED)
-            case Action.CORDON_AND_DRAIN:
-                await self._cordon(plan, active)
-                return await self._drain(plan, active)
+            case Action.CORDON | Action.CORDON_AND_DRAIN:
+                report = await held.hold(plan)
+                if report.margin is not None:
+                    margin = report.margin.total_seconds()
+                    metrics.DEADLINE_MARGIN.labels(kind=plan.kind).observe(margin)
+                return report
             case Action.UNCORDON:
-                is_ours = await active.uncordon(frozenset({plan.kind}))
-                return _report_without_drain(
-                    plan, InstanceResult.UNCORDONED if is_ours else InstanceResult.HELD_BY_ANOTHER
+                is_free = await held.cancel(plan)
+                return InstanceReport(
+                    instance_id=plan.instance_id,
+                    node_name=plan.node_name,
+                    result=InstanceResult.UNCORDONED if is_free else InstanceResult.HELD_BY_ANOTHER,
                 )
             case Action.AWAIT_READY | Action.IGNORE:
                 raise AssertionError(f"{plan.action} changes no node")
             case _:
                 assert_never(plan.action)
 
-    async def _cordon(self, plan: Plan, active: "_ActiveNode") -> None:
-        await active.cordon(plan)
-        since_event = (self._context.clock() - plan.occurred_at).total_seconds()
-        metrics.EVENT_TO_CORDON.labels(kind=plan.kind).observe(since_event)
 
-    async def _drain(self, plan: Plan, active: "_ActiveNode") -> InstanceReport:
-        report = await active.drain()
-        if report.margin is not None:
-            margin = report.margin.total_seconds()
-            metrics.DEADLINE_MARGIN.labels(kind=plan.kind).observe(margin)
-        gave_up = report.result is InstanceResult.GAVE_UP
-        if gave_up and self._context.options.uncordons_on_soft_timeout:
-            await active.uncordon(frozenset({plan.kind}))
-        return report
-
-
-class _ActiveNode:
-    """A node on which plans are carried out.
-
-    Attributes:
-        plans: How many.
-    """
-
-    def __init__(self, plan: Plan, node: NodeView, *, context: DrainContext) -> None:
-        self.plans = 0
-        self._context = context
-        self._cordon = NodeCordon(plan, node, context=context)
-        self._drain: NodeDrain | None = None
-        self._draining: asyncio.Task[InstanceReport] | None = None
-
-    async def cordon(self, plan: Plan) -> None:
-        if self._cordon.tighten(plan) and self._drain is not None:
-            self._drain.notice_deadline()
-        await self._cordon.apply(plan)
-
-    async def drain(self) -> InstanceReport:
-        """Drain the node, or join the drain that runs."""
-        if self._draining is None or self._draining.done():
-            node = self._cordon.node
-            self._drain = NodeDrain(
-                self._cordon.plan, node, timer=self._cordon.timer, context=self._context
-            )
-            self._draining = asyncio.create_task(
-                self._run_and_notify(self._drain), name=f"drain {node.name}"
-            )
-        return await asyncio.shield(self._draining)
-
-    async def _run_and_notify(self, drain: NodeDrain) -> InstanceReport:
-        loop = asyncio.get_running_loop()
-        clock, notifier = self._context.clock, self._context.ports.notifier
-        started_at = loop.time()
-        notifier.notify(DrainNotification(at=clock(), plan=self._cordon.plan))
-        report = await drain.run()
-        took = dt.timedelta(seconds=loop.time() - started_at)
-        notifier.notify(
-            DrainNotification(at=clock(), plan=self._cordon.plan, report=report, took=took)
-        )
-        return report
-
-    async def uncordon(self, kinds: frozenset[EventKind]) -> bool:
-        """Uncordon the node and cancel its drain, if no event of another kind holds it."""
-        is_ours = await self._cordon.remove(kinds)
-        if is_ours:
-            if self._drain is not None:
-                self._drain.cancel()
-            await self._cordon.show_uncordoned()
-        return is_ours
-
-    async def stop(self) -> None:
-        """End the drain, if one runs, and wait until it has stopped."""
-        if self._draining is not None and not self._draining.done():
-            self._draining.cancel()
-            await asyncio.wait((self._draining,))
-
-
-def _report_without_drain(plan: Plan, result: InstanceResult) -> InstanceReport:
-    return InstanceReport(instance_id=plan.instance_id, node_name=plan.node_name, result=result)
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -2,15 +2,17 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Sequence
 
 import structlog
 
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.limiter import Priority
+from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.controller.node_pods import NodePods
-from queue_processor.controller.waiting import DeadlineTimer
 from queue_processor.domain import errors
-from queue_processor.domain.nodes import DrainProgress, NodeView
+from queue_processor.domain.holds import Hold
+from queue_processor.domain.nodes import DrainProgress
 from queue_processor.domain.plan import InstanceReport, InstanceResult
 from queue_processor.observability import event_reasons
 
@@ -25,12 +27,9 @@ _WRITE_LIMIT_SECONDS = 5.0
 class DrainStatus:
     """Writes the status of one drain. Best effort: a drain neither depends on it nor waits long."""
 
-    def __init__(
-        self, node: NodeView, *, pods: NodePods, timer: DeadlineTimer, context: DrainContext
-    ) -> None:
-        self._node = node
+    def __init__(self, holds: NodeHolds, *, pods: NodePods, context: DrainContext) -> None:
+        self._holds = holds
         self._pods = pods
-        self._timer = timer
         self._nodes = context.ports.nodes
         self._event_recorder = context.ports.event_recorder
         self._limiter = context.limiter
@@ -61,30 +60,40 @@ class DrainStatus:
             return
         is_drained = report.result is InstanceResult.DRAINED
         message = report.summary(seen=self._pods.seen)
-        await self._write(
-            DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED,
-            message,
-            since=self._clock(),
-            priority=Priority.ENDING,
-        )
+        async with self._holds.writing:
+            await self._write(
+                DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED,
+                message,
+                since=self._clock(),
+                priority=Priority.ENDING,
+                held=self._holds.written,
+            )
         self._event_recorder.node_event(
-            self._node,
+            self._holds.node,
             event_reasons.DRAINED if is_drained else event_reasons.DRAIN_STOPPED,
             message,
         )
 
     async def _write(
-        self, progress: DrainProgress, message: str, *, since: dt.datetime, priority: Priority
+        self,
+        progress: DrainProgress,
+        message: str,
+        *,
+        since: dt.datetime,
+        priority: Priority,
+        held: Sequence[Hold] = (),
     ) -> None:
         try:
             async with (
                 asyncio.timeout(_WRITE_LIMIT_SECONDS),
-                self._limiter.slot(priority, self._timer.ends_at),
+                self._limiter.slot(priority, self._holds.ends_at),
             ):
-                await self._nodes.report(self._node, progress, message, since=since)
+                await self._nodes.report(
+                    self._holds.node, progress, message, since=since, held=held
+                )
         except (TimeoutError, errors.QueueProcessorError) as error:
             _log.info(
                 "node_conditions_update_failed",
-                node=self._node.name,
+                node=self._holds.node.name,
                 error=str(error) or "timed out",
             )

@@ -28,9 +28,8 @@ import structlog
 
 from queue_processor.controller import ports
 from queue_processor.controller.limiter import Priority, PriorityLimiter
-from queue_processor.controller.waiting import ChangeSignal, DeadlineTimer
+from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.domain import deadlines, errors
-from queue_processor.domain.events import EventKind
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
 from queue_processor.observability import event_reasons, metrics
 from queue_processor.retrying import Backoff, retrying, within
@@ -58,12 +57,10 @@ class ForceDeletePolicy:
     """The conditions under which a hard deadline overrules a disruption budget.
 
     Attributes:
-        kind: What the drain is for, to count by.
         force_deletes: False leaves pods that are blocked on the node.
         force_margin: How long before the deadline a pod is deleted at the latest.
     """
 
-    kind: EventKind
     force_deletes: bool
     force_margin: dt.timedelta
 
@@ -77,8 +74,7 @@ class Evictor:
         pods: ports.Pods,
         event_recorder: ports.EventRecorder,
         limiter: PriorityLimiter,
-        timer: DeadlineTimer,
-        changed: ChangeSignal,
+        holds: NodeHolds,
         policy: ForceDeletePolicy,
     ) -> None:
         """Build the evictor of one drain.
@@ -87,15 +83,13 @@ class Evictor:
             pods: Where pods are evicted.
             event_recorder: Records pods that are deleted against their budget.
             limiter: Bounds the requests of all drains.
-            timer: The drain's deadline.
-            changed: Notified when a pod has gone, or the deadline has come nearer.
+            holds: What the node is drained for, and until when.
             policy: What happens to pods that are blocked until it is near.
         """
         self._pods = pods
         self._event_recorder = event_recorder
         self._limiter = limiter
-        self._timer = timer
-        self._changed = changed
+        self._holds = holds
         self._policy = policy
         self._backoff = Backoff()
         self.stats = EvictionStats()
@@ -127,14 +121,15 @@ class Evictor:
                 case _:
                     assert_never(eviction.answer)
             if self._needs_force_delete(pod):
-                await self._force_delete(pod)
-                break
+                if await self._force_delete(pod):
+                    break
+                continue
             await self._pause(pod, attempt, eviction)
         self.stats.blocked.pop(pod.ref.uid, None)
 
     async def _evict(self, pod: PodView) -> Eviction:
         try:
-            async with self._limiter.slot(Priority.DRAIN, self._timer.ends_at):
+            async with self._limiter.slot(Priority.DRAIN, self._holds.ends_at):
                 eviction = await self._pods.evict(pod.ref)
         except errors.TemporaryError as error:
             eviction = Eviction(
@@ -162,19 +157,18 @@ class Evictor:
             )
 
     def _needs_force_delete(self, pod: PodView) -> bool:
-        return self._force_deletes and self._until_due(pod) <= dt.timedelta()
+        until_due = self._until_due(pod)
+        return until_due is not None and until_due <= dt.timedelta()
 
-    @property
-    def _force_deletes(self) -> bool:
-        return self._policy.force_deletes and self._timer.deadline.is_hard
-
-    def _until_due(self, pod: PodView) -> dt.timedelta:
-        return deadlines.force_delete_after(
-            self._timer.left, grace=pod.grace, force_margin=self._policy.force_margin
-        )
-
-    def _time_to_evict(self, pod: PodView) -> dt.timedelta:
-        return self._until_due(pod) if self._force_deletes else self._timer.left
+    def _until_due(self, pod: PodView) -> dt.timedelta | None:
+        """Return the time until the pod has to be deleted; None where its budget is respected."""
+        if not self._policy.force_deletes:
+            return None
+        intent = self._holds.intent
+        if intent.is_dead:
+            return dt.timedelta()
+        due_at = intent.delete_blocked_at(grace=pod.grace, force_margin=self._policy.force_margin)
+        return None if due_at is None else due_at - self._holds.now
 
     async def _pause(self, pod: PodView, attempt: int, eviction: Eviction) -> None:
         """Wait before the next attempt, but not past the moment when the pod has to be deleted."""
@@ -182,45 +176,67 @@ class Evictor:
         delay = self._backoff.after(attempt)
         if eviction.retry_after is not None:
             delay = max(delay, eviction.retry_after)
-        delay = within(self._time_to_evict(pod), delay)
+        until_due = self._until_due(pod)
+        delay = within(self._holds.left if until_due is None else until_due, delay)
         ends_at = loop.time() + delay.total_seconds()
         while delay > dt.timedelta() and not self._needs_force_delete(pod):
-            limit = min(delay, self._until_due(pod)) if self._force_deletes else delay
-            await self._changed.wait(limit)
+            until_due = self._until_due(pod)
+            await self._holds.changed.wait(delay if until_due is None else min(delay, until_due))
             delay = dt.timedelta(seconds=ends_at - loop.time())
 
-    async def _force_delete(self, pod: PodView) -> None:
+    async def _force_delete(self, pod: PodView) -> bool:
+        """Delete the pod against its budget.
+
+        Returns:
+            False if its budget has to be respected after all: the deadline was cancelled meanwhile.
+        """
         grace = deadlines.MINIMUM_GRACE
         try:
             async for attempt in retrying(
                 metrics.Call.DELETE_POD,
-                stop_when=self._past_recovery,
-                time_left=lambda: self._timer.left,
+                stop_when=lambda: self._is_past_recovery,
+                time_left=lambda: self._holds.left,
             ):
                 with attempt:
-                    grace = deadlines.grace_that_fits(self._timer.left, grace=pod.grace)
-                    async with self._limiter.slot(Priority.DRAIN, self._timer.ends_at):
+                    async with self._limiter.slot(Priority.DRAIN, self._holds.ends_at):
+                        if not self._needs_force_delete(pod):
+                            return False
+                        grace = self._grace_that_fits(pod)
                         await self._pods.delete(pod.ref, grace)
         except (errors.TemporaryError, errors.PermanentError) as error:
             _log.error("pod_not_deleted", pod=str(pod.ref), error=str(error))
-            return
+            return True
+        self._record_force_deleted(pod, grace)
+        return True
+
+    def _grace_that_fits(self, pod: PodView) -> dt.timedelta:
+        intent = self._holds.intent
+        if intent.instance_ends_at is None:
+            return deadlines.MINIMUM_GRACE if intent.is_dead else pod.grace
+        return deadlines.grace_that_fits(intent.instance_ends_at - self._holds.now, grace=pod.grace)
+
+    @property
+    def _is_past_recovery(self) -> bool:
+        ends_at = self._holds.intent.instance_ends_at
+        return ends_at is None or self._holds.now > ends_at + self._policy.force_margin
+
+    def _record_force_deleted(self, pod: PodView, grace: dt.timedelta) -> None:
         self.stats.force_deleted.append(str(pod.ref))
-        metrics.PODS_DELETED_AT_DEADLINE.labels(kind=self._policy.kind).inc()
-        blocked = self.stats.blocked.get(pod.ref.uid, "")
+        blocked, ruling = self.stats.blocked.get(pod.ref.uid, ""), self._holds.ruling
+        deadline = None if ruling is None else ruling.deadline.at
+        if ruling is not None:
+            metrics.PODS_DELETED_AT_DEADLINE.labels(kind=ruling.kind).inc()
         _log.warning(
             "pod_deleted_at_deadline",
             pod=str(pod.ref),
             grace_seconds=grace.total_seconds(),
-            deadline=self._timer.deadline.at.isoformat(),
+            deadline=None if deadline is None else deadline.isoformat(),
             blocked=blocked,
         )
+        until = "" if deadline is None else f" at {deadline:%H:%M:%S} UTC"
         self._event_recorder.pod_event(
             pod.ref,
             event_reasons.DELETED_AT_DEADLINE,
             f"Deleted with {grace.total_seconds():.0f} s of grace, because the instance is taken"
-            f" away at {self._timer.deadline.at:%H:%M:%S} UTC and the eviction was refused"
-            f" until now: {blocked}",
+            f" away{until} and the eviction was refused until now: {blocked}",
         )
-
-    def _past_recovery(self) -> bool:
-        return self._timer.left < -self._policy.force_margin

@@ -6,28 +6,30 @@ A drain is `kubectl drain` against a clock. What makes it more than a list of ev
   right before the cordon, and a budget lets pods go one by one. So the drain follows the pods of
   its node (`node_pods`), starts one eviction for each that has to go, and is over when the watch
   shows that none is left: an eviction that is accepted is not yet a pod that is gone.
-- The deadline may come nearer, since a second event may name the node. Nothing here computes an
-  end once: each wait asks the timer again whenever something has changed.
+- Events come and go, too. The node may be held by several, each with its own deadline and its own
+  end (`node_holds`). Nothing here computes an end once: each wait asks for the intent again
+  whenever a hold, the node or a pod has changed. The drain is over when no hold drains any more.
 - Some pods have to go last: those that others need to stop cleanly, and ourselves. Groups wait for
   each other, but only until the time that is reserved for them begins. Karpenter does the same
   (`groupPodsByPriority`), and also lets pods that are past their deadline skip the order.
 - The instance may be gone before its pods are. Their kubelet cannot confirm that they stopped, so
   they stay in the API until the control plane gives up on the node. The out-of-service taint makes
-  it do that at once. It deletes pods by force, so it is put on only where the instance is gone
-  and the node not ready, or where the node is not ready at a hard deadline.
+  it do that at once. It deletes pods by force, so it is put on only with evidence that nothing runs
+  on the instance (`intent`): a kubelet that cannot be reached may still run its pods.
 
-At a soft deadline the drain gives up, and the pods stay. At a hard one AWS takes the instance, and
+At a soft deadline a hold gives up, and the pods stay. At a hard one AWS takes the instance, and
 pods that their budget still blocks are deleted in time (`eviction`).
 
 Rejected: one loop that polls all pods of the node, as `kubectl drain` does. It takes a list for
 each node and second, sees a pod that comes late only in the next round, and has one timeout for
-all pods.
+all pods. Also rejected: to take deadline and order from the event that came first, and to adjust
+them when another joins. Each pair of kinds then needs its own rule, in both orders.
 """
 
 import asyncio
 import datetime as dt
 import functools
-from collections.abc import Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 
 import structlog
@@ -36,142 +38,213 @@ from queue_processor.controller import limiter, node_cordon
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.drain_status import DrainStatus
 from queue_processor.controller.eviction import Evictor, ForceDeletePolicy
+from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.controller.node_pods import NodePods
-from queue_processor.controller.waiting import ChangeSignal, DeadlineTimer
-from queue_processor.domain import errors, pods
+from queue_processor.domain import errors, intent, pods
+from queue_processor.domain.events import EventKind
+from queue_processor.domain.holds import Hold
+from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
-from queue_processor.domain.plan import InstanceReport, InstanceResult, Plan
+from queue_processor.domain.plan import InstanceReport, InstanceResult
 from queue_processor.domain.pods import EvictionGroup, PodView
 from queue_processor.observability import event_reasons, metrics
-from queue_processor.retrying import retry_on_conflict
+from queue_processor.retrying import retry_on_conflict, retrying
 
 _log = structlog.get_logger(__name__)
 
-_AT_ONCE = dt.timedelta(days=365)
-
 
 class NodeDrain:
-    """A drain that runs; its timer may be tightened meanwhile."""
+    """A drain that runs for as long as there are holds that drain the node."""
 
     def __init__(
-        self, plan: Plan, node: NodeView, *, timer: DeadlineTimer, context: DrainContext
+        self,
+        holds: NodeHolds,
+        *,
+        on_end: Callable[[Hold, InstanceReport], None],
+        context: DrainContext,
     ) -> None:
-        self._plan = plan
-        self._node = node
-        self._timer = timer
+        """Build the drain.
+
+        Args:
+            holds: What holds the node.
+            on_end: Called once for each hold whose work has ended.
+            context: What all drains share.
+        """
+        self._holds = holds
+        self._on_end = on_end
         self._ports = context.ports
         self._node_index = context.node_index
         self._limiter = context.limiter
         self._options = context.options
-        self._time_at_start = timer.left
-        self._changed = ChangeSignal()
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
         self._has_volumes = False
-        self._is_cancelled = False
+        self._is_gone = False
         self._pods = NodePods(
-            node.name,
+            holds.node.name,
             watcher=context.pod_watcher,
             slot=self._slot_to_list,
-            time_left=lambda: self._timer.left,
-            on_change=self._changed.notify_all,
+            time_left=lambda: self._holds.left,
+            on_change=self._holds.changed.notify_all,
             on_arrival=self._on_arrival,
         )
-        self._status = DrainStatus(node, pods=self._pods, timer=timer, context=context)
+        self._status = DrainStatus(holds, pods=self._pods, context=context)
         self._evictor = Evictor(
             pods=context.ports.pods,
             event_recorder=context.ports.event_recorder,
             limiter=context.limiter,
-            timer=timer,
-            changed=self._changed,
+            holds=holds,
             policy=ForceDeletePolicy(
-                kind=plan.kind,
                 force_deletes=context.options.force_deletes,
-                # Nothing runs on an instance that is gone: no budget protects anything there.
-                force_margin=_AT_ONCE if plan.is_instance_gone else context.options.force_margin,
+                force_margin=context.options.force_margin,
             ),
         )
 
-    async def run(self) -> InstanceReport:
-        """Drain the node, or stop at its deadline.
+    async def run(self) -> tuple[Hold, InstanceReport]:
+        """Drain the node until the last of its holds has ended; return that one, and how it ended.
 
         Raises:
             TemporaryError: The pods of the node could never be listed.
         """
         loop = asyncio.get_running_loop()
         started_at = loop.time()
-        result = await self._drain_pods()
-        if result is InstanceResult.DRAINED and self._has_volumes:
-            await self._await_volume_detachment()
-        report = self._report(result)
-        self._observe(report, seconds=loop.time() - started_at)
+        ended = await self._drain_pods()
+        last_hold, report = ended[-1]
+        self._observe(last_hold.kind, report, seconds=loop.time() - started_at)
         await self._status.show_end(report)
-        return report
+        for hold, its_report in ended:
+            self._on_end(hold, its_report)
+        return last_hold, report
 
-    def cancel(self) -> None:
-        """Stop, because the event that asked for the drain has been cancelled."""
-        self._is_cancelled = True
-        self._changed.notify_all()
+    # Follow the holds.
 
-    def notice_deadline(self) -> None:
-        """Look at the timer again, because its deadline has come nearer."""
-        self._changed.notify_all()
-
-    # Drain the pods.
-
-    async def _drain_pods(self) -> InstanceResult:
+    async def _drain_pods(self) -> list[tuple[Hold, InstanceReport]]:
+        """Drain until no hold asks for it; return the holds that ended last."""
         async with self._group:
             self._start(self._pods.follow(), "pods of")
-            self._start(self._watch_node(), "watch")
+            self._start(self._follow_node(), "watch")
             self._start(self._status.follow(), "show")
-            if self._plan.is_instance_gone and self._options.declares_out_of_service:
+            if self._options.declares_out_of_service:
                 self._start(self._free_dead_node(), "free")
-            result = await self._await_end()
+            ended = await self._follow_holds()
             for task in self._tasks:
                 task.cancel()
-        if result is None:
+        if not ended:
             # Raised out here: the task group would wrap it, and hide that it is temporary.
-            failure = self._pods.list_failure
-            _log.warning("pods_not_listed", node=self._node.name, error=failure)
-            raise errors.TemporaryError(
-                f"the pods of {self._node.name} were not listed in time: {failure}"
-            )
-        return result
+            failure, name = self._pods.list_failure, self._holds.node.name
+            _log.warning("pods_not_listed", node=name, error=failure)
+            raise errors.TemporaryError(f"the pods of {name} were not listed in time: {failure}")
+        return ended
 
     def _start(self, work: Coroutine[None, None, None], verb: str) -> None:
-        name = f"{verb} {self._node.name}"
+        name = f"{verb} {self._holds.node.name}"
         self._tasks.append(self._group.create_task(work, name=name))
 
-    async def _await_end(self) -> InstanceResult | None:
-        """Return how the drain ended; None if its pods were not listed before the deadline."""
+    async def _follow_holds(self) -> list[tuple[Hold, InstanceReport]]:
+        """End each hold when its work is over.
+
+        Returns:
+            The holds that ended last, all at the same time; none if the pods were not listed before
+            the last deadline.
+        """
+        serving: dict[str, Hold] = {}
         while True:
-            if self._is_cancelled:
-                return InstanceResult.CANCELLED
-            if self._node_index.find(self._node.instance_id) is None:
-                return InstanceResult.NODE_GONE
-            if self._pods.is_listed and not self._pods.left:
-                return InstanceResult.DRAINED
-            if self._timer.is_over:
-                return await self._end_at_deadline()
-            await self._changed.wait(self._timer.left)
+            serving |= {hold.id: hold for hold in self._holds.draining}
+            results = await self._results(serving)
+            if not results:
+                if self._holds.is_over:
+                    return []
+                await self._holds.changed.wait(self._until_next_end())
+                continue
+            ended = [(serving.pop(hold_id), result) for hold_id, result in results.items()]
+            reports = [(hold, self._end(hold, result)) for hold, result in ended]
+            if not serving:
+                return reports
+            for hold, report in reports:
+                self._on_end(hold, report)
 
-    async def _end_at_deadline(self) -> InstanceResult | None:
+    async def _results(self, serving: Collection[str]) -> Mapping[str, InstanceResult]:
+        """Return the results of the holds, by id, whose work is over."""
+        draining = {hold.id for hold in self._holds.draining}
+        results = {each: InstanceResult.CANCELLED for each in serving if each not in draining}
+        results |= {hold.id: InstanceResult.STILL_RUNNING for hold in self._holds.refuted}
+        lasting = [each for each in serving if each not in results]
+        if self._is_gone:
+            results |= dict.fromkeys(lasting, InstanceResult.NODE_GONE)
+        elif self._pods.is_listed and not self._pods.left and lasting:
+            await self._await_volume_detachment()
+            if not self._pods.left:
+                results |= dict.fromkeys(lasting, InstanceResult.DRAINED)
+        elif self._pods.is_listed:
+            over = self._holds.intent.over(self._holds.now, longest_grace=self._longest_grace())
+            results |= {hold.id: intent.result_at_end(hold) for hold in over}
+        return results
+
+    def _until_next_end(self) -> dt.timedelta:
         if not self._pods.is_listed:
-            return None
-        if not self._timer.deadline.is_hard:
-            return InstanceResult.GAVE_UP
-        if self._options.declares_out_of_service:
-            await self._declare_out_of_service()
-        return InstanceResult.PAST_DEADLINE
+            return self._holds.left
+        next_end_at = self._holds.intent.next_end_at(self._longest_grace())
+        return self._holds.left if next_end_at is None else next_end_at - self._holds.now
 
-    async def _watch_node(self) -> None:
-        await self._node_index.until(self._node.instance_id, lambda node: node is None)
-        self._changed.notify_all()
+    def _longest_grace(self) -> dt.timedelta:
+        """Return how long the pods that are left may take once they are deleted."""
+        if not self._options.force_deletes:
+            return dt.timedelta()
+        return max((pod.grace for pod in self._pods.left.values()), default=dt.timedelta())
+
+    def _end(self, hold: Hold, result: InstanceResult) -> InstanceReport:
+        """End a hold, and return its report."""
+        node = self._holds.node
+        margin = max(self._holds.until_deadline(hold), dt.timedelta())
+        if result is InstanceResult.STILL_RUNNING:
+            self._holds.drop({hold.id})
+        elif result is not InstanceResult.CANCELLED:
+            self._holds.end(hold.id, result)
+        return InstanceReport(
+            instance_id=node.instance_id,
+            node_name=node.name,
+            result=result,
+            evicted=self._evictor.stats.evicted,
+            force_deleted=tuple(self._evictor.stats.force_deleted),
+            left=tuple(sorted(str(pod.ref) for pod in self._pods.left.values())),
+            margin=margin if hold.deadline.is_hard else None,
+        )
+
+    async def _follow_node(self) -> None:
+        """Take in each change of the node, until it is gone."""
+        instance_id, uid = self._holds.node.instance_id, self._holds.node.uid
+        seen = self._node_index.get(uid)
+        while True:
+            if seen is not None:
+                self._holds.see(seen)
+            elif await self._is_node_gone():
+                self._is_gone = True
+                self._holds.changed.notify_all()
+                return
+            seen = await self._until_changed(instance_id, uid, seen)
+
+    async def _until_changed(
+        self, instance_id: InstanceId, uid: str, seen: NodeView | None
+    ) -> NodeView | None:
+        await self._node_index.until(instance_id, lambda _: self._node_index.get(uid) is not seen)
+        return self._node_index.get(uid)
+
+    async def _is_node_gone(self) -> bool:
+        """Ask the API server: a node that is not in the index may only be ours no more."""
+        async for attempt in retrying(
+            time_left=lambda: self._holds.left, on=(errors.TemporaryError, errors.PermanentError)
+        ):
+            with attempt:
+                try:
+                    self._holds.see(await node_cordon.refresh(self._ports.nodes, self._holds.node))
+                except errors.NotFound:
+                    return True
+        return False
 
     # Evict one pod.
 
     def _slot_to_list(self) -> AbstractAsyncContextManager[None]:
-        return self._limiter.slot(limiter.Priority.DRAIN, self._timer.ends_at, opens=True)
+        return self._limiter.slot(limiter.Priority.DRAIN, self._holds.ends_at, opens=True)
 
     def _on_arrival(self, pod: PodView) -> None:
         self._has_volumes = self._has_volumes or bool(pod.claims)
@@ -184,9 +257,12 @@ class NodeDrain:
 
     async def _await_turn_of(self, group: EvictionGroup) -> None:
         """Wait for the groups before this one, but not into the time that is kept for it."""
-        kept = self._time_at_start * pods.TIME_KEPT[group]
-        while self._is_preceded(group) and self._timer.left > kept:
-            await self._changed.wait(self._timer.left - kept)
+        while self._is_preceded(group):
+            turn_at = self._holds.intent.turn_at(group)
+            wait = None if turn_at is None else turn_at - self._holds.now
+            if wait is not None and wait <= dt.timedelta():
+                return
+            await self._holds.changed.wait(wait)
 
     def _is_preceded(self, group: EvictionGroup) -> bool:
         own_pod = self._options.own_pod
@@ -195,63 +271,62 @@ class NodeDrain:
     # Free what a dead node holds.
 
     async def _free_dead_node(self) -> None:
+        """Free the pods and volumes of the node once it is certain that nothing runs there."""
         await self._pods.until_listed()
-        await self._node_index.until(
-            self._node.instance_id,
-            lambda node: node is None or not node.is_ready,
-            limit=self._timer.left,
-        )
-        await self._declare_out_of_service()
+        while not self._needs_out_of_service():
+            await self._holds.changed.wait()
+        try:
+            async for attempt in retrying(time_left=lambda: self._holds.left):
+                with attempt:
+                    await self._declare_out_of_service()
+        except (errors.NotFound, errors.PermanentError) as error:
+            name = self._holds.node.name
+            _log.warning("out_of_service_taint_failed", node=name, error=str(error))
+
+    def _needs_out_of_service(self) -> bool:
+        return self._holds.intent.is_dead and bool(self._pods.left)
 
     async def _declare_out_of_service(self) -> None:
-        """Free the pods and volumes of the node, if it is certain that nothing runs there."""
         nodes = self._ports.nodes
         refresh = functools.partial(node_cordon.refresh, nodes)
 
         async def declare(node: NodeView) -> None:
-            if not node.is_ready and self._pods.left:
-                await nodes.declare_out_of_service(node)
-                metrics.NODES_OUT_OF_SERVICE.inc()
-                _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
-                message = f"not ready, with {len(self._pods.left)} pods that run no more"
-                self._ports.event_recorder.node_event(node, event_reasons.OUT_OF_SERVICE, message)
+            self._holds.see(node)
+            if node.is_out_of_service or not self._needs_out_of_service():
+                return
+            async with self._limiter.slot(limiter.Priority.ENDING, self._holds.ends_at):
+                self._holds.see(await nodes.declare_out_of_service(node))
+            metrics.NODES_OUT_OF_SERVICE.inc()
+            _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))
+            message = f"not ready, with {len(self._pods.left)} pods that run no more"
+            self._ports.event_recorder.node_event(node, event_reasons.OUT_OF_SERVICE, message)
 
-        try:
-            await retry_on_conflict(declare, await refresh(self._node), refresh=refresh)
-        except (errors.NotFound, errors.TemporaryError, errors.PermanentError) as error:
-            _log.warning("out_of_service_taint_failed", node=self._node.name, error=str(error))
+        await retry_on_conflict(declare, await refresh(self._holds.node), refresh=refresh)
 
     # Wait for volumes, and report.
 
     async def _await_volume_detachment(self) -> None:
         """Wait until the volumes of the pods that left can be attached elsewhere."""
+        if not self._has_volumes:
+            return
+        self._has_volumes = False
         await self._status.show_in_progress("no pods left, volumes still attached")
-        limit = min(self._options.volume_timeout, self._timer.left).total_seconds()
+        limit = min(self._options.volume_timeout, self._holds.left).total_seconds()
         staying = {
             (pod.ref.namespace, claim)
             for pod in self._pods.staying.values()
             for claim in pod.claims
         }
+        name = self._holds.node.name
         try:
             async with asyncio.timeout(max(limit, 0.0)):
-                await self._ports.volumes.await_detached(self._node.name, staying=staying)
+                await self._ports.volumes.await_detached(name, staying=staying)
         except TimeoutError:
-            _log.warning("volumes_still_attached", node=self._node.name)
+            _log.warning("volumes_still_attached", node=name)
         except (errors.TemporaryError, errors.PermanentError) as error:
-            _log.warning("volumes_not_watched", node=self._node.name, error=str(error))
+            _log.warning("volumes_not_watched", node=name, error=str(error))
 
-    def _report(self, result: InstanceResult) -> InstanceReport:
-        return InstanceReport(
-            instance_id=self._node.instance_id,
-            node_name=self._node.name,
-            result=result,
-            evicted=self._evictor.stats.evicted,
-            force_deleted=tuple(self._evictor.stats.force_deleted),
-            left=tuple(sorted(str(pod.ref) for pod in self._pods.left.values())),
-            margin=max(self._timer.left, dt.timedelta()) if self._timer.deadline.is_hard else None,
-        )
-
-    def _observe(self, report: InstanceReport, *, seconds: float) -> None:
-        labels = {"kind": self._plan.kind, "result": report.result}
+    def _observe(self, kind: EventKind, report: InstanceReport, *, seconds: float) -> None:
+        labels = {"kind": kind, "result": report.result}
         metrics.DRAIN_DURATION.labels(**labels).observe(seconds)
         metrics.PODS_LEFT.labels(**labels).inc(len(report.left))

@@ -16,6 +16,7 @@ from queue_processor.domain.events import (
     LifecycleAction,
     LifecycleHook,
 )
+from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
 from queue_processor.domain.nodes import DrainProgress, Mark, NodeView
@@ -145,14 +146,14 @@ class Nodes(Protocol):
     """Nodes as the API server has them."""
 
     async def read(self, name: NodeName) -> NodeView | None:
-        """Read a node; None when it is no EC2 instance, or not one of ours.
+        """Read a node, selected or not; None when it is no EC2 instance.
 
         Raises:
             NotFound: There is no such node.
         """
 
     async def mark(self, node: NodeView, mark: Mark) -> NodeView:
-        """Cordon, taint, label and annotate a node in one write.
+        """Cordon, taint, label and annotate a node in one write; an empty mark undoes all that.
 
         Raises:
             Conflict: The node has changed since `node` was read.
@@ -160,16 +161,14 @@ class Nodes(Protocol):
             PermanentError: A policy of the cluster, or our permissions, do not allow it.
         """
 
-    async def unmark(self, node: NodeView) -> NodeView:
-        """Take our mark off, and uncordon if it was us who cordoned.
-
-        Raises:
-            Conflict: The node has changed since `node` was read.
-            NotFound: There is no such node any more.
-        """
-
     async def report(
-        self, node: NodeView, progress: DrainProgress, message: str, *, since: dt.datetime
+        self,
+        node: NodeView,
+        progress: DrainProgress,
+        message: str,
+        *,
+        since: dt.datetime,
+        held: Sequence[Hold] = (),
     ) -> None:
         """Write the drain conditions of a node.
 
@@ -178,12 +177,14 @@ class Nodes(Protocol):
             progress: How its drain stands.
             message: The same for people.
             since: When it began to stand so.
+            held: The holds of the node to write down in the same request, if any.
 
         Raises:
+            Conflict: Another node has its name.
             NotFound: There is no such node any more.
         """
 
-    async def declare_out_of_service(self, node: NodeView) -> None:
+    async def declare_out_of_service(self, node: NodeView) -> NodeView:
         """Let the control plane free the pods and volumes of a node that is dead.
 
         Raises:

@@ -144,59 +144,57 @@ class Processor:
         )
 
     async def _handle(self, event: InterruptionEvent, instance_id: InstanceId) -> HandledInstance:
-        """Handle one instance; a failure or a cancellation does not lose the plan."""
+        """Handle one instance; a failure or a cancellation does not lose the plans."""
         event = event.about(instance_id)
-        plan: Plan | None = None
+        plans: list[Plan] = []
         try:
-            decision = await self._decide(event, instance_id)
-            if isinstance(decision, InstanceReport):
-                report = decision
-            else:
-                plan, node = decision
-                _log.info("plan", **log_fields.of_plan(plan))
-                report = await self._carry_out(event, plan, node)
+            report = await self._carry_out(event, instance_id, plans)
         except asyncio.CancelledError:
-            return HandledInstance(instance_id=instance_id, plan=plan)
+            return HandledInstance(instance_id=instance_id, plans=tuple(plans))
         except Exception as error:  # noqa: BLE001 - it decides the outcome of the message
-            return HandledInstance(instance_id=instance_id, plan=plan, error=error)
+            return HandledInstance(instance_id=instance_id, plans=tuple(plans), error=error)
         metrics.INSTANCES.labels(kind=event.kind, result=report.result).inc()
-        return HandledInstance(instance_id=instance_id, plan=plan, report=report)
+        return HandledInstance(instance_id=instance_id, plans=tuple(plans), report=report)
 
-    async def _decide(
-        self, event: InterruptionEvent, instance_id: InstanceId
-    ) -> tuple[Plan, NodeView | None] | InstanceReport:
-        """Decide what to do about one instance, or report why there is nothing to do."""
-        if self._policy.action_for(event) is Action.AWAIT_READY:
-            if not await self._is_managed(instance_id):
-                return InstanceReport(instance_id=instance_id, result=InstanceResult.NOT_MANAGED)
+    async def _carry_out(
+        self, event: InterruptionEvent, instance_id: InstanceId, plans: list[Plan]
+    ) -> InstanceReport:
+        """Do what the event asks for about one instance, and collect what was planned for that."""
+        is_launch = self._policy.action_for(event) is Action.AWAIT_READY
+        if not (is_launch or await self._has_joined(event, instance_id)):
+            return InstanceReport(instance_id=instance_id, result=InstanceResult.UNKNOWN_INSTANCE)
+        if not await self._is_managed(instance_id):
+            node = self._node_index.find(instance_id)
+            return InstanceReport(
+                instance_id=instance_id,
+                result=InstanceResult.NOT_MANAGED,
+                node_name=None if node is None else node.name,
+            )
+        if is_launch:
             plan = policy.plan_without_node(
                 event, instance_id, policy=self._policy, now=self._clock()
             )
-            return plan, None
-        node = await self._until_joined(event, instance_id)
-        if node is None:
-            return InstanceReport(instance_id=instance_id, result=InstanceResult.UNKNOWN_INSTANCE)
-        if not await self._is_managed(instance_id):
-            return InstanceReport(
-                instance_id=instance_id, result=InstanceResult.NOT_MANAGED, node_name=node.name
-            )
-        return policy.plan_for(event, node, policy=self._policy, now=self._clock()), node
-
-    async def _carry_out(
-        self, event: InterruptionEvent, plan: Plan, node: NodeView | None
-    ) -> InstanceReport:
-        if node is None:
+            self._announce(plan, plans)
             return await self._await_ready(event, plan)
-        return await self._coordinator.carry_out(plan, node)
 
-    async def _until_joined(
-        self, event: InterruptionEvent, instance_id: InstanceId
-    ) -> NodeView | None:
-        """Return the instance's node; one that is not in the index may be joining right now."""
+        def plan_for(node: NodeView) -> Plan:
+            plan = policy.plan_for(event, node, policy=self._policy, now=self._clock())
+            self._announce(plan, plans)
+            return plan
+
+        return await self._coordinator.carry_out_on_nodes_of(instance_id, plan_for)
+
+    def _announce(self, plan: Plan, plans: list[Plan]) -> None:
+        plans.append(plan)
+        _log.info("plan", **log_fields.of_plan(plan))
+
+    async def _has_joined(self, event: InterruptionEvent, instance_id: InstanceId) -> bool:
+        """Return True if the instance is a node; one that is not in the index may be joining."""
         grace = self._policy.join_timeout(event)
-        if grace and self._node_index.find(instance_id) is None:
+        if grace and not self._node_index.nodes_of(instance_id):
             _log.info("node_awaited", instance_id=instance_id, seconds=grace.total_seconds())
-        return await self._node_index.until(instance_id, lambda node: node is not None, limit=grace)
+        node = await self._node_index.until(instance_id, lambda node: node is not None, limit=grace)
+        return node is not None
 
     async def _is_managed(self, instance_id: InstanceId) -> bool:
         return self._managed is None or await self._managed.is_managed(instance_id)

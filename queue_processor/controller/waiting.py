@@ -1,11 +1,8 @@
-"""The two things a drain waits for: its deadline, which only comes nearer, and a change."""
+"""A signal that something has changed, for all who wait for that."""
 
 import asyncio
 import contextlib
 import datetime as dt
-
-from queue_processor.controller.ports import Clock
-from queue_processor.domain.deadlines import Deadline
 
 
 class ChangeSignal:
@@ -40,48 +37,3 @@ class ChangeSignal:
                     await self._event.wait()
         finally:
             self._waiters -= 1
-
-
-class DeadlineTimer:
-    """The time left until a deadline.
-
-    A deadline is a wall-clock time, set by AWS. It is read against the wall clock once;
-    from then on the loop's monotonic clock counts, so a clock that is set back or forth
-    in the middle of a drain changes nothing.
-
-    Attributes:
-        deadline: The one that rules now.
-    """
-
-    def __init__(self, deadline: Deadline, *, clock: Clock) -> None:
-        self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        self.deadline = deadline
-        self._ends_at = self._on_loop(deadline)
-
-    def _on_loop(self, deadline: Deadline) -> float:
-        return self._loop.time() + (deadline.at - self._clock()).total_seconds()
-
-    @property
-    def left(self) -> dt.timedelta:
-        """Until the deadline; negative after it."""
-        return dt.timedelta(seconds=self._ends_at - self._loop.time())
-
-    @property
-    def ends_at(self) -> float:
-        """The deadline on the loop's clock."""
-        return self._ends_at
-
-    @property
-    def is_over(self) -> bool:
-        """True once the deadline has passed."""
-        return self.left <= dt.timedelta()
-
-    def tighten(self, deadline: Deadline) -> bool:
-        """Take over another event's deadline where it rules; return True if it does."""
-        ruling = self.deadline.tightened_by(deadline)
-        if ruling == self.deadline:
-            return False
-        self.deadline = ruling
-        self._ends_at = self._on_loop(ruling)
-        return True

@@ -20,6 +20,9 @@ LATE_WINDOW = dt.timedelta(seconds=30)
 # node monitor waits 50 s. https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats
 DEAD_NODE_WINDOW = dt.timedelta(seconds=120)
 
+# Of our own limit: the default grace period of a pod.
+_LONGEST_OWN_LEAD = dt.timedelta(seconds=30)
+
 # The API counts grace in whole seconds, and a deletion takes a moment to arrive.
 DELETION_LEAD = dt.timedelta(seconds=1)
 
@@ -32,19 +35,53 @@ _GLOBAL_TIMEOUT_HEARTBEATS = 100
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """The end of a drain, finished or not.
+    """The end of the time for a drain, finished or not.
 
     Attributes:
         is_hard: The instance is taken away then, so a pod that a budget still blocks is
             deleted in time. A soft deadline is only where we give up.
+        instance_ends_at: When AWS takes the instance, if that is later than our own limit `at`.
+            We respect budgets until `at`, but do not cut the grace period of a pod because of it.
     """
 
     at: dt.datetime
     is_hard: bool
+    instance_ends_at: dt.datetime | None = None
 
-    def tightened_by(self, other: "Deadline") -> "Deadline":
-        """Return the one that rules when both name the node: a hard one, else the earlier."""
-        return min(self, other, key=lambda deadline: (not deadline.is_hard, deadline.at))
+    @property
+    def last_at(self) -> dt.datetime:
+        """The time when nothing runs on the instance any more, or we have given up."""
+        return self.at if self.instance_ends_at is None else max(self.at, self.instance_ends_at)
+
+    def shifted(self, by: dt.timedelta) -> "Deadline":
+        """Return the same deadline on a clock that is ahead by this much."""
+        ends_at = self.instance_ends_at
+        return dataclasses.replace(
+            self, at=self.at + by, instance_ends_at=None if ends_at is None else ends_at + by
+        )
+
+    def delete_blocked_at(self, *, grace: dt.timedelta, force_margin: dt.timedelta) -> dt.datetime:
+        """Return when a pod that a budget still blocks has to be deleted.
+
+        The pod has its whole grace period before AWS takes the instance. Our own limit is no
+        reason to override a budget hours before that: its lead has a bound.
+
+        Args:
+            grace: The pod's own grace period.
+            force_margin: How long before the deadline every pod has to have its SIGTERM.
+        """
+        lead = max(grace, force_margin)
+        own_limit_at = self.at - min(lead, _LONGEST_OWN_LEAD)
+        return min(self.last_at - lead, own_limit_at) - DELETION_LEAD
+
+    def ends_at(self, longest_grace: dt.timedelta) -> dt.datetime:
+        """Return when a drain is over, whatever is left.
+
+        Args:
+            longest_grace: Of the pods that are left; they keep it past a limit of our own.
+        """
+        spare = max(longest_grace - _LONGEST_OWN_LEAD, dt.timedelta())
+        return min(self.at + spare, self.last_at)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +103,7 @@ def terminates_at(
     now: dt.datetime,
     timeouts: DrainTimeouts,
 ) -> dt.datetime | None:
-    """Return when the instances of an event go, by what the event says.
+    """Return when the instances of an event go: by what the event says, or by our own limit.
 
     Args:
         event: The event.
@@ -74,8 +111,15 @@ def terminates_at(
         timeouts: Our own limits.
 
     Returns:
-        The moment, which may have passed; None where the event sets none.
+        The moment, which may have passed; None where neither sets one.
     """
+    at = _instance_ends_at(event, now=now)
+    if at is not None and event.kind is EventKind.AUTOSCALING_TERMINATION:
+        return min(at, now + timeouts.lifecycle)
+    return at
+
+
+def _instance_ends_at(event: InterruptionEvent, *, now: dt.datetime) -> dt.datetime | None:
     announced = event.scheduled_at
     at: dt.datetime | None
     match event.kind:
@@ -85,10 +129,8 @@ def terminates_at(
             at = announced if announced is not None and announced > now else None
         case EventKind.CAPACITY_RESERVATION_INTERRUPTION if announced is not None:
             at = announced
-        case EventKind.AUTOSCALING_LAUNCH:
-            at = event.occurred_at + _longest_hold(event)
-        case EventKind.AUTOSCALING_TERMINATION:
-            at = min(event.occurred_at + _longest_hold(event), now + timeouts.lifecycle)
+        case EventKind.AUTOSCALING_LAUNCH | EventKind.AUTOSCALING_TERMINATION:
+            at = event.occurred_at + _longest_wait(event)
         case EventKind.STATE_CHANGE if is_instance_gone(event):
             at = event.occurred_at
         case _:
@@ -114,13 +156,18 @@ def deadline_for(
     """
     if is_instance_gone(event):
         return Deadline(at=now + DEAD_NODE_WINDOW, is_hard=True)
-    at = terminates_at(event, now=now, timeouts=timeouts)
-    if at is None:
+    ends_at = _instance_ends_at(event, now=now)
+    if ends_at is None:
         return Deadline(at=now + timeouts.soft, is_hard=False)
-    return Deadline(at=at if at > now else now + LATE_WINDOW, is_hard=True)
+    if ends_at <= now:
+        return Deadline(at=now + LATE_WINDOW, is_hard=True)
+    own_limit_at = now + timeouts.lifecycle
+    if event.kind is EventKind.AUTOSCALING_TERMINATION and own_limit_at < ends_at:
+        return Deadline(at=own_limit_at, is_hard=True, instance_ends_at=ends_at)
+    return Deadline(at=ends_at, is_hard=True)
 
 
-def _longest_hold(event: InterruptionEvent) -> dt.timedelta:
+def _longest_wait(event: InterruptionEvent) -> dt.timedelta:
     action = event.lifecycle_action
     return global_timeout(DEFAULT_HEARTBEAT_TIMEOUT if action is None else action.heartbeat_timeout)
 
@@ -140,19 +187,6 @@ def joins_by(event: InterruptionEvent) -> dt.datetime:
 def is_instance_gone(event: InterruptionEvent) -> bool:
     """Return True if the event reports that the instance no longer runs."""
     return event.instance_state is not None and event.instance_state.is_final
-
-
-def force_delete_after(
-    time_left: dt.timedelta, *, grace: dt.timedelta, force_margin: dt.timedelta
-) -> dt.timedelta:
-    """Return how long a hard deadline lets a budget block a pod (zero: no longer).
-
-    Args:
-        time_left: Until the deadline.
-        grace: The pod's own grace period.
-        force_margin: How long before the deadline every pod has to have its SIGTERM.
-    """
-    return max(time_left - max(grace, force_margin) - DELETION_LEAD, dt.timedelta())
 
 
 def grace_that_fits(time_left: dt.timedelta, *, grace: dt.timedelta) -> dt.timedelta:

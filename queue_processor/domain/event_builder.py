@@ -66,7 +66,7 @@ def build_event(
             event = aws_events.state_change(instance_id, particulars.state, origin=origin)
         case EventKind.SCHEDULED_CHANGE:
             event = aws_events.scheduled_change(
-                [instance_id], _change(particulars, origin), origin=origin
+                [instance_id], _change(instance_id, particulars, origin), origin=origin
             )
         case _:
             assert_never(kind)
@@ -88,8 +88,11 @@ def _step(
     )
 
 
-def _change(particulars: EventOptions, origin: Origin) -> aws_events.ScheduledChange:
-    number = uuid.uuid5(uuid.NAMESPACE_URL, origin.event_id).int
+def _change(
+    instance_id: str, particulars: EventOptions, origin: Origin
+) -> aws_events.ScheduledChange:
+    # One change for each instance: a later event with another status is about the same one.
+    number = uuid.uuid5(uuid.NAMESPACE_URL, instance_id).int
     return aws_events.ScheduledChange(
         starts_at=origin.time + particulars.starts_in,
         arn=f"arn:{origin.partition}:health:{origin.region}::event/{aws_events.RETIREMENT}_{number}",

@@ -28,7 +28,7 @@ class BodyShape(enum.StrEnum):
 
 
 class InstanceState(enum.StrEnum):
-    """The instance states that take a node away.
+    """The instance states that take a node away, and the one that brings it back.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html
     """
@@ -37,6 +37,7 @@ class InstanceState(enum.StrEnum):
     SHUTTING_DOWN = "shutting-down"
     STOPPED = "stopped"
     TERMINATED = "terminated"
+    RUNNING = "running"
 
     @property
     def is_final(self) -> bool:
@@ -92,7 +93,9 @@ class InterruptionEvent:
         occurred_at: UTC; never later than the moment the message was sent.
         scheduled_at: When AWS says that the instance goes, if the event says so: the
             termination time of a capacity reservation, the start of a scheduled change.
-        is_cancelled: A scheduled change that will not take place after all.
+        is_cancelled: A scheduled change that will not take place after all; an instance that
+            runs, so that its state changes are over.
+        change_id: Identifies a scheduled change: the same in each of its updates.
         resolved_ids: The instances for which alone it will not take place, or is over.
         shape: None for an event that did not arrive as the body of a message.
     """
@@ -105,8 +108,19 @@ class InterruptionEvent:
     instance_state: InstanceState | None = None
     lifecycle_action: LifecycleAction | None = None
     is_cancelled: bool = False
+    change_id: str | None = None
     resolved_ids: frozenset[InstanceId] = frozenset()
     shape: BodyShape | None = None
+
+    @property
+    def hold_id(self) -> str:
+        """Identify what the event holds its instances for.
+
+        An update of a scheduled change, or a second notification about a lifecycle action, has the
+        same.
+        """
+        token = None if self.lifecycle_action is None else self.lifecycle_action.token
+        return self.change_id or token or self.event_id
 
     def about(self, instance_id: InstanceId) -> "InterruptionEvent":
         """Return what the event means for one of its instances."""

@@ -3,20 +3,27 @@
 import dataclasses
 import datetime as dt
 import enum
-from collections.abc import Mapping
 
 from queue_processor.domain.events import EventKind
+from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import InstanceId, NodeName
 
 EVENT_ID_ANNOTATION = "queue-processor/event-id"
 KIND_ANNOTATION = "queue-processor/kind"
 DEADLINE_ANNOTATION = "queue-processor/deadline"
+HOLDS_ANNOTATION = "queue-processor/holds"
+# Each says that what it names was not so before us.
 CORDONED_ANNOTATION = "queue-processor/cordoned"
+EXCLUDED_ANNOTATION = "queue-processor/excluded"
+OUT_OF_SERVICE_ANNOTATION = "queue-processor/out-of-service"
 
 # https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers
 EXCLUDE_FROM_LOAD_BALANCERS_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
+
+# https://github.com/kubernetes/cloud-provider/blob/master/api/well_known_taints.go
+SHUTDOWN_TAINT = "node.cloudprovider.kubernetes.io/shutdown"
 
 
 def taint_key(kind: EventKind) -> str:
@@ -61,8 +68,16 @@ class NodeView:
 
     Attributes:
         resource_version: The next write holds only for it: another writer makes it stale.
+        last_heartbeat_at: When its kubelet last wrote its Ready condition, true or not.
+        ready_since: When it became Ready; None while it is not.
+        is_shut_down: The cloud provider says that the instance does not run.
+        is_deleted: Its deletion has begun.
+        is_excluded: It is excluded from external load balancers.
         taints: All of them: the API replaces the list as a whole.
-        annotations: Only those that are ours.
+        holds: What holds it, as we wrote it down.
+        has_damaged_holds: Somebody else wrote there, and some of it cannot be understood.
+        is_cordoned_by_us: It was schedulable before, as `is_excluded_by_us` and
+            `is_out_of_service_by_us` mean that it was not excluded and not out of service.
     """
 
     name: NodeName
@@ -72,69 +87,105 @@ class NodeView:
     is_ready: bool
     is_unschedulable: bool
     taints: tuple[Taint, ...]
-    annotations: Mapping[str, str]
+    created_at: dt.datetime | None = None
+    last_heartbeat_at: dt.datetime | None = None
+    ready_since: dt.datetime | None = None
+    is_shut_down: bool = False
+    is_deleted: bool = False
+    is_excluded: bool = False
+    holds: tuple[Hold, ...] = ()
+    has_damaged_holds: bool = False
+    is_cordoned_by_us: bool = False
+    is_excluded_by_us: bool = False
+    is_out_of_service_by_us: bool = False
 
     @property
     def taint_keys(self) -> frozenset[str]:
         """The keys of all its taints."""
         return frozenset(taint.key for taint in self.taints)
 
-    def tainted_with(self, taint: Taint) -> tuple[Taint, ...]:
-        """Its taints together with one more, which replaces its like."""
-        others = (
-            each for each in self.taints if (each.key, each.effect) != (taint.key, taint.effect)
+    @property
+    def is_out_of_service(self) -> bool:
+        """True if the control plane may delete its pods by force and detach its volumes."""
+        return OUT_OF_SERVICE_TAINT in self.taint_keys
+
+    @property
+    def last_sign_of_life_at(self) -> dt.datetime | None:
+        """The last moment when its kubelet was certainly at work, as far as the Node shows."""
+        signs = (self.created_at, self.last_heartbeat_at, self.ready_since)
+        return max((sign for sign in signs if sign is not None), default=None)
+
+    @property
+    def kinds_on_taints(self) -> frozenset[EventKind]:
+        """The kinds of the events whose taint is on the node."""
+        return frozenset(kind for kind in EventKind if taint_key(kind) in self.taint_keys)
+
+    @property
+    def is_marked(self) -> bool:
+        """True if anything on the node is ours."""
+        return bool(
+            self.holds
+            or self.kinds_on_taints
+            or self.has_damaged_holds
+            or self.is_cordoned_by_us
+            or self.is_excluded_by_us
+            or self.is_out_of_service_by_us
         )
-        return (*others, taint)
 
-    @property
-    def was_cordoned_by_us(self) -> bool:
-        """True if the node was schedulable before we cordoned it."""
-        return CORDONED_ANNOTATION in self.annotations
-
-    @property
-    def holding_kinds(self) -> frozenset[EventKind]:
-        """The kinds of the events whose taint is on the node, or whose mark has none."""
-        by_taint = frozenset(kind for kind in EventKind if taint_key(kind) in self.taint_keys)
-        if by_taint:
-            return by_taint
-        annotated = self.annotations.get(KIND_ANNOTATION)
-        return frozenset(kind for kind in EventKind if kind.value == annotated)
-
-    def marked_deadline(self, event_id: str) -> dt.datetime | None:
-        """Return the deadline that an earlier process wrote for this very event, if one did."""
-        if self.annotations.get(EVENT_ID_ANNOTATION) != event_id:
-            return None
-        try:
-            marked = dt.datetime.fromisoformat(self.annotations.get(DEADLINE_ANNOTATION, ""))
-        except ValueError:
-            return None
-        # People can write annotations too; ours has an offset.
-        return None if marked.tzinfo is None else marked
+    def hold(self, hold_id: str) -> Hold | None:
+        """Return the hold with this id, if the node has it."""
+        return next((hold for hold in self.holds if hold.id == hold_id), None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """The taint and annotations of a cordoned node, for people and the next process.
+    """The holds of a node, written down for people and for the next process.
+
+    A mark without holds restores what was there before the first one.
 
     Attributes:
-        taint: The kind of the event that is being marked; taints of other kinds stay.
-        event_id: Of the event whose deadline rules, as are `kind` and `deadline_at`.
-        has_taint: False where the cluster does not allow our taint.
+        ruling: The hold that people see: its event, its kind and its deadline.
+        effect: Of the taints.
+        has_taints: False where the cluster does not allow our taints.
     """
 
-    taint: EventKind
-    event_id: str
-    kind: EventKind
-    deadline_at: dt.datetime
+    holds: tuple[Hold, ...]
+    ruling: Hold | None
     effect: TaintEffect
-    has_taint: bool = True
+    has_taints: bool = True
 
-    def adds_to(self, node: NodeView) -> bool:
-        """Return True if the node does not carry all this already."""
-        marked = node.marked_deadline(self.event_id)
+    @property
+    def kinds(self) -> tuple[EventKind, ...]:
+        """The kinds whose taints the node carries."""
+        return tuple(dict.fromkeys(hold.kind for hold in self.holds)) if self.has_taints else ()
+
+    def taints_on(self, node: NodeView) -> tuple[Taint, ...]:
+        """Return all taints of the node with the mark: those that stay, then the new ones."""
+        ours = {(taint_key(kind), self.effect) for kind in self.kinds}
+        staying = tuple(taint for taint in node.taints if self._stays(taint, node, ours))
+        present = {(taint.key, taint.effect) for taint in staying}
+        added = (Taint(key=key, effect=effect) for key, effect in sorted(ours - present))
+        return (*staying, *added)
+
+    def _stays(self, taint: Taint, node: NodeView, ours: set[tuple[str, TaintEffect]]) -> bool:
+        if taint.key in _TAINT_KEYS:
+            return (taint.key, taint.effect) in ours
+        if taint.key == OUT_OF_SERVICE_TAINT and node.is_out_of_service_by_us:
+            # A node that is Ready again runs pods: with the taint they would be deleted by force.
+            return bool(self.holds) and not node.is_ready
+        return True
+
+    def differs_from(self, node: NodeView) -> bool:
+        """Return True if the node does not carry exactly this mark."""
+        if not self.holds:
+            return node.is_marked
         return (
             not node.is_unschedulable
-            or (self.has_taint and taint_key(self.taint) not in node.taint_keys)
-            or marked is None
-            or marked > self.deadline_at
+            or not node.is_excluded
+            or node.has_damaged_holds
+            or node.holds != self.holds
+            or node.taints != self.taints_on(node)
         )
+
+
+_TAINT_KEYS = frozenset(taint_key(kind) for kind in EventKind)

@@ -35,6 +35,7 @@ from queue_processor.domain.json_fields import JsonObject
 _AUTOSCALING = "autoscaling:"
 _TEST_NOTIFICATION = f"{_AUTOSCALING}TEST_NOTIFICATION"
 _EVENT_ID_LIMIT = 128
+_CHANGE_ID_LIMIT = 512
 
 
 class _Envelope:
@@ -172,7 +173,11 @@ def _state_change(envelope: _Envelope) -> _Parsed:
     if state not in set(events.InstanceState):
         return envelope.ignored(f"the instance is {state[:40]!r}: it goes nowhere")
     event = envelope.about_one(EventKind.STATE_CHANGE)
-    return dataclasses.replace(event, instance_state=events.InstanceState(state))
+    return dataclasses.replace(
+        event,
+        instance_state=events.InstanceState(state),
+        is_cancelled=state == events.InstanceState.RUNNING,
+    )
 
 
 def _terminate(envelope: _Envelope) -> _Parsed:
@@ -244,8 +249,17 @@ def _health(envelope: _Envelope) -> _Parsed:
         occurred_at=envelope.occurred_at,
         scheduled_at=json_fields.read_time(start) if isinstance(start, str) else None,
         is_cancelled=is_cancelled,
+        change_id=_change_id(detail),
         resolved_ids=frozenset() if is_cancelled else resolved,
     )
+
+
+def _change_id(detail: JsonObject) -> str:
+    """Return the ARN of the change: its updates, its cancellation and all of its pages have it."""
+    arn = detail.get("eventArn")
+    if isinstance(arn, str) and arn.isprintable() and 0 < len(arn) <= _CHANGE_ID_LIMIT:
+        return arn
+    return EventKind.SCHEDULED_CHANGE.value
 
 
 def _resolved_instances(detail: JsonObject) -> frozenset[identifiers.InstanceId]:

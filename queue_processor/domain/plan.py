@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import enum
+from collections.abc import Iterable, Sequence
 
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import (
@@ -31,12 +32,16 @@ class Plan:
     """The action for one node, and its deadline.
 
     Attributes:
+        hold_id: Identifies what the event holds the node for, or what it cancels.
+        since: When this was planned first.
         node_name: None where the node is waited for.
-        is_instance_gone: Nothing runs on the node any more, even if the API still lists pods.
+        is_instance_gone: The event reports that nothing runs on the instance any more.
     """
 
     event_id: str
+    hold_id: str
     kind: EventKind
+    since: dt.datetime
     occurred_at: dt.datetime
     action: Action
     instance_id: InstanceId
@@ -57,6 +62,7 @@ class InstanceResult(enum.StrEnum):
     GAVE_UP = "gave_up"
     CANCELLED = "cancelled"
     NEVER_READY = "never_ready"
+    STILL_RUNNING = "still_running"
     UNKNOWN_INSTANCE = "unknown_instance"
     NOT_MANAGED = "not_managed"
     HELD_BY_ANOTHER = "held_by_another"
@@ -96,18 +102,53 @@ class InstanceReport:
         return summary
 
 
+# Of the nodes of one instance; the first that occurs is the result for the instance.
+_WORST_FIRST = (
+    InstanceResult.PAST_DEADLINE,
+    InstanceResult.GAVE_UP,
+    InstanceResult.HELD_BY_ANOTHER,
+    InstanceResult.CANCELLED,
+    InstanceResult.DRAINED,
+    InstanceResult.CORDONED,
+    InstanceResult.UNCORDONED,
+    InstanceResult.STILL_RUNNING,
+    InstanceResult.NODE_GONE,
+)
+
+
+def combined(instance_id: InstanceId, reports: Sequence[InstanceReport]) -> InstanceReport:
+    """Return the report for an instance with these reports of its nodes; NODE_GONE without any."""
+    results = {report.result for report in reports}
+    margins = [report.margin for report in reports if report.margin is not None]
+    return InstanceReport(
+        instance_id=instance_id,
+        result=next(
+            (result for result in _WORST_FIRST if result in results), InstanceResult.NODE_GONE
+        ),
+        node_name=_joined(report.node_name for report in reports),
+        evicted=sum(report.evicted for report in reports),
+        force_deleted=tuple(pod for report in reports for pod in report.force_deleted),
+        left=tuple(pod for report in reports for pod in report.left),
+        margin=min(margins, default=None),
+    )
+
+
+def _joined(names: Iterable[NodeName | None]) -> NodeName | None:
+    return NodeName(",".join(dict.fromkeys(name for name in names if name is not None))) or None
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HandledInstance:
     """The state of the work on one instance of an event.
 
     Attributes:
-        plan: What was decided; None where nothing was.
+        plans: What was decided, for each of its nodes.
         report: How the work ended; None where it failed, or was cancelled.
         error: Why it failed; None where it did not, or was cancelled.
     """
 
     instance_id: InstanceId
-    plan: Plan | None = None
+    plans: tuple[Plan, ...] = ()
     report: InstanceReport | None = None
     error: Exception | None = None
 
@@ -118,10 +159,10 @@ class HandledInstance:
 
     @property
     def node_name(self) -> NodeName | None:
-        """The node of the instance, where there is one."""
+        """The node of the instance, where there is one; several are joined by commas."""
         if self.report is not None and self.report.node_name is not None:
             return self.report.node_name
-        return None if self.plan is None else self.plan.node_name
+        return _joined(plan.node_name for plan in self.plans)
 
 
 class OutcomeKind(enum.StrEnum):

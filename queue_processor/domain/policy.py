@@ -8,6 +8,7 @@ from typing import assert_never
 
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.events import EventKind, InterruptionEvent
+from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import (
@@ -57,6 +58,7 @@ class Policy:
         """
         if (
             event.instance_state is not None
+            or event.is_cancelled
             or self.unknown_instance is UnknownInstancePolicy.RELEASE
         ):
             return dt.timedelta()
@@ -85,12 +87,31 @@ def plan_for(
 ) -> Plan:
     """Decide what to do with one node of an event, and until when."""
     plan = plan_without_node(event, node.instance_id, policy=policy, now=now)
-    deadline = plan.deadline
+    plan = dataclasses.replace(plan, node_name=node.name)
     # A process that was killed wrote its deadline down: starting over does not move it.
-    marked = node.marked_deadline(event.event_id)
-    if marked is not None and marked > now:
-        deadline = dataclasses.replace(deadline, at=min(deadline.at, marked))
-    return dataclasses.replace(plan, node_name=node.name, deadline=deadline)
+    held = node.hold(event.hold_id)
+    if held is None or held.event_id != event.event_id:
+        return plan
+    if not now < held.deadline.at < plan.deadline.at:
+        return plan
+    deadline = dataclasses.replace(plan.deadline, at=held.deadline.at)
+    return dataclasses.replace(plan, deadline=deadline, since=min(held.since, now))
+
+
+def plan_of(hold: Hold, node: NodeView) -> Plan:
+    """Return the plan that a hold was made from."""
+    return Plan(
+        event_id=hold.event_id,
+        hold_id=hold.id,
+        kind=hold.kind,
+        occurred_at=hold.occurred_at,
+        since=hold.since,
+        action=hold.action,
+        instance_id=node.instance_id,
+        node_name=node.name,
+        deadline=hold.deadline,
+        is_instance_gone=hold.is_instance_gone,
+    )
 
 
 def plan_without_node(
@@ -103,8 +124,10 @@ def plan_without_node(
     """Decide what to do about one instance of an event, whichever node it is or will be."""
     return Plan(
         event_id=event.event_id,
+        hold_id=event.hold_id,
         kind=event.kind,
         occurred_at=event.occurred_at,
+        since=now,
         action=policy.action_for(event),
         instance_id=instance_id,
         node_name=None,

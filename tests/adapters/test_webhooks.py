@@ -32,6 +32,8 @@ HOSTILE = st.text(max_size=400) | st.sampled_from(
 def notifications(draw: st.DrawFn) -> DrainNotification:
     plan = Plan(
         event_id=draw(HOSTILE),
+        hold_id="hold",
+        since=NOON,
         kind=draw(st.sampled_from(EventKind)),
         occurred_at=NOON,
         action=Action.CORDON_AND_DRAIN,

@@ -183,7 +183,7 @@ async def _malformed(world: stage.World) -> AsyncIterator[None]:
 async def _asks_for_nothing(world: stage.World) -> AsyncIterator[None]:
     await world.start()
     yield
-    world.send_state(0, "running")
+    world.send_state(0, "pending")
     await world.until_settled()
     yield
 

@@ -19,7 +19,6 @@ OLD = NodeView(
     is_ready=True,
     is_unschedulable=False,
     taints=(),
-    annotations={},
 )
 CHANGED = dataclasses.replace(OLD, resource_version="11", is_unschedulable=True)
 NEW = dataclasses.replace(OLD, uid="new", resource_version="12", instance_id=stage.instance(1))

@@ -18,7 +18,10 @@ from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import node_cordon, node_index
 from queue_processor.domain import events, leases, nodes, selectors
+from queue_processor.domain.deadlines import Deadline
+from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import InstanceId, NodeName
+from queue_processor.domain.plan import Action
 from queue_processor.observability import event_reasons
 from queue_processor.retrying import retry_on_conflict
 from queue_processor.settings import groups
@@ -91,20 +94,24 @@ async def _use_nodes(api: KubeApi, reader: NodeReader) -> None:
     assert {node.name async for node in adapter.all()} == {NODE, DEAD_NODE}
     node = await adapter.read(NODE)
     assert node is not None
-    kind = events.EventKind.SPOT_INTERRUPTION
-    mark = nodes.Mark(
-        taint=kind,
+    hold = Hold(
+        id="1",
         event_id="1",
-        kind=kind,
-        deadline_at=_utc_now(),
-        effect=nodes.TaintEffect.NO_SCHEDULE,
+        kind=events.EventKind.SPOT_INTERRUPTION,
+        action=Action.CORDON_AND_DRAIN,
+        occurred_at=_utc_now(),
+        since=_utc_now(),
+        deadline=Deadline(at=_utc_now(), is_hard=True),
     )
+    effect = nodes.TaintEffect.NO_SCHEDULE
+    mark = nodes.Mark(holds=(hold,), ruling=hold, effect=effect)
+    no_mark = nodes.Mark(holds=(), ruling=None, effect=effect)
     # The control plane writes to nodes at the same time.
     refresh = functools.partial(node_cordon.refresh, adapter)
     node = await retry_on_conflict(
         lambda current: adapter.mark(current, mark), node, refresh=refresh
     )
-    await retry_on_conflict(adapter.unmark, node, refresh=refresh)
+    await retry_on_conflict(lambda current: adapter.mark(current, no_mark), node, refresh=refresh)
     await adapter.report(node, nodes.DrainProgress.DRAINED, "0 of 2 pods left", since=_utc_now())
     dead = await adapter.read(DEAD_NODE)
     assert dead is not None

@@ -1,6 +1,5 @@
 import dataclasses
 import datetime as dt
-import itertools
 
 import pytest
 
@@ -100,8 +99,11 @@ def test_an_autoscaling_termination_ends_with_its_hook_or_our_timeout(
     heartbeat_timeout: dt.timedelta, lasts: dt.timedelta
 ) -> None:
     terminated = of_hook(EventKind.AUTOSCALING_TERMINATION, heartbeat_timeout)
+    ends_at = NOON + deadlines.global_timeout(heartbeat_timeout)
 
-    assert deadline(terminated) == hard(NOON + lasts)
+    assert deadline(terminated).at == NOON + lasts
+    assert deadline(terminated).last_at == ends_at
+    assert deadline(terminated).is_hard
 
 
 @pytest.mark.parametrize(
@@ -187,40 +189,6 @@ def test_every_deadline_lies_ahead(
     assert deadline(event(kind, end=end), after=after).at > NOON + after
 
 
-# Two events for one node.
-
-
-def test_of_two_hard_deadlines_the_earlier_rules() -> None:
-    early, late = hard(NOON), hard(NOON + HOUR)
-
-    assert early.tightened_by(late) == late.tightened_by(early) == early
-
-
-def test_of_two_soft_deadlines_the_earlier_rules() -> None:
-    early, late = soft(NOON), soft(NOON + HOUR)
-
-    assert early.tightened_by(late) == late.tightened_by(early) == early
-
-
-@pytest.mark.parametrize("at", [NOON - HOUR, NOON, NOON + HOUR])
-def test_a_hard_deadline_rules_over_a_soft_one_wherever_it_lies(at: dt.datetime) -> None:
-    certain, wished = hard(at), soft(NOON)
-
-    assert certain.tightened_by(wished) == wished.tightened_by(certain) == certain
-
-
-def test_the_order_in_which_events_come_makes_no_difference() -> None:
-    several = [hard(NOON + HOUR), soft(NOON), hard(NOON + MINUTE), soft(NOON + HOUR)]
-
-    ruling = set()
-    for first, *others in itertools.permutations(several):
-        for other in others:
-            first = first.tightened_by(other)  # noqa: PLW2901 it is what the order does
-        ruling.add(first)
-
-    assert ruling == {hard(NOON + MINUTE)}
-
-
 # The lifecycle hook.
 
 
@@ -261,11 +229,54 @@ def test_a_lifecycle_action_lives_a_hundred_heartbeats_or_two_days(
 def test_a_budget_rules_until_grace_or_margin_before_the_deadline(
     time_left: int, grace: int, seconds: int
 ) -> None:
-    after = deadlines.force_delete_after(
-        time_left * SECOND, grace=grace * SECOND, force_margin=10 * SECOND
+    due_at = hard(NOON + time_left * SECOND).delete_blocked_at(
+        grace=grace * SECOND, force_margin=10 * SECOND
     )
 
-    assert after == seconds * SECOND
+    assert max(due_at, NOON) == NOON + seconds * SECOND
+
+
+@pytest.mark.parametrize(
+    ("grace", "due"),
+    [
+        (0, HOUR - 11 * SECOND),
+        (30, HOUR - 31 * SECOND),
+        # The limit is ours: a long grace period is no reason to override a budget any earlier.
+        (60, HOUR - 31 * SECOND),
+        (2 * 3600, HOUR - 31 * SECOND),
+        # Here it is the end that AWS has set.
+        (47.5 * 3600, HOUR / 2 - SECOND),
+        (50 * 3600, -2 * HOUR - SECOND),
+    ],
+)
+def test_a_limit_of_our_own_overrides_no_budget_for_the_sake_of_a_long_grace_period(
+    grace: float, due: dt.timedelta
+) -> None:
+    own = Deadline(at=NOON + HOUR, is_hard=True, instance_ends_at=NOON + 48 * HOUR)
+
+    due_at = own.delete_blocked_at(grace=grace * SECOND, force_margin=10 * SECOND)
+
+    assert due_at == NOON + due
+
+
+@pytest.mark.parametrize(
+    ("grace", "ends"),
+    [
+        (dt.timedelta(), HOUR),
+        (30 * SECOND, HOUR),
+        (90 * SECOND, HOUR + MINUTE),
+        (2 * HOUR, 3 * HOUR - 30 * SECOND),
+        (400 * HOUR, 48 * HOUR),
+    ],
+)
+def test_a_pod_keeps_its_grace_period_past_a_limit_of_our_own(
+    grace: dt.timedelta, ends: dt.timedelta
+) -> None:
+    own = Deadline(at=NOON + HOUR, is_hard=True, instance_ends_at=NOON + 48 * HOUR)
+
+    assert own.ends_at(grace) == NOON + ends
+    assert hard(NOON + HOUR).ends_at(grace) == NOON + HOUR
+    assert soft(NOON + HOUR).ends_at(grace) == NOON + HOUR
 
 
 @pytest.mark.parametrize(
@@ -294,9 +305,8 @@ def test_a_pod_that_is_deleted_gets_what_grace_fits_and_never_none(
 @pytest.mark.parametrize("time_left", [0, 1, 5, 10, 29, 30, 31, 120, 3600])
 @pytest.mark.parametrize("grace", [1, 5, 10, 30, 120, 7200])
 def test_a_pod_that_is_deleted_in_time_is_gone_by_the_deadline(time_left: int, grace: int) -> None:
-    waits = deadlines.force_delete_after(
-        time_left * SECOND, grace=grace * SECOND, force_margin=10 * SECOND
-    )
-    rest = time_left * SECOND - waits
+    end = NOON + time_left * SECOND
+    due_at = hard(end).delete_blocked_at(grace=grace * SECOND, force_margin=10 * SECOND)
+    rest = end - max(due_at, NOON)
 
     assert deadlines.grace_that_fits(rest, grace=grace * SECOND) <= max(rest, SECOND)

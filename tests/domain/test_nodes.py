@@ -4,13 +4,17 @@ import datetime as dt
 import pytest
 
 from queue_processor.domain import nodes
+from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
+from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import Mark, NodeView, Taint, TaintEffect
+from queue_processor.domain.plan import Action
 
 NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
 SPOT_TAINT = Taint(key="queue-processor/spot-interruption", effect="NoSchedule")
+OUT_OF_SERVICE = Taint(key=nodes.OUT_OF_SERVICE_TAINT, effect="NoExecute", value="nodeshutdown")
 FRESH = NodeView(
     name=NodeName("node-1"),
     uid="uid-1",
@@ -19,116 +23,112 @@ FRESH = NodeView(
     is_ready=True,
     is_unschedulable=False,
     taints=(),
-    annotations={},
 )
+HOLD = Hold(
+    id="event-1",
+    event_id="event-1",
+    kind=EventKind.SPOT_INTERRUPTION,
+    action=Action.CORDON_AND_DRAIN,
+    occurred_at=NOON,
+    since=NOON,
+    deadline=Deadline(at=NOON, is_hard=True),
+)
+MARK = Mark(holds=(HOLD,), ruling=HOLD, effect=TaintEffect.NO_SCHEDULE)
+NO_MARK = Mark(holds=(), ruling=None, effect=TaintEffect.NO_SCHEDULE)
 MARKED = dataclasses.replace(
     FRESH,
     is_unschedulable=True,
+    is_excluded=True,
     taints=(SPOT_TAINT,),
-    annotations={
-        nodes.EVENT_ID_ANNOTATION: "event-1",
-        nodes.KIND_ANNOTATION: "spot_interruption",
-        nodes.DEADLINE_ANNOTATION: NOON.isoformat(),
-        nodes.CORDONED_ANNOTATION: "true",
-    },
-)
-MARK = Mark(
-    taint=EventKind.SPOT_INTERRUPTION,
-    event_id="event-1",
-    kind=EventKind.SPOT_INTERRUPTION,
-    deadline_at=NOON,
-    effect=TaintEffect.NO_SCHEDULE,
+    holds=(HOLD,),
+    is_cordoned_by_us=True,
+    is_excluded_by_us=True,
 )
 
 
-def annotated(**changes: str) -> NodeView:
-    return dataclasses.replace(
-        MARKED,
-        annotations={
-            **MARKED.annotations,
-            **{f"queue-processor/{name.replace('_', '-')}": text for name, text in changes.items()},
-        },
-    )
+def test_a_mark_differs_from_a_node_that_nobody_touched() -> None:
+    assert MARK.differs_from(FRESH)
+    assert not NO_MARK.differs_from(FRESH)
 
 
-def test_a_mark_adds_to_a_node_that_nobody_touched() -> None:
-    assert MARK.adds_to(FRESH)
+def test_a_mark_does_not_differ_from_a_node_that_carries_it() -> None:
+    assert not MARK.differs_from(MARKED)
+    assert NO_MARK.differs_from(MARKED)
 
 
-def test_a_mark_adds_nothing_to_a_node_that_carries_it() -> None:
-    assert not MARK.adds_to(MARKED)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"is_unschedulable": False},
+        {"is_excluded": False},
+        {"taints": ()},
+        {"taints": (dataclasses.replace(SPOT_TAINT, effect="NoExecute"),)},
+        {"holds": ()},
+        {"holds": (dataclasses.replace(HOLD, deadline=Deadline(at=NOON - HOUR, is_hard=True)),)},
+        {"has_damaged_holds": True},
+    ],
+)
+def test_a_mark_differs_from_a_node_that_somebody_changed(changed: dict[str, object]) -> None:
+    assert MARK.differs_from(dataclasses.replace(MARKED, **changed))  # type: ignore[arg-type]
 
 
-def test_a_mark_adds_to_a_node_that_somebody_uncordoned() -> None:
-    assert MARK.adds_to(dataclasses.replace(MARKED, is_unschedulable=False))
+def test_a_mark_without_taints_does_not_differ_from_a_node_without_them() -> None:
+    untainted = dataclasses.replace(MARKED, taints=())
+
+    assert not dataclasses.replace(MARK, has_taints=False).differs_from(untainted)
 
 
-def test_a_mark_adds_to_a_node_that_lost_its_taint() -> None:
-    assert MARK.adds_to(dataclasses.replace(MARKED, taints=()))
-
-
-def test_a_mark_of_another_kind_adds_its_own_taint() -> None:
-    joined = dataclasses.replace(MARK, taint=EventKind.REBALANCE_RECOMMENDATION)
-
-    assert joined.adds_to(MARKED)
-
-
-def test_a_mark_of_another_event_adds_its_id() -> None:
-    assert dataclasses.replace(MARK, event_id="event-2").adds_to(MARKED)
-
-
-def test_a_mark_with_an_earlier_deadline_adds_it() -> None:
-    assert dataclasses.replace(MARK, deadline_at=NOON - HOUR).adds_to(MARKED)
-
-
-def test_a_mark_with_a_later_deadline_does_not_move_the_one_on_the_node() -> None:
-    assert not dataclasses.replace(MARK, deadline_at=NOON + HOUR).adds_to(MARKED)
-
-
-@pytest.mark.parametrize("text", ["", "soon", "2026-08-27", "2026-08-27T12:00:00", "12:00"])
-def test_a_mark_replaces_a_deadline_that_cannot_be_read(text: str) -> None:
-    assert MARK.adds_to(annotated(deadline=text))
-
-
-def test_the_deadline_on_a_node_is_read_for_the_event_that_wrote_it() -> None:
-    assert MARKED.marked_deadline("event-1") == NOON
-    assert MARKED.marked_deadline("event-2") is None
-    assert FRESH.marked_deadline("event-1") is None
-
-
-@pytest.mark.parametrize("text", ["", "soon", "2026-08-27T12:00:00", "\ud800", "2026-13-01T00:00Z"])
-def test_a_deadline_that_says_no_moment_is_none(text: str) -> None:
-    assert annotated(deadline=text).marked_deadline("event-1") is None
-
-
-def test_a_new_taint_joins_those_that_are_there() -> None:
+def test_the_taints_of_others_stay_as_and_where_they_are() -> None:
     other = Taint(key="team", effect="NoSchedule", value="a")
     timed = Taint(key="team", effect="NoExecute", added_at="2026-08-27T12:00:00Z")
     node = dataclasses.replace(FRESH, taints=(other, timed))
 
-    assert node.tainted_with(SPOT_TAINT) == (other, timed, SPOT_TAINT)
-    assert node.taints == (other, timed)
+    assert MARK.taints_on(node) == (other, timed, SPOT_TAINT)
+    assert MARK.taints_on(dataclasses.replace(FRESH, taints=(SPOT_TAINT, other))) == (
+        SPOT_TAINT,
+        other,
+    )
+    assert NO_MARK.taints_on(dataclasses.replace(node, taints=(other, SPOT_TAINT))) == (other,)
 
 
-def test_a_taint_replaces_its_like_and_no_other() -> None:
-    same_key = dataclasses.replace(SPOT_TAINT, effect="NoExecute")
-    node = dataclasses.replace(FRESH, taints=(dataclasses.replace(SPOT_TAINT, value="x"), same_key))
-
-    assert node.tainted_with(SPOT_TAINT) == (same_key, SPOT_TAINT)
-
-
-def test_the_kinds_that_hold_a_node_are_read_from_its_taints() -> None:
-    foreign = Taint(key="queue-processor/something-else", effect="NoSchedule")
+def test_a_taint_of_ours_goes_when_no_hold_of_its_kind_is_left() -> None:
     change = Taint(key="queue-processor/scheduled-change", effect="NoSchedule")
-    node = dataclasses.replace(FRESH, taints=(foreign, SPOT_TAINT, change))
+    node = dataclasses.replace(MARKED, taints=(change, SPOT_TAINT))
 
-    assert node.holding_kinds == {EventKind.SPOT_INTERRUPTION, EventKind.SCHEDULED_CHANGE}
-    assert FRESH.holding_kinds == frozenset()
+    assert MARK.taints_on(node) == (SPOT_TAINT,)
 
 
-def test_a_node_remembers_whether_it_was_us_who_cordoned_it() -> None:
-    assert MARKED.was_cordoned_by_us
-    assert not dataclasses.replace(FRESH, is_unschedulable=True).was_cordoned_by_us
+@pytest.mark.parametrize(
+    ("is_ready", "mark", "stays"),
+    [
+        (False, MARK, True),
+        (True, MARK, False),
+        (False, NO_MARK, False),
+    ],
+)
+def test_our_out_of_service_taint_stays_while_the_node_is_held_and_not_ready(
+    *, is_ready: bool, mark: Mark, stays: bool
+) -> None:
+    node = dataclasses.replace(
+        MARKED, is_ready=is_ready, taints=(OUT_OF_SERVICE,), is_out_of_service_by_us=True
+    )
+
+    assert (OUT_OF_SERVICE in mark.taints_on(node)) is stays
+
+
+def test_an_out_of_service_taint_of_somebody_else_stays() -> None:
+    node = dataclasses.replace(FRESH, taints=(OUT_OF_SERVICE,))
+
+    assert NO_MARK.taints_on(node) == (OUT_OF_SERVICE,)
+    assert not NO_MARK.differs_from(node)
+
+
+def test_the_last_sign_of_life_is_the_latest_that_the_node_shows() -> None:
+    assert FRESH.last_sign_of_life_at is None
+    node = dataclasses.replace(FRESH, created_at=NOON, last_heartbeat_at=NOON + HOUR)
+    assert node.last_sign_of_life_at == NOON + HOUR
+    ready = dataclasses.replace(node, ready_since=NOON + 2 * HOUR)
+    assert ready.last_sign_of_life_at == NOON + 2 * HOUR
 
 
 @pytest.mark.parametrize(
@@ -149,11 +149,3 @@ def test_a_kind_is_spelt_as_the_key_of_a_taint(kind: EventKind, taint_key: str) 
 def test_every_taint_key_is_one_that_kubernetes_takes() -> None:
     assert all(len(nodes.taint_key(kind).partition("/")[2]) <= 63 for kind in EventKind)
     assert len({nodes.taint_key(kind) for kind in EventKind}) == len(EventKind)
-
-
-def test_a_mark_without_a_taint_holds_the_node_and_is_not_written_again() -> None:
-    node = dataclasses.replace(MARKED, taints=())
-
-    assert node.holding_kinds == {EventKind.SPOT_INTERRUPTION}
-    assert MARK.adds_to(node)
-    assert not dataclasses.replace(MARK, has_taint=False).adds_to(node)

@@ -449,9 +449,17 @@ def test_a_state_that_takes_the_node_away_becomes_an_event(state: str) -> None:
 
     assert event.kind is EventKind.STATE_CHANGE
     assert event.instance_state is InstanceState(state)
+    assert not event.is_cancelled
 
 
-@pytest.mark.parametrize("state", ["pending", "running", "rebooting", "hibernating", ""])
+def test_an_instance_that_runs_again_cancels_its_state_changes() -> None:
+    event = parse_event(state_change("running"))
+
+    assert event.kind is EventKind.STATE_CHANGE
+    assert event.is_cancelled
+
+
+@pytest.mark.parametrize("state", ["pending", "rebooting", "hibernating", ""])
 def test_a_state_that_takes_no_node_away_is_ignored(state: str) -> None:
     assert repr(state) in parse_ignored(state_change(state)).reason
 

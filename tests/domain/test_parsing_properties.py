@@ -150,7 +150,6 @@ def check(event: InterruptionEvent) -> None:
             is_ready=True,
             is_unschedulable=False,
             taints=(),
-            annotations={},
         )
         plan = policy.plan_for(event, node, policy=POLICY, now=now)
         assert plan.deadline.at > now

@@ -100,13 +100,13 @@ class TestOffline:
         assert result["action"] == "cordon-and-drain"
 
     def test_an_ignored_event_says_why(self, terminal: Terminal) -> None:
-        body = json.dumps(aws_events.state_change(INSTANCE, "running", origin=events.new_origin()))
+        body = json.dumps(aws_events.state_change(INSTANCE, "pending", origin=events.new_origin()))
         result = terminal("explain", "-", "--offline", "-o", "json", stdin=body)
 
         assert result.code == 0
         assert result.data()["verdict"] == "ignored"
         assert result.data()["shape"] == "eventbridge"
-        assert "'running'" in result.data()["reason"]
+        assert "'pending'" in result.data()["reason"]
         assert result.data()["kind"] is None
 
     @pytest.mark.parametrize(

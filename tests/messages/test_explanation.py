@@ -29,7 +29,6 @@ NODE = NodeView(
     is_ready=True,
     is_unschedulable=False,
     taints=(),
-    annotations={},
 )
 
 

@@ -11,11 +11,11 @@ from tests.messages.conftest import CliHarness, Terminal
 
 INSTANCE = "i-0123456789abcdef0"
 SPOT = json.dumps(aws_events.spot_interruption(INSTANCE, origin=events.new_origin()))
-RUNNING = json.dumps(aws_events.state_change(INSTANCE, "running", origin=events.new_origin()))
+PENDING = json.dumps(aws_events.state_change(INSTANCE, "pending", origin=events.new_origin()))
 
 
 def test_each_message_is_shown_with_the_verdict_of_the_operator(harness: CliHarness) -> None:
-    spot, ignored, malformed = harness.send(SPOT, RUNNING, "nonsense")
+    spot, ignored, malformed = harness.send(SPOT, PENDING, "nonsense")
 
     result = harness.run("peek", "--output", "json")
 

@@ -29,7 +29,6 @@ def inventory_of(size: int, *, protected: frozenset[int] = frozenset()) -> NodeI
             is_ready=True,
             is_unschedulable=False,
             taints=(),
-            annotations={},
         )
         for number in range(size)
     }

@@ -185,6 +185,8 @@ def _samples() -> Iterator[DrainNotification]:
     strange = '"quotes" \\ {{ 7 * 7 }} {% x %} <!channel> [a](http://b) \u2028 \x00\n}]'
     for is_hard in (True, False):
         plan = Plan(
+            hold_id="",
+            since=noon,
             event_id=strange,
             kind=EventKind.SPOT_INTERRUPTION,
             occurred_at=noon,

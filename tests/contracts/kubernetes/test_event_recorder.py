@@ -48,7 +48,6 @@ def node_called(name: str) -> NodeView:
         is_ready=True,
         is_unschedulable=False,
         taints=(),
-        annotations={},
     )
 
 

@@ -10,9 +10,12 @@ from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.controller import ports
 from queue_processor.domain import errors, nodes, selectors
+from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
+from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.nodes import DrainProgress, Mark, NodeView, Taint, TaintEffect
+from queue_processor.domain.plan import Action, InstanceResult
 from tests.contracts.kubernetes.cluster import Cluster
 from tests.contracts.kubernetes.wire import SmallPages
 
@@ -20,13 +23,17 @@ OURS = {"team": "ours"}
 INSTANCE = "i-0123456789abcdef0"
 MOMENT = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 DEADLINE = dt.datetime(2026, 5, 1, 12, 2, tzinfo=dt.UTC)
-MARK = Mark(
-    taint=EventKind.SPOT_INTERRUPTION,
+HOLD = Hold(
+    id="event",
     event_id="event",
     kind=EventKind.SPOT_INTERRUPTION,
-    deadline_at=DEADLINE,
-    effect=TaintEffect.NO_SCHEDULE,
+    action=Action.CORDON_AND_DRAIN,
+    occurred_at=MOMENT,
+    since=MOMENT,
+    deadline=Deadline(at=DEADLINE, is_hard=True, instance_ends_at=DEADLINE),
 )
+MARK = Mark(holds=(HOLD,), ruling=HOLD, effect=TaintEffect.NO_SCHEDULE)
+NO_MARK = Mark(holds=(), ruling=None, effect=TaintEffect.NO_SCHEDULE)
 OUR_TAINT = "queue-processor/spot-interruption"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 READER = NodeReader(selectors.parse("team=ours"))
@@ -87,15 +94,18 @@ async def test_a_node_that_is_ready_is_read_as_ready(cluster: Cluster, port: por
     assert (view.is_ready, view.taints) == (True, ())
 
 
-@pytest.mark.parametrize(
-    ("team", "instance_id"), [("ours", "fargate-ip-10-0-0-1.ec2.internal"), ("theirs", INSTANCE)]
-)
-async def test_a_node_that_is_not_ours_is_none(
-    cluster: Cluster, port: ports.Nodes, team: str, instance_id: str
-) -> None:
-    name = await cluster.add_node(labels={"team": team}, instance_id=instance_id)
+async def test_a_node_that_is_no_instance_is_none(cluster: Cluster, port: ports.Nodes) -> None:
+    name = await cluster.add_node(labels=OURS, instance_id="fargate-ip-10-0-0-1.ec2.internal")
 
     assert await port.read(NodeName(name)) is None
+
+
+async def test_a_node_is_read_whether_it_is_selected_or_not(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    name = await cluster.add_node(labels={"team": "theirs"}, instance_id=INSTANCE)
+
+    assert (await read(port, name)).instance_id == INSTANCE
 
 
 async def test_a_node_that_does_not_exist_is_not_found(cluster: Cluster, port: ports.Nodes) -> None:
@@ -143,19 +153,21 @@ async def test_a_mark_cordons_taints_labels_and_annotates_in_one_write(
 
     assert len(cluster.wire.calls) == requests + 1
     assert int(marked.resource_version) > int(before.resource_version)
-    assert (marked.is_unschedulable, marked.was_cordoned_by_us) == (True, True)
+    assert (marked.is_unschedulable, marked.is_cordoned_by_us) == (True, True)
     assert marked.taints == (Taint(key=OUR_TAINT, effect="NoSchedule"),)
-    assert marked.marked_deadline("event") == DEADLINE
+    assert (marked.holds, marked.has_damaged_holds) == ((HOLD,), False)
+    assert not MARK.differs_from(marked)
     node = await cluster.admin.node(before.name)
     assert node["metadata"]["labels"][nodes.EXCLUDE_FROM_LOAD_BALANCERS_LABEL] == "true"
+    assert node["metadata"]["annotations"][nodes.DEADLINE_ANNOTATION] == DEADLINE.isoformat()
 
 
 async def test_a_mark_that_is_repeated_changes_nothing(cluster: Cluster, port: ports.Nodes) -> None:
     name = await cluster.add_node(labels=OURS)
     await port.mark(await read(port, name), MARK)
-    # It puts its taint behind the new one of the node controller.
-    marked = await port.mark(await settled(cluster, port, name), MARK)
+    marked = await settled(cluster, port, name)
 
+    assert not MARK.differs_from(marked)
     assert await port.mark(marked, MARK) == marked
 
 
@@ -179,7 +191,7 @@ async def test_unmarking_leaves_the_node_as_it_was(cluster: Cluster, port: ports
     await cluster.admin.api.patch(f"/api/v1/nodes/{name}", {"spec": {"taints": [foreign]}})
     before = await read(port, name)
     await port.mark(before, MARK)
-    await port.unmark(await settled(cluster, port, name))
+    await port.mark(await settled(cluster, port, name), NO_MARK)
 
     after = await settled(cluster, port, name)
     assert dataclasses.replace(after, resource_version=before.resource_version) == before
@@ -194,8 +206,8 @@ async def test_a_node_that_a_person_cordoned_stays_cordoned(
     name = await cluster.add_node(labels=OURS)
     await cluster.admin.api.patch(f"/api/v1/nodes/{name}", {"spec": {"unschedulable": True}})
     marked = await port.mark(await settled(cluster, port, name), MARK)
-    assert not marked.was_cordoned_by_us
-    unmarked = await port.unmark(marked)
+    assert not marked.is_cordoned_by_us
+    unmarked = await port.mark(marked, NO_MARK)
 
     assert unmarked.is_unschedulable
     assert OUR_TAINT not in unmarked.taint_keys
@@ -215,7 +227,41 @@ async def test_an_out_of_service_node_has_the_taint_for_it(
     }
 
 
+async def test_a_label_that_was_there_before_the_mark_stays_when_it_goes(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    label = nodes.EXCLUDE_FROM_LOAD_BALANCERS_LABEL
+    name = await cluster.add_node(labels=OURS | {label: "by-hand"})
+    await port.mark(await read(port, name), MARK)
+    await port.mark(await settled(cluster, port, name), NO_MARK)
+
+    assert (await cluster.admin.node(name))["metadata"]["labels"][label] == "by-hand"
+
+
+async def test_an_out_of_service_taint_of_ours_goes_with_the_mark(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    name = await cluster.add_node(labels=OURS)
+    declared = await port.declare_out_of_service(await read(port, name))
+    assert declared.is_out_of_service_by_us
+    restored = await port.mark(declared, NO_MARK)
+
+    assert not restored.is_out_of_service
+    assert not restored.is_marked
+
+
 # Conditions.
+
+
+async def test_a_report_writes_the_holds_down_in_the_same_request(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    marked = await port.mark(await read(port, await cluster.add_node(labels=OURS)), MARK)
+    ended = HOLD.ended(InstanceResult.DRAINED)
+    await port.report(marked, DrainProgress.DRAINED, "done", since=MOMENT, held=[ended])
+
+    assert (await read(port, marked.name)).holds == (ended,)
+    assert (await conditions_of(cluster, marked.name))["Drained"]["status"] == "True"
 
 
 async def test_the_conditions_show_the_progress_of_the_drain(
@@ -254,7 +300,7 @@ async def write(port: ports.Nodes, view: NodeView, verb: str) -> None:
         case "mark":
             await port.mark(view, MARK)
         case "unmark":
-            await port.unmark(view)
+            await port.mark(view, NO_MARK)
         case "declare":
             await port.declare_out_of_service(view)
         case _:

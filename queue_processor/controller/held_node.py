@@ -1,0 +1,159 @@
+"""One node with all that holds it: its cordon, its drain, and those who wait for their end."""
+
+import asyncio
+import datetime as dt
+
+from queue_processor.controller.drain_context import DrainContext
+from queue_processor.controller.node_cordon import NodeCordon
+from queue_processor.controller.node_drain import NodeDrain
+from queue_processor.controller.node_holds import NodeHolds
+from queue_processor.domain import holds, intent, policy
+from queue_processor.domain.holds import Hold
+from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.notifications import DrainNotification
+from queue_processor.domain.plan import InstanceReport, InstanceResult, Plan
+from queue_processor.observability import event_reasons, metrics
+
+
+class HeldNode:
+    """A node on which plans are carried out.
+
+    Attributes:
+        plans: How many.
+        holds: What holds the node.
+    """
+
+    def __init__(self, node: NodeView, *, context: DrainContext) -> None:
+        self.plans = 0
+        self.holds = NodeHolds(node, clock=context.clock)
+        self._context = context
+        self._cordon = NodeCordon(self.holds, context=context)
+        self._draining: asyncio.Task[None] | None = None
+        self._reports: dict[str, asyncio.Future[InstanceReport]] = {}
+
+    async def hold(self, plan: Plan) -> InstanceReport:
+        """Cordon the node for a plan, and drain it if the plan asks for that.
+
+        Raises:
+            NotFound: The node is gone.
+        """
+        hold = self.holds.add(holds.hold_of(plan))
+        if intent.is_refuted(hold, self.holds.node):
+            self.holds.drop({hold.id})
+            return self._report(plan, InstanceResult.STILL_RUNNING)
+        if not hold.is_draining:
+            self.holds.end(hold.id, InstanceResult.CORDONED)
+        await self._apply(plan)
+        if not hold.is_draining:
+            return self._report(plan, InstanceResult.CORDONED)
+        if all(each.id != hold.id for each in self.holds.draining):
+            # Another event cancelled it while the node was being cordoned.
+            return self._report(plan, InstanceResult.CANCELLED)
+        report = await self._drain_for(hold)
+        await self._let_go(hold, report)
+        return report
+
+    async def _apply(self, plan: Plan) -> None:
+        """Write the mark that the holds ask for, and record that if anything was written."""
+        if await self._cordon.apply():
+            self._context.ports.event_recorder.node_event(
+                self.holds.node,
+                event_reasons.INTERRUPTIONS[plan.kind],
+                f"{plan.action}, {_until(plan)} (event {plan.event_id})",
+            )
+        since_event = (self._context.clock() - plan.occurred_at).total_seconds()
+        metrics.EVENT_TO_CORDON.labels(kind=plan.kind).observe(since_event)
+
+    async def _drain_for(self, hold: Hold) -> InstanceReport:
+        """Drain the node, or join the drain that runs; return how the hold ended."""
+        report = self._reports.setdefault(hold.id, asyncio.get_running_loop().create_future())
+        if self._draining is None or self._draining.done():
+            self._draining = asyncio.create_task(
+                self._drain(), name=f"drain {self.holds.node.name}"
+            )
+        return await asyncio.shield(report)
+
+    async def _drain(self) -> None:
+        """Drain the node for as long as holds ask for it; a failure concerns all who wait."""
+        try:
+            while self.holds.draining:
+                await self._drain_once()
+        except asyncio.CancelledError:
+            for report in self._reports.values():
+                report.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised to everyone who waits
+            for report in self._reports.values():
+                report.set_exception(error)
+            self._reports.clear()
+
+    async def _drain_once(self) -> None:
+        loop = asyncio.get_running_loop()
+        clock, notifier = self._context.clock, self._context.ports.notifier
+        started_at = loop.time()
+        ruling = self.holds.ruling
+        if ruling is not None:
+            notifier.notify(DrainNotification(at=clock(), plan=self._plan_of(ruling)))
+        drain = NodeDrain(self.holds, on_end=self._end, context=self._context)
+        ended, report = await drain.run()
+        took = dt.timedelta(seconds=loop.time() - started_at)
+        notifier.notify(
+            DrainNotification(at=clock(), plan=self._plan_of(ended), report=report, took=took)
+        )
+
+    def _plan_of(self, hold: Hold) -> Plan:
+        return policy.plan_of(hold, self.holds.node)
+
+    def _end(self, hold: Hold, report: InstanceReport) -> None:
+        waiting = self._reports.pop(hold.id, None)
+        if waiting is not None:
+            waiting.set_result(report)
+
+    async def _let_go(self, hold: Hold, report: InstanceReport) -> None:
+        """Take off what an ended hold leaves on the node, where it holds it no more."""
+        gave_up = report.result is InstanceResult.GAVE_UP
+        if gave_up and self._context.options.uncordons_on_soft_timeout:
+            self.holds.drop({hold.id})
+        elif report.result is not InstanceResult.STILL_RUNNING:
+            return
+        await self._uncordon_if_free()
+
+    async def cancel(self, plan: Plan) -> bool:
+        """End what an event of cancellation is about; uncordon the node if nothing else holds it.
+
+        Returns:
+            True if that was the last hold of the node.
+
+        Raises:
+            NotFound: The node is gone.
+        """
+        await self._cordon.read_again()
+        ids = intent.cancelled_by(plan, self.holds.all)
+        self.holds.drop(ids)
+        if ids:
+            await self._uncordon_if_free()
+        return bool(ids) and not self.holds.written
+
+    async def reconcile(self) -> None:
+        """Bring the mark in line with the node as it is, without any new event."""
+        await self._cordon.read_again()
+        await self._uncordon_if_free()
+
+    async def _uncordon_if_free(self) -> None:
+        if await self._cordon.apply() and not self.holds.written:
+            await self._cordon.show_uncordoned()
+
+    async def stop(self) -> None:
+        """End the drain, if one runs, and wait until it has stopped."""
+        if self._draining is not None and not self._draining.done():
+            self._draining.cancel()
+            await asyncio.wait((self._draining,))
+
+    def _report(self, plan: Plan, result: InstanceResult) -> InstanceReport:
+        node = self.holds.node
+        return InstanceReport(instance_id=plan.instance_id, node_name=node.name, result=result)
+
+
+def _until(plan: Plan) -> str:
+    end = f"{plan.deadline.at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"the instance goes at {end}" if plan.deadline.is_hard else f"until {end} at most"
