@@ -12,6 +12,7 @@ from queue_processor.controller.leader_election import LeaderElector
 from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.node_reconciler import NodeReconciler
 from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.ports import Dependencies
 from queue_processor.controller.processor import Processor
@@ -60,6 +61,7 @@ def build_controller(
             clock=clock,
         )
     )
+    reconciler = NodeReconciler(node_index=node_index, coordinator=coordinator)
     processor = Processor(
         node_index=node_index,
         coordinator=coordinator,
@@ -81,6 +83,7 @@ def build_controller(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(pod_watcher.run(), name="watch pods")
             tasks.create_task(consumer.run(), name="consume")
+            tasks.create_task(reconciler.run(), name="reconcile nodes")
 
     async def lead() -> None:
         if leadership is None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection
-from typing import Any, assert_never
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from typing import assert_never
 
+from queue_processor.controller import waiting
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.held_node import HeldNode
 from queue_processor.domain import errors
@@ -26,6 +28,7 @@ class DrainCoordinator:
     def __init__(self, context: DrainContext) -> None:
         self._context = context
         self._active: dict[str, HeldNode] = {}
+        self._lost: dict[InstanceId, dict[str, Plan]] = {}
 
     def is_active(self, node: NodeView) -> bool:
         """Return True while plans are carried out on the node."""
@@ -62,9 +65,9 @@ class DrainCoordinator:
                     )
                 )
                 await asyncio.wait((*working, appearing), return_when=asyncio.FIRST_COMPLETED)
-                await _end((appearing,))
+                await waiting.end((appearing,))
         finally:
-            await _end(by_uid.values())
+            await waiting.end(by_uid.values())
         # Looks at each, so that none of their errors is one that nobody has seen.
         failures = [error for task in by_uid.values() if (error := task.exception()) is not None]
         if failures:
@@ -82,19 +85,53 @@ class DrainCoordinator:
         """
         async with self._held(node) as held:
             try:
-                return await self._act(plan, held)
+                report = await self._act(plan, held)
             except errors.NotFound:
-                self._context.node_index.forget(node)
-                return InstanceReport(
+                report = InstanceReport(
                     instance_id=plan.instance_id,
                     node_name=node.name,
                     result=InstanceResult.NODE_GONE,
                 )
+        if report.result is InstanceResult.NODE_GONE:
+            self._context.node_index.forget(node)
+            self._keep_lost(plan)
+        return report
+
+    def has_lost_plans(self, node: NodeView) -> bool:
+        """Return True if the instance of the node is going, and its Node was gone for a while."""
+        return node.instance_id in self._lost
 
     async def reconcile(self, node: NodeView) -> None:
-        """Bring the mark of a node in line with the node as it is, without any new event."""
+        """Do for a node what its holds ask for, without any new event.
+
+        Raises:
+            TemporaryError: The API server could not be reached in time.
+            PermanentError: The API server refuses us.
+        """
+        plans = self._lost.pop(node.instance_id, {}).values()
         async with self._held(node) as held:
-            await held.reconcile()
+            try:
+                await held.reconcile(
+                    dataclasses.replace(plan, node_name=node.name) for plan in plans
+                )
+            except errors.NotFound:
+                self._context.node_index.forget(node)
+
+    def _keep_lost(self, plan: Plan) -> None:
+        """Remember until its deadline what was planned for a Node that is gone.
+
+        Its instance is still there, and its kubelet may register again.
+        """
+        now = self._context.clock()
+        if not plan.deadline.is_hard or plan.is_instance_gone or plan.action is Action.UNCORDON:
+            return
+        self._lost.setdefault(plan.instance_id, {})[plan.hold_id] = plan
+        for instance_id, plans in tuple(self._lost.items()):
+            lasting = {key: each for key, each in plans.items() if each.deadline.last_at > now}
+            if lasting:
+                self._lost[instance_id] = lasting
+            else:
+                del self._lost[instance_id]
 
     @contextlib.asynccontextmanager
     async def _held(self, node: NodeView) -> AsyncIterator[HeldNode]:
@@ -131,11 +168,3 @@ class DrainCoordinator:
                 raise AssertionError(f"{plan.action} changes no node")
             case _:
                 assert_never(plan.action)
-
-
-async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, and wait until they have ended."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)

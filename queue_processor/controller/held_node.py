@@ -2,7 +2,11 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Iterable
 
+import structlog
+
+from queue_processor.controller import waiting
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.node_cordon import NodeCordon
 from queue_processor.controller.node_drain import NodeDrain
@@ -13,6 +17,8 @@ from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.plan import InstanceReport, InstanceResult, Plan
 from queue_processor.observability import event_reasons, metrics
+
+_log = structlog.get_logger(__name__)
 
 
 class HeldNode:
@@ -61,8 +67,8 @@ class HeldNode:
                 event_reasons.INTERRUPTIONS[plan.kind],
                 f"{plan.action}, {_until(plan)} (event {plan.event_id})",
             )
-        since_event = (self._context.clock() - plan.occurred_at).total_seconds()
-        metrics.EVENT_TO_CORDON.labels(kind=plan.kind).observe(since_event)
+            since_event = (self._context.clock() - plan.occurred_at).total_seconds()
+            metrics.EVENT_TO_CORDON.labels(kind=plan.kind).observe(since_event)
 
     async def _drain_for(self, hold: Hold) -> InstanceReport:
         """Drain the node, or join the drain that runs; return how the hold ended."""
@@ -105,9 +111,9 @@ class HeldNode:
         return policy.plan_of(hold, self.holds.node)
 
     def _end(self, hold: Hold, report: InstanceReport) -> None:
-        waiting = self._reports.pop(hold.id, None)
-        if waiting is not None:
-            waiting.set_result(report)
+        awaited = self._reports.pop(hold.id, None)
+        if awaited is not None:
+            awaited.set_result(report)
 
     async def _let_go(self, hold: Hold, report: InstanceReport) -> None:
         """Take off what an ended hold leaves on the node, where it holds it no more."""
@@ -134,10 +140,38 @@ class HeldNode:
             await self._uncordon_if_free()
         return bool(ids) and not self.holds.written
 
-    async def reconcile(self) -> None:
-        """Bring the mark in line with the node as it is, without any new event."""
+    async def reconcile(self, plans: Iterable[Plan]) -> None:
+        """Do what the holds on the node ask for, and carry out further plans.
+
+        Raises:
+            NotFound: The node is gone.
+        """
         await self._cordon.read_again()
+        node = self.holds.node
+        if node.has_damaged_holds:
+            self._context.ports.event_recorder.node_event(
+                node, event_reasons.HOLDS_REBUILT, f"{len(node.holds)} holds are left"
+            )
         await self._uncordon_if_free()
+        unfinished = [
+            self._plan_of(hold)
+            for hold in self.holds.written
+            if hold.is_draining and hold not in self.holds.draining
+        ]
+        if unfinished:
+            events = [plan.event_id for plan in unfinished]
+            _log.info("drain_resumed", node=node.name, event_ids=events)
+        await waiting.gathered(self._resume(plan) for plan in (*unfinished, *plans))
+
+    async def _resume(self, plan: Plan) -> None:
+        report = await self.hold(plan)
+        _log.info(
+            "resumed_drain_ended",
+            node=self.holds.node.name,
+            event_id=plan.event_id,
+            result=report.result,
+            left=report.left,
+        )
 
     async def _uncordon_if_free(self) -> None:
         if await self._cordon.apply() and not self.holds.written:

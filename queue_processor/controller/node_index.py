@@ -29,6 +29,7 @@ class NodeIndex:
         self._uids_by_instance: dict[InstanceId, set[str]] = {}
         self._journals: list[dict[str, NodeView | None]] = []
         self._changes: defaultdict[InstanceId, ChangeSignal] = defaultdict(ChangeSignal)
+        self._listeners: list[Callable[[NodeView], None]] = []
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -36,6 +37,17 @@ class NodeIndex:
     def get(self, uid: str) -> NodeView | None:
         """Return a node by its UID."""
         return self._nodes.get(uid)
+
+    @contextlib.contextmanager
+    def listening(self, listener: Callable[[NodeView], None]) -> Iterator[None]:
+        """Call a listener with every node, and with each that is taken in for as long as this lasts."""
+        self._listeners.append(listener)
+        try:
+            for node in tuple(self._nodes.values()):
+                listener(node)
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     def nodes_of(self, instance_id: InstanceId) -> tuple[NodeView, ...]:
         """Return the nodes of an instance, ordered by name."""

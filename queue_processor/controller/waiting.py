@@ -1,8 +1,10 @@
-"""A signal that something has changed, for all who wait for that."""
+"""Ways to wait: for a change, and for several coroutines that have to end together."""
 
 import asyncio
 import contextlib
 import datetime as dt
+from collections.abc import Collection, Coroutine, Iterable
+from typing import Any
 
 
 class ChangeSignal:
@@ -37,3 +39,27 @@ class ChangeSignal:
                     await self._event.wait()
         finally:
             self._waiters -= 1
+
+
+async def gathered(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run coroutines side by side until all of them have ended, then raise the first error.
+
+    A task group would cancel the others at the first error, and hide what it was in a group.
+    """
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        if tasks:
+            await asyncio.wait(tasks)
+    finally:
+        await end(tasks)
+    failures = [error for task in tasks if (error := task.exception()) is not None]
+    if failures:
+        raise failures[0]
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -45,6 +45,11 @@ class Hold:
     result: InstanceResult | None = None
 
     @property
+    def is_rebuilt(self) -> bool:
+        """True if only its kind is certain: the node shows no more than a taint of this kind."""
+        return self.id == self.kind
+
+    @property
     def is_draining(self) -> bool:
         """True while the node is drained because of it."""
         return self.action is Action.CORDON_AND_DRAIN and self.result is None
@@ -75,10 +80,15 @@ def hold_of(plan: Plan) -> Hold:
 def merge(older: Iterable[Hold], newer: Iterable[Hold]) -> tuple[Hold, ...]:
     """Return the holds of both, each id once and as `newer` has it.
 
+    A rebuilt hold makes way for one of its kind that is certain.
     Where there are more than a node can have, those whose work goes on come first, then those with
     the earliest deadline.
     """
     by_id = {hold.id: hold for hold in (*older, *newer)}
+    certain = {hold.kind for hold in by_id.values() if not hold.is_rebuilt}
+    by_id = {
+        hold.id: hold for hold in by_id.values() if not (hold.is_rebuilt and hold.kind in certain)
+    }
     if len(by_id) <= MOST_HOLDS:
         return tuple(by_id.values())
     urgent = sorted(by_id.values(), key=lambda hold: (hold.result is not None, hold.deadline.at))

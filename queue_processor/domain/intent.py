@@ -165,9 +165,23 @@ def cancelled_by(plan: Plan, holds: Iterable[Hold]) -> frozenset[str]:
     return frozenset(
         hold.id
         for hold in holds
-        # A hold that was rebuilt from the taint of the node has the kind for its id.
-        if hold.id in {plan.hold_id, plan.kind}
+        if hold.id == plan.hold_id or (hold.is_rebuilt and hold.kind == plan.kind)
     )
+
+
+def needs_work(node: NodeView, *, is_active: bool) -> bool:
+    """Return True if there is something to do for a node, without any new event.
+
+    Somebody has damaged what is written there, a node that came back is still out of service, a
+    hold has been refuted, or another process has left a drain unfinished.
+
+    Args:
+        node: The node.
+        is_active: This process works for the holds of the node already.
+    """
+    if (node.has_damaged_holds and node.holds) or (node.is_out_of_service_by_us and node.is_ready):
+        return True
+    return not is_active and any(hold.is_draining or is_refuted(hold, node) for hold in node.holds)
 
 
 def result_at_end(hold: Hold) -> InstanceResult:

@@ -95,6 +95,13 @@ UNCORDONED = EventReason(
     " applies to the node: the taint is removed, and the node is schedulable unless somebody else"
     " cordoned it.",
 )
+HOLDS_REBUILT = EventReason(
+    name="HoldsRebuilt",
+    type=EventType.WARNING,
+    regarding="Node",
+    meaning="Somebody changed the annotation `queue-processor/holds` so that some of it cannot be"
+    " understood: it is written again from the rest, from taints and from the work in progress.",
+)
 EVICTION_BLOCKED = EventReason(
     name="EvictionBlocked",
     type=EventType.WARNING,
