@@ -13,7 +13,6 @@ from queue_processor.adapters.kube.connection import Connection
 from queue_processor.adapters.kube.nodes import NodeReader
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.controller.node_index import NodeIndex
-from queue_processor.domain.identifiers import NodeName
 from queue_processor.observability import metrics
 
 
@@ -95,7 +94,7 @@ def take_in(
     """
     view = None if change == "DELETED" else reader.view_of(node)
     if view is None:
-        node_index.remove(NodeName(node["metadata"]["name"]))
+        node_index.remove(node["metadata"]["uid"])
     else:
         node_index.put(view)
     metrics.NODES_INDEXED.set(len(node_index))

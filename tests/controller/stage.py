@@ -113,6 +113,10 @@ class Process:
                             )
             await asyncio.sleep(0.5)
 
+    def lose_watch(self) -> None:
+        """Let no further change of a node arrive, as on a connection that is silently dead."""
+        self._tasks[0].cancel()
+
     async def stop(self) -> None:
         """What SIGTERM does."""
         lead = self._tasks[-1]

@@ -1,0 +1,155 @@
+"""The node index: Nodes by UID, several for one instance, and lists that meet the watch."""
+
+import asyncio
+import dataclasses
+import itertools
+
+import pytest
+
+from queue_processor.controller.node_index import NodeIndex
+from queue_processor.domain.identifiers import NodeName
+from queue_processor.domain.nodes import NodeView
+from tests.controller import stage
+
+OLD = NodeView(
+    name=NodeName("node-0"),
+    uid="old",
+    resource_version="10",
+    instance_id=stage.instance(0),
+    is_ready=True,
+    is_unschedulable=False,
+    taints=(),
+    annotations={},
+)
+CHANGED = dataclasses.replace(OLD, resource_version="11", is_unschedulable=True)
+NEW = dataclasses.replace(OLD, uid="new", resource_version="12", instance_id=stage.instance(1))
+OTHER = dataclasses.replace(OLD, name=NodeName("node-1"), uid="other", resource_version="9")
+
+
+def _index(*nodes: NodeView) -> NodeIndex:
+    index = NodeIndex()
+    for node in nodes:
+        index.put(node)
+    return index
+
+
+def test_both_nodes_of_an_instance_are_found_by_name_order() -> None:
+    index = _index(OTHER, OLD)
+
+    assert index.nodes_of(stage.instance(0)) == (OLD, OTHER)
+    assert len(index) == 2
+
+
+def test_of_two_nodes_of_an_instance_the_one_that_is_ready_counts() -> None:
+    index = _index(dataclasses.replace(OLD, is_ready=False), OTHER)
+
+    assert index.find(stage.instance(0)) == OTHER
+
+
+def test_when_one_of_two_nodes_of_an_instance_goes_the_other_stays() -> None:
+    index = _index(OLD, OTHER)
+    index.remove("old")
+
+    assert index.nodes_of(stage.instance(0)) == (OTHER,)
+
+
+@pytest.mark.parametrize(
+    "order",
+    # Events of one Node come in their order, those of two Nodes in any.
+    [
+        order
+        for order in itertools.permutations(range(4))
+        if [event for event in order if event != 3] == [0, 1, 2]
+    ],
+    ids=str,
+)
+def test_a_node_that_was_registered_again_replaces_the_old_one_in_any_order(
+    order: tuple[int, ...],
+) -> None:
+    index = NodeIndex()
+    events = [
+        lambda: index.put(OLD),
+        lambda: index.put(CHANGED),
+        lambda: index.remove("old"),
+        lambda: index.put(NEW),
+    ]
+    for event in order:
+        events[event]()
+
+    assert index.get("old") is None
+    assert index.nodes_of(stage.instance(0)) == ()
+    assert index.nodes_of(stage.instance(1)) == (NEW,)
+
+
+def test_forgetting_a_ghost_leaves_the_node_of_its_name() -> None:
+    index = _index(OLD, NEW)
+    index.forget(OLD)
+
+    assert index.get("new") == NEW
+
+
+def test_a_node_that_gets_another_instance_leaves_the_first() -> None:
+    moved = dataclasses.replace(CHANGED, instance_id=stage.instance(7))
+    index = _index(OLD, moved)
+
+    assert index.nodes_of(stage.instance(0)) == ()
+    assert index.nodes_of(stage.instance(7)) == (moved,)
+
+
+def test_a_complete_list_removes_what_is_not_in_it() -> None:
+    index = _index(OLD, OTHER)
+    index.replace([OTHER])
+
+    assert index.nodes_of(stage.instance(0)) == (OTHER,)
+
+
+def test_a_complete_list_rules_over_versions_that_a_restored_cluster_counts_anew() -> None:
+    index = _index(CHANGED)
+    restored = dataclasses.replace(OLD, resource_version="3")
+    index.replace([restored])
+
+    assert index.get("old") == restored
+
+
+def test_changes_that_arrive_while_a_list_is_read_are_not_lost() -> None:
+    index = _index(OLD, OTHER)
+    with index.journal() as changes:
+        index.put(CHANGED)
+        index.remove("other")
+        index.put(dataclasses.replace(NEW, name=NodeName("node-2")))
+        index.replace([OLD, OTHER], changes=changes)
+
+    assert index.get("old") == CHANGED
+    assert index.get("other") is None
+    assert index.get("new") is not None
+
+
+def test_a_change_that_arrives_late_does_not_undo_a_list() -> None:
+    index = _index(OLD)
+    with index.journal() as changes:
+        index.put(OLD)
+        index.replace([CHANGED], changes=changes)
+    index.put(OLD)
+
+    assert index.get("old") == CHANGED
+
+
+@pytest.mark.looptime
+async def test_a_list_wakes_those_who_wait_for_a_node() -> None:
+    index = NodeIndex()
+    waiting = asyncio.create_task(index.until(stage.instance(0), lambda node: node is not None))
+    await asyncio.sleep(1)
+    index.replace([OLD])
+
+    assert await waiting == OLD
+
+
+@pytest.mark.looptime
+async def test_nothing_is_kept_for_a_waiter_that_was_cancelled() -> None:
+    index = NodeIndex()
+    waiting = asyncio.create_task(index.until(stage.instance(0), lambda node: node is not None))
+    await asyncio.sleep(1)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+
+    assert not index._changes
