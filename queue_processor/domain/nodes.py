@@ -17,6 +17,9 @@ CORDONED_ANNOTATION = "queue-processor/cordoned"
 EXCLUDE_FROM_LOAD_BALANCERS_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
+# The cloud provider's own statement that the instance does not run.
+# https://github.com/kubernetes/cloud-provider/blob/master/api/well_known_taints.go
+SHUTDOWN_TAINT = "node.cloudprovider.kubernetes.io/shutdown"
 
 
 def taint_key(kind: EventKind) -> str:
@@ -63,6 +66,9 @@ class NodeView:
         resource_version: The next write holds only for it: another writer makes it stale.
         taints: All of them: the API replaces the list as a whole.
         annotations: Only those that are ours.
+        last_heartbeat_at: When its kubelet last reported, whatever it reported.
+        ready_since: Since when it is Ready; None while it is not.
+        is_deleted: Its deletion has been requested.
     """
 
     name: NodeName
@@ -73,6 +79,15 @@ class NodeView:
     is_unschedulable: bool
     taints: tuple[Taint, ...]
     annotations: Mapping[str, str]
+    created_at: dt.datetime | None = None
+    last_heartbeat_at: dt.datetime | None = None
+    ready_since: dt.datetime | None = None
+    is_deleted: bool = False
+
+    @property
+    def is_shut_down(self) -> bool:
+        """True if the cloud provider states that the instance does not run."""
+        return SHUTDOWN_TAINT in self.taint_keys
 
     @property
     def taint_keys(self) -> frozenset[str]:

@@ -3,6 +3,8 @@
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
+import structlog
+
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import identifiers, nodes
@@ -10,6 +12,8 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import NodeName, ProviderId
 from queue_processor.domain.nodes import DrainProgress, Mark, NodeView, Taint, TaintEffect
 from queue_processor.domain.selectors import LabelSelector
+
+_log = structlog.get_logger(__name__)
 
 _ANNOTATIONS = (
     nodes.EVENT_ID_ANNOTATION,
@@ -23,41 +27,61 @@ _IN_PROGRESS_CONDITION = "DrainInProgress"
 _DRAINED_CONDITION = "Drained"
 _CONDITION_MESSAGE_LIMIT = 1024
 
+_NOT_A_NODE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+# Kubernetes writes the year 1 for "never"; beyond, arithmetic with moments would overflow.
+_YEARS = range(2000, 9000)
+
 
 class NodeReader:
     """Reads Node objects, and selects those that are ours."""
 
     def __init__(self, selector: LabelSelector) -> None:
         self._selector = selector
+        self._not_understood: set[str] = set()
 
     def view_of(self, node: JsonObject) -> NodeView | None:
-        """Return the view of a Node; None when it is not an EC2 instance, or not selected."""
-        metadata, spec = node["metadata"], node.get("spec", {})
-        instance_id = identifiers.instance_of(ProviderId(spec.get("providerID", "")))
+        """Return the view of a Node; None when it is not an EC2 instance, or not selected.
+
+        A Node that has another shape costs itself, not a list or a watch.
+        """
+        try:
+            return self._read(node)
+        except _NOT_A_NODE as error:
+            metadata = str(node.get("metadata"))[:200]
+            if metadata not in self._not_understood:
+                self._not_understood.add(metadata)
+                _log.warning("node_not_understood", metadata=metadata, error=repr(error))
+            return None
+
+    def _read(self, node: JsonObject) -> NodeView | None:
+        metadata, spec = node["metadata"], node.get("spec") or {}
+        instance_id = identifiers.instance_of(ProviderId(spec.get("providerID") or ""))
         if instance_id is None or not self._selector.selects(metadata.get("labels") or {}):
             return None
-        conditions = node.get("status", {}).get("conditions") or []
         annotations: Mapping[str, str] = metadata.get("annotations") or {}
+        ready = _ready_condition(node)
+        is_ready = ready.get("status") == "True"
         return NodeView(
-            name=NodeName(metadata["name"]),
-            uid=metadata["uid"],
-            resource_version=metadata["resourceVersion"],
+            name=NodeName(_text(metadata["name"])),
+            uid=_text(metadata["uid"]),
+            resource_version=_text(metadata["resourceVersion"]),
             instance_id=instance_id,
-            is_ready=any(
-                condition["type"] == "Ready" and condition["status"] == "True"
-                for condition in conditions
-            ),
+            is_ready=is_ready,
             is_unschedulable=bool(spec.get("unschedulable")),
             taints=tuple(
                 Taint(
-                    key=taint["key"],
-                    effect=taint["effect"],
+                    key=_text(taint["key"]),
+                    effect=_text(taint["effect"]),
                     value=taint.get("value"),
                     added_at=taint.get("timeAdded"),
                 )
                 for taint in spec.get("taints") or []
             ),
             annotations={key: annotations[key] for key in _ANNOTATIONS if key in annotations},
+            created_at=_moment(metadata.get("creationTimestamp")),
+            last_heartbeat_at=_moment(ready.get("lastHeartbeatTime")),
+            ready_since=_moment(ready.get("lastTransitionTime")) if is_ready else None,
+            is_deleted=metadata.get("deletionTimestamp") is not None,
         )
 
 
@@ -163,6 +187,29 @@ async def listed(api: KubeApi) -> AsyncIterator[JsonObject]:
     async for page in api.pages("/api/v1/nodes"):
         for node in page["items"]:
             yield node
+
+
+def _ready_condition(node: JsonObject) -> JsonObject:
+    """Return the condition Ready of a Node; empty when there is none."""
+    conditions: list[JsonObject] = (node.get("status") or {}).get("conditions") or []
+    return next((each for each in conditions if each["type"] == "Ready"), {})
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _moment(value: object) -> dt.datetime | None:
+    """Read a timestamp; None for one that is missing, odd, or far from any real one."""
+    try:
+        moment = dt.datetime.fromisoformat(_text(value))
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None or moment.year not in _YEARS:
+        return None
+    return moment.astimezone(dt.UTC)
 
 
 def _listed(taints: Iterable[Taint]) -> list[JsonObject]:
