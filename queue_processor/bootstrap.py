@@ -35,7 +35,7 @@ from queue_processor.controller import assembly
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.ports import Dependencies
 from queue_processor.domain import errors, selectors
-from queue_processor.observability import health, metrics
+from queue_processor.observability import health
 from queue_processor.settings import Settings, SettingsError
 from queue_processor.settings.groups import OnDeadline
 
@@ -233,7 +233,6 @@ async def _fill(node_index: NodeIndex, nodes: KubeNodes) -> None:
             node_index.put(node)
     except errors.QueueProcessorError as error:
         raise _unreachable(error) from error
-    metrics.NODES_INDEXED.set(len(node_index))
     _log.info("nodes_indexed", nodes=len(node_index))
 
 

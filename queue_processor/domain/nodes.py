@@ -20,6 +20,7 @@ OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
 # The cloud provider's own statement that the instance does not run.
 # https://github.com/kubernetes/cloud-provider/blob/master/api/well_known_taints.go
 SHUTDOWN_TAINT = "node.cloudprovider.kubernetes.io/shutdown"
+UNINITIALIZED_TAINT = "node.cloudprovider.kubernetes.io/uninitialized"
 
 
 def taint_key(kind: EventKind) -> str:
@@ -125,6 +126,20 @@ class NodeView:
             return None
         # People can write annotations too; ours has an offset.
         return None if marked.tzinfo is None else marked
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class UnmappedNode:
+    """A Node that may run on any EC2 instance: nothing on it names one that we can read.
+
+    Attributes:
+        cause: Why, for people; None while the cloud provider has not initialized the node.
+    """
+
+    name: NodeName
+    uid: str
+    resource_version: str
+    cause: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from queue_processor.adapters.kube.nodes import NodeReader
 from queue_processor.domain import selectors
+from queue_processor.domain.nodes import UnmappedNode
 
 INSTANCE = "i-0123456789abcdef0"
 NODE: dict[str, Any] = {
@@ -125,11 +126,15 @@ def test_a_moment_elsewhere_is_read_in_utc() -> None:
     assert view.last_heartbeat_at == dt.datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
 
 
+def _cause(node: dict[str, Any]) -> str | None:
+    """Why a Node is unmapped."""
+    read = _reader().read(node)
+    assert isinstance(read, UnmappedNode)
+    assert (read.name, read.uid) == ("node-0", "uid")
+    return read.cause
+
+
 ODD = {
-    "no metadata": {"spec": NODE["spec"]},
-    "metadata that are a list": {**NODE, "metadata": []},
-    "no name": {**NODE, "metadata": {"uid": "uid"}},
-    "a name that is a number": _changed("metadata.name", 7),
     "a spec that is a text": {**NODE, "spec": "none"},
     "a provider id that is a number": _changed("spec.providerID", 7),
     "taints that are a number": _changed("spec.taints", 7),
@@ -139,13 +144,47 @@ ODD = {
 
 
 @pytest.mark.parametrize("node", ODD.values(), ids=ODD)
-def test_a_node_of_another_shape_costs_itself_and_one_warning(node: dict[str, Any]) -> None:
-    reader = _reader()
-    with structlog.testing.capture_logs() as lines:
-        views = [reader.view_of(each) for each in (node, node, NODE)]
+def test_a_node_of_another_shape_costs_itself(node: dict[str, Any]) -> None:
+    assert "the Node object cannot be read" in (_cause(node) or "")
 
-    assert [view is None for view in views] == [True, True, False]
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"spec": NODE["spec"]},
+        {**NODE, "metadata": []},
+        {**NODE, "metadata": {"name": "node-0"}},
+        _changed("metadata.name", 7),
+    ],
+    ids=["no metadata", "metadata that are a list", "no uid", "a name that is a number"],
+)
+def test_what_cannot_even_be_identified_is_no_node_and_logged(node: dict[str, Any]) -> None:
+    with structlog.testing.capture_logs() as lines:
+        assert _reader().read(node) is None
+
     assert [line["event"] for line in lines] == ["node_not_understood"]
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "cause"),
+    [("k3s://worker", "spec.providerID is 'k3s://worker'"), (None, "no spec.providerID")],
+)
+def test_a_node_that_names_no_instance_is_unmapped(provider_id: str | None, cause: str) -> None:
+    assert _cause(_changed("spec.providerID", provider_id)) == cause
+
+
+def test_a_node_that_its_cloud_provider_has_not_initialized_is_unmapped_without_a_cause() -> None:
+    node = _changed("spec.providerID", None)
+    key = "node.cloudprovider.kubernetes.io/uninitialized"
+    node["spec"]["taints"] = [{"key": key, "effect": "NoSchedule"}]
+
+    assert _cause(node) is None
+
+
+def test_a_node_that_is_not_on_ec2_or_not_selected_is_none() -> None:
+    assert _reader().read(_changed("spec.providerID", "aws:///a/b/fargate-ip-10-0-0-1")) is None
+    unselected = NodeReader(selectors.parse("team=theirs"))
+    assert unselected.read(_changed("spec.providerID", "k3s://worker")) is None
 
 
 _JSON = st.recursive(
@@ -177,4 +216,4 @@ _PATHS = [
 
 @given(path=st.sampled_from(_PATHS), value=_JSON)
 def test_no_node_whatever_its_shape_raises(path: str, value: object) -> None:
-    _reader().view_of(_changed(path, value))
+    _reader().read(_changed(path, value))

@@ -1,7 +1,7 @@
 """Nodes: the view that we keep of them, and the four writes that we make."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
 import structlog
 
@@ -10,7 +10,14 @@ from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import identifiers, nodes
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import NodeName, ProviderId
-from queue_processor.domain.nodes import DrainProgress, Mark, NodeView, Taint, TaintEffect
+from queue_processor.domain.nodes import (
+    DrainProgress,
+    Mark,
+    NodeView,
+    Taint,
+    TaintEffect,
+    UnmappedNode,
+)
 from queue_processor.domain.selectors import LabelSelector
 
 _log = structlog.get_logger(__name__)
@@ -37,28 +44,37 @@ class NodeReader:
 
     def __init__(self, selector: LabelSelector) -> None:
         self._selector = selector
-        self._not_understood: set[str] = set()
 
     def view_of(self, node: JsonObject) -> NodeView | None:
-        """Return the view of a Node; None when it is not an EC2 instance, or not selected.
+        """Return the view of a Node that is ours and on an EC2 instance that it names."""
+        read = self.read(node)
+        return read if isinstance(read, NodeView) else None
+
+    def read(self, node: JsonObject) -> NodeView | UnmappedNode | None:
+        """Read a Node; None when it is not on EC2, or not selected.
 
         A Node that has another shape costs itself, not a list or a watch.
         """
         try:
             return self._read(node)
         except _NOT_A_NODE as error:
-            metadata = str(node.get("metadata"))[:200]
-            if metadata not in self._not_understood:
-                self._not_understood.add(metadata)
-                _log.warning("node_not_understood", metadata=metadata, error=repr(error))
-            return None
+            return _misshapen(node, error)
 
-    def _read(self, node: JsonObject) -> NodeView | None:
+    def _read(self, node: JsonObject) -> NodeView | UnmappedNode | None:
         metadata, spec = node["metadata"], node.get("spec") or {}
-        instance_id = identifiers.instance_of(ProviderId(spec.get("providerID") or ""))
-        if instance_id is None or not self._selector.selects(metadata.get("labels") or {}):
-            return None
+        provider_id = ProviderId(spec.get("providerID") or "")
+        labels: Mapping[str, str] = metadata.get("labels") or {}
         annotations: Mapping[str, str] = metadata.get("annotations") or {}
+        if not self._selector.selects(labels):
+            return None
+        instance_id = identifiers.find_instance(provider_id, labels=labels, annotations=annotations)
+        if instance_id is None and identifiers.is_outside_ec2(provider_id, labels=labels):
+            return None
+        taints = tuple(_taints(spec))
+        if instance_id is None:
+            is_new = any(taint.key == nodes.UNINITIALIZED_TAINT for taint in taints)
+            cause = f"spec.providerID is {provider_id!r}" if provider_id else "no spec.providerID"
+            return _unmapped(metadata, None if is_new else cause)
         ready = _ready_condition(node)
         is_ready = ready.get("status") == "True"
         return NodeView(
@@ -68,15 +84,7 @@ class NodeReader:
             instance_id=instance_id,
             is_ready=is_ready,
             is_unschedulable=bool(spec.get("unschedulable")),
-            taints=tuple(
-                Taint(
-                    key=_text(taint["key"]),
-                    effect=_text(taint["effect"]),
-                    value=taint.get("value"),
-                    added_at=taint.get("timeAdded"),
-                )
-                for taint in spec.get("taints") or []
-            ),
+            taints=taints,
             annotations={key: annotations[key] for key in _ANNOTATIONS if key in annotations},
             created_at=_moment(metadata.get("creationTimestamp")),
             last_heartbeat_at=_moment(ready.get("lastHeartbeatTime")),
@@ -95,12 +103,12 @@ class KubeNodes:
         self._reader = reader
         self._clock = clock
 
-    async def all(self) -> AsyncIterator[NodeView]:
-        """Yield every node that is ours."""
+    async def all(self) -> AsyncIterator[NodeView | UnmappedNode]:
+        """Yield every node that is, or may be, ours."""
         async for node in listed(self._api):
-            view = self._reader.view_of(node)
-            if view is not None:
-                yield view
+            read = self._reader.read(node)
+            if read is not None:
+                yield read
 
     async def read(self, name: NodeName) -> NodeView | None:
         return self._reader.view_of(await self._api.get(f"/api/v1/nodes/{name}"))
@@ -187,6 +195,34 @@ async def listed(api: KubeApi) -> AsyncIterator[JsonObject]:
     async for page in api.pages("/api/v1/nodes"):
         for node in page["items"]:
             yield node
+
+
+def _misshapen(node: JsonObject, error: Exception) -> UnmappedNode | None:
+    """Return a Node that cannot be read; None for one that cannot even be identified."""
+    try:
+        return _unmapped(node["metadata"], f"the Node object cannot be read: {error!r}")
+    except _NOT_A_NODE:
+        _log.warning("node_not_understood", node=str(node)[:200], error=repr(error))
+        return None
+
+
+def _unmapped(metadata: JsonObject, cause: str | None) -> UnmappedNode:
+    return UnmappedNode(
+        name=NodeName(_text(metadata["name"])),
+        uid=_text(metadata["uid"]),
+        resource_version=_text(metadata["resourceVersion"]),
+        cause=cause,
+    )
+
+
+def _taints(spec: JsonObject) -> Iterator[Taint]:
+    for taint in spec.get("taints") or []:
+        yield Taint(
+            key=_text(taint["key"]),
+            effect=_text(taint["effect"]),
+            value=taint.get("value"),
+            added_at=taint.get("timeAdded"),
+        )
 
 
 def _ready_condition(node: JsonObject) -> JsonObject:
