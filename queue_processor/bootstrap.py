@@ -33,9 +33,10 @@ from queue_processor.adapters.webhooks import delivery
 from queue_processor.adapters.webhooks.delivery import Webhooks
 from queue_processor.controller import assembly
 from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.node_refresh import NodeRefresh
 from queue_processor.controller.ports import Dependencies
 from queue_processor.domain import errors, selectors
-from queue_processor.observability import health, metrics
+from queue_processor.observability import health
 from queue_processor.settings import Settings, SettingsError
 from queue_processor.settings.groups import OnDeadline
 
@@ -109,17 +110,24 @@ async def run(settings: Settings) -> None:
         async with _within(_KUBE_START_SECONDS, "the Kubernetes API server"):
             cluster = await stack.enter_async_context(_open_kube(settings))
             await _check_permissions(settings, cluster)
-            await _fill(node_index, cluster.nodes)
+            node_refresh = NodeRefresh(node_index, cluster.nodes.all)
+            await _fill(node_index, node_refresh)
         liveness.is_ready = True
         lead = assembly.build_controller(
             settings,
             _dependencies(settings, aws, cluster, webhooks),
             node_index=node_index,
+            node_refresh=node_refresh,
             liveness=liveness,
             clock=utc_now,
         )
         operator = Operator(
-            lead=lead, cluster=cluster, queue=aws.queue, webhooks=webhooks, http=http
+            lead=lead,
+            node_refresh=node_refresh,
+            cluster=cluster,
+            queue=aws.queue,
+            webhooks=webhooks,
+            http=http,
         )
         await _run_beside_kopf(operator, cluster, node_index)
 
@@ -226,14 +234,12 @@ def _unreachable(error: errors.QueueProcessorError) -> errors.ConfigurationError
     )
 
 
-async def _fill(node_index: NodeIndex, nodes: KubeNodes) -> None:
+async def _fill(node_index: NodeIndex, node_refresh: NodeRefresh) -> None:
     """List every node, so that the index is complete before the first message."""
     try:
-        async for node in nodes.all():
-            node_index.put(node)
+        await node_refresh.load()
     except errors.QueueProcessorError as error:
         raise _unreachable(error) from error
-    metrics.NODES_INDEXED.set(len(node_index))
     _log.info("nodes_indexed", nodes=len(node_index))
 
 
@@ -244,12 +250,14 @@ class Operator:
         self,
         *,
         lead: Callable[[], Coroutine[None, None, None]],
+        node_refresh: NodeRefresh,
         cluster: _Kube,
         queue: SqsQueue,
         webhooks: Webhooks,
         http: contextlib.AsyncExitStack,
     ) -> None:
         self._lead = lead
+        self._node_refresh = node_refresh
         self._cluster = cluster
         self._queue = queue
         self._webhooks = webhooks
@@ -268,6 +276,7 @@ class Operator:
         """Work until a stop is requested; raise what ended the work before that."""
         async with asyncio.TaskGroup() as group:
             helpers = [
+                group.create_task(self._node_refresh.run(), name="node refresh"),
                 group.create_task(self._cluster.event_recorder.run(), name="event_recorder"),
                 group.create_task(self._webhooks.run(), name="webhooks"),
                 group.create_task(

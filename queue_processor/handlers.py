@@ -13,7 +13,6 @@ from queue_processor.adapters.kube.connection import Connection
 from queue_processor.adapters.kube.nodes import NodeReader
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.controller.node_index import NodeIndex
-from queue_processor.observability import metrics
 
 
 class _EndlessBackoff:
@@ -89,12 +88,11 @@ def take_in(
     Args:
         change: ADDED, MODIFIED or DELETED; None for a node of the first list.
         node: The Node as the event has it.
-        reader: Selects nodes and makes their views.
+        reader: Selects and reads nodes.
         node_index: The index.
     """
-    view = None if change == "DELETED" else reader.view_of(node)
-    if view is None:
+    read = None if change == "DELETED" else reader.read(node)
+    if read is None:
         node_index.remove(node["metadata"]["uid"])
     else:
-        node_index.put(view)
-    metrics.NODES_INDEXED.set(len(node_index))
+        node_index.put(read)

@@ -13,6 +13,7 @@ from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.node_reconciler import NodeReconciler
+from queue_processor.controller.node_refresh import NodeRefresh
 from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.ports import Dependencies
 from queue_processor.controller.processor import Processor
@@ -28,6 +29,7 @@ def build_controller(
     dependencies: Dependencies,
     *,
     node_index: NodeIndex,
+    node_refresh: NodeRefresh,
     liveness: Liveness,
     clock: ports.Clock,
 ) -> Callable[[], Coroutine[None, None, None]]:
@@ -37,6 +39,7 @@ def build_controller(
         settings: How it behaves.
         dependencies: What it works with.
         node_index: The node index, complete when the result is called.
+        node_refresh: Lists nodes anew; it runs while the result does.
         liveness: Gets a heartbeat whenever a loop makes progress.
         clock: The present.
 
@@ -64,6 +67,7 @@ def build_controller(
     reconciler = NodeReconciler(node_index=node_index, coordinator=coordinator)
     processor = Processor(
         node_index=node_index,
+        node_refresh=node_refresh,
         coordinator=coordinator,
         heartbeats=heartbeats,
         managed=dependencies.managed,

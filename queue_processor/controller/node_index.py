@@ -5,12 +5,27 @@ import contextlib
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeAlias
+
+import structlog
 
 from queue_processor.controller.waiting import ChangeSignal
 from queue_processor.domain.identifiers import InstanceId, NodeName
-from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.nodes import NodeView, UnmappedNode
+from queue_processor.observability import metrics
 
-_NO_CHANGES: Mapping[str, NodeView | None] = {}
+_log = structlog.get_logger(__name__)
+
+_Entry: TypeAlias = NodeView | UnmappedNode
+
+Changes: TypeAlias = Mapping[str, _Entry | None]
+"""Nodes by UID as they are now; None for one that was removed."""
+
+_NO_CHANGES: Changes = {}
+_HINT = (
+    "set spec.providerID (the kubelet's --provider-id) or the label alpha.eksctl.io/instance-id;"
+    " see the runbook"
+)
 
 
 class NodeIndex:
@@ -25,14 +40,21 @@ class NodeIndex:
 
     def __init__(self) -> None:
         self._nodes: dict[str, NodeView] = {}
+        self._unmapped: dict[str, UnmappedNode] = {}
+        self._warned: set[str] = set()
         self._uids_by_name: dict[NodeName, str] = {}
         self._uids_by_instance: dict[InstanceId, set[str]] = {}
-        self._journals: list[dict[str, NodeView | None]] = []
-        self._changes: defaultdict[InstanceId, ChangeSignal] = defaultdict(ChangeSignal)
+        self._journals: list[dict[str, _Entry | None]] = []
         self._listeners: list[Callable[[NodeView], None]] = []
+        self._changes: defaultdict[InstanceId, ChangeSignal] = defaultdict(ChangeSignal)
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+    @property
+    def unmapped(self) -> tuple[NodeName, ...]:
+        """The names of the nodes that name no instance, in order."""
+        return tuple(sorted(node.name for node in self._unmapped.values()))
 
     def get(self, uid: str) -> NodeView | None:
         """Return a node by its UID."""
@@ -40,7 +62,7 @@ class NodeIndex:
 
     @contextlib.contextmanager
     def listening(self, listener: Callable[[NodeView], None]) -> Iterator[None]:
-        """Call a listener with every node, and with each that is taken in for as long as this lasts."""
+        """Call a listener with every node, and from now on with each that is taken in."""
         self._listeners.append(listener)
         try:
             for node in tuple(self._nodes.values()):
@@ -59,27 +81,26 @@ class NodeIndex:
         nodes = self.nodes_of(instance_id)
         return next((node for node in nodes if node.is_ready), nodes[0] if nodes else None)
 
-    def put(self, node: NodeView) -> None:
+    def put(self, node: NodeView | UnmappedNode) -> None:
         """Take in a node as it is now, unless the index has a later version of it."""
         self._record(node.uid, node)
-        if self._add(node):
-            self._notify(node.instance_id)
+        self._add(node)
+        self._observe()
 
     def remove(self, uid: str) -> None:
         """Forget a node that is gone, or not ours any more."""
         self._record(uid, None)
-        node = self._drop(uid)
-        if node is not None:
-            self._notify(node.instance_id)
+        self._drop(uid)
+        self._observe()
 
     def forget(self, node: NodeView) -> None:
         """Remove a node that turned out to be gone."""
         self.remove(node.uid)
 
     @contextlib.contextmanager
-    def journal(self) -> Iterator[Mapping[str, NodeView | None]]:
-        """Collect the changes by UID that arrive while a list is read; None for a removal."""
-        changes: dict[str, NodeView | None] = {}
+    def journal(self) -> Iterator[Changes]:
+        """Collect the changes that arrive while a list is read."""
+        changes: dict[str, _Entry | None] = {}
         self._journals.append(changes)
         try:
             yield changes
@@ -88,10 +109,7 @@ class NodeIndex:
             self._journals = [each for each in self._journals if each is not changes]
 
     def replace(
-        self,
-        nodes: Iterable[NodeView],
-        *,
-        changes: Mapping[str, NodeView | None] = _NO_CHANGES,
+        self, nodes: Iterable[NodeView | UnmappedNode], *, changes: Changes = _NO_CHANGES
     ) -> None:
         """Take in a complete list: a node that is not in it is gone.
 
@@ -102,6 +120,7 @@ class NodeIndex:
                 a delayed change may be older than a page.
         """
         self._nodes.clear()
+        self._unmapped.clear()
         self._uids_by_name.clear()
         self._uids_by_instance.clear()
         for node in nodes:
@@ -113,6 +132,7 @@ class NodeIndex:
                 self._add(changed)
         for instance_id in tuple(self._changes):
             self._notify(instance_id)
+        self._observe()
 
     async def until(
         self,
@@ -145,36 +165,49 @@ class NodeIndex:
                 left = limit - dt.timedelta(seconds=loop.time() - began_at)
         return node
 
-    def _add(self, node: NodeView) -> bool:
-        """Add a node, and return True unless a later version or a later Node of its name is in."""
-        rival = self._nodes.get(self._uids_by_name.get(node.name, node.uid))
-        if rival is not None and _is_later(rival, node):
-            return False
-        if rival is not None and rival.uid != node.uid:
+    def _add(self, node: _Entry) -> None:
+        """Add a node unless a later version of it, or a later Node of its name, is in."""
+        uid = self._uids_by_name.get(node.name, node.uid)
+        rival = self._nodes.get(uid) or self._unmapped.get(uid)
+        if rival is not None:
+            if _is_later(rival, node):
+                return
             self._drop(rival.uid)
-            self._notify(rival.instance_id)
-        before = self._nodes.get(node.uid)
-        if before is not None and before.instance_id != node.instance_id:
-            self._drop(node.uid)
-            self._notify(before.instance_id)
-        self._nodes[node.uid] = node
         self._uids_by_name[node.name] = node.uid
+        if isinstance(node, UnmappedNode):
+            self._unmapped[node.uid] = node
+            self._warn_once(node)
+            return
+        self._nodes[node.uid] = node
         self._uids_by_instance.setdefault(node.instance_id, set()).add(node.uid)
-        return True
+        self._notify(node.instance_id)
+        for listener in self._listeners:
+            listener(node)
 
-    def _drop(self, uid: str) -> NodeView | None:
-        node = self._nodes.pop(uid, None)
+    def _drop(self, uid: str) -> None:
+        node = self._unmapped.pop(uid, None) or self._nodes.pop(uid, None)
         if node is None:
-            return None
-        if self._uids_by_name.get(node.name) == uid:
-            del self._uids_by_name[node.name]
-        uids = self._uids_by_instance[node.instance_id]
-        uids.discard(uid)
-        if not uids:
-            del self._uids_by_instance[node.instance_id]
-        return node
+            return
+        self._uids_by_name.pop(node.name, None)
+        if isinstance(node, NodeView):
+            uids = self._uids_by_instance[node.instance_id]
+            uids.discard(uid)
+            if not uids:
+                del self._uids_by_instance[node.instance_id]
+            self._notify(node.instance_id)
 
-    def _record(self, uid: str, node: NodeView | None) -> None:
+    def _observe(self) -> None:
+        metrics.NODES_INDEXED.set(len(self._nodes))
+        metrics.NODES_UNMAPPED.set(len(self._unmapped))
+        if len(self._warned) > len(self._unmapped):
+            self._warned &= self._unmapped.keys()
+
+    def _warn_once(self, node: UnmappedNode) -> None:
+        if node.cause is not None and node.uid not in self._warned:
+            self._warned.add(node.uid)
+            _log.warning("node_unmapped", node=node.name, cause=node.cause, hint=_HINT)
+
+    def _record(self, uid: str, node: _Entry | None) -> None:
         for changes in self._journals:
             changes[uid] = node
 
@@ -183,12 +216,13 @@ class NodeIndex:
             self._changes[instance_id].notify_all()
 
 
-def _is_later(node: NodeView, other: NodeView) -> bool:
+def _is_later(node: _Entry, other: _Entry) -> bool:
     """Compare two versions of one resource, which are numbers; other texts compare as equal.
 
     https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/5504-comparable-resource-version
     """
-    versions = (node.resource_version, other.resource_version)
-    if not all(version.isascii() and version.isdecimal() for version in versions):
+    version, other_version = node.resource_version, other.resource_version
+    if not (version + other_version).isdecimal():
         return False
-    return int(versions[0]) > int(versions[1])
+    # As numbers: neither begins with a zero.
+    return (len(version), version) > (len(other_version), other_version)

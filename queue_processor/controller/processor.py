@@ -10,6 +10,7 @@ from queue_processor.controller import log_fields, ports
 from queue_processor.controller.drain_coordinator import DrainCoordinator
 from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.node_refresh import NodeRefresh
 from queue_processor.domain import deadlines, errors, policy
 from queue_processor.domain.events import Ignored, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
@@ -34,10 +35,11 @@ STOPPED = "the process stops, or leads no more"
 class Processor:
     """Turns messages into outcomes."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, each by name
         self,
         *,
         node_index: NodeIndex,
+        node_refresh: NodeRefresh,
         coordinator: DrainCoordinator,
         heartbeats: LifecycleHeartbeats,
         managed: ports.ManagedInstances | None,
@@ -48,6 +50,7 @@ class Processor:
 
         Args:
             node_index: Finds nodes.
+            node_refresh: Confirms that there is none.
             coordinator: Drains them.
             heartbeats: Keep lifecycle actions open; the consumer stops them.
             managed: Narrows down which instances are ours; None: all nodes are.
@@ -55,6 +58,7 @@ class Processor:
             clock: The present.
         """
         self._node_index = node_index
+        self._node_refresh = node_refresh
         self._coordinator = coordinator
         self._heartbeats = heartbeats
         self._managed = managed
@@ -194,7 +198,11 @@ class Processor:
         if grace and not self._node_index.nodes_of(instance_id):
             _log.info("node_awaited", instance_id=instance_id, seconds=grace.total_seconds())
         node = await self._node_index.until(instance_id, lambda node: node is not None, limit=grace)
-        return node is not None
+        if node is not None or event.is_cancelled:
+            return node is not None
+        # The watch may be silently dead, and absence needs proof.
+        await self._node_refresh.refresh()
+        return bool(self._node_index.nodes_of(instance_id))
 
     async def _is_managed(self, instance_id: InstanceId) -> bool:
         return self._managed is None or await self._managed.is_managed(instance_id)

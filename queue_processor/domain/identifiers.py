@@ -1,6 +1,8 @@
 """Instance ids, provider ids and node names, as three types that mypy keeps apart."""
 
+import json
 import re
+from collections.abc import Mapping
 from typing import NewType
 
 InstanceId = NewType("InstanceId", str)
@@ -10,6 +12,14 @@ NodeName = NewType("NodeName", str)
 # Eight hexadecimal digits before 2016, seventeen since.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/resource-ids.html
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
+# https://github.com/eksctl-io/eksctl/blob/main/pkg/apis/eksctl.io/v1alpha5/types.go
+_INSTANCE_LABEL = "alpha.eksctl.io/instance-id"
+# https://kubernetes-csi.github.io/docs/csi-node-object.html
+_CSI_ANNOTATION = "csi.volume.kubernetes.io/nodeid"
+_EBS_DRIVER = "ebs.csi.aws.com"
+# https://docs.aws.amazon.com/eks/latest/userguide/fargate.html
+_COMPUTE_TYPE_LABEL = "eks.amazonaws.com/compute-type"
+_HYBRID_SCHEME = "eks-hybrid:"
 _INSTANCE_ARN = re.compile(r"arn:[a-z0-9-]+:ec2:[a-z0-9-]*:[0-9]*:instance/(?P<id>i-.+)", re.ASCII)
 
 
@@ -37,3 +47,36 @@ def instance_of(provider_id: ProviderId) -> InstanceId | None:
         The instance id, or None for a node that is not an EC2 instance (Fargate, hybrid).
     """
     return parse_instance_id(provider_id.rsplit("/", 1)[-1])
+
+
+def find_instance(
+    provider_id: ProviderId, *, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> InstanceId | None:
+    """Return the instance id of a Node by the first of the three places that has one.
+
+    Distributions with a cloud provider of their own, such as k3s, write another `spec.providerID`.
+    """
+    return (
+        instance_of(provider_id)
+        or parse_instance_id(labels.get(_INSTANCE_LABEL, ""))
+        or _instance_of_ebs(annotations.get(_CSI_ANNOTATION, ""))
+    )
+
+
+def is_outside_ec2(provider_id: ProviderId, *, labels: Mapping[str, str]) -> bool:
+    """Return True for a Node that cannot be an EC2 instance: Fargate and EKS Hybrid Nodes."""
+    return (
+        provider_id.startswith(_HYBRID_SCHEME)
+        or provider_id.rsplit("/", 1)[-1].startswith("fargate-")
+        or labels.get(_COMPUTE_TYPE_LABEL) == "fargate"
+    )
+
+
+def _instance_of_ebs(annotation: str) -> InstanceId | None:
+    """Return the id that the EBS CSI driver registered for a node, in JSON by driver."""
+    try:
+        ids = json.loads(annotation)
+    except (ValueError, RecursionError):
+        return None
+    registered = ids.get(_EBS_DRIVER) if isinstance(ids, dict) else None
+    return parse_instance_id(registered) if isinstance(registered, str) else None

@@ -21,9 +21,10 @@ OUT_OF_SERVICE_ANNOTATION = "queue-processor/out-of-service"
 EXCLUDE_FROM_LOAD_BALANCERS_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
-
+# The cloud provider's own statement that the instance does not run.
 # https://github.com/kubernetes/cloud-provider/blob/master/api/well_known_taints.go
 SHUTDOWN_TAINT = "node.cloudprovider.kubernetes.io/shutdown"
+UNINITIALIZED_TAINT = "node.cloudprovider.kubernetes.io/uninitialized"
 
 
 def taint_key(kind: EventKind) -> str:
@@ -70,7 +71,6 @@ class NodeView:
         resource_version: The next write holds only for it: another writer makes it stale.
         last_heartbeat_at: When its kubelet last wrote its Ready condition, true or not.
         ready_since: When it became Ready; None while it is not.
-        is_shut_down: The cloud provider says that the instance does not run.
         is_deleted: Its deletion has begun.
         is_excluded: It is excluded from external load balancers.
         taints: All of them: the API replaces the list as a whole.
@@ -90,7 +90,6 @@ class NodeView:
     created_at: dt.datetime | None = None
     last_heartbeat_at: dt.datetime | None = None
     ready_since: dt.datetime | None = None
-    is_shut_down: bool = False
     is_deleted: bool = False
     is_excluded: bool = False
     holds: tuple[Hold, ...] = ()
@@ -98,6 +97,11 @@ class NodeView:
     is_cordoned_by_us: bool = False
     is_excluded_by_us: bool = False
     is_out_of_service_by_us: bool = False
+
+    @property
+    def is_shut_down(self) -> bool:
+        """True if the cloud provider states that the instance does not run."""
+        return SHUTDOWN_TAINT in self.taint_keys
 
     @property
     def taint_keys(self) -> frozenset[str]:
@@ -135,6 +139,20 @@ class NodeView:
     def hold(self, hold_id: str) -> Hold | None:
         """Return the hold with this id, if the node has it."""
         return next((hold for hold in self.holds if hold.id == hold_id), None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class UnmappedNode:
+    """A Node that may run on any EC2 instance: nothing on it names one that we can read.
+
+    Attributes:
+        cause: Why, for people; None while the cloud provider has not initialized the node.
+    """
+
+    name: NodeName
+    uid: str
+    resource_version: str
+    cause: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

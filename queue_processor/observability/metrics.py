@@ -166,6 +166,11 @@ EVENT_AGE = CATALOGUE.histogram(
 NODES_INDEXED = CATALOGUE.gauge(
     "nodes_indexed", "Nodes in the node index, which maps instances to nodes."
 )
+NODES_UNMAPPED = CATALOGUE.gauge(
+    "nodes_unmapped",
+    "Nodes that name no EC2 instance. While there are any, an instance without a Node proves"
+    " nothing: it may be one of theirs.",
+)
 NODES_DRAINING = CATALOGUE.gauge("nodes_draining", "Nodes that are being cordoned or drained.")
 EVENT_TO_CORDON = CATALOGUE.histogram(
     "event_to_cordon_seconds",

@@ -19,6 +19,7 @@ from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.adapters.webhooks import delivery
 from queue_processor.controller import assembly, ports
 from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.node_refresh import NodeRefresh
 from queue_processor.domain import aws_events, errors, selectors
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.observability.health import Liveness
@@ -59,6 +60,7 @@ class Process:
         self._reader = NodeReader(selectors.parse(settings.node_selector))
         self.node_index = NodeIndex()
         self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.wall_clock)
+        self.node_refresh = NodeRefresh(self.node_index, self._nodes.all)
         self._event_recorder = KubeEventRecorder(self._api, identity=name, clock=stage.wall_clock)
         self.webhooks = delivery.from_settings(settings.webhooks)
         self._queue = stage.queue.client(self._is_alive)
@@ -81,6 +83,7 @@ class Process:
                 own_namespace="default",
             ),
             node_index=self.node_index,
+            node_refresh=self.node_refresh,
             liveness=Liveness(),
             clock=stage.wall_clock,
         )
@@ -89,10 +92,10 @@ class Process:
     async def start(self) -> None:
         """Open the queue and fill the index, then work or stand by."""
         await self._queue.open()
-        async for node in self._nodes.all():
-            self.node_index.put(node)
+        await self.node_refresh.load()
         self._tasks = [
             asyncio.create_task(self._feed(), name=f"{self.name}: nodes"),
+            asyncio.create_task(self.node_refresh.run(), name=f"{self.name}: node refresh"),
             asyncio.create_task(self._event_recorder.run(), name=f"{self.name}: event_recorder"),
             asyncio.create_task(self.webhooks.run(), name=f"{self.name}: webhooks"),
             asyncio.create_task(self._lead(), name=f"{self.name}: lead"),

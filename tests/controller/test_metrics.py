@@ -345,6 +345,15 @@ async def _joined(world: stage.World) -> AsyncIterator[None]:
     yield
 
 
+async def _unmapped(world: stage.World) -> AsyncIterator[None]:
+    world.add_nodes(2)
+    await world.start()
+    yield
+    world.cluster.add_node("elsewhere", instance_id="no-instance")
+    await asyncio.sleep(1)
+    yield
+
+
 ROWS = [
     _row(_drained, 1, "receive_calls_total", outcome="messages"),
     _row(_idle, 1, "receive_calls_total", outcome="empty"),
@@ -367,6 +376,7 @@ ROWS = [
     _row(_drained, 1, "event_age_seconds_bucket", kind="spot_interruption", le="30.0"),
     _row(_drained, 0, "event_age_seconds_bucket", kind="spot_interruption", le="10.0"),
     _row(_joined, 3, "nodes_indexed"),
+    _row(_unmapped, 1, "nodes_unmapped"),
     _row(_slow, 1, "nodes_draining"),
     _row(_drained, 1, "event_to_cordon_seconds_count", kind="spot_interruption"),
     _row(_drained, 1, "drain_duration_seconds_count", kind="spot_interruption", result="drained"),

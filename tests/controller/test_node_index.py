@@ -5,10 +5,11 @@ import dataclasses
 import itertools
 
 import pytest
+import structlog.testing
 
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.domain.identifiers import NodeName
-from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.nodes import NodeView, UnmappedNode
 from tests.controller import stage
 
 OLD = NodeView(
@@ -131,6 +132,40 @@ def test_a_change_that_arrives_late_does_not_undo_a_list() -> None:
     index.put(OLD)
 
     assert index.get("old") == CHANGED
+
+
+UNMAPPED = UnmappedNode(name=NodeName("k3s"), uid="k3s", resource_version="5", cause="no id")
+
+
+def test_a_node_without_an_instance_is_named_once_whatever_happens_to_it() -> None:
+    index = NodeIndex()
+    with structlog.testing.capture_logs() as lines:
+        index.put(dataclasses.replace(UNMAPPED, cause=None))
+        index.put(UNMAPPED)
+        index.put(dataclasses.replace(UNMAPPED, resource_version="6"))
+        index.replace([UNMAPPED, OLD])
+
+    assert [(line["event"], line["node"]) for line in lines] == [("node_unmapped", "k3s")]
+    assert index.unmapped == ("k3s",)
+    assert len(index) == 1
+
+
+def test_a_node_whose_instance_is_learnt_later_is_not_unmapped_any_more() -> None:
+    index = _index(OLD)
+    index.put(UNMAPPED)
+    mapped = dataclasses.replace(NEW, name=NodeName("k3s"), uid="k3s")
+    index.put(mapped)
+
+    assert index.unmapped == ()
+    assert index.nodes_of(stage.instance(1)) == (mapped,)
+
+
+def test_an_unmapped_node_that_is_gone_is_not_counted() -> None:
+    index = NodeIndex()
+    index.put(UNMAPPED)
+    index.remove("k3s")
+
+    assert index.unmapped == ()
 
 
 @pytest.mark.looptime

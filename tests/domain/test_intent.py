@@ -15,7 +15,7 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.holds import MOST_HOLDS, Hold, merge
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.intent import Intent
-from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.nodes import SHUTDOWN_TAINT, NodeView, Taint
 from queue_processor.domain.plan import Action, InstanceResult, Plan
 from queue_processor.domain.pods import EvictionGroup
 
@@ -40,6 +40,7 @@ NODE = NodeView(
     ready_since=NOON - HOUR,
 )
 UNREACHABLE = dataclasses.replace(NODE, is_ready=False, ready_since=None)
+SHUT_DOWN = (Taint(key=SHUTDOWN_TAINT, effect="NoSchedule"),)
 SPOT = Hold(
     id="spot",
     event_id="spot",
@@ -192,8 +193,8 @@ def test_groups_wait_for_each_other_until_the_next_end_needs_the_time(
         (STOPPING, UNREACHABLE, False),
         (SPOT, UNREACHABLE, False),
         (TERMINATION, UNREACHABLE, False),
-        (SPOT, dataclasses.replace(UNREACHABLE, is_shut_down=True), True),
-        (SPOT, dataclasses.replace(NODE, is_shut_down=True), False),
+        (SPOT, dataclasses.replace(UNREACHABLE, taints=SHUT_DOWN), True),
+        (SPOT, dataclasses.replace(NODE, taints=SHUT_DOWN), False),
     ],
 )
 def test_an_instance_is_dead_by_evidence_only(hold: Hold, node: NodeView, *, is_dead: bool) -> None:
@@ -309,7 +310,7 @@ def nodes(draw: st.DrawFn) -> NodeView:
         created_at=draw(st.none() | MOMENTS),
         last_heartbeat_at=draw(st.none() | MOMENTS),
         ready_since=draw(st.none() | MOMENTS) if is_ready else None,
-        is_shut_down=draw(st.booleans()),
+        taints=draw(st.sampled_from([(), SHUT_DOWN])),
     )
 
 

@@ -1,21 +1,36 @@
 """Nodes: the view that we keep of them, and the four writes that we make."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+import structlog
 
 from queue_processor.adapters.kube import marks
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
-from queue_processor.domain import identifiers, json_fields, nodes
+from queue_processor.domain import identifiers, nodes
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import NodeName, ProviderId
-from queue_processor.domain.nodes import DrainProgress, Mark, NodeView, Taint, TaintEffect
+from queue_processor.domain.nodes import (
+    DrainProgress,
+    Mark,
+    NodeView,
+    Taint,
+    TaintEffect,
+    UnmappedNode,
+)
 from queue_processor.domain.selectors import LabelSelector
+
+_log = structlog.get_logger(__name__)
 
 # https://github.com/kubernetes/enhancements/issues/5683
 _IN_PROGRESS_CONDITION = "DrainInProgress"
 _DRAINED_CONDITION = "Drained"
 _CONDITION_MESSAGE_LIMIT = 1024
+
+_NOT_A_NODE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+# Kubernetes writes the year 1 for "never"; beyond, arithmetic with moments would overflow.
+_YEARS = range(2000, 9000)
 
 
 class NodeReader:
@@ -25,37 +40,53 @@ class NodeReader:
         self._selector = selector
 
     def view_of(self, node: JsonObject) -> NodeView | None:
-        """Return the view of a Node; None when it is not an EC2 instance, or not selected."""
-        if not self._selector.selects(node["metadata"].get("labels") or {}):
-            return None
-        return self.view_of_any(node)
+        """Return the view of a Node that is ours and on an EC2 instance that it names."""
+        read = self.read(node)
+        return read if isinstance(read, NodeView) else None
 
     def view_of_any(self, node: JsonObject) -> NodeView | None:
-        """Return the view of a Node, selected or not; None when it is not an EC2 instance."""
-        metadata, spec = node["metadata"], node.get("spec", {})
-        instance_id = identifiers.instance_of(ProviderId(spec.get("providerID", "")))
-        if instance_id is None:
-            return None
-        status: JsonObject = node.get("status") or {}
-        conditions = status.get("conditions") or []
-        ready: JsonObject = next((each for each in conditions if each["type"] == "Ready"), {})
-        is_ready = ready.get("status") == "True"
+        """Return the view of a Node, ours or not, that is on an EC2 instance that it names."""
+        read = self.read_any(node)
+        return read if isinstance(read, NodeView) else None
+
+    def read(self, node: JsonObject) -> NodeView | UnmappedNode | None:
+        """Read a Node; None when it is not on EC2, or not selected.
+
+        A Node that has another shape costs itself, not a list or a watch.
+        """
+        try:
+            is_selected = self._selector.selects(node["metadata"].get("labels") or {})
+        except _NOT_A_NODE as error:
+            return _misshapen(node, error)
+        return self.read_any(node) if is_selected else None
+
+    def read_any(self, node: JsonObject) -> NodeView | UnmappedNode | None:
+        """Read a Node, selected or not; None when it is not on EC2."""
+        try:
+            return self._read(node)
+        except _NOT_A_NODE as error:
+            return _misshapen(node, error)
+
+    def _read(self, node: JsonObject) -> NodeView | UnmappedNode | None:
+        metadata, spec = node["metadata"], node.get("spec") or {}
+        provider_id = ProviderId(spec.get("providerID") or "")
+        labels: Mapping[str, str] = metadata.get("labels") or {}
         annotations: Mapping[str, str] = metadata.get("annotations") or {}
-        taints = tuple(
-            Taint(
-                key=taint["key"],
-                effect=taint["effect"],
-                value=taint.get("value"),
-                added_at=taint.get("timeAdded"),
-            )
-            for taint in spec.get("taints") or []
-        )
-        taint_keys = frozenset(taint.key for taint in taints)
-        held = marks.read_holds(annotations, taint_keys)
+        instance_id = identifiers.find_instance(provider_id, labels=labels, annotations=annotations)
+        if instance_id is None and identifiers.is_outside_ec2(provider_id, labels=labels):
+            return None
+        taints = tuple(_taints(spec))
+        if instance_id is None:
+            is_new = any(taint.key == nodes.UNINITIALIZED_TAINT for taint in taints)
+            cause = f"spec.providerID is {provider_id!r}" if provider_id else "no spec.providerID"
+            return _unmapped(metadata, None if is_new else cause)
+        held = marks.read_holds(annotations, frozenset(taint.key for taint in taints))
+        ready = _ready_condition(node)
+        is_ready = ready.get("status") == "True"
         return NodeView(
-            name=NodeName(metadata["name"]),
-            uid=metadata["uid"],
-            resource_version=metadata["resourceVersion"],
+            name=NodeName(_text(metadata["name"])),
+            uid=_text(metadata["uid"]),
+            resource_version=_text(metadata["resourceVersion"]),
             instance_id=instance_id,
             is_ready=is_ready,
             is_unschedulable=bool(spec.get("unschedulable")),
@@ -63,9 +94,8 @@ class NodeReader:
             created_at=_moment(metadata.get("creationTimestamp")),
             last_heartbeat_at=_moment(ready.get("lastHeartbeatTime")),
             ready_since=_moment(ready.get("lastTransitionTime")) if is_ready else None,
-            is_shut_down=nodes.SHUTDOWN_TAINT in taint_keys,
-            is_deleted="deletionTimestamp" in metadata,
-            is_excluded=nodes.EXCLUDE_FROM_LOAD_BALANCERS_LABEL in (metadata.get("labels") or {}),
+            is_deleted=metadata.get("deletionTimestamp") is not None,
+            is_excluded=nodes.EXCLUDE_FROM_LOAD_BALANCERS_LABEL in labels,
             holds=held.holds,
             has_damaged_holds=held.are_damaged,
             is_cordoned_by_us=nodes.CORDONED_ANNOTATION in annotations,
@@ -84,15 +114,15 @@ class KubeNodes:
         self._reader = reader
         self._clock = clock
 
-    async def all(self) -> AsyncIterator[NodeView]:
-        """Yield every node that is ours."""
+    async def all(self) -> AsyncIterator[NodeView | UnmappedNode]:
+        """Yield every node that is, or may be, ours."""
         async for node in listed(self._api):
-            view = self._reader.view_of(node)
-            if view is not None:
-                yield view
+            read = self._reader.read(node)
+            if read is not None:
+                yield read
 
     async def read(self, name: NodeName) -> NodeView | None:
-        return self._reader.view_of_any(await self._api.get(f"/api/v1/nodes/{name}"))
+        return self._reader.view_of(await self._api.get(f"/api/v1/nodes/{name}"))
 
     async def mark(self, node: NodeView, mark: Mark) -> NodeView:
         return await self._write(node, marks.patch_of(mark, node))
@@ -154,9 +184,55 @@ async def listed(api: KubeApi) -> AsyncIterator[JsonObject]:
             yield node
 
 
-def _moment(text: object) -> dt.datetime | None:
-    """Read a time of the API; None for what is not one."""
-    return json_fields.read_time(text) if isinstance(text, str) else None
+def _misshapen(node: JsonObject, error: Exception) -> UnmappedNode | None:
+    """Return a Node that cannot be read; None for one that cannot even be identified."""
+    try:
+        return _unmapped(node["metadata"], f"the Node object cannot be read: {error!r}")
+    except _NOT_A_NODE:
+        _log.warning("node_not_understood", node=str(node)[:200], error=repr(error))
+        return None
+
+
+def _unmapped(metadata: JsonObject, cause: str | None) -> UnmappedNode:
+    return UnmappedNode(
+        name=NodeName(_text(metadata["name"])),
+        uid=_text(metadata["uid"]),
+        resource_version=_text(metadata["resourceVersion"]),
+        cause=cause,
+    )
+
+
+def _taints(spec: JsonObject) -> Iterator[Taint]:
+    for taint in spec.get("taints") or []:
+        yield Taint(
+            key=_text(taint["key"]),
+            effect=_text(taint["effect"]),
+            value=taint.get("value"),
+            added_at=taint.get("timeAdded"),
+        )
+
+
+def _ready_condition(node: JsonObject) -> JsonObject:
+    """Return the condition Ready of a Node; empty when there is none."""
+    conditions: list[JsonObject] = (node.get("status") or {}).get("conditions") or []
+    return next((each for each in conditions if each["type"] == "Ready"), {})
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _moment(value: object) -> dt.datetime | None:
+    """Read a timestamp; None for one that is missing, odd, or far from any real one."""
+    try:
+        moment = dt.datetime.fromisoformat(_text(value))
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None or moment.year not in _YEARS:
+        return None
+    return moment.astimezone(dt.UTC)
 
 
 def _time(moment: dt.datetime) -> str:

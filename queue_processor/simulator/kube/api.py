@@ -133,8 +133,12 @@ class SimulatedApiServer:
             if info.subresource not in ("", "status"):
                 raise statuses.method_not_allowed()
             await self._reach(listing.parse_version(request.query))
+            if info.resource is resources.NODES:
+                self.cluster.kubelets.report([self._writer.find(info)])
             return ApiResponse(200, _JSON, self._writer.find(info).document())
         options = listing.parse(info, request.query)
+        if info.resource is resources.NODES and not options.continuation:
+            self.cluster.kubelets.report(self.cluster.store.every(resources.NODES))
         if request.is_watch:
             return self._watch(request, options)
         await self._reach(options.version)

@@ -127,6 +127,10 @@ class SimulatedCluster:
     def _set_ready(self, name: str, status: str) -> objects.Stored:
         node = self._node(name)
         condition = manifests.node_ready(status, self.store.now())
+        if status == "Unknown":
+            # The control plane writes this, because the kubelet has stopped reporting.
+            before = objects.condition(node.status.get("conditions"), "Ready") or {}
+            condition["lastHeartbeatTime"] = before.get("lastHeartbeatTime")
         with self.store.acting(kubelet.ACTOR):
             changed = objects.with_conditions(node.status, condition)
             return self.store.update(node, node.body | {"status": changed})

@@ -5,6 +5,8 @@ https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-terminatio
 
 import asyncio
 import dataclasses
+import datetime as dt
+from collections.abc import Iterable
 
 from queue_processor.simulator.kube import (
     clock,
@@ -17,6 +19,11 @@ from queue_processor.simulator.kube import (
 )
 
 ACTOR = store.Actor("kubelet", store.Cause.CONTROLLER)
+
+# How often a kubelet reports a state that has not changed (nodeStatusReportFrequency).
+# https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/
+_REPORT_INTERVAL = dt.timedelta(minutes=5)
+_REPORTED = frozenset({"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"})
 
 
 @dataclasses.dataclass(slots=True)
@@ -58,7 +65,9 @@ class Kubelets:
             self._forget(pod.uid)
 
     def on_change(self, change: store.Change) -> None:
-        """Start a pod that was bound, stop a pod that was deleted."""
+        """Start a pod that was bound, stop a pod that was deleted; come alive with a new node."""
+        if change.resource is resources.NODES and change.before is None:
+            self._dead.discard(change.after.name)
         if change.resource is not resources.PODS:
             return
         pod = change.current
@@ -76,6 +85,28 @@ class Kubelets:
         elif uid not in self._starting and pod.status.get("phase") == "Pending":
             delay = _seconds(pod, manifests.STARTUP_ANNOTATION, self._delays.startup_seconds)
             self._starting[uid] = clock.later(delay, lambda: self._start(key, uid))
+
+    def report(self, nodes: Iterable[objects.Stored]) -> None:
+        """Write the heartbeats that the living kubelets have sent by now.
+
+        They are written when a node is read, so that an idle cluster has no timers.
+        """
+        now = self._store.now()
+        latest = clock.stamp(now - _REPORT_INTERVAL)
+        with self._store.acting(ACTOR):
+            for node in tuple(nodes):
+                ready = objects.condition(node.status.get("conditions"), "Ready") or {}
+                reported = ready.get("lastHeartbeatTime")
+                if reported and reported <= latest and not self.is_dead(node.name):
+                    age = now - clock.parse_stamp(reported)
+                    self._renew(node, clock.stamp(now - age % _REPORT_INTERVAL))
+
+    def _renew(self, node: objects.Stored, heartbeat: str) -> None:
+        conditions = [
+            each | {"lastHeartbeatTime": heartbeat} if each.get("type") in _REPORTED else each
+            for each in node.status["conditions"]
+        ]
+        self._store.update(node, node.body | {"status": node.status | {"conditions": conditions}})
 
     def _start(self, key: store.Key, uid: str) -> None:
         self._starting.pop(uid, None)

@@ -100,6 +100,14 @@ def condition(
     return condition
 
 
+def node_condition(
+    kind: str, status: str, now: dt.datetime, *, reason: str, message: str = ""
+) -> objects.JsonObject:
+    """Build a condition that a kubelet reports."""
+    reported = condition(kind, status, now, reason=reason, message=message)
+    return reported | {"lastHeartbeatTime": clock.stamp(now)}
+
+
 def with_pod_defaults(body: objects.JsonObject) -> objects.JsonObject:
     """Return a new pod as the API server stores it: Pending, with the default tolerations."""
     spec = dict(body.get("spec") or {})
@@ -165,7 +173,7 @@ def node_ready(status: str, now: dt.datetime) -> objects.JsonObject:
         "Unknown": ("NodeStatusUnknown", "Kubelet stopped posting node status."),
     }
     reason, message = reasons[status]
-    return condition("Ready", status, now, reason=reason, message=message)
+    return node_condition("Ready", status, now, reason=reason, message=message)
 
 
 def node(
@@ -173,7 +181,7 @@ def node(
 ) -> objects.JsonObject:
     """Build a Ready node."""
     pressures = [
-        condition(kind, "False", now, reason=f"KubeletHasNo{kind}")
+        node_condition(kind, "False", now, reason=f"KubeletHasNo{kind}")
         for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")
     ]
     capacity = {"cpu": "4", "memory": "16Gi", "pods": str(max_pods)}

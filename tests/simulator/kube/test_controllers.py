@@ -1,9 +1,10 @@
 import asyncio
 import collections
+import datetime as dt
 
 import pytest
 
-from queue_processor.simulator.kube import manifests, objects, resources
+from queue_processor.simulator.kube import api, clock, manifests, objects, resources
 from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.fakes.kube_client import DirectClient
 
@@ -273,3 +274,37 @@ async def test_a_missing_node_or_namespace_is_a_mistake_of_the_test(
         cluster.set_ready("nobody", ready=True)
     with pytest.raises(LookupError):
         cluster.terminate_namespace("nobody")
+
+
+async def test_a_living_kubelet_renews_its_heartbeat_and_a_dead_one_does_not() -> None:
+    noon = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+    cluster = SimulatedCluster(now=clock.LoopClock(noon))
+    client = DirectClient(api.SimulatedApiServer(cluster), "tester")
+    for number, name in enumerate("abc"):
+        cluster.add_node(name, instance_id=f"i-0123456789abcdef{number}")
+    cluster.set_ready("b", ready=False)
+    cluster.kill_kubelet("c")
+
+    async def heartbeats() -> list[str]:
+        nodes = (await client.get(NODES)).body["items"]
+        conditions = [objects.condition(node["status"]["conditions"], "Ready") for node in nodes]
+        return [ready["lastHeartbeatTime"][11:16] for ready in conditions if ready is not None]
+
+    await asyncio.sleep(299)
+    before = await heartbeats()
+    await asyncio.sleep(780)
+
+    assert before == ["12:00", "12:00", "12:00"]
+    assert await heartbeats() == ["12:15", "12:15", "12:00"]
+
+
+async def test_a_node_that_is_registered_again_has_a_kubelet_again(
+    client: DirectClient, cluster: SimulatedCluster
+) -> None:
+    cluster.remove_node("a")
+    cluster.add_node("a", instance_id="i-0123456789abcdef0")
+    cluster.add_pod("web", node="a", phase="Pending")
+    await asyncio.sleep(2)
+
+    (pod,) = await pods(client)
+    assert pod["status"]["phase"] == "Running"
