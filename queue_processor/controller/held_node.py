@@ -134,7 +134,7 @@ class HeldNode:
             NotFound: The node is gone.
         """
         await self._cordon.read_again()
-        ids = intent.cancelled_by(plan, self.holds.all)
+        ids = intent.cancelled_by(plan, self.holds.all, self.holds.node)
         self.holds.drop(ids)
         if ids:
             await self._uncordon_if_free()
@@ -154,7 +154,7 @@ class HeldNode:
             )
         await self._uncordon_if_free()
         unfinished = [
-            self._plan_of(hold)
+            policy.plan_to_resume(hold, node, now=self._context.clock())
             for hold in self.holds.written
             if hold.is_draining and hold not in self.holds.draining
         ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import datetime as dt
 from collections.abc import Sequence
 
 import structlog
@@ -12,7 +13,7 @@ from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.node_refresh import NodeRefresh
 from queue_processor.domain import deadlines, errors, policy
-from queue_processor.domain.events import Ignored, InterruptionEvent
+from queue_processor.domain.events import Ignored, InstanceState, InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import (
@@ -28,6 +29,9 @@ from queue_processor.domain.policy import Policy
 from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
+
+# From the start of an instance to its node being Ready; later than that, the node itself shows it.
+_LONGEST_RETURN = dt.timedelta(minutes=10)
 
 STOPPED = "the process stops, or leads no more"
 
@@ -181,12 +185,26 @@ class Processor:
             self._announce(plan, plans)
             return await self._await_ready(event, plan)
 
+        if event.instance_state is InstanceState.RUNNING:
+            await self._await_return(instance_id)
+
         def plan_for(node: NodeView) -> Plan:
             plan = policy.plan_for(event, node, policy=self._policy, now=self._clock())
             self._announce(plan, plans)
             return plan
 
         return await self._coordinator.carry_out_on_nodes_of(instance_id, plan_for)
+
+    async def _await_return(self, instance_id: InstanceId) -> None:
+        """Wait for the node of an instance that runs again, if it is marked, to be Ready."""
+        await self._node_index.until(
+            instance_id,
+            lambda _: all(
+                node.is_ready or not node.is_marked
+                for node in self._node_index.nodes_of(instance_id)
+            ),
+            limit=_LONGEST_RETURN,
+        )
 
     def _announce(self, plan: Plan, plans: list[Plan]) -> None:
         plans.append(plan)

@@ -149,13 +149,15 @@ def _is_dead(holds: Iterable[Hold], node: NodeView) -> bool:
     )
 
 
-def cancelled_by(plan: Plan, holds: Iterable[Hold]) -> frozenset[str]:
+def cancelled_by(plan: Plan, holds: Iterable[Hold], node: NodeView) -> frozenset[str]:
     """Return the ids of the holds that an event of cancellation ends.
 
-    A scheduled change that will not take place ends its own hold. An instance that runs again ends
-    what stopped it: its state changes, and all whose time came before.
+    A scheduled change that will not take place ends its own hold. An instance that runs again, and
+    whose node is Ready, ends what stopped it: its state changes, and all whose time came before.
     """
     if plan.kind is EventKind.STATE_CHANGE:
+        if not node.is_ready:
+            return frozenset()
         return frozenset(
             hold.id
             for hold in holds

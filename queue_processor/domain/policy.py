@@ -114,6 +114,18 @@ def plan_of(hold: Hold, node: NodeView) -> Plan:
     )
 
 
+def plan_to_resume(hold: Hold, node: NodeView, *, now: dt.datetime) -> Plan:
+    """Return the plan to go on with what another process has left unfinished.
+
+    Where its deadline has passed meanwhile, the pods that are left still get a SIGTERM.
+    """
+    plan = plan_of(hold, node)
+    if plan.deadline.last_at > now:
+        return plan
+    deadline = deadlines.Deadline(at=now + deadlines.LATE_WINDOW, is_hard=plan.deadline.is_hard)
+    return dataclasses.replace(plan, deadline=deadline)
+
+
 def plan_without_node(
     event: InterruptionEvent,
     instance_id: InstanceId,

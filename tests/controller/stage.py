@@ -3,6 +3,7 @@ against the simulated cluster and the fake AWS, in virtual time."""
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import itertools
 import json
@@ -209,10 +210,19 @@ class World:
             aws_events.rebalance_recommendation(instance(number), origin=self.origin())
         )
 
-    def send_state(self, number: int, state: str) -> str:
+    def send_state(self, number: int, state: str, *, age: float = 0.0) -> str:
         """Send a state change; the message id."""
         return self.queue.send(
-            aws_events.state_change(instance(number), state, origin=self.origin())
+            aws_events.state_change(instance(number), state, origin=self.origin(age=age))
+        )
+
+    def send_change(
+        self, number: int, change: aws_events.ScheduledChange, *, status: str = "upcoming"
+    ) -> str:
+        """Send a scheduled change of the numbered instance, or an update of it; the message id."""
+        update = dataclasses.replace(change, status=status)
+        return self.queue.send(
+            aws_events.scheduled_change([instance(number)], update, origin=self.origin())
         )
 
     def send_termination(self, number: int, **step: str) -> str:
@@ -239,6 +249,24 @@ class World:
     def taints(self, name: str) -> set[str]:
         """The keys of a node's taints."""
         return {taint["key"] for taint in self.node(name).spec.get("taints", [])}
+
+    def change_node(
+        self,
+        name: str,
+        *,
+        annotations: Mapping[str, str | None] | None = None,
+        labels: Mapping[str, str | None] | None = None,
+        **spec: object,
+    ) -> None:
+        """Change a node as a person does; None removes a label or an annotation."""
+        node = self.node(name)
+        metadata = dict(node.metadata)
+        for field, changes in (("annotations", annotations), ("labels", labels)):
+            merged = {**metadata.get(field, {}), **(changes or {})}
+            metadata[field] = {key: value for key, value in merged.items() if value is not None}
+        self.cluster.store.update(
+            node, node.body | {"metadata": metadata, "spec": {**node.spec, **spec}}
+        )
 
     def condition(self, name: str, kind: str) -> str | None:
         """The status of a node's condition."""

@@ -256,7 +256,9 @@ def cancellation(
 def test_an_event_ends_the_holds_that_it_is_about(plan: Plan, ended: set[str]) -> None:
     holds = [SPOT, REBALANCE, CHANGE, TERMINATION, STOPPING, STOPPED]
 
-    assert intent.cancelled_by(plan, holds) == ended
+    assert intent.cancelled_by(plan, holds, NODE) == ended
+    if plan.kind is EventKind.STATE_CHANGE:
+        assert intent.cancelled_by(plan, holds, UNREACHABLE) == set()
 
 
 def test_a_hold_of_which_only_the_kind_is_certain_ends_with_any_change() -> None:
@@ -264,7 +266,7 @@ def test_a_hold_of_which_only_the_kind_is_certain_ends_with_any_change() -> None
 
     plan = cancellation(EventKind.SCHEDULED_CHANGE, CHANGE.id)
 
-    assert intent.cancelled_by(plan, [rebuilt, SPOT]) == {"scheduled_change"}
+    assert intent.cancelled_by(plan, [rebuilt, SPOT], NODE) == {"scheduled_change"}
 
 
 # What several holds have in common.

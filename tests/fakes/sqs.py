@@ -125,6 +125,10 @@ class FakeQueue:
         """How long a message stays invisible, in seconds."""
         return self._message(message_id).visible_at.timestamp() - self.sqs.now()
 
+    def lose_all(self) -> None:
+        """Lose every message, as at the end of the retention period."""
+        self._queue.purge(self.sqs.now())
+
     def make_visible(self, message_id: str) -> None:
         """Let a message reappear while an operator works on it."""
         handle = self._message(message_id).receipt_handle

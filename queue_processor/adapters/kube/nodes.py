@@ -122,7 +122,7 @@ class KubeNodes:
                 yield read
 
     async def read(self, name: NodeName) -> NodeView | None:
-        return self._reader.view_of(await self._api.get(f"/api/v1/nodes/{name}"))
+        return self._reader.view_of_any(await self._api.get(f"/api/v1/nodes/{name}"))
 
     async def mark(self, node: NodeView, mark: Mark) -> NodeView:
         return await self._write(node, marks.patch_of(mark, node))

@@ -104,6 +104,7 @@ class SimulatedCluster:
             # Part of the creation: no watch may ever see the node Ready.
             not_ready = manifests.node_ready("False", now)
             body["status"] = objects.with_conditions(body["status"], not_ready)
+        self.kubelets.start(name)
         return self.store.create(resources.NODES, ("", name), body)
 
     def remove_node(self, name: str) -> None:

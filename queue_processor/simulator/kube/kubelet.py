@@ -64,6 +64,12 @@ class Kubelets:
         for pod in self._store.pods_on(node):
             self._forget(pod.uid)
 
+    def start(self, node: str) -> None:
+        """Start the kubelet of a node that registers; one that is back finds its pods."""
+        self._dead.discard(node)
+        for pod in self._store.pods_on(node):
+            self._follow(pod)
+
     def on_change(self, change: store.Change) -> None:
         """Start a pod that was bound, stop a pod that was deleted; come alive with a new node."""
         if change.resource is resources.NODES and change.before is None:
@@ -74,8 +80,10 @@ class Kubelets:
         if pod is None:
             self._forget(change.after.uid)
             return
-        if not pod.node_name or pod.node_name in self._dead:
-            return
+        if pod.node_name and pod.node_name not in self._dead:
+            self._follow(pod)
+
+    def _follow(self, pod: objects.Stored) -> None:
         key, uid = pod.key, pod.uid
         if pod.is_terminating:
             grace = pod.metadata.get("deletionGracePeriodSeconds", 0)
