@@ -127,7 +127,7 @@ class LifecycleActions(Protocol):
         """
 
     async def heartbeat_timeout(self, hook: LifecycleHook) -> dt.timedelta:
-        """Return the hook's heartbeat timeout, after one request for each hook.
+        """Return the hook's heartbeat timeout, as it was some minutes ago or later.
 
         Raises:
             NotFound: The group has no such hook.
