@@ -64,7 +64,7 @@ def build_controller(
         node_index=node_index,
         coordinator=coordinator,
         heartbeats=heartbeats,
-        managed=dependencies.managed,
+        dependencies=dependencies,
         decisions=settings.policy(),
         clock=clock,
     )

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
 from queue_processor.domain.events import (
+    AutoScalingGroup,
     Ignored,
     InterruptionEvent,
     LifecycleAction,
@@ -131,6 +132,13 @@ class LifecycleActions(Protocol):
 
         Raises:
             NotFound: The group has no such hook.
+        """
+
+    async def group(self, name: str) -> AutoScalingGroup:
+        """Return an Auto Scaling group, as it was up to half a minute ago.
+
+        Raises:
+            NotFound: There is no such group.
         """
 
 

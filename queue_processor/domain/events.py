@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import enum
+from collections.abc import Mapping
 
 from queue_processor.domain.identifiers import InstanceId
 
@@ -57,6 +58,19 @@ class LifecycleHook:
 
     group: str
     name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AutoScalingGroup:
+    """An Auto Scaling group, as far as it shows which cluster it belongs to.
+
+    Attributes:
+        instance_ids: Its instances, those that are about to leave it included.
+    """
+
+    name: str
+    instance_ids: frozenset[InstanceId]
+    tags: Mapping[str, str]
 
 
 # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html

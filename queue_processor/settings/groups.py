@@ -174,10 +174,12 @@ class DrainSettings(Group):
         description="The action on the message when the instance has not joined: `delete` it, or"
         " `release` it for another cluster that reads the same queue.",
     )
-    complete_never_joined: bool = Field(
-        default=True,
-        description="Complete the termination hook of an instance that never joined the cluster, so"
-        " that the Auto Scaling group does not wait for its timeout.",
+    complete_never_joined: policy.CompleteNeverJoined = Field(
+        default=policy.CompleteNeverJoined.EVIDENCE,
+        description="When to complete the termination hook of an instance that never joined the"
+        " cluster. `evidence`: if the Auto Scaling group is this cluster's, because one of its"
+        " instances is a node or a tag names the cluster (`cluster_name`), so that it does not wait"
+        " for its timeout. `never`: leave the action to its timeout.",
     )
     taint_effect: TaintEffect = Field(
         default=TaintEffect.NO_SCHEDULE,

@@ -21,6 +21,9 @@ from queue_processor.settings.groups import (
 from queue_processor.settings.webhooks import WebhookSettings
 
 ENVIRONMENT_PREFIX = "QUEUE_PROCESSOR_"
+# https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html
+# Clusters of kops have the names of domains.
+_CLUSTER_NAME = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,252}$"
 
 
 def _has_queue_path(text: str) -> str:
@@ -56,6 +59,14 @@ class ToolSettings(pydantic_settings.BaseSettings):
         min_length=1,
         description="An EC2 tag key: only instances with this tag are handled. None: all instances,"
         " and no `ec2:` permission is required.",
+    )
+    cluster_name: str | None = Field(
+        default=None,
+        pattern=_CLUSTER_NAME,
+        description="The name of the cluster in the tag `kubernetes.io/cluster/NAME` of its Auto"
+        " Scaling groups, which EKS adds to managed node groups: the lifecycle actions of a group"
+        " with this tag are completed even if none of its instances is a node. Without effect"
+        " with `node_selector`, because other nodes of the cluster may be in such a group.",
     )
     actions: ActionSettings = ActionSettings()
     sqs: SqsSettings = SqsSettings()
@@ -102,7 +113,9 @@ class ToolSettings(pydantic_settings.BaseSettings):
             ),
             unknown_instance=self.drain.unknown_instance_policy,
             unknown_instance_grace=dt.timedelta(seconds=self.drain.unknown_instance_grace_seconds),
-            completes_never_joined=self.drain.complete_never_joined,
+            complete_never_joined=self.drain.complete_never_joined,
+            # The tag is on every group of the cluster, and the selector excludes some of its nodes.
+            cluster_name=None if self.node_selector else self.cluster_name,
         )
 
 

@@ -94,3 +94,46 @@ async def test_an_error_that_nobody_waited_for_is_not_the_next_answer(
     await asyncio.sleep(1)
 
     assert await lifecycle.heartbeat_timeout(HOOK) == dt.timedelta(minutes=1)
+
+
+async def test_one_request_reads_the_group_for_all_its_instances_that_end_together(
+    answers: botocore.stub.Stubber, lifecycle: AutoScalingLifecycle
+) -> None:
+    for instance_id in ("i-00000001", "i-00000002"):
+        answers.add_response(
+            "describe_auto_scaling_groups",
+            {"AutoScalingGroups": [_group_of(instance_id)]},
+            {"AutoScalingGroupNames": ["workers"]},
+        )
+
+    together = await asyncio.gather(*(lifecycle.group("workers") for _ in range(200)))
+    await asyncio.sleep(20)
+    soon = await lifecycle.group("workers")
+    await asyncio.sleep(20)
+    later = await lifecycle.group("workers")
+
+    assert {group.instance_ids for group in (*together, soon)} == {frozenset({"i-00000001"})}
+    assert later.instance_ids == {"i-00000002"}
+
+
+def _group_of(instance_id: str) -> dict[str, object]:
+    """A group of one instance, with the fields that every answer has."""
+    return {
+        "AutoScalingGroupName": "workers",
+        "MinSize": 0,
+        "MaxSize": 1,
+        "DesiredCapacity": 1,
+        "DefaultCooldown": 300,
+        "AvailabilityZones": ["us-east-1a"],
+        "HealthCheckType": "EC2",
+        "CreatedTime": dt.datetime(2026, 5, 1, tzinfo=dt.UTC),
+        "Instances": [
+            {
+                "InstanceId": instance_id,
+                "AvailabilityZone": "us-east-1a",
+                "LifecycleState": "InService",
+                "HealthStatus": "Healthy",
+                "ProtectedFromScaleIn": False,
+            }
+        ],
+    }

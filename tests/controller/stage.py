@@ -26,7 +26,7 @@ from queue_processor.settings import Settings
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import api, clock, objects, resources
 from queue_processor.simulator.kube.cluster import SimulatedCluster
-from tests.fakes.autoscaling import FakeLifecycle
+from tests.fakes.autoscaling import HOOK, FakeLifecycle
 from tests.fakes.cluster import DirectTransport
 from tests.fakes.sqs import FakeQueue
 
@@ -208,13 +208,13 @@ class World:
             aws_events.state_change(instance(number), state, origin=self.origin())
         )
 
-    def send_termination(self, number: int, **step: str) -> str:
+    def send_termination(self, number: int, *, group: str = HOOK.group, **step: str) -> str:
         """Put an instance on hold, and tell; the message id."""
         self.lifecycle.begin(instance(number))
         return self.queue.send(
             aws_events.autoscaling_termination(
                 instance(number),
-                events.new_step(group="workers", hook="drain", **step),
+                events.new_step(group=group, hook=HOOK.name, **step),
                 origin=self.origin(),
             )
         )

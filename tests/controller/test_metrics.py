@@ -312,6 +312,14 @@ async def _completed_by_another(world: stage.World) -> AsyncIterator[None]:
         yield
 
 
+async def _never_joined(world: stage.World) -> AsyncIterator[None]:
+    await world.start(drain={"unknown_instance_grace_seconds": 1})
+    yield
+    world.send_termination(7)
+    await world.until_settled()
+    yield
+
+
 async def _events_refused(world: stage.World) -> AsyncIterator[None]:
     forbidden = faults.ErrorResponse(403, "Forbidden", "no such permission")
     world.server.faults.add(faults.Fault(forbidden, path="/apis/events.k8s.io/.*"))
@@ -391,6 +399,7 @@ ROWS = [
         "lifecycle_actions_completed_total",
         kind="autoscaling_termination",
     ),
+    _row(_never_joined, 1, "lifecycle_actions_left_total"),
     _row(_terminated_by_its_group, 1, "lifecycle_heartbeats_total", outcome="recorded"),
     _row(_throttled_by_its_group, 1, "lifecycle_heartbeats_total", outcome="failed"),
     _row(_completed_by_another, 1, "lifecycle_heartbeats_total", outcome="over"),

@@ -75,6 +75,7 @@ def test_only_actions_without_resource_level_permissions_are_allowed_on_all(
     for name, statement in allowing(resources):
         if name != "Key" and "*" in listed(statement.get("Resource", [])):
             assert set(listed(statement["Action"])) <= {
+                "autoscaling:DescribeAutoScalingGroups",
                 "autoscaling:DescribeLifecycleHooks",
                 "ec2:DescribeInstances",
             }

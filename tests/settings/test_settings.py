@@ -10,7 +10,7 @@ from queue_processor import settings
 from queue_processor.domain import errors
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.plan import Action
-from queue_processor.domain.policy import UnknownInstancePolicy
+from queue_processor.domain.policy import CompleteNeverJoined, UnknownInstancePolicy
 from queue_processor.settings import groups
 
 QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
@@ -468,7 +468,8 @@ def test_settings_become_the_policy(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("QUEUE_PROCESSOR_DRAIN__LIFECYCLE_DRAIN_TIMEOUT_SECONDS", "120")
     environment.setenv("QUEUE_PROCESSOR_DRAIN__UNKNOWN_INSTANCE_GRACE_SECONDS", "5")
     environment.setenv("QUEUE_PROCESSOR_DRAIN__UNKNOWN_INSTANCE_POLICY", "release")
-    environment.setenv("QUEUE_PROCESSOR_DRAIN__COMPLETE_NEVER_JOINED", "false")
+    environment.setenv("QUEUE_PROCESSOR_DRAIN__COMPLETE_NEVER_JOINED", "never")
+    environment.setenv("QUEUE_PROCESSOR_CLUSTER_NAME", "prod")
 
     decided = settings.load().policy()
 
@@ -479,7 +480,29 @@ def test_settings_become_the_policy(environment: pytest.MonkeyPatch) -> None:
     assert decided.timeouts.lifecycle == dt.timedelta(minutes=2)
     assert decided.unknown_instance is UnknownInstancePolicy.RELEASE
     assert decided.unknown_instance_grace == dt.timedelta(seconds=5)
-    assert not decided.completes_never_joined
+    assert decided.complete_never_joined is CompleteNeverJoined.NEVER
+    assert decided.cluster_name == "prod"
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_the_old_values_of_complete_never_joined_are_refused_with_the_new_ones(
+    value: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_DRAIN__COMPLETE_NEVER_JOINED", value)
+
+    with pytest.raises(
+        settings.SettingsError, match=r"complete_never_joined.*'evidence' or 'never'"
+    ):
+        settings.load()
+
+
+def test_with_a_node_selector_no_tag_shows_that_a_group_is_ours(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_CLUSTER_NAME", "prod")
+    environment.setenv("QUEUE_PROCESSOR_NODE_SELECTOR", "pool=spot")
+
+    assert settings.load().policy().cluster_name is None
 
 
 @pytest.mark.usefixtures("environment")

@@ -1,4 +1,4 @@
-"""Lifecycle actions of Auto Scaling groups."""
+"""Auto Scaling groups and their lifecycle actions."""
 
 import asyncio
 import concurrent.futures
@@ -10,7 +10,8 @@ import structlog
 
 from queue_processor.adapters.aws import errors as aws_errors
 from queue_processor.domain import errors
-from queue_processor.domain.events import LifecycleAction, LifecycleHook
+from queue_processor.domain.events import AutoScalingGroup, LifecycleAction, LifecycleHook
+from queue_processor.domain.identifiers import InstanceId
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
@@ -19,6 +20,8 @@ _log = structlog.get_logger(__name__)
 
 # Somebody may change a hook while the program runs.
 _HOOK_TIME_TO_LIVE = dt.timedelta(minutes=5)
+# A group that scales in ends many instances within seconds.
+_GROUP_TIME_TO_LIVE = dt.timedelta(seconds=30)
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Result = TypeVar("_Result")
@@ -59,7 +62,7 @@ def _has_failed(task: "asyncio.Task[_Result]") -> bool:
 
 
 class AutoScalingLifecycle:
-    """Completes lifecycle actions and keeps them alive."""
+    """Completes lifecycle actions, keeps them alive, and reads their hooks and groups."""
 
     def __init__(
         self, client: "AutoScalingClient", *, threads: concurrent.futures.Executor
@@ -67,6 +70,7 @@ class AutoScalingLifecycle:
         self._client = client
         self._threads = threads
         self._timeouts = _Lookups(self._timeout_of, time_to_live=_HOOK_TIME_TO_LIVE)
+        self._groups = _Lookups(self._group_of, time_to_live=_GROUP_TIME_TO_LIVE)
 
     async def complete(self, action: LifecycleAction) -> None:
         try:
@@ -84,6 +88,12 @@ class AutoScalingLifecycle:
 
     async def _timeout_of(self, hook: LifecycleHook) -> dt.timedelta:
         return await self._call("read lifecycle hook", lambda: self._read(hook))
+
+    async def group(self, name: str) -> AutoScalingGroup:
+        return await self._groups.get(name)
+
+    async def _group_of(self, name: str) -> AutoScalingGroup:
+        return await self._call("read Auto Scaling group", lambda: self._describe(name))
 
     async def _call(self, name: str, function: Callable[[], _Result]) -> _Result:
         with aws_errors.translated(name):
@@ -120,3 +130,17 @@ class AutoScalingLifecycle:
         if not hooks:
             raise errors.NotFound(f"group {hook.group} has no lifecycle hook {hook.name}")
         return dt.timedelta(seconds=hooks[0]["HeartbeatTimeout"])
+
+    def _describe(self, name: str) -> AutoScalingGroup:
+        groups = self._client.describe_auto_scaling_groups(AutoScalingGroupNames=[name])[
+            "AutoScalingGroups"
+        ]
+        if not groups:
+            raise errors.NotFound(f"there is no Auto Scaling group {name}")
+        return AutoScalingGroup(
+            name=name,
+            instance_ids=frozenset(
+                InstanceId(instance["InstanceId"]) for instance in groups[0].get("Instances", ())
+            ),
+            tags={tag["Key"]: tag.get("Value", "") for tag in groups[0].get("Tags", ())},
+        )
