@@ -106,6 +106,8 @@ class InterruptionEvent:
         occurred_at: UTC; never later than the moment the message was sent.
         scheduled_at: When AWS says that the instance goes, if the event says so: the
             termination time of a capacity reservation, the start of a scheduled change.
+        account: The account that it is about; None if the event does not state it.
+        region: The same for the Region, which a notification of Auto Scaling does not state.
         is_cancelled: A scheduled change that will not take place after all.
         resolved_ids: The instances for which alone it will not take place, or is over.
         shape: None for an event that did not arrive as the body of a message.
@@ -118,6 +120,8 @@ class InterruptionEvent:
     scheduled_at: dt.datetime | None = None
     instance_state: InstanceState | None = None
     lifecycle_action: LifecycleAction | None = None
+    account: str | None = None
+    region: str | None = None
     is_cancelled: bool = False
     resolved_ids: frozenset[InstanceId] = frozenset()
     shape: BodyShape | None = None
@@ -130,6 +134,31 @@ class InterruptionEvent:
             is_cancelled=self.is_cancelled or instance_id in self.resolved_ids,
             resolved_ids=frozenset(),
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EventScope:
+    """The accounts and the Region whose events are for us; None does not limit them.
+
+    An event that states neither is for us. Whoever may send to the queue can write both, so this
+    is no protection against forged events: it keeps those out that a rule or an event bus sends
+    here by mistake.
+    """
+
+    accounts: frozenset[str] | None = None
+    region: str | None = None
+
+    def exclusion_reason(self, event: InterruptionEvent) -> str | None:
+        """Return why an event is not for us; None if it is."""
+        account, region = event.account, event.region
+        if account is not None and self.accounts is not None and account not in self.accounts:
+            return f"it is about the account {account[:20]!r}, which is not in sqs.accounts"
+        if region is not None and self.region is not None and region != self.region:
+            return f"it is about the Region {region[:20]!r}, and the queue is in {self.region}"
+        return None
+
+
+EVERYWHERE = EventScope()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

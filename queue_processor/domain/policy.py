@@ -7,7 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
 
 from queue_processor.domain import deadlines, errors
-from queue_processor.domain.events import AutoScalingGroup, EventKind, InterruptionEvent
+from queue_processor.domain.events import (
+    EVERYWHERE,
+    AutoScalingGroup,
+    EventKind,
+    EventScope,
+    InterruptionEvent,
+)
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import (
@@ -58,6 +64,7 @@ class Policy:
     """Decisions from the settings.
 
     Attributes:
+        scope: Whose events are for us.
         cluster_name: The cluster that the tags of an Auto Scaling group name if it is ours; None
             if no tag is evidence.
     """
@@ -68,6 +75,7 @@ class Policy:
     unknown_instance_grace: dt.timedelta
     complete_never_joined: CompleteNeverJoined = CompleteNeverJoined.EVIDENCE
     cluster_name: str | None = None
+    scope: EventScope = EVERYWHERE
 
     def join_timeout(self, event: InterruptionEvent) -> dt.timedelta:
         """Return how long the event's instance, if it is not a node, may take to become one.
@@ -93,7 +101,7 @@ class Policy:
         """Return why there is nothing to do about an event; None if there is."""
         if self.action_for(event) is Action.IGNORE:
             return f"actions.{event.kind} is ignore"
-        return None
+        return self.scope.exclusion_reason(event)
 
 
 def plan_for(

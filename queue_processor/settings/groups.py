@@ -17,6 +17,7 @@ _LAST_PORT = 65_535
 
 DrainAction: TypeAlias = Literal[Action.CORDON_AND_DRAIN, Action.CORDON, Action.IGNORE]
 LaunchAction: TypeAlias = Literal[Action.AWAIT_READY, Action.IGNORE]
+AccountId: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=172_800, allow_inf_nan=False)]
 
 
@@ -126,6 +127,13 @@ class SqsSettings(Group):
         " process waits for its last receive call, to release the messages: a longer wait saves"
         " calls, a shorter one stops sooner. Neither delays messages. While messages are in flight,"
         " it waits two seconds at most.",
+    )
+    accounts: tuple[AccountId, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="The AWS accounts whose events are handled; those of others are ignored, and so"
+        " are those of another Region than the queue's. In the environment: a JSON list. None: the"
+        " account in `queue_url`.",
     )
     max_in_flight: int = Field(
         default=10_000,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -315,6 +316,20 @@ async def test_a_process_that_stops_while_it_looks_a_group_up_releases_the_messa
 
     assert world.queue.in_flight == []
     assert world.lifecycle.records[stage.instance(7)].completions == 0
+
+
+@pytest.mark.parametrize("wrap", [dict, stage.sns])
+async def test_an_event_of_another_account_is_ignored_and_no_node_is_touched(
+    world: stage.World, wrap: Callable[[Mapping[str, object]], Mapping[str, object]]
+) -> None:
+    world.add_nodes(1)
+    await world.start(sqs={"accounts": ["444455556666"]})
+
+    world.queue.send(wrap(aws_events.spot_interruption(stage.instance(0), origin=world.origin())))
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
+    assert world.queue.dead_letters == []
 
 
 async def test_with_the_policy_release_another_cluster_gets_the_message_in_time(

@@ -312,6 +312,15 @@ async def _completed_by_another(world: stage.World) -> AsyncIterator[None]:
         yield
 
 
+async def _of_another_account(world: stage.World) -> AsyncIterator[None]:
+    world.add_nodes(1)
+    await world.start(sqs={"accounts": ["444455556666"]})
+    yield
+    world.send_spot(0)
+    await world.until_settled()
+    yield
+
+
 async def _never_joined(world: stage.World) -> AsyncIterator[None]:
     await world.start(drain={"unknown_instance_grace_seconds": 1})
     yield
@@ -362,6 +371,7 @@ ROWS = [
     _row(_drained, 1, "messages_total", kind="spot_interruption", outcome="done"),
     _row(_asks_for_nothing, 1, "messages_total", kind="none", outcome="ignored"),
     _row(_unknown, 1, "messages_total", kind="rebalance_recommendation", outcome="ignored"),
+    _row(_of_another_account, 1, "messages_total", kind="spot_interruption", outcome="ignored"),
     _row(_stopped, 1, "messages_total", kind="spot_interruption", outcome="retry"),
     _row(_malformed, 1, "messages_total", kind="none", outcome="dead_letter"),
     _row(_not_deleted, 1, "messages_not_settled_total"),

@@ -1,6 +1,7 @@
 import dataclasses
 import datetime as dt
 import itertools
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -12,6 +13,7 @@ from queue_processor.domain.events import (
     AutoScalingGroup,
     BodyShape,
     EventKind,
+    EventScope,
     InstanceState,
     InterruptionEvent,
     LifecycleAction,
@@ -112,6 +114,54 @@ def outcome(
     return policy.outcome_of(
         event, reports, policy=decisions, receive_count=receive_count, evidence=evidence
     )
+
+
+# Whose events are for us.
+
+SCOPE = EventScope(accounts=frozenset({"111122223333"}), region="eu-west-1")
+
+
+@pytest.mark.parametrize(
+    ("account", "region"),
+    [
+        ("111122223333", "eu-west-1"),
+        # A notification of Auto Scaling states no Region, and an event of a person maybe neither.
+        ("111122223333", None),
+        (None, None),
+    ],
+)
+def test_an_event_of_our_account_and_region_is_handled(
+    account: str | None, region: str | None
+) -> None:
+    event = dataclasses.replace(SPOT, account=account, region=region)
+
+    assert dataclasses.replace(POLICY, scope=SCOPE).ignore_reason(event) is None
+
+
+@pytest.mark.parametrize(
+    ("account", "region", "reason"),
+    [
+        ("444455556666", "eu-west-1", "444455556666.*sqs.accounts"),
+        ("", None, "sqs.accounts"),
+        ("111122223333", "us-east-1", "us-east-1.*the queue is in eu-west-1"),
+        (None, "us-east-1", "us-east-1"),
+    ],
+)
+def test_an_event_of_another_account_or_region_is_ignored_with_a_reason(
+    account: str | None, region: str | None, reason: str
+) -> None:
+    event = dataclasses.replace(SPOT, account=account, region=region)
+
+    ignored = dataclasses.replace(POLICY, scope=SCOPE).ignore_reason(event)
+
+    assert ignored is not None
+    assert re.search(reason, ignored)
+
+
+def test_a_policy_without_a_scope_handles_events_of_everywhere() -> None:
+    event = dataclasses.replace(SPOT, account="444455556666", region="us-east-1")
+
+    assert POLICY.ignore_reason(event) is None
 
 
 # The plan.
