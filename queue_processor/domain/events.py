@@ -140,7 +140,7 @@ class InterruptionEvent:
 class EventScope:
     """The accounts and the Region whose events are for us; None does not limit them.
 
-    An event that states neither is for us. Whoever may send to the queue can write both, so this
+    An event that states neither is for us. A sender can write anything into both, so this
     is no protection against forged events: it keeps those out that a rule or an event bus sends
     here by mistake.
     """

@@ -116,7 +116,7 @@ def test_queues_and_topic_refuse_whoever_does_not_use_tls(everything: dict[str, 
         ("NotificationTopicPolicy", "sns:Publish"),
     ):
         statements = everything[policy]["Properties"]["PolicyDocument"]["Statement"]
-        (denial,) = (s for s in statements if s["Effect"] == "Deny")
+        (denial,) = (s for s in statements if s.get("Sid") == "OnlyTls")
         assert (denial["Principal"], denial["Action"]) == ("*", action)
         assert denial["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
