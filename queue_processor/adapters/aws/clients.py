@@ -5,7 +5,9 @@ import contextlib
 import dataclasses
 import os
 import queue
+import re
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
+# The names that SQS has, and those that it had.
+# https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
+_PUBLIC_SQS = re.compile(r"sqs(-fips)?\.[a-z]+(-[a-z]+)+-[0-9]\.|([a-z0-9-]+\.)?queue\.amazonaws\.")
 _CONNECT_SECONDS = 3
 _READ_SECONDS = 10
 _ATTEMPTS = 3
@@ -39,10 +44,11 @@ class AwsClients:
     ec2: "EC2Client | None"
 
 
-def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
+def create(*, queue_url: str | None, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
     """Build the clients from the SDK's own environment: region, endpoint, credentials.
 
     Args:
+        queue_url: Of the queue; if its host is a VPC endpoint, requests to SQS go there.
         wait_time_seconds: How long a receive may wait, which no timeout may undercut.
         with_ec2: Whether the EC2 client is needed; it costs 17 MiB.
 
@@ -53,20 +59,20 @@ def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
     with _errors_translated():
         session = _session()
         return AwsClients(
-            sqs=session.client("sqs", config=_config(wait_time_seconds)),
+            sqs=_sqs(session, queue_url, wait_time_seconds),
             autoscaling=session.client("autoscaling", config=config),
             ec2=session.client("ec2", config=config) if with_ec2 else None,
         )
 
 
-def create_sqs(*, wait_time_seconds: int) -> "SQSClient":
-    """Build the client for SQS alone.
+def create_sqs(*, queue_url: str | None, wait_time_seconds: int) -> "SQSClient":
+    """Build the client for SQS alone; the arguments are those of `create`.
 
     Raises:
         ConfigurationError: As `create` does.
     """
     with _errors_translated():
-        return _session().client("sqs", config=_config(wait_time_seconds))
+        return _sqs(_session(), queue_url, wait_time_seconds)
 
 
 def create_events() -> "EventBridgeClient":
@@ -77,6 +83,29 @@ def create_events() -> "EventBridgeClient":
     """
     with _errors_translated():
         return _session().client("events", config=_config(0))
+
+
+def _sqs(
+    session: boto3.session.Session, queue_url: str | None, wait_time_seconds: int
+) -> "SQSClient":
+    """Build a client whose endpoint is the host of the queue, where that is not SQS's own.
+
+    The SDK takes no notice of the host in a QueueUrl. The URL of a VPC endpoint, of a proxy or of
+    an emulator would do nothing, and the requests would go to the internet. An endpoint in the
+    SDK's environment has precedence.
+    """
+    config = _config(wait_time_seconds)
+    client = session.client("sqs", config=config)
+    if queue_url is None or _is_public(queue_url) or not _is_public(client.meta.endpoint_url):
+        return client
+    client.close()
+    parsed = urllib.parse.urlsplit(queue_url)
+    return session.client("sqs", config=config, endpoint_url=f"{parsed.scheme}://{parsed.netloc}")
+
+
+def _is_public(url: str) -> bool:
+    """Return True if a URL has a host of SQS itself, of whichever Region."""
+    return _PUBLIC_SQS.match(urllib.parse.urlsplit(url).hostname or "") is not None
 
 
 def _config(wait_time_seconds: int) -> botocore.config.Config:
