@@ -101,6 +101,10 @@ class EventSource(Protocol):
     def name(self) -> str:
         """Name the source in logs and task names; no two sources have the same."""
 
+    @property
+    def longest_receive(self) -> dt.timedelta:
+        """Return how long `receive` takes at most until it returns or fails."""
+
     async def receive(self) -> Sequence[Delivery]:
         """Wait for new deliveries; none after some seconds without any.
 

@@ -1,11 +1,17 @@
 """The clients of boto3: where their requests go."""
 
+import asyncio
 import contextlib
+import datetime as dt
+import pathlib
 
 import pytest
 
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.queue import QueueClient
+from queue_processor.domain import errors
+from tests.adapters.conftest import Listen
+from tests.adapters.scripted import Ending
 from tests.contracts import queues
 
 VPC_ENDPOINT = "https://vpce-0a1b2c3d-4e5f.sqs.us-east-1.vpce.amazonaws.com"
@@ -64,6 +70,27 @@ def test_an_endpoint_in_the_environment_has_precedence(
     environment.setenv(name, "https://another.example")
 
     assert endpoint_for(f"{VPC_ENDPOINT}/123456789012/queue") == "https://another.example"
+
+
+async def test_credentials_that_nobody_hands_out_fail_within_the_longest_call(
+    listen: Listen, environment: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    silent = await listen(b"", Ending.HANG)
+    token = tmp_path / "token"
+    token.write_text("token", encoding="utf-8")
+    environment.delenv("AWS_ACCESS_KEY_ID")
+    environment.delenv("AWS_SECRET_ACCESS_KEY")
+    environment.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    environment.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/operator")
+    environment.setenv("AWS_ENDPOINT_URL_STS", silent.url)
+    # Else it would take the 39 seconds that it is about.
+    environment.setattr(clients, "_READ_SECONDS", 0.1)
+    made = clients.create_sqs(queue_url=silent.url + "/123456789012/queue", wait_time_seconds=0)
+    queue = QueueClient(made, silent.url + "/123456789012/queue")
+
+    with contextlib.closing(made), pytest.raises(errors.TemporaryError, match="timeout"):
+        async with asyncio.timeout(clients.longest_call(wait=dt.timedelta()).total_seconds()):
+            await asyncio.to_thread(queue.state)
 
 
 async def test_the_queue_at_its_own_host_answers_without_an_endpoint_in_the_environment(

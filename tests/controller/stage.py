@@ -60,6 +60,7 @@ class Process:
         self.node_index = NodeIndex()
         self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.wall_clock)
         self._event_recorder = KubeEventRecorder(self._api, identity=name, clock=stage.wall_clock)
+        self.liveness = Liveness()
         self.webhooks = delivery.from_settings(settings.webhooks)
         self._queue = stage.queue.client(self._is_alive)
         sources: list[ports.EventSource] = list(stage.more_sources)
@@ -81,7 +82,7 @@ class Process:
                 own_namespace="default",
             ),
             node_index=self.node_index,
-            liveness=Liveness(),
+            liveness=self.liveness,
             clock=stage.wall_clock,
         )
         self._tasks: list[asyncio.Task[None]] = []

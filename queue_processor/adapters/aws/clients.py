@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import datetime as dt
 import os
 import queue
 import re
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import boto3
 import botocore.config
 import botocore.exceptions
+import botocore.session
 
 from queue_processor.domain import errors
 
@@ -85,6 +87,20 @@ def create_events() -> "EventBridgeClient":
         return _session().client("events", config=_config(0))
 
 
+def longest_call(*, wait: dt.timedelta) -> dt.timedelta:
+    """Return how long a call takes at most until it returns or fails.
+
+    Args:
+        wait: How long the service may wait before it answers.
+    """
+    attempt = dt.timedelta(seconds=_CONNECT_SECONDS + _READ_SECONDS)
+    # The SDK doubles its pauses, from a second on, and draws a part of them.
+    pauses = dt.timedelta(seconds=2 ** (_ATTEMPTS - 1) - 1)
+    # Credentials that have expired are renewed first, by a call like this one.
+    renewal = _ATTEMPTS * attempt + pauses
+    return renewal + _ATTEMPTS * (attempt + wait) + pauses
+
+
 def _sqs(
     session: boto3.session.Session, queue_url: str | None, wait_time_seconds: int
 ) -> "SQSClient":
@@ -122,7 +138,13 @@ def _config(wait_time_seconds: int) -> botocore.config.Config:
 def _session() -> boto3.session.Session:
     # The other SDKs, and the pods of EKS, name the Region like this; botocore does not.
     # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
-    session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
+    # Credentials come from other services, and the SDK would wait 60 seconds for each answer.
+    # https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html
+    core = botocore.session.Session()
+    core.set_default_client_config(_config(0))
+    session = boto3.session.Session(
+        botocore_session=core, region_name=os.environ.get("AWS_REGION") or None
+    )
     if session.get_credentials() is None:
         raise errors.ConfigurationError(
             "no AWS credentials: give the pod's service account an IAM role, or set"
