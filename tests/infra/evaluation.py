@@ -75,8 +75,8 @@ def _names(principal: str | Mapping[str, Any], caller: Caller) -> bool:
     assert isinstance(principal, Mapping)
     if caller.service is not None:
         return caller.service in _texts(principal.get("Service", []))
-    arns = (f"arn:aws:iam::{ACCOUNT}:root", caller.context["aws:PrincipalArn"])
-    return any(arn in _texts(principal.get("AWS", [])) for arn in arns)
+    # The root of an account stands for its identities, which need permissions of their own then.
+    return caller.context["aws:PrincipalArn"] in _texts(principal.get("AWS", []))
 
 
 def _matches(patterns: str | Sequence[str], text: str) -> bool:

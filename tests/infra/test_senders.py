@@ -1,5 +1,6 @@
 """Who can send to the queues of the stack: a sender can have any node drained."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,29 @@ class Stack:
             by_tls=by_tls,
         )
 
+    def lets_use_key(self, caller: Caller) -> bool:
+        """Return whether the caller may do with the key of the stack what it takes to send."""
+        through_sqs = {"kms:ViaService": "sqs.us-east-1.amazonaws.com"}
+        caller = dataclasses.replace(caller, context={**caller.context, **through_sqs})
+        return all(
+            evaluation.is_allowed(
+                caller,
+                action,
+                self._key,
+                resource_policy=self._resources["Key"]["Properties"]["KeyPolicy"]["Statement"],
+            )
+            for action in ("kms:GenerateDataKey", "kms:Decrypt")
+        )
+
+    @property
+    def _key(self) -> str:
+        (statement,) = (
+            each for each in self._policy("OperatorPolicy") if each.get("Sid") == "UseKey"
+        )
+        arn: str = statement["Resource"]
+        assert ":key/" in arn
+        return arn
+
     def puts_aside_for(self, caller: Caller) -> bool:
         return evaluation.is_allowed(
             caller,
@@ -140,3 +164,22 @@ def test_a_role_that_the_stack_names_sends_with_a_permission_of_its_own(
 
     assert stack.takes_from(evaluation.identity(HOOK_ROLE, EVERYTHING_ALLOWED))
     assert not stack.takes_from(evaluation.identity(HOOK_ROLE))
+
+
+def test_all_that_send_may_use_the_key_of_the_queues(everything: Stack) -> None:
+    for caller in (
+        evaluation.service("events.amazonaws.com", everything.rule),
+        evaluation.service("sns.amazonaws.com", everything.topic),
+        everything.replay_role,
+        everything.operator,
+    ):
+        assert everything.lets_use_key(caller), caller
+
+
+def test_no_other_service_or_role_may_use_the_key_of_the_queues(everything: Stack) -> None:
+    for caller in (
+        evaluation.service("sns.amazonaws.com", "arn:aws:sns:us-east-1:123456789012:another"),
+        evaluation.service("s3.amazonaws.com", "arn:aws:s3:::bucket"),
+        evaluation.identity(HOOK_ROLE),
+    ):
+        assert not everything.lets_use_key(caller), caller
