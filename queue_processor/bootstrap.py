@@ -155,6 +155,7 @@ async def open_aws(settings: Settings) -> Aws:
     boto3_clients = await loop.run_in_executor(
         sqs_threads,
         lambda: clients.create(
+            queue_url=settings.queue_url,
             wait_time_seconds=settings.sqs.wait_time_seconds,
             with_ec2=settings.managed_tag is not None,
         ),

@@ -70,7 +70,7 @@ def build_controller(
         node_refresh=node_refresh,
         coordinator=coordinator,
         heartbeats=heartbeats,
-        managed=dependencies.managed,
+        dependencies=dependencies,
         decisions=settings.policy(),
         clock=clock,
     )

@@ -132,7 +132,11 @@ class Consumer:
                 # At capacity we may wait for hours. That must not fail the liveness probe.
                 self._liveness.pause(_loop_of(source))
                 await self._in_flight.wait_for_room()
-            self._liveness.heartbeat(_loop_of(source))
+            # A receive may fail slowly: a restart would not cure that, and end the drains.
+            self._liveness.heartbeat(
+                _loop_of(source),
+                limit_seconds=source.longest_receive.total_seconds() + health.DEFAULT_LIMIT_SECONDS,
+            )
             began_at = loop.time()
             try:
                 received = await source.receive()

@@ -110,7 +110,7 @@ class LeaderElector:
     async def _acquire(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self._liveness.heartbeat(_BEAT)
+            self._beat()
             started_at = loop.time()
             try:
                 async with asyncio.timeout(self._times.attempt_limit.total_seconds()):
@@ -121,6 +121,13 @@ class LeaderElector:
             except _FAILED as error:
                 _log.warning("lease_acquire_failed", error=str(error) or "timed out")
             await _sleep_until(self._next_attempt_at(started_at))
+
+    def _beat(self) -> None:
+        """Report progress; the next is due after an attempt and a pause, which may be long ones."""
+        longest = self._times.attempt_limit + self._times.retry_period
+        self._liveness.heartbeat(
+            _BEAT, limit_seconds=longest.total_seconds() + health.DEFAULT_LIMIT_SECONDS
+        )
 
     def _next_attempt_at(self, started_at: float) -> float:
         # Counted from the start: an attempt that timed out is followed by the next one at once.
@@ -153,7 +160,7 @@ class LeaderElector:
         loop = asyncio.get_running_loop()
         started_at = loop.time()
         while self.is_held():
-            self._liveness.heartbeat(_BEAT)
+            self._beat()
             await _sleep_until(min(self._next_attempt_at(started_at), self._held_until))
             started_at = loop.time()
             left = self._held_until - started_at

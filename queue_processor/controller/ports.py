@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
 from queue_processor.domain.events import (
+    AutoScalingGroup,
     Ignored,
     InterruptionEvent,
     LifecycleAction,
@@ -101,6 +102,10 @@ class EventSource(Protocol):
     def name(self) -> str:
         """Name the source in logs and task names; no two sources have the same."""
 
+    @property
+    def longest_receive(self) -> dt.timedelta:
+        """Return how long `receive` takes at most until it returns or fails."""
+
     async def receive(self) -> Sequence[Delivery]:
         """Wait for new deliveries; none after some seconds without any.
 
@@ -128,10 +133,17 @@ class LifecycleActions(Protocol):
         """
 
     async def heartbeat_timeout(self, hook: LifecycleHook) -> dt.timedelta:
-        """Return the hook's heartbeat timeout, after one request for each hook.
+        """Return the hook's heartbeat timeout, as it was some minutes ago or later.
 
         Raises:
             NotFound: The group has no such hook.
+        """
+
+    async def group(self, name: str) -> AutoScalingGroup:
+        """Return an Auto Scaling group, as it was up to half a minute ago.
+
+        Raises:
+            NotFound: There is no such group.
         """
 
 

@@ -25,7 +25,7 @@ from queue_processor.domain.plan import (
     Plan,
     Processed,
 )
-from queue_processor.domain.policy import Policy
+from queue_processor.domain.policy import GroupEvidence, Policy
 from queue_processor.observability import metrics
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Processor:
         node_refresh: NodeRefresh,
         coordinator: DrainCoordinator,
         heartbeats: LifecycleHeartbeats,
-        managed: ports.ManagedInstances | None,
+        dependencies: ports.Dependencies,
         decisions: Policy,
         clock: ports.Clock,
     ) -> None:
@@ -57,7 +57,7 @@ class Processor:
             node_refresh: Confirms that there is none.
             coordinator: Drains them.
             heartbeats: Keep lifecycle actions open; the consumer stops them.
-            managed: Narrows down which instances are ours; None: all nodes are.
+            dependencies: Decide whether instances and groups are ours.
             decisions: What the operator's owner decided.
             clock: The present.
         """
@@ -65,7 +65,8 @@ class Processor:
         self._node_refresh = node_refresh
         self._coordinator = coordinator
         self._heartbeats = heartbeats
-        self._managed = managed
+        self._lifecycle = dependencies.lifecycle
+        self._managed = dependencies.managed
         self._policy = decisions
         self._clock = clock
 
@@ -132,10 +133,10 @@ class Processor:
             HandledInstance(instance_id=instance_id) if task.cancelled() else task.result()
             for instance_id, task in zip(event.instance_ids, tasks, strict=True)
         )
-        outcome = self._outcome_of(event, instances, delivery)
+        outcome = await self._outcome_of(event, instances, delivery)
         return Processed(outcome=outcome, event=event, instances=instances)
 
-    def _outcome_of(
+    async def _outcome_of(
         self,
         event: InterruptionEvent,
         instances: Sequence[HandledInstance],
@@ -147,8 +148,39 @@ class Processor:
         if error is not None:
             return _failed(error, delivery)
         reports = [each.report for each in instances if each.report is not None]
+        try:
+            evidence = await self._group_evidence(event, reports)
+        except asyncio.CancelledError:
+            return policy.release(STOPPED)
+        except errors.TemporaryError as failure:
+            return _failed(failure, delivery)
         return policy.outcome_of(
-            event, reports, policy=self._policy, receive_count=delivery.receive_count
+            event,
+            reports,
+            policy=self._policy,
+            receive_count=delivery.receive_count,
+            evidence=evidence,
+        )
+
+    async def _group_evidence(
+        self, event: InterruptionEvent, reports: Sequence[InstanceReport]
+    ) -> GroupEvidence:
+        """Look up whether the group of a lifecycle action is ours, where the outcome needs it."""
+        action = event.lifecycle_action
+        if action is None or not policy.needs_evidence(event, reports, policy=self._policy):
+            return policy.NOT_LOOKED_UP
+        try:
+            if not await self._is_managed(action.instance_id):
+                return policy.no_evidence("the instance does not have the tag managed_tag")
+            group = await self._lifecycle.group(action.hook.group)
+        except (errors.NotFound, errors.PermanentError) as error:
+            return policy.no_evidence(str(error))
+        nodes = (self._node_index.find(instance_id) for instance_id in group.instance_ids)
+        return policy.group_evidence(
+            group,
+            nodes_of_group=[node.name for node in nodes if node is not None],
+            unmapped=self._node_index.unmapped,
+            policy=self._policy,
         )
 
     async def _handle(self, event: InterruptionEvent, instance_id: InstanceId) -> HandledInstance:

@@ -52,6 +52,8 @@ class Settler:
             case OutcomeKind.DONE | OutcomeKind.IGNORED:
                 if outcome.completes is not None:
                     await self._complete(delivery, outcome.completes, processed.kind)
+                if outcome.leaves is not None:
+                    _report_left(outcome.leaves, outcome.reason)
                 await self._acknowledge(delivery)
             case OutcomeKind.RETRY:
                 await delivery.release(outcome.visible_after)
@@ -110,6 +112,17 @@ class Settler:
         except (errors.DeliveryLost, *_REFUSED_OR_FAILED) as second_error:
             # The source takes the message back by itself, a little later.
             _log.info("message_not_released", message_id=delivery.id, error=str(second_error))
+
+
+def _report_left(action: LifecycleAction, reason: str) -> None:
+    metrics.LIFECYCLE_ACTIONS_LEFT.inc()
+    _log.warning(
+        "lifecycle_action_left",
+        group=action.hook.group,
+        hook=action.hook.name,
+        instance_id=action.instance_id,
+        reason=reason,
+    )
 
 
 def _report_not_settled(delivery: ports.Delivery, error: Exception) -> None:

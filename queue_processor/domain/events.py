@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import enum
+from collections.abc import Mapping
 
 from queue_processor.domain.identifiers import InstanceId
 
@@ -60,6 +61,19 @@ class LifecycleHook:
     name: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AutoScalingGroup:
+    """An Auto Scaling group, as far as it shows which cluster it belongs to.
+
+    Attributes:
+        instance_ids: Its instances, those that are about to leave it included.
+    """
+
+    name: str
+    instance_ids: frozenset[InstanceId]
+    tags: Mapping[str, str]
+
+
 # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
 DEFAULT_HEARTBEAT_TIMEOUT = dt.timedelta(hours=1)
 
@@ -93,6 +107,8 @@ class InterruptionEvent:
         occurred_at: UTC; never later than the moment the message was sent.
         scheduled_at: When AWS says that the instance goes, if the event says so: the
             termination time of a capacity reservation, the start of a scheduled change.
+        account: The account that it is about; None if the event does not state it.
+        region: The same for the Region, which a notification of Auto Scaling does not state.
         is_cancelled: A scheduled change that will not take place after all; an instance that
             runs, so that its state changes are over.
         change_id: Identifies a scheduled change: the same in each of its updates.
@@ -107,6 +123,8 @@ class InterruptionEvent:
     scheduled_at: dt.datetime | None = None
     instance_state: InstanceState | None = None
     lifecycle_action: LifecycleAction | None = None
+    account: str | None = None
+    region: str | None = None
     is_cancelled: bool = False
     change_id: str | None = None
     resolved_ids: frozenset[InstanceId] = frozenset()
@@ -130,6 +148,31 @@ class InterruptionEvent:
             is_cancelled=self.is_cancelled or instance_id in self.resolved_ids,
             resolved_ids=frozenset(),
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EventScope:
+    """The accounts and the Region whose events are for us; None does not limit them.
+
+    An event that states neither is for us. A sender can write anything into both, so this
+    is no protection against forged events: it keeps those out that a rule or an event bus sends
+    here by mistake.
+    """
+
+    accounts: frozenset[str] | None = None
+    region: str | None = None
+
+    def exclusion_reason(self, event: InterruptionEvent) -> str | None:
+        """Return why an event is not for us; None if it is."""
+        account, region = event.account, event.region
+        if account is not None and self.accounts is not None and account not in self.accounts:
+            return f"it is about the account {account[:20]!r}, which is not in sqs.accounts"
+        if region is not None and self.region is not None and region != self.region:
+            return f"it is about the Region {region[:20]!r}, and the queue is in {self.region}"
+        return None
+
+
+EVERYWHERE = EventScope()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,11 @@ def text_at(fields: JsonObject, key: str) -> str:
     return value
 
 
+def optional_text_at(fields: JsonObject, key: str) -> str | None:
+    """Return the text at a key; None if there is nothing."""
+    return None if fields.get(key) is None else text_at(fields, key)
+
+
 def name_at(fields: JsonObject, key: str) -> str:
     """Return the text at a key, which a request can contain."""
     value = text_at(fields, key)

@@ -56,15 +56,25 @@ class _Envelope:
     def ignored(self, reason: str) -> Ignored:
         return Ignored(event_id=self.event_id, shape=self.shape, reason=reason)
 
-    def about_one(self, kind: EventKind) -> InterruptionEvent:
-        """Return an event about the instance that `detail.instance-id` names."""
+    def about(
+        self, kind: EventKind, instance_ids: tuple[identifiers.InstanceId, ...]
+    ) -> InterruptionEvent:
+        """Return an event about these instances."""
+        # Direct notifications of Auto Scaling have the second name, and no Region.
+        account = "account" if "account" in self.fields else "AccountId"
         return InterruptionEvent(
             event_id=self.event_id,
             kind=kind,
             shape=self.shape,
-            instance_ids=(json_fields.instance_id_at(self.detail, "instance-id"),),
+            instance_ids=instance_ids,
             occurred_at=self.occurred_at,
+            account=json_fields.optional_text_at(self.fields, account),
+            region=json_fields.optional_text_at(self.fields, "region"),
         )
+
+    def about_one(self, kind: EventKind) -> InterruptionEvent:
+        """Return an event about the instance that `detail.instance-id` names."""
+        return self.about(kind, (json_fields.instance_id_at(self.detail, "instance-id"),))
 
 
 _Parsed: TypeAlias = InterruptionEvent | Ignored
@@ -209,14 +219,7 @@ def _lifecycle(
         events.LifecycleTransition.TERMINATING: EventKind.AUTOSCALING_TERMINATION,
         events.LifecycleTransition.LAUNCHING: EventKind.AUTOSCALING_LAUNCH,
     }[transition]
-    return InterruptionEvent(
-        event_id=envelope.event_id,
-        kind=kind,
-        shape=envelope.shape,
-        instance_ids=(instance_id,),
-        occurred_at=envelope.occurred_at,
-        lifecycle_action=action,
-    )
+    return dataclasses.replace(envelope.about(kind, (instance_id,)), lifecycle_action=action)
 
 
 def _health(envelope: _Envelope) -> _Parsed:
@@ -241,12 +244,8 @@ def _health(envelope: _Envelope) -> _Parsed:
     resolved = _resolved_instances(detail)
     start = detail.get("startTime")
     is_cancelled = detail.get("statusCode") == "closed" or resolved.issuperset(instance_ids)
-    return InterruptionEvent(
-        event_id=envelope.event_id,
-        kind=EventKind.SCHEDULED_CHANGE,
-        shape=envelope.shape,
-        instance_ids=instance_ids,
-        occurred_at=envelope.occurred_at,
+    return dataclasses.replace(
+        envelope.about(EventKind.SCHEDULED_CHANGE, instance_ids),
         scheduled_at=json_fields.read_time(start) if isinstance(start, str) else None,
         is_cancelled=is_cancelled,
         change_id=_change_id(detail),

@@ -180,12 +180,15 @@ class Outcome:
 
     Attributes:
         completes: The lifecycle action that is completed before the message is deleted.
+        leaves: The lifecycle action that is left to the owner of its group, because nothing shows
+            that the group is ours.
         visible_after: For a retry: when the queue gives the message out again.
     """
 
     kind: OutcomeKind
     reason: str
     completes: LifecycleAction | None = None
+    leaves: LifecycleAction | None = None
     visible_after: dt.timedelta = dt.timedelta()
 
 

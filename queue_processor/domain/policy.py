@@ -3,13 +3,19 @@
 import dataclasses
 import datetime as dt
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
 
 from queue_processor.domain import deadlines, errors
-from queue_processor.domain.events import EventKind, InterruptionEvent
+from queue_processor.domain.events import (
+    EVERYWHERE,
+    AutoScalingGroup,
+    EventKind,
+    EventScope,
+    InterruptionEvent,
+)
 from queue_processor.domain.holds import Hold
-from queue_processor.domain.identifiers import InstanceId
+from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import (
     Action,
@@ -25,6 +31,7 @@ _RETRY_LIMIT = dt.timedelta(minutes=1)
 
 # The pod may still run, or nobody knows: the group's own timeout decides.
 _LEAVES_ACTION_OPEN = frozenset({InstanceResult.NEVER_READY})
+_CLUSTER_TAG_VALUES = frozenset({"owned", "shared"})
 _NOT_FOR_US = frozenset({InstanceResult.UNKNOWN_INSTANCE, InstanceResult.NOT_MANAGED})
 
 
@@ -35,20 +42,41 @@ class UnknownInstancePolicy(enum.StrEnum):
     RELEASE = "release"
 
 
+class CompleteNeverJoined(enum.StrEnum):
+    """The condition to complete the termination hook of an instance that never became a node."""
+
+    EVIDENCE = "evidence"
+    NEVER = "never"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GroupEvidence:
+    """The evidence that an Auto Scaling group is our cluster's, or the reason why there is none."""
+
+    is_ours: bool
+    reason: str
+
+
+NOT_LOOKED_UP = GroupEvidence(is_ours=False, reason="its group was not looked up")
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Decisions from the settings.
 
     Attributes:
-        completes_never_joined: True to complete the termination hook of an instance that never
-            became a node, so that it does not hang.
+        scope: Whose events are for us.
+        cluster_name: The cluster that the tags of an Auto Scaling group name if it is ours; None
+            if no tag is evidence.
     """
 
     actions: Mapping[EventKind, Action]
     timeouts: deadlines.DrainTimeouts
     unknown_instance: UnknownInstancePolicy
     unknown_instance_grace: dt.timedelta
-    completes_never_joined: bool = True
+    complete_never_joined: CompleteNeverJoined = CompleteNeverJoined.EVIDENCE
+    cluster_name: str | None = None
+    scope: EventScope = EVERYWHERE
 
     def join_timeout(self, event: InterruptionEvent) -> dt.timedelta:
         """Return how long the event's instance, if it is not a node, may take to become one.
@@ -75,7 +103,7 @@ class Policy:
         """Return why there is nothing to do about an event; None if there is."""
         if self.action_for(event) is Action.IGNORE:
             return f"actions.{event.kind} is ignore"
-        return None
+        return self.scope.exclusion_reason(event)
 
 
 def plan_for(
@@ -154,8 +182,17 @@ def outcome_of(
     *,
     policy: Policy,
     receive_count: int,
+    evidence: GroupEvidence = NOT_LOOKED_UP,
 ) -> Outcome:
-    """Decide the outcome of a message whose every instance has its report."""
+    """Decide the outcome of a message whose every instance has its report.
+
+    Args:
+        event: The event.
+        reports: One for each of its instances.
+        policy: The settings.
+        receive_count: How often the message was received.
+        evidence: About the group of a lifecycle action that `needs_evidence`.
+    """
     endings = [report.result for report in reports]
     reason = ", ".join(f"{report.instance_id}: {report.result}" for report in reports)
     if InstanceResult.UNKNOWN_INSTANCE in endings:
@@ -166,16 +203,66 @@ def outcome_of(
                 pass
             case _:
                 assert_never(policy.unknown_instance)
-    if all(result in _NOT_FOR_US for result in endings):
-        completes = (
-            event.kind is EventKind.AUTOSCALING_TERMINATION
-            and InstanceResult.UNKNOWN_INSTANCE in endings
-            and policy.completes_never_joined
+    if needs_evidence(event, reports, policy=policy):
+        return Outcome(
+            kind=OutcomeKind.IGNORED,
+            reason=f"{reason}; {evidence.reason}",
+            completes=event.lifecycle_action if evidence.is_ours else None,
+            leaves=None if evidence.is_ours else event.lifecycle_action,
         )
-        action = event.lifecycle_action if completes else None
-        return Outcome(kind=OutcomeKind.IGNORED, reason=reason, completes=action)
+    if all(result in _NOT_FOR_US for result in endings):
+        return Outcome(kind=OutcomeKind.IGNORED, reason=reason)
     action = None if _LEAVES_ACTION_OPEN.intersection(endings) else event.lifecycle_action
     return Outcome(kind=OutcomeKind.DONE, reason=reason, completes=action)
+
+
+def needs_evidence(
+    event: InterruptionEvent, reports: Sequence[InstanceReport], *, policy: Policy
+) -> bool:
+    """Return True if it takes evidence about its group to complete the event's lifecycle action.
+
+    The group of an instance that became a node is ours. One that never did may be another
+    cluster's, where its pods are running.
+    """
+    return (
+        event.kind is EventKind.AUTOSCALING_TERMINATION
+        and any(report.result is InstanceResult.UNKNOWN_INSTANCE for report in reports)
+        and policy.unknown_instance is UnknownInstancePolicy.DELETE
+        and policy.complete_never_joined is CompleteNeverJoined.EVIDENCE
+    )
+
+
+def group_evidence(
+    group: AutoScalingGroup,
+    *,
+    nodes_of_group: Collection[NodeName],
+    unmapped: Collection[str],
+    policy: Policy,
+) -> GroupEvidence:
+    """Decide whether a group is our cluster's.
+
+    Args:
+        group: The group.
+        nodes_of_group: The nodes that run on its instances.
+        unmapped: The nodes of which nobody can tell on which instance they run: each of them may
+            be the one that does not seem to exist.
+        policy: The settings.
+    """
+    if unmapped:
+        return no_evidence(f"the instances of {len(unmapped)} nodes are unknown")
+    if nodes_of_group:
+        node = min(nodes_of_group)
+        return GroupEvidence(is_ours=True, reason=f"the node {node} is in the group {group.name}")
+    # https://docs.aws.amazon.com/eks/latest/userguide/eks-using-tags.html
+    tag = f"kubernetes.io/cluster/{policy.cluster_name}"
+    if policy.cluster_name is not None and group.tags.get(tag) in _CLUSTER_TAG_VALUES:
+        return GroupEvidence(is_ours=True, reason=f"the group {group.name} has the tag {tag}")
+    return no_evidence(f"the group {group.name} has no node of ours, and no tag with cluster_name")
+
+
+def no_evidence(reason: str) -> GroupEvidence:
+    """Return that nothing shows a group to be ours, and why."""
+    return GroupEvidence(is_ours=False, reason=reason)
 
 
 def ignored(reason: str) -> Outcome:

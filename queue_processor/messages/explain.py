@@ -167,8 +167,11 @@ def _outcome(outcome: Outcome) -> str:
             return "is deleted when every node is done and the lifecycle action is completed"
         case OutcomeKind.DONE:
             return "is deleted when every node is done"
-        case OutcomeKind.IGNORED if outcome.completes is not None:
-            return "is deleted when the lifecycle action is completed"
+        case OutcomeKind.IGNORED if outcome.leaves is not None:
+            return (
+                "is deleted; first the lifecycle action is completed if its Auto Scaling group is"
+                " this cluster's"
+            )
         case OutcomeKind.IGNORED:
             return "is deleted"
         case OutcomeKind.RETRY:

@@ -88,7 +88,8 @@ def replay(  # noqa: PLR0913 - the options of a command
     A journal beside the recording notes what each queue was sent, so that after Ctrl-C the same
     command continues where it stopped. Each message carries the attribute queue-processor.replayed,
     with the id that it had. The operator acts on these messages as on any other: you are asked
-    first, unless no message of the queue is in flight and no operator holds the Lease.
+    first, unless no message of the queue is in flight and no operator holds the Lease. It ignores
+    messages that were recorded in another account, unless sqs.accounts lists it.
 
     \b
     Examples:

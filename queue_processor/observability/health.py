@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import errno
 import socket
-import time
 from collections.abc import AsyncIterator
 
 import structlog
@@ -15,6 +14,9 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from queue_processor.domain import errors
 
 _log = structlog.get_logger(__name__)
+
+
+DEFAULT_LIMIT_SECONDS = 60.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -37,9 +39,9 @@ class Liveness:
         self._loops: dict[str, _Progress] = {}
         self.is_ready = False
 
-    def heartbeat(self, loop: str, *, limit_seconds: float = 60.0) -> None:
+    def heartbeat(self, loop: str, *, limit_seconds: float = DEFAULT_LIMIT_SECONDS) -> None:
         """Record progress of a loop; the next heartbeat is due within the limit."""
-        self._loops[loop] = _Progress(time.monotonic(), limit_seconds)
+        self._loops[loop] = _Progress(asyncio.get_running_loop().time(), limit_seconds)
 
     def pause(self, loop: str) -> None:
         """Expect no heartbeat of a loop until its next one."""
@@ -47,7 +49,7 @@ class Liveness:
 
     def stalled(self) -> list[str]:
         """Return the loops whose heartbeat is overdue."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         return sorted(
             name
             for name, progress in self._loops.items()

@@ -227,6 +227,11 @@ LIFECYCLE_ACTIONS_COMPLETED = CATALOGUE.counter(
     "Lifecycle actions completed, or already ended, by the kind of their event.",
     _KIND,
 )
+LIFECYCLE_ACTIONS_LEFT = CATALOGUE.counter(
+    "lifecycle_actions_left",
+    "Lifecycle actions of instances that never joined and whose Auto Scaling group nothing shows to"
+    " be this cluster's: they are left to the owner of the group.",
+)
 HEARTBEATS = CATALOGUE.counter(
     "lifecycle_heartbeats",
     "Heartbeats for lifecycle actions, by outcome.",

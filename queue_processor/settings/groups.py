@@ -17,6 +17,7 @@ _LAST_PORT = 65_535
 
 DrainAction: TypeAlias = Literal[Action.CORDON_AND_DRAIN, Action.CORDON, Action.IGNORE]
 LaunchAction: TypeAlias = Literal[Action.AWAIT_READY, Action.IGNORE]
+AccountId: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=172_800, allow_inf_nan=False)]
 
 
@@ -127,6 +128,13 @@ class SqsSettings(Group):
         " calls, a shorter one stops sooner. Neither delays messages. While messages are in flight,"
         " it waits two seconds at most.",
     )
+    accounts: tuple[AccountId, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="The AWS accounts whose events are handled; those of others are ignored, and so"
+        " are those of another Region than the queue's. In the environment: a JSON list. None: the"
+        " account in `queue_url`.",
+    )
     max_in_flight: int = Field(
         default=10_000,
         ge=10,
@@ -174,10 +182,12 @@ class DrainSettings(Group):
         description="The action on the message when the instance has not joined: `delete` it, or"
         " `release` it for another cluster that reads the same queue.",
     )
-    complete_never_joined: bool = Field(
-        default=True,
-        description="Complete the termination hook of an instance that never joined the cluster, so"
-        " that the Auto Scaling group does not wait for its timeout.",
+    complete_never_joined: policy.CompleteNeverJoined = Field(
+        default=policy.CompleteNeverJoined.EVIDENCE,
+        description="When to complete the termination hook of an instance that never joined the"
+        " cluster. `evidence`: if the Auto Scaling group is this cluster's, because one of its"
+        " instances is a node or a tag names the cluster (`cluster_name`), so that it does not wait"
+        " for its timeout. `never`: leave the action to its timeout.",
     )
     taint_effect: TaintEffect = Field(
         default=TaintEffect.NO_SCHEDULE,

@@ -1,6 +1,8 @@
 """All settings, and the policy that follows from them."""
 
 import datetime as dt
+import re
+import urllib.parse
 from typing import Annotated, TypeAlias
 
 import pydantic
@@ -8,6 +10,7 @@ import pydantic_settings
 from pydantic import Field
 
 from queue_processor.domain import deadlines, errors, policy, selectors
+from queue_processor.domain.events import EventScope
 from queue_processor.settings.groups import (
     ActionSettings,
     DrainSettings,
@@ -21,6 +24,12 @@ from queue_processor.settings.groups import (
 from queue_processor.settings.webhooks import WebhookSettings
 
 ENVIRONMENT_PREFIX = "QUEUE_PROCESSOR_"
+_ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
+# https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]", re.ASCII)
+# https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html
+# Clusters of kops have the names of domains.
+_CLUSTER_NAME = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,252}$"
 
 
 def _has_queue_path(text: str) -> str:
@@ -56,6 +65,14 @@ class ToolSettings(pydantic_settings.BaseSettings):
         min_length=1,
         description="An EC2 tag key: only instances with this tag are handled. None: all instances,"
         " and no `ec2:` permission is required.",
+    )
+    cluster_name: str | None = Field(
+        default=None,
+        pattern=_CLUSTER_NAME,
+        description="The name of the cluster in the tag `kubernetes.io/cluster/NAME` of its Auto"
+        " Scaling groups, which EKS adds to managed node groups: the lifecycle actions of a group"
+        " with this tag are completed even if none of its instances is a node. Without effect"
+        " with `node_selector`, because other nodes of the cluster may be in such a group.",
     )
     actions: ActionSettings = ActionSettings()
     sqs: SqsSettings = SqsSettings()
@@ -102,8 +119,27 @@ class ToolSettings(pydantic_settings.BaseSettings):
             ),
             unknown_instance=self.drain.unknown_instance_policy,
             unknown_instance_grace=dt.timedelta(seconds=self.drain.unknown_instance_grace_seconds),
-            completes_never_joined=self.drain.complete_never_joined,
+            complete_never_joined=self.drain.complete_never_joined,
+            # The tag is on every group of the cluster, and the selector excludes some of its nodes.
+            scope=self._scope(),
+            cluster_name=None if self.node_selector else self.cluster_name,
         )
+
+    def _scope(self) -> EventScope:
+        """Return whose events are for us; an emulator's URL may show neither account nor Region."""
+        host, account = _host_and_account(self.queue_url)
+        accounts = self.sqs.accounts or ((account,) if account else ())
+        return EventScope(
+            accounts=frozenset(accounts) or None,
+            region=next((label for label in host.split(".") if _REGION.fullmatch(label)), None),
+        )
+
+
+def _host_and_account(queue_url: str | None) -> tuple[str, str | None]:
+    """Return the host in the URL of a queue, and the account in its path."""
+    parsed = urllib.parse.urlsplit(queue_url or "")
+    account = parsed.path.split("/")[-2] if parsed.path.count("/") else ""
+    return parsed.hostname or "", account if _ACCOUNT.fullmatch(account) else None
 
 
 class Settings(ToolSettings):

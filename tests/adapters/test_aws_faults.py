@@ -271,7 +271,7 @@ def test_what_is_missing_in_the_environment_is_told_in_one_line(
     for name, value in variables.items():
         environment.setenv(name, value)
     with pytest.raises(errors.ConfigurationError, match=expected) as raised:
-        clients.create(wait_time_seconds=20, with_ec2=False)
+        clients.create(queue_url=None, wait_time_seconds=20, with_ec2=False)
 
     assert "\n" not in str(raised.value)
 
@@ -283,7 +283,7 @@ def test_clients_are_made_from_the_environment_and_outlast_a_long_poll(
     environment.setenv("AWS_REGION", "eu-north-1")
     environment.setenv("AWS_ACCESS_KEY_ID", "x")
     environment.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    made = clients.create(wait_time_seconds=20, with_ec2=with_ec2)
+    made = clients.create(queue_url=None, wait_time_seconds=20, with_ec2=with_ec2)
 
     assert made.sqs.meta.region_name == "eu-north-1"
     assert made.sqs.meta.config.read_timeout > 20  # type: ignore[attr-defined] # it is there

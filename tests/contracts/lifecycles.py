@@ -36,6 +36,9 @@ class Group(Protocol):
     def asked_for_hooks(self) -> int:
         """How often the hook was read."""
 
+    def join(self, **tags: str) -> InstanceId:
+        """Add an instance to the group, and tags."""
+
     def remove(self) -> None:
         """Delete the group with its hook."""
 
@@ -72,8 +75,14 @@ class FakeGroup:
     def asked_for_hooks(self) -> int:
         return self._kept.asked_for_hooks
 
+    def join(self, **tags: str) -> InstanceId:
+        instance_id = InstanceId("i-00000000000000011")
+        self._kept.add_group(HOOK.group, instance_id, **tags)
+        return instance_id
+
     def remove(self) -> None:
         self._kept.hook = None
+        self._kept.groups.clear()
         self._kept.records.clear()
 
 
@@ -114,6 +123,23 @@ class SimulatedGroup:
 
     def asked_for_hooks(self) -> int:
         return self._asked
+
+    def join(self, **tags: str) -> InstanceId:
+        instance_id = next(self._instance_ids)
+        self._client.attach_instances(AutoScalingGroupName=HOOK.group, InstanceIds=[instance_id])
+        self._client.create_or_update_tags(
+            Tags=[
+                {
+                    "ResourceId": HOOK.group,
+                    "ResourceType": "auto-scaling-group",
+                    "Key": key,
+                    "Value": value,
+                    "PropagateAtLaunch": False,
+                }
+                for key, value in tags.items()
+            ]
+        )
+        return InstanceId(instance_id)
 
     def remove(self) -> None:
         # Auto Scaling deletes the hooks of a group with it, moto does not.

@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from queue_processor.domain import errors
+from queue_processor.domain.events import AutoScalingGroup
 from queue_processor.domain.identifiers import InstanceId
 from tests.contracts import lifecycles
 from tests.contracts.lifecycles import Group
@@ -83,6 +84,17 @@ async def test_a_hook_that_does_not_exist_is_not_found_and_asked_for_again(group
     assert group.asked_for_hooks() == 2
 
 
+async def test_a_group_has_its_instances_and_its_tags(group: Group) -> None:
+    tag = {"kubernetes.io/cluster/prod": "owned"}
+    instance_id = group.join(**tag)
+
+    read = await group.lifecycle.group(HOOK.group)
+
+    assert read == AutoScalingGroup(
+        name=HOOK.group, instance_ids=frozenset({instance_id}), tags=tag
+    )
+
+
 async def test_a_group_that_is_gone_holds_nothing_up(group: Group) -> None:
     action = group.begin()
     await group.lifecycle.complete(action)
@@ -93,3 +105,5 @@ async def test_a_group_that_is_gone_holds_nothing_up(group: Group) -> None:
         await group.lifecycle.heartbeat(action)
     with pytest.raises(errors.NotFound):
         await group.lifecycle.heartbeat_timeout(HOOK)
+    with pytest.raises(errors.NotFound):
+        await group.lifecycle.group(HOOK.group)

@@ -28,7 +28,7 @@ from queue_processor.settings import Settings
 from queue_processor.simulator.aws import events
 from queue_processor.simulator.kube import api, clock, objects, resources
 from queue_processor.simulator.kube.cluster import SimulatedCluster
-from tests.fakes.autoscaling import FakeLifecycle
+from tests.fakes.autoscaling import HOOK, FakeLifecycle
 from tests.fakes.cluster import DirectTransport
 from tests.fakes.sqs import FakeQueue
 
@@ -63,6 +63,7 @@ class Process:
         self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.wall_clock)
         self.node_refresh = NodeRefresh(self.node_index, self._nodes.all)
         self._event_recorder = KubeEventRecorder(self._api, identity=name, clock=stage.wall_clock)
+        self.liveness = Liveness()
         self.webhooks = delivery.from_settings(settings.webhooks)
         self._queue = stage.queue.client(self._is_alive)
         sources: list[ports.EventSource] = list(stage.more_sources)
@@ -85,7 +86,7 @@ class Process:
             ),
             node_index=self.node_index,
             node_refresh=self.node_refresh,
-            liveness=Liveness(),
+            liveness=self.liveness,
             clock=stage.wall_clock,
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -225,13 +226,13 @@ class World:
             aws_events.scheduled_change([instance(number)], update, origin=self.origin())
         )
 
-    def send_termination(self, number: int, **step: str) -> str:
+    def send_termination(self, number: int, *, group: str = HOOK.group, **step: str) -> str:
         """Put an instance on hold, and tell; the message id."""
         self.lifecycle.begin(instance(number))
         return self.queue.send(
             aws_events.autoscaling_termination(
                 instance(number),
-                events.new_step(group="workers", hook="drain", **step),
+                events.new_step(group=group, hook=HOOK.name, **step),
                 origin=self.origin(),
             )
         )

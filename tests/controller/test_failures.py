@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import structlog.testing
 
+from queue_processor.domain import errors
 from queue_processor.simulator.kube import faults, manifests
 from tests.controller import stage
 
@@ -555,3 +556,39 @@ async def test_a_conflict_on_the_conditions_of_a_node_does_not_end_its_drain(
 
     assert world.queue.deleted == [message_id]
     assert world.pods_on("node-0") == set()
+
+
+async def test_receive_calls_that_time_out_are_no_reason_for_a_restart(
+    world: stage.World,
+) -> None:
+    """SQS is black-holed: each call hangs as long as the timeouts of the SDK allow."""
+    process = await world.start()
+    world.queue.delay = 100
+    world.queue.fail("ReceiveMessage", *[errors.TemporaryError("timed out")] * 5)
+
+    for _ in range(550):
+        await asyncio.sleep(1)
+        assert process.liveness.stalled() == []
+
+
+async def test_a_receive_call_that_outlasts_every_timeout_fails_the_liveness_probe(
+    world: stage.World,
+) -> None:
+    process = await world.start()
+    world.queue.delay = 1_000_000
+
+    await asyncio.sleep(300)
+
+    assert process.liveness.stalled() == ["consumer of SQS"]
+
+
+async def test_a_slow_attempt_to_renew_a_long_lease_is_no_reason_for_a_restart(
+    world: stage.World,
+) -> None:
+    times = {"lease_duration_seconds": 300, "renew_deadline_seconds": 280}
+    process = await world.start(leader_election=times)
+    world.server.faults.add(faults.Fault(faults.Hang(), method="PUT", path=".*/leases/.*", times=1))
+
+    for _ in range(200):
+        await asyncio.sleep(1)
+        assert process.liveness.stalled() == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -11,6 +12,12 @@ from queue_processor.simulator.kube import manifests
 from tests.controller import stage
 
 pytestmark = pytest.mark.looptime
+
+
+class NoneManaged:
+    async def is_managed(self, instance_id: str) -> bool:
+        del instance_id
+        return False
 
 
 async def test_ten_copies_of_one_message_are_one_drain_and_ten_deletions(
@@ -217,15 +224,112 @@ async def test_an_instance_that_never_joins_is_given_up_after_its_grace(
     assert 59 < took < 62
 
 
-async def test_the_termination_of_an_instance_that_never_joined_is_completed(
+async def test_the_hook_of_an_instance_that_never_joined_is_completed_if_another_of_its_group_did(
     world: stage.World,
 ) -> None:
+    world.add_nodes(1)
+    world.lifecycle.add_group("workers", stage.instance(0), stage.instance(7))
     await world.start(drain={"unknown_instance_grace_seconds": 5})
 
     world.send_termination(7)
     await world.until_settled(limit=10)
 
     assert world.lifecycle.records[stage.instance(7)].completions == 1
+
+
+async def test_the_hook_of_an_instance_that_never_joined_is_completed_if_its_group_has_our_tag(
+    world: stage.World,
+) -> None:
+    world.lifecycle.add_group(
+        "workers", stage.instance(7), **{"kubernetes.io/cluster/ours": "owned"}
+    )
+    await world.start(cluster_name="ours", drain={"unknown_instance_grace_seconds": 5})
+
+    world.send_termination(7)
+    await world.until_settled(limit=10)
+
+    assert world.lifecycle.records[stage.instance(7)].completions == 1
+
+
+async def test_the_hook_of_another_clusters_group_is_never_completed_by_us(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.lifecycle.add_group("workers", stage.instance(0), stage.instance(1))
+    world.lifecycle.add_group(
+        "theirs",
+        stage.instance(7),
+        stage.instance(8),
+        **{"kubernetes.io/cluster/theirs": "owned"},
+    )
+    await world.start(cluster_name="ours")
+
+    world.send_termination(7, group="theirs")
+    world.send_termination(0)
+    await world.until_settled(limit=70)
+
+    assert world.lifecycle.records[stage.instance(7)].completions == 0
+    assert world.lifecycle.records[stage.instance(0)].completions == 1
+
+
+async def test_a_group_that_cannot_be_looked_up_now_is_looked_up_again(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    world.lifecycle.add_group("workers", stage.instance(0), stage.instance(7))
+    world.lifecycle.fail("group", errors.TemporaryError("throttled"))
+    await world.start(drain={"unknown_instance_grace_seconds": 5})
+
+    world.send_termination(7)
+    await world.until_settled(limit=30)
+
+    assert world.lifecycle.records[stage.instance(7)].completions == 1
+
+
+@pytest.mark.parametrize(
+    "error", [errors.PermanentError("not authorized"), errors.NotFound("there is no such group")]
+)
+async def test_a_hook_whose_group_we_may_not_look_up_is_left_to_its_owner(
+    world: stage.World, error: Exception
+) -> None:
+    world.add_nodes(1)
+    world.lifecycle.add_group("workers", stage.instance(0), stage.instance(7))
+    world.lifecycle.fail("group", error)
+    await world.start(drain={"unknown_instance_grace_seconds": 5})
+
+    world.send_termination(7)
+    await world.until_settled(limit=10)
+
+    assert world.lifecycle.records[stage.instance(7)].completions == 0
+
+
+async def test_a_process_that_stops_while_it_looks_a_group_up_releases_the_message(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    process = await world.start(drain={"unknown_instance_grace_seconds": 5})
+    world.lifecycle.never_answers_for_groups = True
+
+    world.send_termination(7)
+    await world.until(lambda: world.lifecycle.asked_for_groups == 1)
+    await process.stop()
+
+    assert world.queue.in_flight == []
+    assert world.lifecycle.records[stage.instance(7)].completions == 0
+
+
+@pytest.mark.parametrize("wrap", [dict, stage.sns])
+async def test_an_event_of_another_account_is_ignored_and_no_node_is_touched(
+    world: stage.World, wrap: Callable[[Mapping[str, object]], Mapping[str, object]]
+) -> None:
+    world.add_nodes(1)
+    await world.start(sqs={"accounts": ["444455556666"]})
+
+    world.queue.send(wrap(aws_events.spot_interruption(stage.instance(0), origin=world.origin())))
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
+    assert world.queue.dead_letters == []
 
 
 async def test_with_the_policy_release_another_cluster_gets_the_message_in_time(
@@ -412,11 +516,6 @@ async def test_one_instance_that_fails_does_not_stop_the_others_and_the_message_
 
 
 async def test_an_instance_without_the_managed_tag_is_left_alone(world: stage.World) -> None:
-    class NoneManaged:
-        async def is_managed(self, instance_id: str) -> bool:
-            del instance_id
-            return False
-
     world.managed = NoneManaged()
     world.add_nodes(1)
     await world.start()
@@ -425,6 +524,20 @@ async def test_an_instance_without_the_managed_tag_is_left_alone(world: stage.Wo
     await world.until_settled()
 
     assert not world.is_cordoned("node-0")
+
+
+async def test_the_hook_of_an_instance_that_never_joined_and_is_not_managed_is_left(
+    world: stage.World,
+) -> None:
+    world.managed = NoneManaged()
+    world.add_nodes(1)
+    world.lifecycle.add_group("workers", stage.instance(0), stage.instance(7))
+    await world.start(drain={"unknown_instance_grace_seconds": 5})
+
+    world.send_termination(7)
+    await world.until_settled(limit=10)
+
+    assert world.lifecycle.records[stage.instance(7)].completions == 0
 
 
 async def test_a_late_event_is_acted_on_while_its_node_is_there(world: stage.World) -> None:

@@ -312,6 +312,23 @@ async def _completed_by_another(world: stage.World) -> AsyncIterator[None]:
         yield
 
 
+async def _of_another_account(world: stage.World) -> AsyncIterator[None]:
+    world.add_nodes(1)
+    await world.start(sqs={"accounts": ["444455556666"]})
+    yield
+    world.send_spot(0)
+    await world.until_settled()
+    yield
+
+
+async def _never_joined(world: stage.World) -> AsyncIterator[None]:
+    await world.start(drain={"unknown_instance_grace_seconds": 1})
+    yield
+    world.send_termination(7)
+    await world.until_settled()
+    yield
+
+
 async def _events_refused(world: stage.World) -> AsyncIterator[None]:
     forbidden = faults.ErrorResponse(403, "Forbidden", "no such permission")
     world.server.faults.add(faults.Fault(forbidden, path="/apis/events.k8s.io/.*"))
@@ -363,6 +380,7 @@ ROWS = [
     _row(_drained, 1, "messages_total", kind="spot_interruption", outcome="done"),
     _row(_asks_for_nothing, 1, "messages_total", kind="none", outcome="ignored"),
     _row(_unknown, 1, "messages_total", kind="rebalance_recommendation", outcome="ignored"),
+    _row(_of_another_account, 1, "messages_total", kind="spot_interruption", outcome="ignored"),
     _row(_stopped, 1, "messages_total", kind="spot_interruption", outcome="retry"),
     _row(_malformed, 1, "messages_total", kind="none", outcome="dead_letter"),
     _row(_not_deleted, 1, "messages_not_settled_total"),
@@ -401,6 +419,7 @@ ROWS = [
         "lifecycle_actions_completed_total",
         kind="autoscaling_termination",
     ),
+    _row(_never_joined, 1, "lifecycle_actions_left_total"),
     _row(_terminated_by_its_group, 1, "lifecycle_heartbeats_total", outcome="recorded"),
     _row(_throttled_by_its_group, 1, "lifecycle_heartbeats_total", outcome="failed"),
     _row(_completed_by_another, 1, "lifecycle_heartbeats_total", outcome="over"),

@@ -99,7 +99,7 @@ def test_settings_that_are_named_exist(name: str) -> None:
     }
     groups["webhooks"] = WebhookSettings.model_fields
 
-    named = re.findall(rf"`({'|'.join(groups)})\.([a-z_]+)", text)
+    named = re.findall(rf"`({'|'.join(groups)})\.([a-z_]+)\b(?!/)", text)
     assert all(key in groups[group] for group, key in named), named
 
 

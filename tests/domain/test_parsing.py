@@ -305,6 +305,31 @@ def test_an_eventbridge_event_keeps_its_id_and_its_time() -> None:
     )
 
 
+def test_an_event_states_its_account_and_its_region() -> None:
+    event = parse_event(spot(account="111122223333", region="eu-west-1"))
+
+    assert (event.account, event.region) == ("111122223333", "eu-west-1")
+
+
+def test_a_notification_of_autoscaling_states_its_account_alone() -> None:
+    event = parse_event(notification(AccountId="111122223333"))
+
+    assert (event.account, event.region) == ("111122223333", None)
+
+
+@pytest.mark.parametrize("event", [spot(), lifecycle(), health(INSTANCE), notification()])
+def test_an_event_without_an_account_is_an_event_all_the_same(event: dict[str, object]) -> None:
+    assert parse_event(event).account is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [spot(account=111122223333), spot(region=["eu-west-1"]), notification(AccountId={})],
+)
+def test_an_account_or_region_that_is_no_text_is_malformed(fields: dict[str, object]) -> None:
+    assert "where a text is needed" in fault_of(json.dumps(fields))
+
+
 def test_the_same_event_inside_an_sns_notification_says_the_same() -> None:
     direct, wrapped = parse_event(spot()), parse_event(through_sns(spot()))
 

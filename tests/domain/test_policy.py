@@ -1,14 +1,19 @@
 import dataclasses
 import datetime as dt
 import itertools
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pytest
 
 from queue_processor.domain import deadlines, errors, policy
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import (
+    AutoScalingGroup,
     BodyShape,
     EventKind,
+    EventScope,
     InstanceState,
     InterruptionEvent,
     LifecycleAction,
@@ -26,7 +31,12 @@ from queue_processor.domain.plan import (
     OutcomeKind,
     Plan,
 )
-from queue_processor.domain.policy import Policy, UnknownInstancePolicy
+from queue_processor.domain.policy import (
+    CompleteNeverJoined,
+    GroupEvidence,
+    Policy,
+    UnknownInstancePolicy,
+)
 
 NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
 NOW = NOON + dt.timedelta(seconds=10)
@@ -102,12 +112,63 @@ def outcome(
     *endings: InstanceResult,
     decisions: Policy = POLICY,
     receive_count: int = 1,
+    evidence: GroupEvidence = policy.NOT_LOOKED_UP,
 ) -> Outcome:
     reports = [
         InstanceReport(instance_id=instance_id, result=result)
         for instance_id, result in zip(event.instance_ids, endings, strict=True)
     ]
-    return policy.outcome_of(event, reports, policy=decisions, receive_count=receive_count)
+    return policy.outcome_of(
+        event, reports, policy=decisions, receive_count=receive_count, evidence=evidence
+    )
+
+
+# Whose events are for us.
+
+SCOPE = EventScope(accounts=frozenset({"111122223333"}), region="eu-west-1")
+
+
+@pytest.mark.parametrize(
+    ("account", "region"),
+    [
+        ("111122223333", "eu-west-1"),
+        # A notification of Auto Scaling states no Region, and an event of a person maybe neither.
+        ("111122223333", None),
+        (None, None),
+    ],
+)
+def test_an_event_of_our_account_and_region_is_handled(
+    account: str | None, region: str | None
+) -> None:
+    event = dataclasses.replace(SPOT, account=account, region=region)
+
+    assert dataclasses.replace(POLICY, scope=SCOPE).ignore_reason(event) is None
+
+
+@pytest.mark.parametrize(
+    ("account", "region", "reason"),
+    [
+        ("444455556666", "eu-west-1", "444455556666.*sqs.accounts"),
+        ("", None, "sqs.accounts"),
+        ("111122223333", "us-east-1", "us-east-1.*the queue is in eu-west-1"),
+        (None, "us-east-1", "us-east-1"),
+    ],
+)
+def test_an_event_of_another_account_or_region_is_ignored_with_a_reason(
+    account: str | None, region: str | None, reason: str
+) -> None:
+    event = dataclasses.replace(SPOT, account=account, region=region)
+
+    ignored = dataclasses.replace(POLICY, scope=SCOPE).ignore_reason(event)
+
+    assert ignored is not None
+    assert re.search(reason, ignored)
+
+
+def test_a_policy_without_a_scope_handles_events_of_everywhere() -> None:
+    event = dataclasses.replace(SPOT, account="444455556666", region="us-east-1")
+
+    assert POLICY.ignore_reason(event) is None
 
 
 # The plan.
@@ -275,20 +336,93 @@ def test_a_termination_lets_its_group_go_on_however_the_work_ended(result: Insta
     assert settled.completes == LIFECYCLE_ACTION
 
 
-def test_a_termination_of_an_instance_that_never_joined_does_not_hang() -> None:
-    settled = outcome(TERMINATION, InstanceResult.UNKNOWN_INSTANCE)
+def test_a_termination_of_an_instance_that_never_joined_completes_for_a_group_of_ours() -> None:
+    evidence = GroupEvidence(is_ours=True, reason="the node node-2 is in the group workers")
+
+    settled = outcome(TERMINATION, InstanceResult.UNKNOWN_INSTANCE, evidence=evidence)
 
     assert settled.kind is OutcomeKind.IGNORED
-    assert settled.completes == LIFECYCLE_ACTION
+    assert (settled.completes, settled.leaves) == (LIFECYCLE_ACTION, None)
+    assert settled.reason.endswith(evidence.reason)
+
+
+@pytest.mark.parametrize("evidence", [policy.NOT_LOOKED_UP, policy.no_evidence("a reason")])
+def test_a_termination_of_an_instance_that_never_joined_is_left_without_evidence(
+    evidence: GroupEvidence,
+) -> None:
+    settled = outcome(TERMINATION, InstanceResult.UNKNOWN_INSTANCE, evidence=evidence)
+
+    assert settled.kind is OutcomeKind.IGNORED
+    assert (settled.completes, settled.leaves) == (None, LIFECYCLE_ACTION)
+    assert settled.reason.endswith(evidence.reason)
 
 
 def test_a_termination_of_one_that_never_joined_is_left_open_where_the_owner_says_so() -> None:
-    careful = dataclasses.replace(POLICY, completes_never_joined=False)
+    careful = dataclasses.replace(POLICY, complete_never_joined=CompleteNeverJoined.NEVER)
 
-    settled = outcome(TERMINATION, InstanceResult.UNKNOWN_INSTANCE, decisions=careful)
+    settled = outcome(
+        TERMINATION,
+        InstanceResult.UNKNOWN_INSTANCE,
+        decisions=careful,
+        evidence=GroupEvidence(is_ours=True, reason="it does not matter"),
+    )
 
     assert settled.kind is OutcomeKind.IGNORED
-    assert settled.completes is None
+    assert (settled.completes, settled.leaves) == (None, None)
+
+
+def evidence_about(
+    *nodes_of_group: NodeName,
+    unmapped: tuple[str, ...] = (),
+    cluster_name: str | None = "ours",
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> GroupEvidence:
+    group = AutoScalingGroup(name="workers", instance_ids=frozenset({FIRST}), tags=tags)
+    return policy.group_evidence(
+        group,
+        nodes_of_group=nodes_of_group,
+        unmapped=unmapped,
+        policy=dataclasses.replace(POLICY, cluster_name=cluster_name),
+    )
+
+
+def test_a_group_with_a_node_of_ours_is_ours() -> None:
+    evidence = evidence_about(NodeName("node-2"), cluster_name=None)
+
+    assert evidence == GroupEvidence(is_ours=True, reason="the node node-2 is in the group workers")
+
+
+@pytest.mark.parametrize("value", ["owned", "shared"])
+def test_a_group_whose_tag_names_our_cluster_is_ours(value: str) -> None:
+    assert evidence_about(tags={"kubernetes.io/cluster/ours": value}).is_ours
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {"kubernetes.io/cluster/ours": ""},
+        {"kubernetes.io/cluster/theirs": "owned"},
+        {"kubernetes.io/cluster/ours-too": "owned"},
+        {"cluster": "ours"},
+    ],
+)
+def test_a_group_whose_tags_do_not_name_our_cluster_is_not_ours(tags: dict[str, str]) -> None:
+    assert not evidence_about(tags=tags).is_ours
+
+
+def test_without_a_cluster_name_no_tag_is_evidence() -> None:
+    assert not evidence_about(
+        cluster_name=None, tags={"kubernetes.io/cluster/None": "owned"}
+    ).is_ours
+
+
+def test_while_some_nodes_have_no_instance_nothing_shows_that_one_never_joined() -> None:
+    evidence = evidence_about(
+        NodeName("node-2"), unmapped=("node-9",), tags={"kubernetes.io/cluster/ours": "owned"}
+    )
+
+    assert not evidence.is_ours
 
 
 def test_a_termination_that_is_not_managed_is_left_to_its_owner() -> None:

@@ -6,7 +6,8 @@ import datetime as dt
 
 from queue_processor.controller import ports
 from queue_processor.domain import errors
-from queue_processor.domain.events import LifecycleAction, LifecycleHook
+from queue_processor.domain.events import AutoScalingGroup, LifecycleAction, LifecycleHook
+from queue_processor.domain.identifiers import InstanceId
 
 HOOK = LifecycleHook(group="workers", name="drain")
 
@@ -32,6 +33,9 @@ class FakeLifecycle:
     Attributes:
         hook: The one that there is; None when its group is gone.
         asked_for_hooks: How often the hook was read.
+        groups: The groups that there are; the one of the hook has no instances at first.
+        asked_for_groups: How often a group was read.
+        never_answers_for_groups: True while a request for a group hangs.
     """
 
     def __init__(self, *, clock: ports.Clock, heartbeat_timeout: float = 3600.0) -> None:
@@ -42,14 +46,24 @@ class FakeLifecycle:
         self.records: dict[str, ActionRecord] = {}
         self.failures: dict[str, list[Exception]] = {}
         self.asked_for_hooks = 0
+        self.groups: dict[str, AutoScalingGroup] = {}
+        self.add_group(HOOK.group)
+        self.asked_for_groups = 0
+        self.never_answers_for_groups = False
 
     def begin(self, instance_id: str) -> None:
         """Put an instance on hold."""
         now = asyncio.get_running_loop().time()
         self.records[instance_id] = ActionRecord(now + self._timeout.total_seconds())
 
+    def add_group(self, name: str, *instance_ids: InstanceId, **tags: str) -> None:
+        """Create a group, or replace it."""
+        self.groups[name] = AutoScalingGroup(
+            name=name, instance_ids=frozenset(instance_ids), tags=tags
+        )
+
     def fail(self, call: str, *faults: Exception) -> None:
-        """Let the next calls (`complete`, `heartbeat`, `heartbeat_timeout`) fail."""
+        """Let the next calls (`complete`, `heartbeat`, `heartbeat_timeout`, `group`) fail."""
         self.failures.setdefault(call, []).extend(faults)
 
     async def complete(self, action: LifecycleAction) -> None:
@@ -79,6 +93,15 @@ class FakeLifecycle:
             raise errors.NotFound(f"group {hook.group} has no lifecycle hook {hook.name}")
         self._is_known = True
         return self._timeout
+
+    async def group(self, name: str) -> AutoScalingGroup:
+        self.asked_for_groups += 1
+        self._raise_if_failing("group")
+        if self.never_answers_for_groups:
+            await asyncio.Event().wait()
+        if name not in self.groups:
+            raise errors.NotFound(f"there is no Auto Scaling group {name}")
+        return self.groups[name]
 
     def _raise_if_failing(self, call: str) -> None:
         faults = self.failures.get(call)

@@ -72,6 +72,7 @@ class NoticeBoard:
     """
 
     name = "notices"
+    longest_receive = dt.timedelta(seconds=_LONGEST_WAIT_SECONDS)
 
     def __init__(self, clock: ports.Clock) -> None:
         self._clock = clock

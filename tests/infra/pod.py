@@ -208,6 +208,7 @@ class Job:
         assert action is not None
         assert await self._instances.is_managed(action.instance_id)
         await self._groups.heartbeat_timeout(action.hook)
+        await self._groups.group(action.hook.group)
         await self._groups.heartbeat(action)
         await self._groups.complete(action)
 

@@ -14,6 +14,8 @@ from queue_processor.simulator.aws import events
 
 FOLDER = pathlib.Path(__file__).parents[1] / "data" / "events"
 
+ACCOUNT = "123456789012"
+
 _INSTANCE = "i-1234567890abcdef0"
 _HEALTH = "health_ec2_instance_retirement_2026"
 _TERMINATE = "asg_terminate_lifecycle_action_2026"
@@ -42,6 +44,9 @@ _RULES: Mapping[str, str] = {
 def load(name: str) -> dict[str, Any]:
     """The sample of that name."""
     loaded: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    if "account" in loaded and not loaded["account"].isdecimal():
+        # Some pages print who owns it: "[instance owner Account ID]".
+        loaded["account"] = ACCOUNT
     return loaded
 
 
@@ -63,7 +68,7 @@ _ORIGIN = Origin(
     time=dt.datetime(2026, 8, 27, 12, tzinfo=dt.UTC),
     event_id="12345678-1234-1234-1234-123456789012",
     region="us-east-1",
-    account="123456789012",
+    account=ACCOUNT,
 )
 _COMPOSED: Mapping[EventKind, str] = {
     EventKind.SPOT_INTERRUPTION: "SpotInterruptionRule",
@@ -113,7 +118,7 @@ def _variants() -> dict[str, tuple[dict[str, Any], str | None]]:
         ),
         **{
             f"an instance that is {state}": (changed(_STATE, state=state), "StateChangeRule")
-            for state in ("stopping", "stopped", "shutting-down", "terminated")
+            for state in ("stopping", "stopped", "shutting-down", "terminated", "running")
         },
         **{
             f"a scheduled change that is {status}": (
@@ -144,7 +149,7 @@ def _near_misses() -> dict[str, tuple[dict[str, Any], str | None]]:
     missed = {
         **{
             f"an instance that is {state}": changed(_STATE, state=state)
-            for state in ("pending", "running", "rebooting")
+            for state in ("pending", "rebooting")
         },
         "an event without a state": changed(_STATE, state=None),
         "the backup Region's copy": changed(_HEALTH, backupEvent="true"),
@@ -157,6 +162,18 @@ def _near_misses() -> dict[str, tuple[dict[str, Any], str | None]]:
         "a launch that is called a termination": changed(
             _TERMINATE, LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING"
         ),
+        **{
+            f"a {kind} of another account": load(name) | {"account": "210987654321"}
+            for kind, name in (
+                ("Spot interruption", "spot_interruption_warning"),
+                ("rebalance recommendation", "rebalance_recommendation"),
+                ("capacity reservation", _CAPACITY),
+                ("state change", _STATE),
+                ("termination", _TERMINATE),
+                ("launch", _LAUNCH),
+                ("scheduled change", _HEALTH),
+            )
+        },
         "an event of an application": load("spot_interruption_warning") | {"source": "my.app"},
         "a lifecycle action of another service": load(_TERMINATE) | {"source": "aws.ec2"},
         "an event of another type": load("spot_interruption_warning")
@@ -185,7 +202,7 @@ def enveloped(event: Mapping[str, Any]) -> dict[str, Any]:
         "id": "12345678-1234-1234-1234-123456789012",
         "detail-type": "none",
         "source": "none",
-        "account": "123456789012",
+        "account": ACCOUNT,
         "time": "2026-01-27T01:43:21Z",
         "region": "us-east-1",
         "detail": {},

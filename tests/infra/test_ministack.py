@@ -81,7 +81,9 @@ def test_the_events_that_are_ours_come_through_the_rules_and_the_policy(
     emulator: ministack.Ministack, stack: dict[str, str], sqs: "SQSClient"
 ) -> None:
     for event, _ in samples.EVENTS.values():
-        put(emulator, event)
+        # Nobody puts events for another account: EventBridge fills the field in.
+        if samples.enveloped(event)["account"] == samples.ACCOUNT:
+            put(emulator, event)
 
     arrived = taken(sqs, stack["QueueUrl"])
 

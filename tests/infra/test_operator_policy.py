@@ -30,6 +30,7 @@ ACTIONS = (
     "sqs:SendMessage",
     "autoscaling:CompleteLifecycleAction",
     "autoscaling:RecordLifecycleActionHeartbeat",
+    "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeLifecycleHooks",
     "ec2:DescribeInstances",
 )

@@ -1,6 +1,5 @@
 """The patterns of the rules, in two implementations of event patterns."""
 
-import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
@@ -8,6 +7,7 @@ from typing import Any, TypeAlias
 import pytest
 from moto.events import models
 
+from queue_processor.simulator.aws import simulator
 from tests import pyenvironments
 from tests.infra import ministack, samples, templates
 
@@ -64,14 +64,19 @@ def matches(request: pytest.FixtureRequest) -> Matches:
     return found
 
 
-@functools.cache
-def patterns() -> Mapping[str, Mapping[str, Any]]:
+def patterns_of(aws: simulator.AwsSimulator, **parameters: str) -> Mapping[str, Mapping[str, Any]]:
     """The pattern of each rule for events of AWS; the one for drills is there on demand."""
     return {
         name: resource["Properties"]["EventPattern"]
-        for name, resource in templates.read(templates.QUEUE)["Resources"].items()
-        if resource["Type"] == "AWS::Events::Rule" and "Condition" not in resource
+        for name, resource in templates.rendered(aws, parameters).items()
+        if resource["Type"] == "AWS::Events::Rule"
     }
+
+
+@pytest.fixture(scope="module")
+def patterns(aws: simulator.AwsSimulator) -> Mapping[str, Mapping[str, Any]]:
+    """The pattern of each rule, with the defaults of the parameters."""
+    return patterns_of(aws)
 
 
 @pytest.mark.parametrize("case", DOCUMENTED)
@@ -82,18 +87,55 @@ def test_filters_mean_what_aws_says(matches: Matches, case: str) -> None:
 
 
 @pytest.mark.parametrize("name", samples.EVENTS)
-def test_an_event_matches_exactly_its_rule(matches: Matches, name: str) -> None:
+def test_an_event_matches_exactly_its_rule(
+    matches: Matches, patterns: Mapping[str, Mapping[str, Any]], name: str
+) -> None:
     event, rule = samples.EVENTS[name]
 
     matched = [
-        rule for rule, pattern in patterns().items() if matches(pattern, samples.enveloped(event))
+        rule for rule, pattern in patterns.items() if matches(pattern, samples.enveloped(event))
     ]
 
     assert matched == ([rule] if rule else [])
 
 
-def test_every_rule_has_an_event() -> None:
-    assert {rule for _, rule in samples.EVENTS.values() if rule} == set(patterns())
+def test_every_rule_has_an_event(patterns: Mapping[str, Mapping[str, Any]]) -> None:
+    assert {rule for _, rule in samples.EVENTS.values() if rule} == set(patterns)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("AutoscalingTerminationRule", "asg_terminate_lifecycle_action_2026"),
+        ("AutoscalingLaunchRule", "asg_launch_lifecycle_action_2026"),
+    ],
+)
+def test_a_stack_that_names_groups_takes_the_lifecycle_actions_of_these_alone(
+    matches: Matches, aws: simulator.AwsSimulator, rule: str, name: str
+) -> None:
+    patterns = patterns_of(aws, AutoScalingGroupNames="eks-a,eks-b")
+
+    matched = {
+        group: matches(
+            patterns[rule],
+            samples.enveloped(samples.changed(name, AutoScalingGroupName=group)),
+        )
+        for group in ("eks-a", "eks-b", "eks-c", "eks-a,eks-b")
+    }
+
+    assert matched == {"eks-a": True, "eks-b": True, "eks-c": False, "eks-a,eks-b": False}
+
+
+def test_a_stack_that_names_accounts_takes_the_events_of_these_alone(
+    matches: Matches, aws: simulator.AwsSimulator
+) -> None:
+    patterns = patterns_of(aws, EventAccounts="111122223333,444455556666")
+
+    for event, rule in samples.EVENTS.values():
+        if rule is not None:
+            for account, expected in (("444455556666", True), ("123456789012", False)):
+                sent = samples.enveloped(event) | {"account": account}
+                assert matches(patterns[rule], sent) is expected, sent
 
 
 def test_what_is_no_json_cannot_be_an_event() -> None:

@@ -75,6 +75,7 @@ def test_only_actions_without_resource_level_permissions_are_allowed_on_all(
     for name, statement in allowing(resources):
         if name != "Key" and "*" in listed(statement.get("Resource", [])):
             assert set(listed(statement["Action"])) <= {
+                "autoscaling:DescribeAutoScalingGroups",
                 "autoscaling:DescribeLifecycleHooks",
                 "ec2:DescribeInstances",
             }
@@ -115,7 +116,7 @@ def test_queues_and_topic_refuse_whoever_does_not_use_tls(everything: dict[str, 
         ("NotificationTopicPolicy", "sns:Publish"),
     ):
         statements = everything[policy]["Properties"]["PolicyDocument"]["Statement"]
-        (denial,) = (s for s in statements if s["Effect"] == "Deny")
+        (denial,) = (s for s in statements if s.get("Sid") == "OnlyTls")
         assert (denial["Principal"], denial["Action"]) == ("*", action)
         assert denial["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 

@@ -10,6 +10,7 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import Action, OutcomeKind
+from queue_processor.domain.policy import CompleteNeverJoined
 from queue_processor.messages import explain as explain_command
 from queue_processor.messages import explanation
 from queue_processor.messages.explanation import (
@@ -96,17 +97,21 @@ def test_a_termination_with_its_node_completes_the_lifecycle_action() -> None:
     assert explained.outcome.completes is not None
 
 
-@pytest.mark.parametrize("hook", ["drain", None])
-def test_the_hook_of_an_instance_that_never_joined_is_completed_as_the_setting_says(
-    hook: str | None,
+@pytest.mark.parametrize(
+    ("setting", "hook"),
+    [(CompleteNeverJoined.EVIDENCE, "drain"), (CompleteNeverJoined.NEVER, None)],
+)
+def test_the_hook_of_an_instance_that_never_joined_is_left_unless_its_group_is_ours(
+    setting: CompleteNeverJoined, hook: str | None
 ) -> None:
-    settings = decisions(completes_never_joined=hook is not None)
+    settings = decisions(complete_never_joined=setting)
     explained = locate(TERMINATE, ExclusionReason.NO_NODE, settings)
 
     assert explained.node_names() == []
     assert explained.outcome.kind is OutcomeKind.IGNORED
-    completed = explained.outcome.completes
-    assert (None if completed is None else completed.hook.name) == hook
+    assert explained.outcome.completes is None
+    left = explained.outcome.leaves
+    assert (None if left is None else left.hook.name) == hook
 
 
 def test_an_instance_without_the_tag_is_not_waited_for() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from queue_processor import settings
 from queue_processor.domain import errors
-from queue_processor.domain.events import EventKind
+from queue_processor.domain.events import EventKind, EventScope
 from queue_processor.domain.plan import Action
-from queue_processor.domain.policy import UnknownInstancePolicy
+from queue_processor.domain.policy import CompleteNeverJoined, UnknownInstancePolicy
 from queue_processor.settings import groups
 
 QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"
@@ -468,7 +468,8 @@ def test_settings_become_the_policy(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("QUEUE_PROCESSOR_DRAIN__LIFECYCLE_DRAIN_TIMEOUT_SECONDS", "120")
     environment.setenv("QUEUE_PROCESSOR_DRAIN__UNKNOWN_INSTANCE_GRACE_SECONDS", "5")
     environment.setenv("QUEUE_PROCESSOR_DRAIN__UNKNOWN_INSTANCE_POLICY", "release")
-    environment.setenv("QUEUE_PROCESSOR_DRAIN__COMPLETE_NEVER_JOINED", "false")
+    environment.setenv("QUEUE_PROCESSOR_DRAIN__COMPLETE_NEVER_JOINED", "never")
+    environment.setenv("QUEUE_PROCESSOR_CLUSTER_NAME", "prod")
 
     decided = settings.load().policy()
 
@@ -479,7 +480,74 @@ def test_settings_become_the_policy(environment: pytest.MonkeyPatch) -> None:
     assert decided.timeouts.lifecycle == dt.timedelta(minutes=2)
     assert decided.unknown_instance is UnknownInstancePolicy.RELEASE
     assert decided.unknown_instance_grace == dt.timedelta(seconds=5)
-    assert not decided.completes_never_joined
+    assert decided.complete_never_joined is CompleteNeverJoined.NEVER
+    assert decided.cluster_name == "prod"
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_the_old_values_of_complete_never_joined_are_refused_with_the_new_ones(
+    value: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_DRAIN__COMPLETE_NEVER_JOINED", value)
+
+    with pytest.raises(
+        settings.SettingsError, match=r"complete_never_joined.*'evidence' or 'never'"
+    ):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    ("queue_url", "account", "region"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com/111122223333/q", "111122223333", "eu-west-1"),
+        ("https://sqs.cn-north-1.amazonaws.com.cn/111122223333/q", "111122223333", "cn-north-1"),
+        ("https://sqs.us-gov-east-1.api.aws/111122223333/q", "111122223333", "us-gov-east-1"),
+        ("https://us-east-1.queue.amazonaws.com/111122223333/q", "111122223333", "us-east-1"),
+        (
+            "https://vpce-0a1-bc2-us-east-1a.sqs.us-east-1.vpce.amazonaws.com/111122223333/q",
+            "111122223333",
+            "us-east-1",
+        ),
+        ("http://127.0.0.1:4566/000000000000/q", "000000000000", None),
+        ("http://localhost:9324/queue/q", None, None),
+        ("http://localhost:9324/q", None, None),
+    ],
+)
+def test_events_are_for_us_from_the_account_and_region_of_the_queue(
+    queue_url: str, account: str | None, region: str | None, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_QUEUE_URL", queue_url)
+
+    assert settings.load().policy().scope == EventScope(
+        accounts=None if account is None else frozenset({account}), region=region
+    )
+
+
+def test_events_are_for_us_from_the_accounts_of_the_settings(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_SQS__ACCOUNTS", '["111122223333", "444455556666"]')
+
+    assert settings.load().policy().scope.accounts == frozenset({"111122223333", "444455556666"})
+
+
+@pytest.mark.parametrize("value", ["111122223333", "[]", '["1111"]', "[111122223333]", "1,2"])
+def test_accounts_that_are_no_list_of_account_ids_are_refused(
+    value: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_SQS__ACCOUNTS", value)
+
+    with pytest.raises(settings.SettingsError, match=r"(?i)sqs"):
+        settings.load()
+
+
+def test_with_a_node_selector_no_tag_shows_that_a_group_is_ours(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("QUEUE_PROCESSOR_CLUSTER_NAME", "prod")
+    environment.setenv("QUEUE_PROCESSOR_NODE_SELECTOR", "pool=spot")
+
+    assert settings.load().policy().cluster_name is None
 
 
 @pytest.mark.usefixtures("environment")

@@ -1,34 +1,76 @@
-"""Lifecycle actions of Auto Scaling groups."""
+"""Auto Scaling groups and their lifecycle actions."""
 
 import asyncio
 import concurrent.futures
 import datetime as dt
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
 from queue_processor.adapters.aws import errors as aws_errors
 from queue_processor.domain import errors
-from queue_processor.domain.events import LifecycleAction, LifecycleHook
+from queue_processor.domain.events import AutoScalingGroup, LifecycleAction, LifecycleHook
+from queue_processor.domain.identifiers import InstanceId
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
 
 _log = structlog.get_logger(__name__)
 
+# Somebody may change a hook while the program runs.
+_HOOK_TIME_TO_LIVE = dt.timedelta(minutes=5)
+# A group that scales in ends many instances within seconds.
+_GROUP_TIME_TO_LIVE = dt.timedelta(seconds=30)
+
+_Key = TypeVar("_Key", bound=Hashable)
 _Result = TypeVar("_Result")
 
 
+class _Lookups(Generic[_Key, _Result]):
+    """Shares each lookup, and its answer, among all that need it within some time.
+
+    A waiter that gives up does not stop the lookup, and an error is no answer to keep.
+    """
+
+    def __init__(
+        self, look_up: Callable[[_Key], Awaitable[_Result]], *, time_to_live: dt.timedelta
+    ) -> None:
+        self._look_up = look_up
+        self._seconds = time_to_live.total_seconds()
+        self._lookups: dict[_Key, tuple[float, asyncio.Task[_Result]]] = {}
+
+    async def get(self, key: _Key) -> _Result:
+        """Return the answer for a key; raise what its lookup raises."""
+        now = asyncio.get_running_loop().time()
+        self._lookups = {
+            each: (until, lookup)
+            for each, (until, lookup) in self._lookups.items()
+            if now < until and not _has_failed(lookup)
+        }
+        if key not in self._lookups:
+            lookup = asyncio.create_task(self._run(key), name=f"look up {key}")
+            self._lookups[key] = (now + self._seconds, lookup)
+        return await asyncio.shield(self._lookups[key][1])
+
+    async def _run(self, key: _Key) -> _Result:
+        return await self._look_up(key)
+
+
+def _has_failed(task: "asyncio.Task[_Result]") -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
 class AutoScalingLifecycle:
-    """Completes lifecycle actions and keeps them alive."""
+    """Completes lifecycle actions, keeps them alive, and reads their hooks and groups."""
 
     def __init__(
         self, client: "AutoScalingClient", *, threads: concurrent.futures.Executor
     ) -> None:
         self._client = client
         self._threads = threads
-        self._timeouts: dict[LifecycleHook, asyncio.Task[dt.timedelta]] = {}
+        self._timeouts = _Lookups(self._timeout_of, time_to_live=_HOOK_TIME_TO_LIVE)
+        self._groups = _Lookups(self._group_of, time_to_live=_GROUP_TIME_TO_LIVE)
 
     async def complete(self, action: LifecycleAction) -> None:
         try:
@@ -42,18 +84,16 @@ class AutoScalingLifecycle:
         await self._call("record heartbeat", lambda: self._heartbeat(action))
 
     async def heartbeat_timeout(self, hook: LifecycleHook) -> dt.timedelta:
-        lookup = self._timeouts.get(hook)
-        if lookup is None:
-            lookup = asyncio.create_task(self._look_up(hook), name=f"read hook {hook.name}")
-            self._timeouts[hook] = lookup
-        try:
-            return await asyncio.shield(lookup)
-        except errors.QueueProcessorError:
-            self._timeouts.pop(hook, None)
-            raise
+        return await self._timeouts.get(hook)
 
-    async def _look_up(self, hook: LifecycleHook) -> dt.timedelta:
+    async def _timeout_of(self, hook: LifecycleHook) -> dt.timedelta:
         return await self._call("read lifecycle hook", lambda: self._read(hook))
+
+    async def group(self, name: str) -> AutoScalingGroup:
+        return await self._groups.get(name)
+
+    async def _group_of(self, name: str) -> AutoScalingGroup:
+        return await self._call("read Auto Scaling group", lambda: self._describe(name))
 
     async def _call(self, name: str, function: Callable[[], _Result]) -> _Result:
         with aws_errors.translated(name):
@@ -90,3 +130,17 @@ class AutoScalingLifecycle:
         if not hooks:
             raise errors.NotFound(f"group {hook.group} has no lifecycle hook {hook.name}")
         return dt.timedelta(seconds=hooks[0]["HeartbeatTimeout"])
+
+    def _describe(self, name: str) -> AutoScalingGroup:
+        groups = self._client.describe_auto_scaling_groups(AutoScalingGroupNames=[name])[
+            "AutoScalingGroups"
+        ]
+        if not groups:
+            raise errors.NotFound(f"there is no Auto Scaling group {name}")
+        return AutoScalingGroup(
+            name=name,
+            instance_ids=frozenset(
+                InstanceId(instance["InstanceId"]) for instance in groups[0].get("Instances", ())
+            ),
+            tags={tag["Key"]: tag.get("Value", "") for tag in groups[0].get("Tags", ())},
+        )

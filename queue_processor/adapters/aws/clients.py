@@ -3,15 +3,19 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import datetime as dt
 import os
 import queue
+import re
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import boto3
 import botocore.config
 import botocore.exceptions
+import botocore.session
 
 from queue_processor.domain import errors
 
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
+# The names that SQS has, and those that it had.
+# https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
+_PUBLIC_SQS = re.compile(r"sqs(-fips)?\.[a-z]+(-[a-z]+)+-[0-9]\.|([a-z0-9-]+\.)?queue\.amazonaws\.")
 _CONNECT_SECONDS = 3
 _READ_SECONDS = 10
 _ATTEMPTS = 3
@@ -39,10 +46,11 @@ class AwsClients:
     ec2: "EC2Client | None"
 
 
-def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
+def create(*, queue_url: str | None, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
     """Build the clients from the SDK's own environment: region, endpoint, credentials.
 
     Args:
+        queue_url: Of the queue; if its host is a VPC endpoint, requests to SQS go there.
         wait_time_seconds: How long a receive may wait, which no timeout may undercut.
         with_ec2: Whether the EC2 client is needed; it costs 17 MiB.
 
@@ -53,20 +61,20 @@ def create(*, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
     with _errors_translated():
         session = _session()
         return AwsClients(
-            sqs=session.client("sqs", config=_config(wait_time_seconds)),
+            sqs=_sqs(session, queue_url, wait_time_seconds),
             autoscaling=session.client("autoscaling", config=config),
             ec2=session.client("ec2", config=config) if with_ec2 else None,
         )
 
 
-def create_sqs(*, wait_time_seconds: int) -> "SQSClient":
-    """Build the client for SQS alone.
+def create_sqs(*, queue_url: str | None, wait_time_seconds: int) -> "SQSClient":
+    """Build the client for SQS alone; the arguments are those of `create`.
 
     Raises:
         ConfigurationError: As `create` does.
     """
     with _errors_translated():
-        return _session().client("sqs", config=_config(wait_time_seconds))
+        return _sqs(_session(), queue_url, wait_time_seconds)
 
 
 def create_events() -> "EventBridgeClient":
@@ -77,6 +85,43 @@ def create_events() -> "EventBridgeClient":
     """
     with _errors_translated():
         return _session().client("events", config=_config(0))
+
+
+def longest_call(*, wait: dt.timedelta) -> dt.timedelta:
+    """Return how long a call takes at most until it returns or fails.
+
+    Args:
+        wait: How long the service may wait before it answers.
+    """
+    attempt = dt.timedelta(seconds=_CONNECT_SECONDS + _READ_SECONDS)
+    # The SDK doubles its pauses, from a second on, and draws a part of them.
+    pauses = dt.timedelta(seconds=2 ** (_ATTEMPTS - 1) - 1)
+    # Credentials that have expired are renewed first, by a call like this one.
+    renewal = _ATTEMPTS * attempt + pauses
+    return renewal + _ATTEMPTS * (attempt + wait) + pauses
+
+
+def _sqs(
+    session: boto3.session.Session, queue_url: str | None, wait_time_seconds: int
+) -> "SQSClient":
+    """Build a client whose endpoint is the host of the queue, where that is not SQS's own.
+
+    The SDK takes no notice of the host in a QueueUrl. The URL of a VPC endpoint, of a proxy or of
+    an emulator would do nothing, and the requests would go to the internet. An endpoint in the
+    SDK's environment has precedence.
+    """
+    config = _config(wait_time_seconds)
+    client = session.client("sqs", config=config)
+    if queue_url is None or _is_public(queue_url) or not _is_public(client.meta.endpoint_url):
+        return client
+    client.close()
+    parsed = urllib.parse.urlsplit(queue_url)
+    return session.client("sqs", config=config, endpoint_url=f"{parsed.scheme}://{parsed.netloc}")
+
+
+def _is_public(url: str) -> bool:
+    """Return True if a URL has a host of SQS itself, of whichever Region."""
+    return _PUBLIC_SQS.match(urllib.parse.urlsplit(url).hostname or "") is not None
 
 
 def _config(wait_time_seconds: int) -> botocore.config.Config:
@@ -93,7 +138,13 @@ def _config(wait_time_seconds: int) -> botocore.config.Config:
 def _session() -> boto3.session.Session:
     # The other SDKs, and the pods of EKS, name the Region like this; botocore does not.
     # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
-    session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
+    # Credentials come from other services, and the SDK would wait 60 seconds for each answer.
+    # https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html
+    core = botocore.session.Session()
+    core.set_default_client_config(_config(0))
+    session = boto3.session.Session(
+        botocore_session=core, region_name=os.environ.get("AWS_REGION") or None
+    )
     if session.get_credentials() is None:
         raise errors.ConfigurationError(
             "no AWS credentials: give the pod's service account an IAM role, or set"

@@ -61,6 +61,10 @@ class SqsSource:
         self._deliveries: dict[str, SqsDelivery] = {}
         self._changed = asyncio.Event()
 
+    @property
+    def longest_receive(self) -> dt.timedelta:
+        return self._queue.longest_receive
+
     async def receive(self) -> Sequence["SqsDelivery"]:
         wait = _POLL_WITH_DELIVERIES if self._deliveries else None
         return [

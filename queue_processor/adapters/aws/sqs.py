@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import structlog
 
+from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws import errors as aws_errors
 from queue_processor.adapters.aws.batches import BATCH_SIZE, SIZE_LIMIT, Batcher
 from queue_processor.adapters.aws.clients import DaemonExecutor
@@ -107,6 +108,11 @@ class SqsQueue:
                 queue_url=self._queue.url,
                 max_receive_count=redrive.max_receive_count,
             )
+
+    @property
+    def longest_receive(self) -> dt.timedelta:
+        """The most time that a receive takes until it returns or fails."""
+        return clients.longest_call(wait=self._wait_time)
 
     async def receive(self, *, wait: dt.timedelta | None = None) -> Sequence[ReceivedMessage]:
         """Wait for messages; those that arrive after a cancellation are released.

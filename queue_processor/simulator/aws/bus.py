@@ -20,7 +20,10 @@ from moto.events import models
 from queue_processor.simulator.aws import http, patches
 from queue_processor.simulator.aws.sqs import ACCOUNT, REGION, SimulatedSqs
 
+_SERVICE = "events.amazonaws.com"
 _CONDITIONS_ON_TEXT = ("ArnEquals", "ArnLike", "StringEquals", "StringLike", "Bool")
+# They hold for a key that the request lacks, too.
+_NEGATED_CONDITIONS = ("ArnNotEquals", "ArnNotLike", "StringNotEquals", "StringNotLike")
 
 
 def deliver(event: Mapping[str, object]) -> None:
@@ -81,7 +84,11 @@ def allows_rule(policy: str | None, rule_arn: str) -> bool:
         policy: The policy document as JSON; None when the queue has none.
         rule_arn: The ARN of the rule.
     """
-    context = {"aws:SourceArn": rule_arn, "aws:SecureTransport": "true"}
+    context = {
+        "aws:PrincipalServiceName": _SERVICE,
+        "aws:SecureTransport": "true",
+        "aws:SourceArn": rule_arn,
+    }
     statements = json.loads(policy)["Statement"] if policy else []
     effects = {
         statement["Effect"]
@@ -95,7 +102,7 @@ def _is_about_sending(statement: Mapping[str, Any]) -> bool:
     principal = statement["Principal"]
     services = ["*"] if principal == "*" else _texts(principal.get("Service", []))
     actions = [action.lower() for action in _texts(statement["Action"])]
-    return any(service in ("*", "events.amazonaws.com") for service in services) and any(
+    return any(service in ("*", _SERVICE) for service in services) and any(
         fnmatch.fnmatchcase("sqs:sendmessage", action) for action in actions
     )
 
@@ -103,11 +110,15 @@ def _is_about_sending(statement: Mapping[str, Any]) -> bool:
 def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
     """Return whether every part of a condition holds; a kind or key unknown here never does."""
     return all(
-        kind in _CONDITIONS_ON_TEXT
-        and any(fnmatch.fnmatchcase(context.get(key, ""), pattern) for pattern in _texts(values))
+        _compares(kind, context.get(key, ""), _texts(values))
         for kind, keys in condition.items()
         for key, values in keys.items()
     )
+
+
+def _compares(kind: str, value: str, patterns: list[str]) -> bool:
+    is_one = any(fnmatch.fnmatchcase(value, pattern) for pattern in patterns)
+    return (kind in _CONDITIONS_ON_TEXT and is_one) or (kind in _NEGATED_CONDITIONS and not is_one)
 
 
 def _texts(values: str | list[str]) -> list[str]:
