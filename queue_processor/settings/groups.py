@@ -167,8 +167,9 @@ class DrainSettings(Group):
     )
     lifecycle_drain_timeout_seconds: Seconds = Field(
         default=3600,
-        description="The deadline of an autoscaling termination; the timeout of the hook applies"
-        " if it is earlier.",
+        description="How long a drain for an autoscaling termination respects disruption budgets;"
+        " the global timeout of the hook applies if it is earlier. A pod that is deleted then keeps"
+        " its whole grace period, as far as the hook lasts.",
     )
     unknown_instance_grace_seconds: float = Field(
         default=60,
@@ -204,7 +205,8 @@ class DrainSettings(Group):
     out_of_service_taint: bool = Field(
         default=True,
         description="Add the taint `node.kubernetes.io/out-of-service` to a node that is not Ready"
-        " and whose instance is stopped or terminated, so that its pods and volumes are freed.",
+        " and whose instance is certainly stopped or terminated, so that its pods and volumes are"
+        " freed. The taint is removed when the node is Ready again.",
     )
 
 
