@@ -11,6 +11,13 @@ time for its own grace period, or at the latest `force_margin` before the deadli
 `needsForceDelete` is the same idea. The budget loses a pod that it would have lost anyway; the
 workload wins a clean stop. `drain.on_deadline: leave` switches that off.
 
+A request may be answered late, or never: an admission webhook may hang, and evictions under one
+budget wait for each other. So nothing waits for an answer past the moment when the pod has to be
+deleted. The request is left behind, since the API server may still carry it out, and it keeps its
+slot until it ends; its answer is counted, but decides nothing any more. A pod that is due when the
+drain begins, because its grace period is longer than the time left, gets one attempt of its own: an
+eviction that is granted overrides no budget.
+
 Every request names the pod by UID: another pod may have its name by now, such as the next one of a
 StatefulSet. That makes repeated requests no-ops.
 
@@ -21,6 +28,7 @@ the node at one time, which would not wait for budgets of pods that stop quickly
 import asyncio
 import dataclasses
 import datetime as dt
+import itertools
 from collections.abc import Callable
 from typing import assert_never
 
@@ -36,6 +44,9 @@ from queue_processor.observability import event_reasons, metrics
 from queue_processor.retrying import Backoff, retrying, within
 
 _log = structlog.get_logger(__name__)
+
+# How long the first attempt may take where the pod is due already.
+_FIRST_ATTEMPT = dt.timedelta(seconds=5)
 
 
 @dataclasses.dataclass(slots=True)
@@ -68,6 +79,15 @@ class ForceDeletePolicy:
     force_margin: dt.timedelta
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Attempt:
+    """One attempt to evict a pod, counted from 1; it begins at a time of the loop's clock."""
+
+    pod: PodView
+    number: int
+    began_at: float
+
+
 class Evictor:
     """Evicts pods from one node before its deadline."""
 
@@ -98,7 +118,14 @@ class Evictor:
         self._changed = changed
         self._policy = policy
         self._backoff = Backoff()
+        self._turns = itertools.count()
+        self._attempts: dict[_Attempt, asyncio.Timeout] = {}
         self.stats = EvictionStats()
+
+    def notice_deadline(self) -> None:
+        """Look at the timer again, because its deadline has come nearer."""
+        for attempt, limit in self._attempts.items():
+            limit.reschedule(self._waits_until(attempt))
 
     async def remove(self, pod: PodView, *, is_departing: Callable[[], bool]) -> None:
         """Return when the pod is on its way out.
@@ -107,16 +134,25 @@ class Evictor:
             pod: The pod.
             is_departing: True once the watch has shown that the pod is terminating, or gone.
         """
-        attempt = 0
-        while not is_departing():
-            attempt += 1
-            eviction = await self._evict(pod)
+        # Waits for a request that was left behind, or cancels it with the drain.
+        async with asyncio.TaskGroup() as requests:
+            await self._remove(pod, is_departing, requests)
+        self.stats.blocked.pop(pod.ref.uid, None)
+
+    async def _remove(
+        self, pod: PodView, is_departing: Callable[[], bool], requests: asyncio.TaskGroup
+    ) -> None:
+        for number in itertools.count(1):
+            if is_departing():
+                return
+            attempt = _Attempt(pod, number, began_at=asyncio.get_running_loop().time())
+            eviction = await self._try_to_evict(attempt, requests)
             match eviction.answer:
                 case EvictionAnswer.ACCEPTED:
                     self.stats.evicted += 1
-                    break
+                    return
                 case EvictionAnswer.GONE:
-                    break
+                    return
                 case (
                     EvictionAnswer.BLOCKED
                     | EvictionAnswer.BUSY
@@ -126,25 +162,54 @@ class Evictor:
                     self._record_blocked(pod, eviction)
                 case _:
                     assert_never(eviction.answer)
-            if self._needs_force_delete(pod):
+            await self._pause(pod, number, eviction)
+            if self._needs_force_delete(pod) and not is_departing():
                 await self._force_delete(pod)
-                break
-            await self._pause(pod, attempt, eviction)
-        self.stats.blocked.pop(pod.ref.uid, None)
+                return
+
+    async def _try_to_evict(self, attempt: "_Attempt", requests: asyncio.TaskGroup) -> Eviction:
+        """Return the answer, or that there is none before the pod has to be deleted."""
+        pod = attempt.pod
+        missing = "no slot was free in time"
+        try:
+            async with asyncio.timeout_at(self._waits_until(attempt)) as limit:
+                self._attempts[attempt] = limit
+                slot = await self._limiter.slot_to_evict(
+                    pod.ref.namespace,
+                    self._timer.ends_at,
+                    turn=next(self._turns),
+                    is_repeated=attempt.number > 1,
+                )
+                missing = "there was no answer in time"
+                request = requests.create_task(self._evict(pod), name=f"request for {pod.ref}")
+                request.add_done_callback(lambda _: slot.release())
+                # Not the request itself: the limit must not cancel it.
+                await asyncio.wait((request,))
+                return request.result()
+        except TimeoutError:
+            return Eviction(answer=EvictionAnswer.BUSY, message=missing)
+        except errors.TemporaryError as error:
+            return _busy(error)
+        finally:
+            del self._attempts[attempt]
 
     async def _evict(self, pod: PodView) -> Eviction:
         try:
-            async with self._limiter.slot(Priority.DRAIN, self._timer.ends_at):
-                eviction = await self._pods.evict(pod.ref)
-        except errors.TemporaryError as error:
-            eviction = Eviction(
-                answer=EvictionAnswer.BUSY, message=str(error), retry_after=error.retry_after
-            )
-        except errors.PermanentError as error:
+            eviction = await self._pods.evict(pod.ref)
+        except (errors.TemporaryError, errors.PermanentError) as error:
             # A refusal may end: permissions can be mended while the drain goes on.
-            eviction = Eviction(answer=EvictionAnswer.BUSY, message=str(error))
+            eviction = _busy(error)
         metrics.EVICTIONS.labels(answer=eviction.answer.name.lower()).inc()
         return eviction
+
+    def _waits_until(self, attempt: "_Attempt") -> float | None:
+        """Return when an attempt is left behind, on the loop's clock; None: at no time."""
+        if not self._force_deletes:
+            return None
+        due_at = asyncio.get_running_loop().time() + self._until_due(attempt.pod).total_seconds()
+        if attempt.number > 1:
+            return due_at
+        return max(due_at, attempt.began_at + _FIRST_ATTEMPT.total_seconds())
 
     def _record_blocked(self, pod: PodView, eviction: Eviction) -> None:
         if self.stats.blocked.get(pod.ref.uid) == eviction.message:
@@ -199,7 +264,7 @@ class Evictor:
             ):
                 with attempt:
                     grace = deadlines.grace_that_fits(self._timer.left, grace=pod.grace)
-                    async with self._limiter.slot(Priority.DRAIN, self._timer.ends_at):
+                    async with self._limiter.slot(Priority.FORCE_DELETE, self._timer.ends_at):
                         await self._pods.delete(pod.ref, grace)
         except (errors.TemporaryError, errors.PermanentError) as error:
             _log.error("pod_not_deleted", pod=str(pod.ref), error=str(error))
@@ -224,3 +289,8 @@ class Evictor:
 
     def _past_recovery(self) -> bool:
         return self._timer.left < -self._policy.force_margin
+
+
+def _busy(error: errors.TemporaryError | errors.PermanentError) -> Eviction:
+    retry_after = error.retry_after if isinstance(error, errors.TemporaryError) else None
+    return Eviction(answer=EvictionAnswer.BUSY, message=str(error), retry_after=retry_after)

@@ -115,6 +115,7 @@ class NodeDrain:
 
     def notice_deadline(self) -> None:
         """Look at the timer again, because its deadline has come nearer."""
+        self._evictor.notice_deadline()
         self._changed.notify_all()
 
     # Drain the pods.
