@@ -20,6 +20,7 @@ _log = structlog.get_logger(__name__)
 _FIRST_PROGRESS_SECONDS = 1.0
 _PROGRESS_INTERVAL_SECONDS = 10.0
 _WRITE_LIMIT_SECONDS = 5.0
+_LAST_WRITE_LIMIT_SECONDS = 1.0
 
 
 class DrainStatus:
@@ -76,9 +77,10 @@ class DrainStatus:
     async def _write(
         self, progress: DrainProgress, message: str, *, since: dt.datetime, priority: Priority
     ) -> None:
+        left = max(self._timer.left.total_seconds(), _LAST_WRITE_LIMIT_SECONDS)
         try:
             async with (
-                asyncio.timeout(_WRITE_LIMIT_SECONDS),
+                asyncio.timeout(min(left, _WRITE_LIMIT_SECONDS)),
                 self._limiter.slot(priority, self._timer.ends_at),
             ):
                 await self._nodes.report(self._node, progress, message, since=since)

@@ -45,6 +45,8 @@ _EQUALLY_URGENT_SECONDS = 10.0
 # 0.5 s: that is not what slow means here. Webhooks time out after 10 s, unless they set less.
 # https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts
 _PROMPT_SECONDS = 2.0
+# How long a request may wait whose drain is past its deadline.
+_LATE_SECONDS = 5.0
 # One of so many slots is reserved for each of the two urgent priorities.
 _SLOTS_PER_RESERVED = 12
 _FIRST_WINDOW = 0.25
@@ -145,10 +147,16 @@ class PriorityLimiter:
             opens: True for the request that opens a drain.
 
         Raises:
-            TemporaryError: This process does not lead any more.
+            TemporaryError: This process does not lead any more, or no slot was free before the
+                deadline.
         """
         step = _Step.OPEN if opens else _Step.GO_ON
-        slot = await self._acquire(self._rank(priority, ends_at, step))
+        latest = max(ends_at, asyncio.get_running_loop().time() + _LATE_SECONDS)
+        try:
+            async with asyncio.timeout_at(latest):
+                slot = await self._acquire(self._rank(priority, ends_at, step))
+        except TimeoutError as cause:
+            raise errors.TemporaryError("no slot was free in time") from cause
         try:
             yield
         finally:

@@ -9,6 +9,7 @@ import prometheus_client
 import pytest
 
 from queue_processor.controller.limiter import Priority, PriorityLimiter, Slot
+from queue_processor.domain import errors
 from queue_processor.simulator.kube import faults, history, manifests, resources, store
 from tests.controller import stage
 
@@ -205,6 +206,75 @@ async def test_a_pod_that_is_due_at_once_gets_an_attempt_of_a_few_seconds(
     assert slow.removal_requested - warned_at < dt.timedelta(seconds=5.5)
 
 
+async def test_a_list_that_hangs_does_not_keep_other_nodes_from_being_listed(
+    world: stage.World,
+) -> None:
+    world.add_nodes(3)
+    for number in range(2):
+        world.cluster.add_pod(f"web-{number}", node=f"node-{number}")
+    world.server.faults.add(faults.Fault(faults.Hang(), path="/api/v1/pods", times=1))
+    await world.start()
+
+    world.send_spot(0)
+    await asyncio.sleep(0.5)
+    world.send_spot(1)
+
+    assert await world.until(lambda: not world.pods_on("node-1")) < 3
+    await world.until_settled()
+
+
+async def test_lists_that_begin_together_miss_nothing_that_happens_meanwhile(
+    world: stage.World,
+) -> None:
+    world.add_nodes(20)
+    for number in range(10):
+        world.cluster.add_pod(f"web-{number}", node=f"node-{number}")
+    world.server.faults.add(faults.Fault(faults.Delay(0.2), path="/api/v1/pods", times=7))
+    await world.start()
+
+    for number in range(10):
+        world.send_spot(number)
+    await world.until(lambda: world.is_cordoned("node-9"), step=0.01)
+    for number in range(10):
+        await asyncio.sleep(0.05)
+        world.cluster.add_pod(f"late-{number}", node=f"node-{number}")
+    await world.until_settled(limit=10)
+
+    assert not any(world.pods_on(f"node-{number}") for number in range(10))
+
+
+async def test_a_retry_after_of_ten_minutes_does_not_keep_a_spot_warning_from_the_cordon(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    busy = faults.ErrorResponse(429, "TooManyRequests", "busy", retry_after=600)
+    world.server.faults.add(
+        faults.Fault(busy, method="PATCH", path="/api/v1/nodes/node-0", times=1)
+    )
+    await world.start()
+
+    world.send_rebalance(0)
+    await asyncio.sleep(1)
+    world.send_spot(0)
+
+    assert await world.until(lambda: world.is_cordoned("node-0"), limit=119) < 31
+
+
+async def test_a_drain_that_ends_at_its_deadline_does_not_wait_long_to_report_its_condition(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    world.add_blocked_pod("node-0")
+    world.server.faults.add(
+        faults.Fault(faults.Hang(), method="PATCH", path="/api/v1/nodes/node-0/status")
+    )
+    await world.start(drain={"on_deadline": "leave", "out_of_service_taint": False})
+
+    world.send_spot(0)
+
+    assert await world.until_settled(limit=130) < 121.5
+
+
 class Requests:
     """Requests that hold their slot for as long as a test says.
 
@@ -284,6 +354,18 @@ async def test_cordons_find_a_slot_however_many_force_deletes_hang(requests: Req
     requests.run("cordon", Priority.CORDON)
     await asyncio.sleep(1)
     assert requests.running[-1] == "cordon"
+
+
+async def test_no_request_waits_for_a_slot_past_its_deadline(requests: Requests) -> None:
+    loop = asyncio.get_running_loop()
+    for number in range(24):
+        requests.run(f"cordon {number}", Priority.CORDON)
+    await asyncio.sleep(1)
+    began_at = loop.time()
+    with pytest.raises(errors.TemporaryError, match="no slot was free in time"):
+        async with requests.limiter.slot(Priority.CORDON, began_at + 90):
+            pass
+    assert loop.time() - began_at == pytest.approx(90)
 
 
 async def test_a_namespace_that_hangs_holds_a_quarter_of_the_slots_from_the_first_moment(
