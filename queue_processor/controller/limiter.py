@@ -19,13 +19,13 @@ for force deletes and cordons, and some of these for cordons alone.
 
 Windows. A webhook that hangs on one namespace must not slow down evictions in others. How fast a
 namespace answers is not known beforehand, so each has a window, as a TCP connection has: a
-quarter of the slots at first, one more with every prompt answer, and a quarter again after a
-late one. A storm in a single namespace has all slots after a few round trips; a namespace that
-hangs never gets more than its quarter. Waiters behind a full window are parked there, outside of
-the heap, and come back one by one; each admission costs O(log n). A namespace that nobody waits
-for is forgotten: it begins again with a quarter. A fixed bound was rejected, since it makes storms
-slower; and so was one that counts only while others wait, since those who come a moment later
-find every slot taken.
+quarter of the slots at first, and one more with every prompt answer. A late answer sets it back
+to a quarter if others wait, and lets it grow to a half if nobody does. A storm in a single
+namespace has all slots after a few round trips; a namespace that hangs always leaves half of them.
+Waiters behind a full window are parked there, outside of the heap, and come back one by one; each
+admission costs O(log n). A namespace that nobody waits for is forgotten: it begins again with a
+quarter. A fixed bound was rejected, since it makes storms slower; and so was one that counts only
+while others wait, since those who come a moment later find every slot taken.
 """
 
 import asyncio
@@ -50,6 +50,7 @@ _LATE_SECONDS = 5.0
 # One of so many slots is reserved for each of the two urgent priorities.
 _SLOTS_PER_RESERVED = 12
 _FIRST_WINDOW = 0.25
+_LATE_WINDOW = 0.5
 
 _Rank: TypeAlias = tuple[int, int, int, int, int]
 _Heap: TypeAlias = "list[tuple[_Rank, _Waiter]]"
@@ -129,6 +130,7 @@ class PriorityLimiter:
         self._limits[Priority.FORCE_DELETE] = min(slots, self._shared + reserved)
         self._limits[Priority.CORDON] = slots
         self._first_window = max(1, int(self._shared * _FIRST_WINDOW))
+        self._late_window = max(1, int(self._shared * _LATE_WINDOW))
         self._may_write = may_write
         self._held = 0
         self._waiting: _Heap = []
@@ -232,11 +234,15 @@ class PriorityLimiter:
     def _leave_window(self, namespace: str, *, is_prompt: bool) -> None:
         window = self._windows[namespace]
         window.held -= 1
-        window.size = min(window.size + 1, self._shared) if is_prompt else self._first_window
-        self._unpark(namespace)
         if is_prompt:
-            # The window has grown, too.
-            self._unpark(namespace)
+            window.size = min(window.size + 1, self._shared)
+        elif self._waiting:
+            window.size = self._first_window
+        else:
+            window.size = min(window.size + 1, self._late_window)
+        self._unpark(namespace)
+        # One more, in case that the window has grown.
+        self._unpark(namespace)
         if not window.held and not window.parked:
             del self._windows[namespace]
 
