@@ -22,6 +22,7 @@ _log = structlog.get_logger(__name__)
 _FIRST_PROGRESS_SECONDS = 1.0
 _PROGRESS_INTERVAL_SECONDS = 10.0
 _WRITE_LIMIT_SECONDS = 5.0
+_LAST_WRITE_LIMIT_SECONDS = 1.0
 
 
 class DrainStatus:
@@ -51,7 +52,11 @@ class DrainStatus:
     async def show_in_progress(self, message: str) -> None:
         """Write the condition of a drain that goes on."""
         await self._write(
-            DrainProgress.IN_PROGRESS, message, since=self._started_at, priority=Priority.PROGRESS
+            DrainProgress.IN_PROGRESS,
+            message,
+            since=self._started_at,
+            priority=Priority.PROGRESS,
+            left=self._holds.left,
         )
 
     async def show_end(self, report: InstanceReport) -> None:
@@ -66,6 +71,7 @@ class DrainStatus:
                 message,
                 since=self._clock(),
                 priority=Priority.ENDING,
+                left=report.margin,
                 held=self._holds.written,
             )
         self._event_recorder.node_event(
@@ -81,11 +87,12 @@ class DrainStatus:
         *,
         since: dt.datetime,
         priority: Priority,
+        left: dt.timedelta | None,
         held: Sequence[Hold] = (),
     ) -> None:
         try:
             async with (
-                asyncio.timeout(_WRITE_LIMIT_SECONDS),
+                asyncio.timeout(_limit_of(left)),
                 self._limiter.slot(priority, self._holds.ends_at),
             ):
                 await self._nodes.report(
@@ -97,3 +104,10 @@ class DrainStatus:
                 node=self._holds.node.name,
                 error=str(error) or "timed out",
             )
+
+
+def _limit_of(left: dt.timedelta | None) -> float:
+    """Return how many seconds a write may take with this time left; None: there is no end."""
+    if left is None:
+        return _WRITE_LIMIT_SECONDS
+    return min(max(left.total_seconds(), _LAST_WRITE_LIMIT_SECONDS), _WRITE_LIMIT_SECONDS)

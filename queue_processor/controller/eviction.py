@@ -11,6 +11,13 @@ time for its own grace period, or at the latest `force_margin` before the deadli
 `needsForceDelete` is the same idea. The budget loses a pod that it would have lost anyway; the
 workload wins a clean stop. `drain.on_deadline: leave` switches that off.
 
+A request may be answered late, or never: an admission webhook may hang, and evictions under one
+budget wait for each other. So nothing waits for an answer past the moment when the pod has to be
+deleted. The request is left behind, since the API server may still carry it out, and it keeps its
+slot until it ends; its answer is counted, but decides nothing any more. A pod that is due when the
+drain begins, because its grace period is longer than the time left, gets one attempt of its own: an
+eviction that is granted overrides no budget.
+
 Every request names the pod by UID: another pod may have its name by now, such as the next one of a
 StatefulSet. That makes repeated requests no-ops.
 
@@ -19,9 +26,11 @@ the node at one time, which would not wait for budgets of pods that stop quickly
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Callable
+import itertools
+from collections.abc import AsyncIterator
 from typing import assert_never
 
 import structlog
@@ -35,6 +44,9 @@ from queue_processor.observability import event_reasons, metrics
 from queue_processor.retrying import Backoff, retrying, within
 
 _log = structlog.get_logger(__name__)
+
+# How long the first attempt may take where the pod is due already.
+_FIRST_ATTEMPT = dt.timedelta(seconds=5)
 
 
 @dataclasses.dataclass(slots=True)
@@ -65,6 +77,15 @@ class ForceDeletePolicy:
     force_margin: dt.timedelta
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Attempt:
+    """One attempt to evict a pod, counted from 1; it begins at a time of the loop's clock."""
+
+    pod: PodView
+    number: int
+    began_at: float
+
+
 class Evictor:
     """Evicts pods from one node before its deadline."""
 
@@ -92,54 +113,122 @@ class Evictor:
         self._holds = holds
         self._policy = policy
         self._backoff = Backoff()
+        self._turns = itertools.count()
+        self._attempts: dict[_Attempt, asyncio.Timeout] = {}
         self.stats = EvictionStats()
 
-    async def remove(self, pod: PodView, *, is_departing: Callable[[], bool]) -> None:
+    def notice_deadlines(self) -> None:
+        """Look at the holds again, because their deadlines have changed."""
+        for attempt, limit in self._attempts.items():
+            limit.reschedule(self._waits_until(attempt))
+
+    async def remove(self, pod: PodView, departure: asyncio.Event) -> None:
         """Return when the pod is on its way out.
 
         Args:
             pod: The pod.
-            is_departing: True once the watch has shown that the pod is terminating, or gone.
+            departure: Set once the watch has shown that the pod is terminating, or gone.
         """
-        attempt = 0
-        while not is_departing():
-            attempt += 1
-            eviction = await self._evict(pod)
-            match eviction.answer:
-                case EvictionAnswer.ACCEPTED:
-                    self.stats.evicted += 1
-                    break
-                case EvictionAnswer.GONE:
-                    break
-                case (
-                    EvictionAnswer.BLOCKED
-                    | EvictionAnswer.BUSY
-                    | EvictionAnswer.AMBIGUOUS
-                    | EvictionAnswer.NAMESPACE_TERMINATING
-                ):
-                    self._record_blocked(pod, eviction)
-                case _:
-                    assert_never(eviction.answer)
-            if self._needs_force_delete(pod):
-                if await self._force_delete(pod):
-                    break
-                continue
-            await self._pause(pod, attempt, eviction)
+        # Waits for a request that was left behind, or cancels it with the drain.
+        async with asyncio.TaskGroup() as requests:
+            await self._remove(pod, departure, requests)
         self.stats.blocked.pop(pod.ref.uid, None)
+
+    async def _remove(
+        self, pod: PodView, departure: asyncio.Event, requests: asyncio.TaskGroup
+    ) -> None:
+        is_granted = False
+        for number in itertools.count(1):
+            if departure.is_set():
+                return
+            attempt = _Attempt(pod, number, began_at=asyncio.get_running_loop().time())
+            if is_granted:
+                await self._await_departure(attempt, departure)
+            else:
+                eviction = await self._try_to_evict(attempt, requests)
+                is_granted = self._is_granted(pod, eviction)
+                if not is_granted:
+                    await self._pause(pod, number, eviction)
+            is_due = self._needs_force_delete(pod) and not departure.is_set()
+            if is_due and await self._force_delete(pod):
+                return
+
+    def _is_granted(self, pod: PodView, eviction: Eviction) -> bool:
+        """Record an answer; return True if the pod will go, as far as the API server says."""
+        match eviction.answer:
+            case EvictionAnswer.ACCEPTED:
+                self.stats.evicted += 1
+                return True
+            case EvictionAnswer.GONE:
+                return True
+            case (
+                EvictionAnswer.BLOCKED
+                | EvictionAnswer.BUSY
+                | EvictionAnswer.AMBIGUOUS
+                | EvictionAnswer.NAMESPACE_TERMINATING
+            ):
+                self._record_blocked(pod, eviction)
+                return False
+            case _:
+                assert_never(eviction.answer)
+
+    async def _await_departure(self, attempt: "_Attempt", departure: asyncio.Event) -> None:
+        """Wait until the watch shows that the pod goes, but not past the moment when it has to."""
+        with contextlib.suppress(TimeoutError):
+            async with self._until_due_for(attempt):
+                await departure.wait()
+
+    async def _try_to_evict(self, attempt: "_Attempt", requests: asyncio.TaskGroup) -> Eviction:
+        """Return the answer, or that there is none before the pod has to be deleted."""
+        pod = attempt.pod
+        missing = "no slot was free in time"
+        try:
+            async with self._until_due_for(attempt):
+                slot = await self._limiter.slot_to_evict(
+                    pod.ref.namespace,
+                    self._holds.ends_at,
+                    turn=next(self._turns),
+                    is_repeated=attempt.number > 1,
+                )
+                missing = "there was no answer in time"
+                request = requests.create_task(self._evict(pod), name=f"request for {pod.ref}")
+                request.add_done_callback(lambda _: slot.release())
+                # Not the request itself: the limit must not cancel it.
+                await asyncio.wait((request,))
+                return request.result()
+        except TimeoutError:
+            return Eviction(answer=EvictionAnswer.BUSY, message=missing)
+        except errors.TemporaryError as error:
+            return _busy(error)
+
+    @contextlib.asynccontextmanager
+    async def _until_due_for(self, attempt: "_Attempt") -> AsyncIterator[None]:
+        """Raise TimeoutError when an attempt has to be left behind, also if that comes nearer."""
+        async with asyncio.timeout_at(self._waits_until(attempt)) as limit:
+            self._attempts[attempt] = limit
+            try:
+                yield
+            finally:
+                del self._attempts[attempt]
 
     async def _evict(self, pod: PodView) -> Eviction:
         try:
-            async with self._limiter.slot(Priority.DRAIN, self._holds.ends_at):
-                eviction = await self._pods.evict(pod.ref)
-        except errors.TemporaryError as error:
-            eviction = Eviction(
-                answer=EvictionAnswer.BUSY, message=str(error), retry_after=error.retry_after
-            )
-        except errors.PermanentError as error:
+            eviction = await self._pods.evict(pod.ref)
+        except (errors.TemporaryError, errors.PermanentError) as error:
             # A refusal may end: permissions can be mended while the drain goes on.
-            eviction = Eviction(answer=EvictionAnswer.BUSY, message=str(error))
+            eviction = _busy(error)
         metrics.EVICTIONS.labels(answer=eviction.answer.name.lower()).inc()
         return eviction
+
+    def _waits_until(self, attempt: "_Attempt") -> float | None:
+        """Return when an attempt is left behind, on the loop's clock; None: at no time."""
+        until_due = self._until_due(attempt.pod)
+        if until_due is None:
+            return None
+        due_at = asyncio.get_running_loop().time() + until_due.total_seconds()
+        if attempt.number > 1:
+            return due_at
+        return max(due_at, attempt.began_at + _FIRST_ATTEMPT.total_seconds())
 
     def _record_blocked(self, pod: PodView, eviction: Eviction) -> None:
         if self.stats.blocked.get(pod.ref.uid) == eviction.message:
@@ -198,7 +287,7 @@ class Evictor:
                 time_left=lambda: self._holds.left,
             ):
                 with attempt:
-                    async with self._limiter.slot(Priority.DRAIN, self._holds.ends_at):
+                    async with self._limiter.slot(Priority.FORCE_DELETE, self._holds.ends_at):
                         if not self._needs_force_delete(pod):
                             return False
                         grace = self._grace_that_fits(pod)
@@ -238,5 +327,10 @@ class Evictor:
             pod.ref,
             event_reasons.DELETED_AT_DEADLINE,
             f"Deleted with {grace.total_seconds():.0f} s of grace, because the instance is taken"
-            f" away{until} and the eviction was refused until now: {blocked}",
+            f" away{until} and the eviction was not granted until now: {blocked}",
         )
+
+
+def _busy(error: errors.TemporaryError | errors.PermanentError) -> Eviction:
+    retry_after = error.retry_after if isinstance(error, errors.TemporaryError) else None
+    return Eviction(answer=EvictionAnswer.BUSY, message=str(error), retry_after=retry_after)

@@ -1,39 +1,117 @@
-"""A semaphore that admits waiters by priority.
+"""A semaphore that admits waiters by urgency, and lets nobody who is slow have all of it.
 
 Every request of a drain passes here. In a storm, thousands of evictions wait at once, and a cordon
 that queued behind them would come too late: the scheduler would go on placing pods on nodes that
-are about to go. So cordons come first, then what ends a drain, then evictions by their deadline.
+are about to go. What is scarce is requests, not drains: a drain that waits for a budget holds no
+slot. A limit on drains, with a queue of nodes, was rejected for that reason.
 
-What is scarce is requests, not drains: a drain that waits for a budget holds no slot. A limit on
-drains, with a queue of nodes, was rejected for that reason.
+Order. Waiters have a rank, and one heap holds those that may be admitted. First comes the purpose
+(`Priority`), then the deadline, rounded, since the warnings of a storm come over some seconds and
+none of its nodes is more urgent than another. Among drains that are equally urgent, evictions take
+turns: the first of each, then the second of each, so that a node with many pods does not hold up a
+node with few. A list, which opens a drain, comes after the first attempts of open drains, so
+that of many nodes some are done early, and not all of them late; and before repeated attempts,
+because what was refused a moment ago is likely to be refused again.
+
+Reserves. Order decides who is next, and is of no help while every slot is held: an eviction may
+hold one for as long as an admission webhook takes to time out. So the last slots are kept, some
+for force deletes and cordons, and some of these for cordons alone.
+
+Windows. A webhook that hangs on one namespace must not slow down evictions in others. How fast a
+namespace answers is not known beforehand, so each has a window, as a TCP connection has: a
+quarter of the slots at first, and one more with every prompt answer. A late answer sets it back
+to a quarter if others wait, and lets it grow to a half if nobody does. A storm in a single
+namespace has all slots after a few round trips; a namespace that hangs always leaves half of them.
+Waiters behind a full window are parked there, outside of the heap, and come back one by one; each
+admission costs O(log n). A namespace that nobody waits for is forgotten: it begins again with a
+quarter. A fixed bound was rejected, since it makes storms slower; and so was one that counts only
+while others wait, since those who come a moment later find every slot taken.
 """
 
 import asyncio
 import contextlib
+import dataclasses
 import enum
 import heapq
 import itertools
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
+from typing import TypeAlias
 
 from queue_processor.domain import errors
+
+# Deadlines within so many seconds of each other are equally urgent.
+_EQUALLY_URGENT_SECONDS = 10.0
+# Evictions under one budget get into each other's way, and the API server repeats them every
+# 0.5 s: that is not what slow means here. Webhooks time out after 10 s, unless they set less.
+# https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts
+_PROMPT_SECONDS = 2.0
+# How long a request may wait whose drain is past its deadline.
+_LATE_SECONDS = 5.0
+# One of so many slots is reserved for each of the two urgent priorities.
+_SLOTS_PER_RESERVED = 12
+_FIRST_WINDOW = 0.25
+_LATE_WINDOW = 0.5
+
+_Rank: TypeAlias = tuple[int, int, int, int, int]
+_Heap: TypeAlias = "list[tuple[_Rank, _Waiter]]"
 
 
 class Priority(enum.IntEnum):
     """The purposes of requests, the most urgent first."""
 
     CORDON = 0
-    ENDING = 1
-    DRAIN = 2
-    PROGRESS = 3
+    FORCE_DELETE = 1
+    ENDING = 2
+    DRAIN = 3
+    PROGRESS = 4
 
 
-class _Urgency(NamedTuple):
-    """The order of waiters; compared from the first field to the last."""
+class _Step(enum.IntEnum):
+    """The steps of drains that are equally urgent, in their order."""
 
-    priority: Priority
-    ends_at: float
-    opens: bool
+    GO_ON = 0
+    OPEN = 1
+    REPEAT = 2
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Window:
+    """The slots of one namespace.
+
+    Attributes:
+        size: How many its evictions may hold.
+        held: How many they hold.
+        parked: Those that wait for the window.
+    """
+
+    size: int
+    held: int = 0
+    parked: _Heap = dataclasses.field(default_factory=list)
+
+    @property
+    def has_room(self) -> bool:
+        return self.held < self.size
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Waiter:
+    rank: _Rank
+    limit: int
+    namespace: str | None
+    admitted: asyncio.Future[None]
+
+
+class Slot:
+    """The right to run one request, until it is released."""
+
+    def __init__(self, release: Callable[[float], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began_at = self._loop.time()
+        self._release = release
+
+    def release(self) -> None:
+        """Give the slot to the next waiter."""
+        self._release(self._loop.time() - self._began_at)
 
 
 class PriorityLimiter:
@@ -46,9 +124,17 @@ class PriorityLimiter:
             slots: How many requests may run at once.
             may_write: True while this process leads; called right before every request.
         """
-        self._free = slots
+        reserved = max(1, slots // _SLOTS_PER_RESERVED)
+        self._shared = max(1, slots - 2 * reserved)
+        self._limits = dict.fromkeys(Priority, self._shared)
+        self._limits[Priority.FORCE_DELETE] = min(slots, self._shared + reserved)
+        self._limits[Priority.CORDON] = slots
+        self._first_window = max(1, int(self._shared * _FIRST_WINDOW))
+        self._late_window = max(1, int(self._shared * _LATE_WINDOW))
         self._may_write = may_write
-        self._waiting: list[tuple[_Urgency, int, asyncio.Future[None]]] = []
+        self._held = 0
+        self._waiting: _Heap = []
+        self._windows: dict[str, _Window] = {}
         self._order = itertools.count()
 
     @contextlib.asynccontextmanager
@@ -60,37 +146,111 @@ class PriorityLimiter:
         Args:
             priority: What the request is for.
             ends_at: The deadline of the drain, on the loop's clock.
-            opens: True for the request that opens a drain. Those that go on with one come first,
-                so that of nodes with one deadline some are done early, and not all of them late.
+            opens: True for the request that opens a drain.
+
+        Raises:
+            TemporaryError: This process does not lead any more, or no slot was free before the
+                deadline.
+        """
+        step = _Step.OPEN if opens else _Step.GO_ON
+        latest = max(ends_at, asyncio.get_running_loop().time() + _LATE_SECONDS)
+        try:
+            async with asyncio.timeout_at(latest):
+                slot = await self._acquire(self._rank(priority, ends_at, step))
+        except TimeoutError as cause:
+            raise errors.TemporaryError("no slot was free in time") from cause
+        try:
+            yield
+        finally:
+            slot.release()
+
+    async def slot_to_evict(
+        self, namespace: str, ends_at: float, *, turn: int, is_repeated: bool
+    ) -> Slot:
+        """Wait for the slot of an eviction; the caller has to release it.
+
+        Args:
+            namespace: The namespace of the pod.
+            ends_at: The deadline of the drain, on the loop's clock.
+            turn: How many slots the drain has waited for before this one.
+            is_repeated: True if the pod's eviction has been refused before.
 
         Raises:
             TemporaryError: This process does not lead any more.
         """
-        await self._enter(_Urgency(priority, ends_at, opens))
-        try:
-            if not self._may_write():
-                raise errors.TemporaryError("leadership is lost: nothing is written")
-            yield
-        finally:
-            self._leave()
+        step = _Step.REPEAT if is_repeated else _Step.GO_ON
+        return await self._acquire(self._rank(Priority.DRAIN, ends_at, step, turn), namespace)
 
-    async def _enter(self, urgency: _Urgency) -> None:
-        if self._free > 0:
-            self._free -= 1
-            return
+    def _rank(self, priority: Priority, ends_at: float, step: _Step, turn: int = 0) -> _Rank:
+        urgency = int(ends_at // _EQUALLY_URGENT_SECONDS)
+        return (priority, urgency, step, turn, next(self._order))
+
+    async def _acquire(self, rank: _Rank, namespace: str | None = None) -> Slot:
         admitted = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (urgency, next(self._order), admitted))
+        limit = self._limits[Priority(rank[0])]
+        heapq.heappush(self._waiting, (rank, _Waiter(rank, limit, namespace, admitted)))
+        self._admit()
         try:
             await admitted
         except asyncio.CancelledError:
-            if admitted.done() and not admitted.cancelled():
-                self._leave()
+            if not admitted.cancelled():
+                self._release(namespace, 0.0)
             raise
+        slot = Slot(lambda seconds: self._release(namespace, seconds))
+        if not self._may_write():
+            slot.release()
+            raise errors.TemporaryError("leadership is lost: nothing is written")
+        return slot
 
-    def _leave(self) -> None:
-        while self._waiting:
-            _, _, admitted = heapq.heappop(self._waiting)
-            if not admitted.done():
-                admitted.set_result(None)
+    def _admit(self) -> None:
+        waiting = self._waiting
+        while waiting and self._held < waiting[0][1].limit:
+            _, waiter = heapq.heappop(waiting)
+            if waiter.admitted.done():
+                self._unpark(waiter.namespace)
+            elif self._enter_window(waiter):
+                self._held += 1
+                waiter.admitted.set_result(None)
+
+    def _release(self, namespace: str | None, seconds: float) -> None:
+        self._held -= 1
+        if namespace is not None:
+            self._leave_window(namespace, is_prompt=seconds <= _PROMPT_SECONDS)
+        self._admit()
+
+    def _enter_window(self, waiter: _Waiter) -> bool:
+        """Take a place in the window of the waiter's namespace, or park the waiter there."""
+        if waiter.namespace is None:
+            return True
+        window = self._windows.get(waiter.namespace)
+        if window is None:
+            window = self._windows[waiter.namespace] = _Window(self._first_window)
+        if window.has_room:
+            window.held += 1
+            return True
+        heapq.heappush(window.parked, (waiter.rank, waiter))
+        return False
+
+    def _leave_window(self, namespace: str, *, is_prompt: bool) -> None:
+        window = self._windows[namespace]
+        window.held -= 1
+        if is_prompt:
+            window.size = min(window.size + 1, self._shared)
+        elif self._waiting:
+            window.size = self._first_window
+        else:
+            window.size = min(window.size + 1, self._late_window)
+        self._unpark(namespace)
+        # One more, in case that the window has grown.
+        self._unpark(namespace)
+        if not window.held and not window.parked:
+            del self._windows[namespace]
+
+    def _unpark(self, namespace: str | None) -> None:
+        """Let the next who is parked wait for a slot, if there is room in the window."""
+        window = None if namespace is None else self._windows.get(namespace)
+        while window is not None and window.parked and window.has_room:
+            rank, waiter = heapq.heappop(window.parked)
+            if not waiter.admitted.done():
+                heapq.heappush(self._waiting, (rank, waiter))
                 return
-        self._free += 1

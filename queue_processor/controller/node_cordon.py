@@ -42,10 +42,11 @@ class NodeCordon:
         Raises:
             NotFound: The node is gone.
         """
-        async with self._holds.writing:
-            call = metrics.Call.CORDON if self._holds.written else metrics.Call.UNCORDON
-            async for attempt in self._until_deadline(call):
-                with attempt:
+        call = metrics.Call.CORDON if self._holds.written else metrics.Call.UNCORDON
+        async for attempt in self._until_deadline(call):
+            with attempt:
+                # Not while it pauses: a plan with an earlier deadline may join.
+                async with self._holds.writing:
                     return await self._write()
         raise AssertionError("an attempt that fails raises")
 

@@ -149,6 +149,7 @@ class NodeDrain:
         """
         serving: dict[str, Hold] = {}
         while True:
+            self._evictor.notice_deadlines()
             serving |= {hold.id: hold for hold in self._holds.draining}
             results = await self._results(serving)
             if not results:
@@ -253,7 +254,7 @@ class NodeDrain:
 
     async def _evict(self, pod: PodView) -> None:
         await self._await_turn_of(pods.group_of(pod, own_pod=self._options.own_pod))
-        await self._evictor.remove(pod, is_departing=lambda: self._pods.is_departing(pod.ref.uid))
+        await self._evictor.remove(pod, self._pods.departure_of(pod.ref.uid))
 
     async def _await_turn_of(self, group: EvictionGroup) -> None:
         """Wait for the groups before this one, but not into the time that is kept for it."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -53,6 +54,7 @@ class NodePods:
         self._on_arrival = on_arrival
         self._seen: set[str] = set()
         self._gone: set[str] = set()
+        self._departures: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._outdated = asyncio.Event()
         self._listed = asyncio.Event()
         self.list_failure = "the list has not been answered, or has not had its turn"
@@ -69,10 +71,9 @@ class NodePods:
         """True once `left` is a statement about the node and not about us."""
         return self._listed.is_set()
 
-    def is_departing(self, uid: str) -> bool:
-        """Return True if the pod is terminating or gone, as the list and the watch show it."""
-        pod = self.left.get(uid)
-        return pod is None or pod.is_terminating
+    def departure_of(self, uid: str) -> asyncio.Event:
+        """Return the event of a pod that the list or the watch shows as terminating, or gone."""
+        return self._departures[uid]
 
     async def until_listed(self) -> None:
         """Wait for the first list."""
@@ -107,6 +108,7 @@ class NodePods:
             listed = await self._watcher.pods_on(self._node_name)
         for uid in before - {pod.ref.uid for pod in listed.pods}:
             self.left.pop(uid, None)
+            self._departures[uid].set()
         for pod in listed.pods:
             self._take(pod, is_gone=False)
         self._listed.set()
@@ -126,6 +128,8 @@ class NodePods:
         self.staying.pop(uid, None)
         if not is_gone and verdict.is_kept:
             self.staying[uid] = pod
+        if is_gone or not verdict.is_moved or pod.is_terminating:
+            self._departures[uid].set()
         if is_gone or not verdict.is_moved:
             if self.left.pop(uid, None) is not None:
                 self._on_change()

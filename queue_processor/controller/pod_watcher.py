@@ -8,9 +8,10 @@ changes of pods that no drain is about, and it runs only while nodes are drained
 
 How lists and the watch fit together:
 
-- The first list of the first drain gives the version that the watch starts from. Later lists ask
+- The first list that is answered gives the version that the watch starts from. Later lists ask
   for a state that is not older than what the watch has brought, so that no change is lost
-  between a list and the watch.
+  between a list and the watch. Those that were on their way meanwhile are repeated: to let them
+  wait for the first was rejected, because a list that hangs would delay them all.
 - A list and the changes cross each other on their way. A subscriber may get changes that are older
   than the list that it gets afterwards, or newer; `node_pods` sorts that out by UID.
 - A watch that was cut goes on from the last version. When that version is too old (410), all
@@ -64,7 +65,6 @@ class PodWatcher:
         self._source = source
         self._subscriptions: defaultdict[NodeName, list[Subscription]] = defaultdict(list)
         self._version: str | None = None
-        self._starting = asyncio.Lock()
         self._started = asyncio.Event()
 
     @contextlib.contextmanager
@@ -85,13 +85,16 @@ class PodWatcher:
         Raises:
             TemporaryError: The list is not available now.
         """
-        async with self._starting:
+        while True:
+            is_started = self._started.is_set()
+            listed = await self._source.on_node(name, not_before=self._version)
+            if is_started:
+                return listed
             if not self._started.is_set():
-                listed = await self._source.on_node(name, not_before=self._version)
                 self._version = listed.version
                 self._started.set()
                 return listed
-        return await self._source.on_node(name, not_before=self._version)
+            # Another list was answered first, and this one may be older than the watch.
 
     async def run(self) -> None:
         """Watch whenever there are subscribers, until cancelled."""

@@ -318,7 +318,8 @@ class KubernetesSettings(Group):
         default=24,
         ge=1,
         le=1000,
-        description="The maximum number of concurrent requests; the nearest deadline goes first.",
+        description="The maximum number of concurrent requests; the nearest deadline goes first."
+        " One in twelve is reserved for force deletes and cordons, and as many for cordons alone.",
     )
     pod_name: str | None = Field(
         default=None,

@@ -22,6 +22,8 @@ STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 _PAGE = 500
 # A watch whose server is gone is silent; this bounds for how long.
 _WATCH_SECONDS = 30
+# A request may serve drains with different deadlines; none may lose more time than this.
+_LONGEST_RETRY_AFTER = dt.timedelta(seconds=30)
 _STATUSES = frozenset(http.HTTPStatus)
 _TEMPORARY = frozenset(
     {
@@ -211,5 +213,6 @@ def message_of(answer: Answer) -> str:
 
 
 def retry_after_of(answer: Answer) -> dt.timedelta | None:
-    """Return the pause that the API server asks for."""
-    return errors.parse_retry_after(answer.headers.get("Retry-After", ""))
+    """Return the pause that the API server asks for, within what a drain can afford."""
+    pause = errors.parse_retry_after(answer.headers.get("Retry-After", ""))
+    return None if pause is None else min(pause, _LONGEST_RETRY_AFTER)

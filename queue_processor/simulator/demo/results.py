@@ -187,7 +187,7 @@ class Observations:
         return [
             loss
             for loss in self.breaches
-            if loss.cause is store.Cause.EVICTION
+            if loss.is_violation
             or (loss.cause is store.Cause.DELETE and (loss.namespace, loss.pod) not in excused)
         ]
 

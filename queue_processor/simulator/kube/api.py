@@ -91,6 +91,7 @@ class SimulatedApiServer:
         effect = self.faults.take(request.method, request.path)
         match effect:
             case faults.ErrorResponse():
+                await asyncio.sleep(effect.after_seconds)
                 return _error(effect.error())
             case faults.Delay():
                 await asyncio.sleep(effect.seconds)

@@ -95,10 +95,11 @@ class DisruptionController:
             budget = self._store.get(resources.BUDGETS, *key)
             if budget is None:
                 continue
-            healthy = sum(1 for pod in self.pdb_index.pods_of(key) if objects.is_healthy(pod))
-            desired = budget.status.get("desiredHealthy", 0)
-            if healthy < desired:
-                self._history.breached(budget, change, healthy, desired)
+            pods = self.pdb_index.pods_of(key)
+            healthy = sum(1 for pod in pods if objects.is_healthy(pod))
+            if healthy < budget.status.get("desiredHealthy", 0):
+                is_race = _allowed(budget, change, pods)
+                self._history.breached(budget, change, healthy=healthy, is_race=is_race)
 
     def _sync_all(self, keys: Collection[store.Key]) -> None:
         if self._is_paused:
@@ -190,6 +191,16 @@ class DisruptionController:
                 raise UnknownScaleError(_why_no_scale(kind, pod_name))
             scales[uid] = int(owner.spec.get("replicas", 1))
         return sum(scales.values())
+
+
+def _allowed(budget: objects.Stored, change: store.Change, pods: list[objects.Stored]) -> bool:
+    """Return True for an eviction that a budget allowed, by what its status counted then."""
+    status = budget.status
+    granted = status.get("disruptedPods") or {}
+    staying = {pod.name for pod in pods if not pod.is_terminating}
+    counted = status["currentHealthy"] - sum(name not in staying for name in granted)
+    is_charged = change.actor.cause is store.Cause.EVICTION and change.after.name in granted
+    return is_charged and bool(counted >= status["desiredHealthy"])
 
 
 def _why_no_scale(kind: str, pod_name: str) -> str:

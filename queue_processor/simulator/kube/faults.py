@@ -16,7 +16,8 @@ class ConnectionCutError(ConnectionResetError):
 class ErrorResponse:
     """Respond with an error; ``retry_after`` in seconds, 0 for no such header.
 
-    ``causes`` are the reasons in the details of the Status object.
+    ``causes`` are the reasons in the details of the Status object. The response comes after
+    ``after_seconds``, as that of a request whose admission webhook times out.
     """
 
     code: int
@@ -24,6 +25,7 @@ class ErrorResponse:
     message: str = "injected by a test"
     retry_after: int = 0
     causes: tuple[str, ...] = ()
+    after_seconds: float = 0.0
 
     def error(self) -> statuses.ApiError:
         """Return the error as the API server raises it."""

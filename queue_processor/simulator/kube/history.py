@@ -72,6 +72,10 @@ class Breach:
 
     ``healthy`` (after the loss) is below ``desired``. ``cause`` and ``by`` are the kind of request
     that removed the pod, and its user agent.
+
+    ``is_race`` is true for an eviction that the status of the budget allowed, because it lagged
+    behind losses by others. The real API server grants it, too: it looks at nothing else.
+    https://github.com/kubernetes/kubernetes/blob/master/pkg/registry/core/pod/storage/eviction.go
     """
 
     namespace: str
@@ -82,6 +86,12 @@ class Breach:
     desired: int
     cause: store.Cause
     by: str
+    is_race: bool = False
+
+    @property
+    def is_violation(self) -> bool:
+        """Return True for a granted eviction that the API server should have refused."""
+        return self.cause is store.Cause.EVICTION and not self.is_race
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,8 +164,13 @@ class History:
 
     @property
     def budget_violations(self) -> Sequence[Breach]:
-        """Return the losses by granted evictions; a correct API server causes none."""
-        return tuple(loss for loss in self._breaches if loss.cause is store.Cause.EVICTION)
+        """Return the losses by evictions that a correct API server does not grant."""
+        return tuple(loss for loss in self._breaches if loss.is_violation)
+
+    @property
+    def budget_races(self) -> Sequence[Breach]:
+        """Return the losses by evictions that the status of the budget still allowed."""
+        return tuple(loss for loss in self._breaches if loss.is_race)
 
     @property
     def budget_overrides(self) -> Sequence[Breach]:
@@ -212,7 +227,7 @@ class History:
         )
 
     def breached(
-        self, budget: objects.Stored, change: store.Change, healthy: int, desired: int
+        self, budget: objects.Stored, change: store.Change, *, healthy: int, is_race: bool
     ) -> None:
         """Record that a change removed a pod that the budget needed."""
         self._breaches.append(
@@ -222,9 +237,10 @@ class History:
                 pod=change.after.name,
                 at=self._store.now(),
                 healthy=healthy,
-                desired=desired,
+                desired=budget.status["desiredHealthy"],
                 cause=change.actor.cause,
                 by=change.actor.name,
+                is_race=is_race,
             )
         )
 

@@ -74,6 +74,17 @@ async def test_a_budget_blocks_an_eviction(cluster: Cluster, port: ports.Pods) -
     assert not await cluster.admin.is_terminating_or_gone(pod)
 
 
+async def test_a_budget_grants_by_its_status_though_that_lags_behind_a_deletion(
+    cluster: Cluster, port: ports.Pods
+) -> None:
+    node = await cluster.add_node()
+    first, second = [await cluster.admin.add_pod(node, name) for name in ("one", "two")]
+    await cluster.admin.add_observed_budget("web", healthy=2, minAvailable=1)
+    async with cluster.paused_budget_controller():
+        await port.delete(first, dt.timedelta(seconds=30))
+        assert (await port.evict(second)).answer is EvictionAnswer.ACCEPTED
+
+
 async def test_a_budget_whose_pods_have_no_scale_blocks_with_the_reason(
     cluster: Cluster, port: ports.Pods
 ) -> None:

@@ -131,6 +131,18 @@ async def test_the_status_lags_a_little_behind_the_pods(
     assert (await client.get(BUDGET)).body["status"]["currentHealthy"] == 2
 
 
+async def test_an_eviction_that_a_status_allows_before_it_counts_a_deletion_is_a_race(
+    client: DirectClient, cluster: SimulatedCluster
+) -> None:
+    first, second, _ = add_web(cluster, max_unavailable=1)
+    await settle()
+    await client.delete(f"{PODS}/{first}")
+    assert (await client.evict(second)).status == 201
+    (race,) = cluster.history.budget_races
+    assert (race.pod, race.healthy, race.desired) == (second, 1, 2)
+    assert cluster.history.budget_violations == ()
+
+
 async def test_the_history_separates_overrides_from_granted_and_refused_evictions(
     client: DirectClient, cluster: SimulatedCluster
 ) -> None:

@@ -1,0 +1,453 @@
+"""Shared requests under load: slow evictions delay neither what is urgent nor other nodes."""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import TypeAlias
+
+import prometheus_client
+import pytest
+
+from queue_processor.controller.limiter import Priority, PriorityLimiter, Slot
+from queue_processor.domain import errors
+from queue_processor.simulator.kube import faults, history, manifests, resources, store
+from tests.controller import stage
+
+pytestmark = pytest.mark.looptime
+
+WEBHOOK_TIMES_OUT = faults.ErrorResponse(
+    500,
+    "InternalError",
+    'Internal error occurred: failed calling webhook "guard": context deadline exceeded',
+    after_seconds=10,
+)
+Effect: TypeAlias = faults.ErrorResponse | faults.Hang
+NOTICE = dt.timedelta(seconds=120)
+GRACE = dt.timedelta(seconds=30)
+
+
+def slow_down_evictions(world: stage.World, effect: Effect = WEBHOOK_TIMES_OUT) -> None:
+    world.cluster.add_namespace("slow")
+    path = ".*/namespaces/slow/.*/eviction"
+    world.server.faults.add(faults.Fault(effect, method="POST", path=path))
+
+
+def add_slow_pods(world: stage.World, *, node: str = "node-0", count: int = 100) -> None:
+    world.cluster.add_replica_set(
+        "slow", namespace="slow", replicas=count, labels={"app": "slow"}, nodes=[node]
+    )
+
+
+def records(world: stage.World, namespace: str, node: str) -> list[history.PodRecord]:
+    return [
+        pod for pod in world.cluster.history.pods if pod.namespace == namespace and pod.node == node
+    ]
+
+
+def assert_all_were_signalled_in_time(world: stage.World, warned_at: dt.datetime) -> None:
+    of_slow = records(world, "slow", "node-0")
+    assert len(of_slow) == 100
+    for pod in of_slow:
+        assert pod.signalled is not None
+        assert pod.signalled <= warned_at + NOTICE - GRACE
+        assert (pod.removal_cause, pod.grace_seconds) == (store.Cause.DELETE, 30)
+
+
+@pytest.mark.parametrize("effect", [WEBHOOK_TIMES_OUT, faults.Hang()], ids=["time out", "hang"])
+async def test_every_pod_of_a_namespace_whose_evictions_hang_gets_its_sigterm_in_time(
+    world: stage.World, effect: Effect
+) -> None:
+    world.add_nodes(1)
+    slow_down_evictions(world, effect)
+    add_slow_pods(world)
+    await world.start()
+
+    warned_at = world.clock()
+    world.send_spot(0)
+    await world.until_settled(limit=119)
+
+    assert_all_were_signalled_in_time(world, warned_at)
+
+
+async def drain_others(world: stage.World, *, hanging: bool, head_start: float) -> float:
+    """Drain 50 nodes beside the one whose evictions hang, or alone; how long that took."""
+    world.add_nodes(101)
+    for number in range(1, 51):
+        world.cluster.add_replica_set(
+            f"web-{number}",
+            replicas=20,
+            labels={"app": f"web-{number}"},
+            nodes=[f"node-{number}"],
+            exit_seconds=2,
+        )
+    if hanging:
+        slow_down_evictions(world)
+        add_slow_pods(world)
+    await world.start()
+    warned_at = world.clock()
+    if hanging:
+        world.send_spot(0)
+        await asyncio.sleep(head_start)
+    for number in range(1, 51):
+        world.send_spot(number)
+    took = await world.until(
+        lambda: not any(world.pods_on(f"node-{number}") for number in range(1, 51)),
+        limit=119,
+        step=0.01,
+    )
+    if hanging:
+        await world.until_settled(limit=119)
+        assert_all_were_signalled_in_time(world, warned_at)
+    return took
+
+
+async def test_a_storm_without_slow_evictions_takes_little_more_than_its_pods_do(
+    world: stage.World,
+) -> None:
+    assert await drain_others(world, hanging=False, head_start=0) < 2.5
+
+
+@pytest.mark.parametrize("head_start", [0.0, 5.0, 60.0])
+async def test_a_storm_is_as_fast_beside_a_namespace_whose_evictions_hang(
+    world: stage.World, head_start: float
+) -> None:
+    assert await drain_others(world, hanging=True, head_start=head_start) < 2.5
+
+
+async def test_a_node_with_few_pods_does_not_wait_for_one_with_many(world: stage.World) -> None:
+    world.add_nodes(3)
+    for name, replicas in (("many", 50), ("few", 3)):
+        node = f"node-{int(name == 'few')}"
+        world.cluster.add_namespace(name)
+        world.cluster.add_replica_set(
+            name, namespace=name, replicas=replicas, labels={"app": name}, nodes=[node]
+        )
+    world.server.faults.add(faults.Fault(faults.Delay(0.1), path=".*/eviction"))
+    await world.start(kubernetes={"requests_in_flight": 4})
+
+    world.send_spot(0)
+    world.send_spot(1)
+    await world.until(lambda: not world.pods_on("node-1"))
+
+    assert len(world.pods_on("node-0")) > 20
+    await world.until_settled()
+
+
+def evictions(answer: str) -> float:
+    series = "queue_processor_evictions_total"
+    return prometheus_client.REGISTRY.get_sample_value(series, {"answer": answer}) or 0.0
+
+
+async def test_an_eviction_under_way_when_its_pod_is_due_does_not_delay_the_deletion(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("web", node="node-0", spec=manifests.PodSpec(exit_seconds=25))
+    await world.start()
+    # Refused until shortly before the pod is due; then an attempt is accepted too late.
+    refused = faults.ErrorResponse(429, "TooManyRequests", "no", causes=("DisruptionBudget",))
+    path = ".*/web/eviction"
+    world.server.faults.add(
+        faults.Fault(refused, path=path, seconds=80), faults.Fault(faults.Delay(18), path=path)
+    )
+    accepted = evictions("accepted")
+
+    warned_at = world.clock()
+    world.send_spot(0)
+    await world.until_settled(limit=119)
+
+    (pod,) = records(world, "default", "node-0")
+    due_at = warned_at + NOTICE - GRACE - dt.timedelta(seconds=1)
+    assert pod.removal_requested is not None
+    assert abs(pod.removal_requested - due_at) < dt.timedelta(seconds=0.2)
+    assert pod.removal_cause is store.Cause.DELETE
+    assert evictions("accepted") - accepted == 1
+    (end,) = (
+        event.body["note"]
+        for event in world.cluster.store.every(resources.EVENTS)
+        if event.body["reason"] == "Drained"
+    )
+    assert end == "0 of 1 pods left; 1 deleted at the deadline: default/web"
+
+
+async def test_an_eviction_under_way_is_left_when_a_nearer_deadline_makes_its_pod_due(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("web", node="node-0", spec=manifests.PodSpec(grace_seconds=119))
+    await world.start()
+    world.server.faults.add(faults.Fault(faults.Hang(), path=".*/web/eviction"))
+
+    world.send_rebalance(0)
+    await asyncio.sleep(10)
+    warned_at = world.clock()
+    world.send_spot(0)
+    await world.until_settled(limit=119)
+
+    (pod,) = records(world, "default", "node-0")
+    assert pod.removal_requested is not None
+    assert pod.removal_requested - warned_at < dt.timedelta(seconds=0.5)
+    assert pod.removal_cause is store.Cause.DELETE
+
+
+async def test_a_pod_that_is_due_at_once_gets_an_attempt_of_a_few_seconds(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    slow_down_evictions(world)
+    spec = manifests.PodSpec(grace_seconds=300)
+    world.cluster.add_pod("prompt", node="node-0", spec=spec)
+    world.cluster.add_pod("slow", namespace="slow", node="node-0", spec=spec)
+    await world.start()
+
+    warned_at = world.clock()
+    world.send_spot(0)
+    await world.until_settled(limit=119)
+
+    (prompt,) = records(world, "default", "node-0")
+    (slow,) = records(world, "slow", "node-0")
+    assert prompt.removal_cause is store.Cause.EVICTION
+    assert slow.removal_cause is store.Cause.DELETE
+    assert slow.removal_requested is not None
+    assert slow.removal_requested - warned_at < dt.timedelta(seconds=5.5)
+
+
+async def test_a_list_that_hangs_does_not_keep_other_nodes_from_being_listed(
+    world: stage.World,
+) -> None:
+    world.add_nodes(3)
+    for number in range(2):
+        world.cluster.add_pod(f"web-{number}", node=f"node-{number}")
+    world.server.faults.add(faults.Fault(faults.Hang(), path="/api/v1/pods", times=1))
+    await world.start()
+
+    world.send_spot(0)
+    await asyncio.sleep(0.5)
+    world.send_spot(1)
+
+    assert await world.until(lambda: not world.pods_on("node-1")) < 3
+    await world.until_settled()
+
+
+async def test_lists_that_begin_together_miss_nothing_that_happens_meanwhile(
+    world: stage.World,
+) -> None:
+    world.add_nodes(20)
+    for number in range(10):
+        world.cluster.add_pod(f"web-{number}", node=f"node-{number}")
+    world.server.faults.add(faults.Fault(faults.Delay(0.2), path="/api/v1/pods", times=7))
+    await world.start()
+
+    for number in range(10):
+        world.send_spot(number)
+    await world.until(lambda: world.is_cordoned("node-9"), step=0.01)
+    for number in range(10):
+        await asyncio.sleep(0.05)
+        world.cluster.add_pod(f"late-{number}", node=f"node-{number}")
+    await world.until_settled(limit=10)
+
+    assert not any(world.pods_on(f"node-{number}") for number in range(10))
+
+
+async def test_a_retry_after_of_ten_minutes_does_not_keep_a_spot_warning_from_the_cordon(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    busy = faults.ErrorResponse(429, "TooManyRequests", "busy", retry_after=600)
+    world.server.faults.add(
+        faults.Fault(busy, method="PATCH", path="/api/v1/nodes/node-0", times=1)
+    )
+    await world.start()
+
+    world.send_rebalance(0)
+    await asyncio.sleep(1)
+    world.send_spot(0)
+
+    assert await world.until(lambda: world.is_cordoned("node-0"), limit=119) < 31
+
+
+async def test_a_drain_that_ends_at_its_deadline_does_not_wait_long_to_report_its_condition(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    world.add_blocked_pod("node-0")
+    world.server.faults.add(
+        faults.Fault(faults.Hang(), method="PATCH", path="/api/v1/nodes/node-0/status")
+    )
+    await world.start(drain={"on_deadline": "leave", "out_of_service_taint": False})
+
+    world.send_spot(0)
+
+    assert await world.until_settled(limit=130) < 121.5
+
+
+class Requests:
+    """Requests that hold their slot for as long as a test says.
+
+    Attributes:
+        running: The names of those that have a slot, in the order in which they got it.
+    """
+
+    def __init__(self) -> None:
+        self.limiter = PriorityLimiter(24, may_write=lambda: True)
+        self.running: list[str] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def run(
+        self, name: str, priority: Priority, *, opens: bool = False, seconds: float = 1e6
+    ) -> None:
+        waiting = self.limiter.slot(priority, 0.0, opens=opens)
+        self._start(self._run(name, waiting, seconds))
+
+    def evict(
+        self,
+        name: str,
+        *,
+        namespace: str = "web",
+        turn: int = 0,
+        is_repeated: bool = False,
+        seconds: float = 1e6,
+    ) -> None:
+        waiting = self.limiter.slot_to_evict(namespace, 0.0, turn=turn, is_repeated=is_repeated)
+        self._start(self._evict(name, waiting, seconds))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name="request"))
+
+    async def _run(
+        self, name: str, waiting: AbstractAsyncContextManager[None], seconds: float
+    ) -> None:
+        async with waiting:
+            self.running.append(name)
+            await asyncio.sleep(seconds)
+
+    async def _evict(self, name: str, waiting: Coroutine[None, None, Slot], seconds: float) -> None:
+        slot = await waiting
+        try:
+            self.running.append(name)
+            await asyncio.sleep(seconds)
+        finally:
+            slot.release()
+
+    async def cancel(self) -> None:
+        """Cancel all that were started until now."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+
+@pytest.fixture
+async def requests() -> AsyncIterator[Requests]:
+    made = Requests()
+    yield made
+    await made.cancel()
+
+
+async def test_force_deletes_find_a_slot_however_many_evictions_hang(requests: Requests) -> None:
+    for number in range(100):
+        requests.evict(f"evict {number}", namespace=f"of {number}")
+    await asyncio.sleep(1)
+    requests.run("delete", Priority.FORCE_DELETE)
+    await asyncio.sleep(1)
+    assert requests.running[-1] == "delete"
+
+
+async def test_cordons_find_a_slot_however_many_force_deletes_hang(requests: Requests) -> None:
+    for number in range(100):
+        requests.run(f"delete {number}", Priority.FORCE_DELETE)
+    await asyncio.sleep(1)
+    requests.run("cordon", Priority.CORDON)
+    await asyncio.sleep(1)
+    assert requests.running[-1] == "cordon"
+
+
+async def test_no_request_waits_for_a_slot_past_its_deadline(requests: Requests) -> None:
+    loop = asyncio.get_running_loop()
+    for number in range(24):
+        requests.run(f"cordon {number}", Priority.CORDON)
+    await asyncio.sleep(1)
+    began_at = loop.time()
+    with pytest.raises(errors.TemporaryError, match="no slot was free in time"):
+        async with requests.limiter.slot(Priority.CORDON, began_at + 90):
+            pass
+    assert loop.time() - began_at == pytest.approx(90)
+
+
+async def test_a_namespace_that_hangs_begins_with_a_quarter_of_the_slots_and_leaves_a_half(
+    requests: Requests,
+) -> None:
+    for number in range(100):
+        requests.evict(f"evict {number}", seconds=10)
+    await asyncio.sleep(1)
+    assert len(requests.running) == 5
+    await asyncio.sleep(40)
+    running = len(requests.running)
+    await asyncio.sleep(10)
+    assert len(requests.running) - running == 10
+
+
+async def test_a_namespace_that_hangs_goes_back_to_a_quarter_when_others_wait(
+    requests: Requests,
+) -> None:
+    for number in range(200):
+        requests.evict(f"late {number}", seconds=10)
+    await asyncio.sleep(41)
+    for number in range(100):
+        requests.evict(f"other {number}", namespace=f"of {number}", seconds=10)
+    await asyncio.sleep(15)
+    running = len(requests.running)
+    await asyncio.sleep(10)
+    late = [name for name in requests.running[running:] if name.startswith("late")]
+    assert len(late) == 5
+
+
+async def test_a_namespace_that_answers_promptly_gets_all_slots_after_a_few_answers(
+    requests: Requests,
+) -> None:
+    for number in range(35):
+        requests.evict(f"prompt {number}", seconds=0.1)
+    for number in range(100):
+        requests.evict(f"late {number}", seconds=10, turn=1)
+    await asyncio.sleep(1)
+    assert len(requests.running) == 35 + 20
+
+
+async def test_waiters_that_give_up_do_not_keep_others_from_the_window_of_their_namespace(
+    requests: Requests,
+) -> None:
+    for number in range(50):
+        requests.evict(f"impatient {number}")
+    await asyncio.sleep(1)
+    await requests.cancel()
+    for number in range(5):
+        requests.evict(f"patient {number}", turn=1)
+    await asyncio.sleep(1)
+    assert requests.running[5:] == [f"patient {number}" for number in range(5)]
+
+
+async def test_a_node_with_many_pods_and_one_with_few_take_turns(requests: Requests) -> None:
+    for number in range(30):
+        requests.run(f"others {number}", Priority.DRAIN, seconds=1)
+    await asyncio.sleep(0.5)
+    for number in range(20):
+        requests.evict(f"many {number}", turn=number, namespace="many", seconds=0.1)
+    for number in range(3):
+        requests.evict(f"few {number}", turn=number, namespace="few", seconds=0.1)
+    await asyncio.sleep(10)
+    evicted = [name for name in requests.running if not name.startswith("others")]
+    assert evicted[:6] == ["many 0", "few 0", "many 1", "few 1", "many 2", "few 2"]
+
+
+async def test_a_node_is_listed_after_the_first_attempts_of_others_and_before_repeated_ones(
+    requests: Requests,
+) -> None:
+    for number in range(20):
+        requests.run(f"others {number}", Priority.DRAIN, seconds=1)
+    await asyncio.sleep(0.5)
+    requests.evict("again", is_repeated=True)
+    requests.run("list", Priority.DRAIN, opens=True)
+    requests.evict("first")
+    await asyncio.sleep(1)
+    assert requests.running[20:] == ["first", "list", "again"]
