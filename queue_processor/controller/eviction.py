@@ -283,7 +283,7 @@ class Evictor:
             pod.ref,
             event_reasons.DELETED_AT_DEADLINE,
             f"Deleted with {grace.total_seconds():.0f} s of grace, because the instance is taken"
-            f" away at {self._timer.deadline.at:%H:%M:%S} UTC and the eviction was refused"
+            f" away at {self._timer.deadline.at:%H:%M:%S} UTC and the eviction was not granted"
             f" until now: {blocked}",
         )
 

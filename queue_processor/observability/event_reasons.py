@@ -106,8 +106,8 @@ DELETED_AT_DEADLINE = EventReason(
     name="DeletedAtDeadline",
     type=EventType.WARNING,
     regarding="Pod",
-    meaning="The eviction of the pod was refused until shortly before the instance goes away, so"
-    " the pod was deleted, with the rest of its grace period. The note is the last refusal.",
+    meaning="The eviction of the pod was not granted until shortly before the instance goes away,"
+    " so the pod was deleted, with the rest of its grace period. The note is the last refusal.",
 )
 
 REASONS = (
