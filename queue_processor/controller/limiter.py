@@ -18,14 +18,14 @@ hold one for as long as an admission webhook takes to time out. So the last slot
 for force deletes and cordons, and some of these for cordons alone.
 
 Windows. A webhook that hangs on one namespace must not slow down evictions in others. How fast a
-namespace answers is not known beforehand, so each has a window, as a TCP connection has: a
-quarter of the slots at first, and one more with every prompt answer. A late answer sets it back
-to a quarter if others wait, and lets it grow to a half if nobody does. A storm in a single
-namespace has all slots after a few round trips; a namespace that hangs always leaves half of them.
-Waiters behind a full window are parked there, outside of the heap, and come back one by one; each
-admission costs O(log n). A namespace that nobody waits for is forgotten: it begins again with a
-quarter. A fixed bound was rejected, since it makes storms slower; and so was one that counts only
-while others wait, since those who come a moment later find every slot taken.
+namespace answers is not known beforehand, so each has a window, as a TCP connection has: an
+eighth of the slots at first, and one more with every prompt answer. Namespaces that answer late
+share one half. So a storm in a single namespace has all slots after a few round trips, and those
+that hang leave slots for the others. Waiters behind a full window are parked there, outside of the
+heap, and come back one by one; each admission costs O(log n). A namespace that nobody waits for is
+forgotten: it begins again with an eighth. A fixed bound was rejected, since it makes storms slower;
+and so was one that counts only while others wait, since those who come a moment later find every
+slot taken.
 """
 
 import asyncio
@@ -45,12 +45,12 @@ _EQUALLY_URGENT_SECONDS = 10.0
 # 0.5 s: that is not what slow means here. Webhooks time out after 10 s, unless they set less.
 # https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts
 _PROMPT_SECONDS = 2.0
-# How long a request may wait whose drain is past its deadline.
-_LATE_SECONDS = 5.0
+# How long a request of a drain that is past its deadline may wait.
+_AFTER_DEADLINE_SECONDS = 5.0
 # One of so many slots is reserved for each of the two urgent priorities.
 _SLOTS_PER_RESERVED = 12
-_FIRST_WINDOW = 0.25
-_LATE_WINDOW = 0.5
+_FIRST_WINDOW = 0.125
+_LATE_WINDOWS = 0.5
 
 _Rank: TypeAlias = tuple[int, int, int, int, int]
 _Heap: TypeAlias = "list[tuple[_Rank, _Waiter]]"
@@ -130,11 +130,12 @@ class PriorityLimiter:
         self._limits[Priority.FORCE_DELETE] = min(slots, self._shared + reserved)
         self._limits[Priority.CORDON] = slots
         self._first_window = max(1, int(self._shared * _FIRST_WINDOW))
-        self._late_window = max(1, int(self._shared * _LATE_WINDOW))
+        self._late_windows = int(self._shared * _LATE_WINDOWS)
         self._may_write = may_write
         self._held = 0
         self._waiting: _Heap = []
         self._windows: dict[str, _Window] = {}
+        self._late: set[str] = set()
         self._order = itertools.count()
 
     @contextlib.asynccontextmanager
@@ -153,7 +154,7 @@ class PriorityLimiter:
                 deadline.
         """
         step = _Step.OPEN if opens else _Step.GO_ON
-        latest = max(ends_at, asyncio.get_running_loop().time() + _LATE_SECONDS)
+        latest = max(ends_at, asyncio.get_running_loop().time() + _AFTER_DEADLINE_SECONDS)
         try:
             async with asyncio.timeout_at(latest):
                 slot = await self._acquire(self._rank(priority, ends_at, step))
@@ -235,16 +236,17 @@ class PriorityLimiter:
         window = self._windows[namespace]
         window.held -= 1
         if is_prompt:
+            self._late.discard(namespace)
             window.size = min(window.size + 1, self._shared)
-        elif self._waiting:
-            window.size = self._first_window
         else:
-            window.size = min(window.size + 1, self._late_window)
+            self._late.add(namespace)
+            window.size = max(1, self._late_windows // len(self._late))
         self._unpark(namespace)
         # One more, in case that the window has grown.
         self._unpark(namespace)
         if not window.held and not window.parked:
             del self._windows[namespace]
+            self._late.discard(namespace)
 
     def _unpark(self, namespace: str | None) -> None:
         """Let the next who is parked wait for a slot, if there is room in the window."""
