@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import http
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -63,8 +64,20 @@ class HttpTransport:
     request, which takes as long as the request itself.
     """
 
-    def __init__(self, configuration: client.Configuration) -> None:
+    def __init__(
+        self,
+        configuration: client.Configuration,
+        *,
+        renew_credentials: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Open no connection yet.
+
+        Args:
+            configuration: Server, trust and credentials.
+            renew_credentials: Reads the credentials again, after the server refused them.
+        """
         self.configuration = configuration
+        self._renew_credentials = renew_credentials
         self._trust = rest.RESTClientObject(configuration).ssl_context
         self._proxy = configuration.proxy or _proxy_for(configuration.host)
         self._session: aiohttp.ClientSession | None = None
@@ -120,34 +133,57 @@ class HttpTransport:
         self, request: Request, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         if self._session is None:
-            self._session = self._open_session()
-        headers = {"Content-Type": request.content_type}
-        token = await self.configuration.get_api_key_with_prefix(
-            "BearerToken", alias="authorization"
-        )
-        if token:
-            headers["Authorization"] = token
+            self._session = self.open_session()
         return await self._session.request(
             request.method,
             self.configuration.host + request.path,
             params=request.query,
             data=None if request.body is None else orjson.dumps(request.body),
-            headers=headers,
+            headers={"Content-Type": request.content_type},
             timeout=limits,
-            proxy=self._proxy,
-            proxy_headers=self.configuration.proxy_headers,
-            server_hostname=self.configuration.tls_server_name or None,
             allow_redirects=False,
         )
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def open_session(self) -> aiohttp.ClientSession:
+        """Return a new session whose requests find the server, trust it, and are authorized."""
         return aiohttp.ClientSession(
             # Bounded by the limiter before requests.
             connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),
             headers={"Accept": "application/json", "User-Agent": "queue-processor"},
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_LONGEST_LINE,
+            proxy=self._proxy,
+            middlewares=(self._authorized,),
         )
+
+    async def _authorized(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send a request with the token of the moment; once more if a new one replaces it."""
+        request.server_hostname = self.configuration.tls_server_name or None
+        if self.configuration.proxy_headers and self._proxy:
+            request.update_proxy(request.proxy, None, self.configuration.proxy_headers)
+        token = await self._authorize(request)
+        response = await send(request)
+        if response.status != http.HTTPStatus.UNAUTHORIZED or self._renew_credentials is None:
+            return response
+        await self._renew_credentials()
+        if await self._authorize(request) == token:
+            return response
+        response.close()
+        return await send(request)
+
+    async def _authorize(self, request: aiohttp.ClientRequest) -> str | None:
+        try:
+            token = await self.configuration.get_api_key_with_prefix(
+                "BearerToken", alias="authorization"
+            )
+        except (config.ConfigException, OSError) as cause:
+            # The file with the token may be in the making.
+            raise aiohttp.ClientConnectionError(f"no token: {cause}") from cause
+        if token:
+            request.headers["Authorization"] = token
+        return token
 
 
 def _proxy_for(server: str) -> str | None:
@@ -168,7 +204,6 @@ async def _lines(response: aiohttp.ClientResponse, call: str) -> AsyncIterator[b
 def _translated(call: str) -> Iterator[None]:
     try:
         yield
-    # ConfigException: the token is read again from its file, which may be in the making.
-    except (aiohttp.ClientError, OSError, TimeoutError, config.ConfigException) as cause:
+    except (aiohttp.ClientError, OSError, TimeoutError) as cause:
         what = str(cause) or type(cause).__name__
         raise errors.TemporaryError(f"{call}: {what}") from cause
