@@ -108,8 +108,9 @@ async def run(settings: Settings) -> None:
         async with _within(_KUBE_START_SECONDS, "the Kubernetes API server"):
             cluster = await stack.enter_async_context(_open_kube(settings))
             await _check_permissions(settings, cluster)
-            node_refresh = NodeRefresh(node_index, cluster.nodes.all)
-            await _fill(node_index, node_refresh)
+        # The server answers; how long the list takes depends on the number of nodes.
+        node_refresh = NodeRefresh(node_index, cluster.nodes.all)
+        await _fill(node_index, node_refresh)
         lead = assembly.build_controller(
             settings,
             _dependencies(settings, aws, cluster, webhooks),
