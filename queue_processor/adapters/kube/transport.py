@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import http
-import urllib.parse
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -13,6 +11,7 @@ import orjson
 from kubernetes.aio import client, config
 from kubernetes.aio.client import rest
 
+from queue_processor import proxies
 from queue_processor.domain import errors
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -79,7 +78,14 @@ class HttpTransport:
         self.configuration = configuration
         self._renew_credentials = renew_credentials
         self._trust = rest.RESTClientObject(configuration).ssl_context
-        self._proxy = configuration.proxy or _proxy_for(configuration.host)
+        # As for kubectl, the proxy-url of a kubeconfig comes first.
+        if configuration.proxy:
+            proxy: str | None = proxies.checked(configuration.proxy, source="proxy-url")
+        else:
+            proxy = proxies.proxy_for(configuration.host)
+        # Errors of aiohttp have the URL of the proxy, so it must not have the credentials.
+        self._proxy = None if proxy is None else proxies.shown(proxy)
+        self._proxy_login = None if proxy is None else proxies.credentials_of(proxy)
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: Request) -> Answer:
@@ -89,7 +95,7 @@ class HttpTransport:
             TemporaryError: No answer came: refused, cut off, or not within the limit.
         """
         limits = aiohttp.ClientTimeout(total=request.limit_seconds, sock_connect=_CONNECT_SECONDS)
-        with _translated(f"{request.method} {request.path}"):
+        with self._translated(f"{request.method} {request.path}"):
             response = await self._open(request, limits)
             return Answer(response.status, response.headers, await response.read())
 
@@ -115,12 +121,12 @@ class HttpTransport:
         )
         query = {**query, "timeoutSeconds": str(server_timeout_seconds)}
         call = f"watch {path}"
-        with _translated(call):
+        with self._translated(call):
             response = await self._open(Request("GET", path, query=query), limits)
         try:
-            with _translated(call):
+            with self._translated(call):
                 body = b"" if response.status == _OK else await response.read()
-            yield Answer(response.status, response.headers, body), _lines(response, call)
+            yield Answer(response.status, response.headers, body), self._lines(response, call)
         finally:
             response.close()
 
@@ -161,8 +167,8 @@ class HttpTransport:
     ) -> aiohttp.ClientResponse:
         """Send a request with the token of the moment; once more if a new one replaces it."""
         request.server_hostname = self.configuration.tls_server_name or None
-        if self.configuration.proxy_headers and self._proxy:
-            request.update_proxy(request.proxy, None, self.configuration.proxy_headers)
+        if self._proxy_login is not None:
+            _authorize_at_proxy(request, *self._proxy_login)
         token = await self._authorize(request)
         response = await send(request)
         if response.status != http.HTTPStatus.UNAUTHORIZED or self._renew_credentials is None:
@@ -185,25 +191,25 @@ class HttpTransport:
             request.headers["Authorization"] = token
         return token
 
+    async def _lines(self, response: aiohttp.ClientResponse, call: str) -> AsyncIterator[bytes]:
+        with self._translated(call):
+            async for line in response.content:
+                yield line
 
-def _proxy_for(server: str) -> str | None:
-    """Return the proxy that the environment names for the API server, as other clients do."""
-    parts = urllib.parse.urlsplit(server)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
+    @contextlib.contextmanager
+    def _translated(self, call: str) -> Iterator[None]:
+        try:
+            yield
+        except (aiohttp.ClientError, OSError, TimeoutError) as cause:
+            what = str(cause) or type(cause).__name__
+            way = f" (through the proxy {self._proxy})" if self._proxy else ""
+            raise errors.TemporaryError(f"{call}: {what}{way}") from cause
 
 
-async def _lines(response: aiohttp.ClientResponse, call: str) -> AsyncIterator[bytes]:
-    with _translated(call):
-        async for line in response.content:
-            yield line
-
-
-@contextlib.contextmanager
-def _translated(call: str) -> Iterator[None]:
-    try:
-        yield
-    except (aiohttp.ClientError, OSError, TimeoutError) as cause:
-        what = str(cause) or type(cause).__name__
-        raise errors.TemporaryError(f"{call}: {what}") from cause
+def _authorize_at_proxy(request: aiohttp.ClientRequest, user: str, password: str) -> None:
+    """Add the credentials to the request for a tunnel, or to the request that the proxy passes."""
+    authorization = {"Proxy-Authorization": aiohttp.encode_basic_auth(user, password)}
+    if request.is_ssl():
+        request.update_proxy(request.proxy, None, authorization)
+    else:
+        request.headers.update(authorization)
