@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import http
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -77,7 +78,7 @@ class HttpTransport:
         """
         self.configuration = configuration
         self._renew_credentials = renew_credentials
-        self._trust = rest.RESTClientObject(configuration).ssl_context
+        self._trust = trust_of(configuration)
         # As for kubectl, the proxy-url of a kubeconfig comes first.
         if configuration.proxy:
             proxy: str | None = proxies.checked(configuration.proxy, source="proxy-url")
@@ -204,6 +205,19 @@ class HttpTransport:
             what = str(cause) or type(cause).__name__
             way = f" (through the proxy {self._proxy})" if self._proxy else ""
             raise errors.TemporaryError(f"{call}: {what}{way}") from cause
+
+
+def trust_of(configuration: client.Configuration) -> ssl.SSLContext:
+    """Return how the server is verified, and our certificate if we have one.
+
+    Since Python 3.13 the default refuses certificates that do not follow RFC 5280 to the letter.
+    The authorities of many clusters, made by older tools, lack a key identifier; kubectl accepts
+    them.
+    https://docs.python.org/3/library/ssl.html#ssl.create_default_context
+    """
+    context: ssl.SSLContext = rest.RESTClientObject(configuration).ssl_context
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def _authorize_at_proxy(request: aiohttp.ClientRequest, user: str, password: str) -> None:
