@@ -10,10 +10,8 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 
-import kopf
 import structlog
 
-from queue_processor import handlers
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.autoscaling import AutoScalingLifecycle
 from queue_processor.adapters.aws.clients import DaemonExecutor
@@ -36,6 +34,7 @@ from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.node_refresh import NodeRefresh
 from queue_processor.controller.ports import Dependencies
 from queue_processor.domain import errors, selectors
+from queue_processor.node_watch import NodeWatch
 from queue_processor.observability import health
 from queue_processor.settings import Settings, SettingsError
 from queue_processor.settings.groups import OnDeadline
@@ -100,19 +99,18 @@ async def run(settings: Settings) -> None:
     liveness = health.Liveness()
     webhooks = delivery.from_settings(settings.webhooks)
     async with contextlib.AsyncExitStack() as stack:
-        http = await stack.enter_async_context(contextlib.AsyncExitStack())
-        await http.enter_async_context(
+        await stack.enter_async_context(
             health.serving(settings.http.host, settings.http.port, liveness=liveness)
         )
-        node_index = NodeIndex()
+        node_index = NodeIndex(on_news=liveness.node_news)
         async with _within(_AWS_START_SECONDS, "AWS"):
             aws = await open_aws(settings)
         async with _within(_KUBE_START_SECONDS, "the Kubernetes API server"):
             cluster = await stack.enter_async_context(_open_kube(settings))
             await _check_permissions(settings, cluster)
-            node_refresh = NodeRefresh(node_index, cluster.nodes.all)
-            await _fill(node_index, node_refresh)
-        liveness.is_ready = True
+        # The server answers; how long the list takes depends on the number of nodes.
+        node_refresh = NodeRefresh(node_index, cluster.nodes.all)
+        await _fill(node_index, node_refresh)
         lead = assembly.build_controller(
             settings,
             _dependencies(settings, aws, cluster, webhooks),
@@ -121,15 +119,19 @@ async def run(settings: Settings) -> None:
             liveness=liveness,
             clock=utc_now,
         )
-        operator = Operator(
-            lead=lead,
+        node_watch = NodeWatch(
+            cluster.connection,
+            reader=cluster.reader,
+            node_index=node_index,
             node_refresh=node_refresh,
-            cluster=cluster,
-            queue=aws.queue,
-            webhooks=webhooks,
-            http=http,
+            identity=cluster.identity,
         )
-        await _run_beside_kopf(operator, cluster, node_index)
+        operator = Operator(lead=lead, cluster=cluster, queue=aws.queue, webhooks=webhooks)
+        await operator.run(
+            node_watch=node_watch.run(on_start=operator.take_signals),
+            node_silence=node_watch.refresh_when_silent(liveness),
+            node_refresh=node_refresh.run(),
+        )
 
 
 @contextlib.asynccontextmanager
@@ -251,19 +253,21 @@ class Operator:
         self,
         *,
         lead: Callable[[], Coroutine[None, None, None]],
-        node_refresh: NodeRefresh,
         cluster: _Kube,
         queue: SqsQueue,
         webhooks: Webhooks,
-        http: contextlib.AsyncExitStack,
     ) -> None:
         self._lead = lead
-        self._node_refresh = node_refresh
         self._cluster = cluster
         self._queue = queue
         self._webhooks = webhooks
-        self._http = http
         self._stop_requested = asyncio.Event()
+
+    def take_signals(self) -> None:
+        """Let SIGINT and SIGTERM request a stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.request_stop)
 
     def request_stop(self) -> None:
         """Begin to stop: release the messages in flight, then the Lease."""
@@ -273,16 +277,17 @@ class Operator:
         _log.info("stopping")
         self._stop_requested.set()
 
-    async def run(self) -> None:
-        """Work until a stop is requested; raise what ended the work before that."""
+    async def run(self, **beside: Coroutine[None, None, None]) -> None:
+        """Work until a stop is requested; raise what ended the work before that.
+
+        Args:
+            beside: What runs for as long as the work does, by name.
+        """
         async with asyncio.TaskGroup() as group:
             helpers = [
-                group.create_task(self._node_refresh.run(), name="node refresh"),
                 group.create_task(self._cluster.event_recorder.run(), name="event_recorder"),
                 group.create_task(self._webhooks.run(), name="webhooks"),
-                group.create_task(
-                    self._cluster.connection.keep_token_fresh(), name="token refresh"
-                ),
+                *(group.create_task(each, name=name) for name, each in beside.items()),
             ]
             leading = group.create_task(self._lead(), name="leadership")
             await self._stop_requested.wait()
@@ -290,8 +295,6 @@ class Operator:
             await asyncio.wait((leading,))
             await asyncio.gather(self._flush(), self._cluster.pods.close())
             await self._queue.close()
-            # kopf waits for every task that it did not start, open connections among them.
-            await self._http.aclose()
             for helper in helpers:
                 helper.cancel()
         _log.info("stopped")
@@ -319,47 +322,3 @@ def _dependencies(settings: Settings, aws: Aws, cluster: _Kube, webhooks: Webhoo
         identity=cluster.identity,
         own_namespace=cluster.own_namespace,
     )
-
-
-async def _run_beside_kopf(operator: Operator, cluster: _Kube, node_index: NodeIndex) -> None:
-    """Run the operator, and kopf for as long as it runs.
-
-    The operator stops first: kopf cancels tasks that it does not know a few seconds
-    after it stops, and the messages have to be released before that.
-    """
-    stop_kopf, kopf_is_ready = asyncio.Event(), asyncio.Event()
-    watching = asyncio.create_task(
-        kopf.operator(
-            registry=handlers.registry(
-                cluster.connection, reader=cluster.reader, node_index=node_index
-            ),
-            settings=handlers.settings(),
-            memo=handlers.Shared(),
-            # Else kopf asks for the name of the user, and the one in a container has none.
-            identity=cluster.identity,  # type: ignore[arg-type]  # kopf does not export its type
-            clusterwide=True,
-            standalone=True,
-            stop_flag=stop_kopf,
-            ready_flag=kopf_is_ready,
-        ),
-        name="kopf",
-    )
-    working = asyncio.create_task(operator.run(), name="operator")
-    taking_signals = asyncio.create_task(_take_signals(kopf_is_ready, operator), name="signals")
-    await asyncio.wait((watching, working), return_when=asyncio.FIRST_COMPLETED)
-    taking_signals.cancel()
-    if not working.done():
-        operator.request_stop()
-    await asyncio.wait((working,))
-    stop_kopf.set()
-    await asyncio.wait((watching,))
-    for task in (working, watching):
-        task.result()
-
-
-async def _take_signals(kopf_is_ready: asyncio.Event, operator: Operator) -> None:
-    """Take the signals over from kopf, which would stop before the operator."""
-    await kopf_is_ready.wait()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, operator.request_stop)

@@ -4,6 +4,8 @@ Only `on.event`: handlers that detect changes would annotate every Node, and dae
 timers and deletion handlers would put a finalizer on it, which blocks its deletion.
 """
 
+import asyncio
+import datetime as dt
 import itertools
 from collections.abc import Iterator
 
@@ -13,6 +15,11 @@ from queue_processor.adapters.kube.connection import Connection
 from queue_processor.adapters.kube.nodes import NodeReader
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.controller.node_index import NodeIndex
+from queue_processor.controller.node_refresh import NodeRefresh
+from queue_processor.retrying import Backoff
+
+_LOGIN_HOLDS_SECONDS = 60.0
+_LONGEST_LOGIN_DELAY = dt.timedelta(seconds=15)
 
 
 class _EndlessBackoff:
@@ -39,10 +46,12 @@ def settings() -> kopf.OperatorSettings:
     kopf_settings.networking.error_backoffs = _EndlessBackoff()
     kopf_settings.networking.connect_timeout = 3
     kopf_settings.networking.request_timeout = 30
-    # A watch whose server is gone is silent; this bounds for how long.
-    kopf_settings.watching.server_timeout = 120
-    kopf_settings.watching.client_timeout = 125
+    # A watch whose server is gone is silent. The server ends one that is merely quiet before we do.
+    kopf_settings.watching.server_timeout = 30
+    kopf_settings.watching.inactivity_timeout = 35
     kopf_settings.watching.connect_timeout = 3
+    # It kills the process some minutes after kopf ended by itself, and kopf is started again.
+    kopf_settings.process.ultimate_exiting_timeout = None
     # Memory: kopf lists nodes page by page, and a worker that waits keeps the node's last event.
     kopf_settings.watching.chunk_size = 500
     kopf_settings.queueing.idle_timeout = 0.1
@@ -51,33 +60,54 @@ def settings() -> kopf.OperatorSettings:
 
 
 def registry(
-    connection: Connection, *, reader: NodeReader, node_index: NodeIndex
+    connection: Connection,
+    *,
+    reader: NodeReader,
+    node_index: NodeIndex,
+    node_refresh: NodeRefresh,
 ) -> kopf.OperatorRegistry:
     """Return the handlers, bound to the index that they feed."""
     handlers = kopf.OperatorRegistry()
+    logins = _Logins(connection)
 
     @kopf.on.login(registry=handlers)
-    async def login(**_: object) -> kopf.ConnectionInfo:
-        configuration = connection.configuration
-        header = await configuration.get_api_key_with_prefix("BearerToken") or ""
-        *scheme, token = header.split(" ")
-        return kopf.ConnectionInfo(
-            server=configuration.host,
-            ca_path=configuration.ssl_ca_cert,
-            insecure=not configuration.verify_ssl,
-            certificate_path=configuration.cert_file,
-            private_key_path=configuration.key_file,
-            scheme=scheme[0].capitalize() if scheme else None,
-            token=token or None,
-            proxy_url=configuration.proxy,
-            trust_env=True,
-        )
+    async def login(**_: object) -> kopf.AiohttpSession:
+        return await logins.open()
 
     @kopf.on.event("nodes", registry=handlers)
     async def node_changed(event: kopf.RawEvent, **_: object) -> None:
         take_in(event["type"], {**event["object"]}, reader=reader, node_index=node_index)
+        if event["type"] is None:
+            # kopf has begun with a list, which does not show what went since its last event.
+            node_refresh.request()
 
     return handlers
+
+
+class _Logins:
+    """Opens a session for kopf whenever it begins, or the server has refused the last one.
+
+    It is our session, with the trust, the proxy and the token of all other requests. kopf would
+    ask for a login again at once, however often it is refused.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._backoff = Backoff(longest=_LONGEST_LOGIN_DELAY)
+        self._count = 0
+        self._last_at = 0.0
+
+    async def open(self) -> kopf.AiohttpSession:
+        now = asyncio.get_running_loop().time()
+        is_repeated = now < self._last_at + _LOGIN_HOLDS_SECONDS
+        self._count = self._count + 1 if is_repeated else 0
+        if self._count:
+            await asyncio.sleep(self._backoff.after(self._count).total_seconds())
+        self._last_at = asyncio.get_running_loop().time()
+        return kopf.AiohttpSession(
+            server=self._connection.configuration.host,
+            aiohttp_session=self._connection.transport.open_session(),
+        )
 
 
 def take_in(
@@ -86,7 +116,7 @@ def take_in(
     """Bring the index up to date with one watch event about a node.
 
     Args:
-        change: ADDED, MODIFIED or DELETED; None for a node of the first list.
+        change: ADDED, MODIFIED or DELETED; None for a node of a list of kopf.
         node: The Node as the event has it.
         reader: Selects and reads nodes.
         node_index: The index.

@@ -38,7 +38,9 @@ class NodeIndex:
     under two names. Events of two Nodes may arrive in any order, those of one Node in their own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_news: Callable[[], None] | None = None) -> None:
+        """Build an empty index; `on_news` is called whenever something about nodes arrives."""
+        self._on_news = on_news
         self._nodes: dict[str, NodeView] = {}
         self._unmapped: dict[str, UnmappedNode] = {}
         self._warned: set[str] = set()
@@ -197,6 +199,8 @@ class NodeIndex:
             self._notify(node.instance_id)
 
     def _observe(self) -> None:
+        if self._on_news is not None:
+            self._on_news()
         metrics.NODES_INDEXED.set(len(self._nodes))
         metrics.NODES_UNMAPPED.set(len(self._unmapped))
         if len(self._warned) > len(self._unmapped):

@@ -5,10 +5,14 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
+import structlog
+
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.domain import errors
 from queue_processor.domain.nodes import NodeView, UnmappedNode
 from queue_processor.retrying import retrying
+
+_log = structlog.get_logger(__name__)
 
 ListNodes: TypeAlias = Callable[[], AsyncIterator[NodeView | UnmappedNode]]
 """Yields every node as it is now: a consistent read, not one from a cache."""
@@ -52,11 +56,19 @@ class NodeRefresh:
             TemporaryError: Several lists in a row failed.
             PermanentError: The API server refuses us.
         """
+        # One who waits may be cancelled; the others still wait.
+        await asyncio.shield(self.request())
+
+    def request(self) -> asyncio.Future[None]:
+        """Ask for a list that begins later; one that fails is repeated until one succeeds.
+
+        Returns:
+            What `refresh` awaits.
+        """
         if self._next_list is None:
             self._next_list = asyncio.get_running_loop().create_future()
             self._requested.set()
-        # One who waits may be cancelled; the others still wait.
-        await asyncio.shield(self._next_list)
+        return self._next_list
 
     async def run(self) -> None:
         """List whenever that is requested, until cancelled."""
@@ -70,8 +82,10 @@ class NodeRefresh:
                 await self._load_with_retries()
             except errors.QueueProcessorError as error:
                 waiting.set_exception(error)
-                # It is read here, since all who waited may have been cancelled.
+                # It is read here, since there may be nobody who waits.
                 waiting.exception()
+                _log.info("nodes_not_listed", error=str(error))
+                self.request()
             else:
                 waiting.set_result(None)
 

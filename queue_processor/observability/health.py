@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from aiohttp import web
@@ -14,6 +15,8 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from queue_processor.domain import errors
 
 _log = structlog.get_logger(__name__)
+
+_LONGEST_NODE_SILENCE = dt.timedelta(minutes=5)
 
 
 DEFAULT_LIMIT_SECONDS = 60.0
@@ -31,25 +34,37 @@ class Liveness:
     A loop that runs reports progress within its limit, or it is stalled. A paused loop has no
     limit: a standby that waits for the Lease is healthy.
 
-    Attributes:
-        is_ready: True once the node index is complete.
+    The process is ready once the node index is complete, and for as long as there is news about
+    nodes. Without news it goes on with what it has begun, so that is no matter of liveness.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock or asyncio.get_running_loop().time
         self._loops: dict[str, _Progress] = {}
-        self.is_ready = False
+        self._node_news_at: float | None = None
 
     def heartbeat(self, loop: str, *, limit_seconds: float = DEFAULT_LIMIT_SECONDS) -> None:
         """Record progress of a loop; the next heartbeat is due within the limit."""
-        self._loops[loop] = _Progress(asyncio.get_running_loop().time(), limit_seconds)
+        self._loops[loop] = _Progress(self._clock(), limit_seconds)
 
     def pause(self, loop: str) -> None:
         """Expect no heartbeat of a loop until its next one."""
         self._loops.pop(loop, None)
 
+    def node_news(self) -> None:
+        """Record that something about nodes was learnt: a list, or a change."""
+        self._node_news_at = self._clock()
+
+    @property
+    def node_silence(self) -> dt.timedelta | None:
+        """The time since the last news about nodes; None before the first."""
+        if self._node_news_at is None:
+            return None
+        return dt.timedelta(seconds=self._clock() - self._node_news_at)
+
     def stalled(self) -> list[str]:
         """Return the loops whose heartbeat is overdue."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         return sorted(
             name
             for name, progress in self._loops.items()
@@ -170,6 +185,10 @@ async def _healthz(request: web.Request) -> web.Response:
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    if not request.app[_LIVENESS].is_ready:
+    silence = request.app[_LIVENESS].node_silence
+    if silence is None:
         return web.Response(status=503, text="the node index is not complete\n")
+    if silence > _LONGEST_NODE_SILENCE:
+        text = f"nothing was learnt about nodes for {silence.total_seconds():.0f} s\n"
+        return web.Response(status=503, text=text)
     return web.Response(text="ok\n")

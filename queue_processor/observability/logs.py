@@ -10,6 +10,9 @@ import structlog
 # These libraries log at INFO what we log ourselves.
 _QUIET = ("kopf", "aiohttp", "botocore", "boto3", "urllib3", "kubernetes", "asyncio")
 
+# They report with a traceback that the watch of nodes ended, which we log and start again.
+_SUPERVISED = ("kopf._core.reactor.orchestration", "kopf._core.reactor.running")
+
 # A variable may contain a token, or a whole message.
 _WITHOUT_VARIABLES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
@@ -52,6 +55,8 @@ def configure(*, as_text: bool, level: str) -> None:
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in _SUPERVISED:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -3,18 +3,22 @@
 import asyncio
 import json
 import pathlib
+import re
 import ssl
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import structlog.testing
+import trustme
+from kubernetes.aio import client
 from kubernetes.aio.config import incluster_config, kube_config
 
 from queue_processor.adapters.kube import connection
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.domain import errors
 from tests.adapters.conftest import Listen
-from tests.adapters.scripted import http
+from tests.adapters.scripted import Server, http
 
 Write = Callable[[str], None]
 
@@ -130,28 +134,103 @@ async def test_the_token_of_a_kubeconfig_is_sent(kubeconfig: Write, listen: List
     assert "authorization: bearer secret" in head.lower()
 
 
-async def test_without_a_user_there_is_no_token_to_send_or_to_renew(
-    kubeconfig: Write, listen: Listen
-) -> None:
-    server = await listen(http(200, b"{}"))
+async def test_without_a_user_there_is_no_token_to_send(kubeconfig: Write, listen: Listen) -> None:
+    server = await listen(http(401, b"{}"))
     contexts = [{"name": "one", "context": {"cluster": "one"}}]
     kubeconfig(written(server.url, contexts=contexts))
     made = await connection.connect()
-    async with asyncio.timeout(1):
-        await made.keep_token_fresh()
-    await KubeApi(made.transport).get("/api/v1/nodes")
+    with pytest.raises(errors.TemporaryError):
+        await KubeApi(made.transport).get("/api/v1/nodes")
     await made.close()
 
     (head,) = server.heads
     assert "authorization" not in head.lower()
 
 
-async def test_a_token_that_does_not_end_is_not_renewed(kubeconfig: Write) -> None:
-    kubeconfig(written("http://localhost"))
+def _tokens(server: Server) -> list[str]:
+    """The token of each request."""
+    found = [re.search(r"(?im)^authorization: bearer (.*?)\r?$", head) for head in server.heads]
+    return [match[1].strip() for match in found if match is not None]
+
+
+async def test_after_a_refusal_the_token_is_read_again_from_the_kubeconfig(
+    kubeconfig: Write, listen: Listen
+) -> None:
+    server = await listen(http(401, b"{}"))
+    kubeconfig(written(server.url))
     made = await connection.connect()
-    async with asyncio.timeout(1):
-        await made.keep_token_fresh()
+    kubeconfig(written(server.url, users=[{"name": "one", "user": {"token": "rotated"}}]))
+    with pytest.raises(errors.TemporaryError):
+        await KubeApi(made.transport).get("/api/v1/nodes")
     await made.close()
+
+    assert _tokens(server) == ["secret", "rotated"]
+
+
+async def test_after_a_refusal_the_token_is_read_again_from_the_file_that_a_kubeconfig_names(
+    kubeconfig: Write, listen: Listen, tmp_path: pathlib.Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("first")
+    server = await listen(http(401, b"{}"))
+    kubeconfig(written(server.url, users=[{"name": "one", "user": {"tokenFile": str(token)}}]))
+    made = await connection.connect()
+    token.write_text("second")
+    with pytest.raises(errors.TemporaryError):
+        await KubeApi(made.transport).get("/api/v1/nodes")
+    await made.close()
+
+    assert _tokens(server) == ["first", "second"]
+
+
+async def test_after_a_refusal_the_token_of_the_pod_is_read_again(
+    listen: Listen, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, authority = tmp_path / "token", tmp_path / "ca.crt"
+    token.write_text("first")
+    authority.write_text(trustme.CA().cert_pem.bytes().decode())
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "192.0.2.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(authority))
+    server = await listen(http(401, b"{}"))
+    made = await connection.connect()
+    made.configuration.host = server.url
+    token.write_text("second")
+    with pytest.raises(errors.TemporaryError):
+        await KubeApi(made.transport).get("/api/v1/nodes")
+    await made.close()
+
+    assert _tokens(server) == ["first", "second"]
+
+
+async def test_requests_that_are_refused_together_read_the_token_once(listen: Listen) -> None:
+    server = await listen(http(401, b"{}"))
+    reads: list[client.Configuration] = []
+
+    async def reload(configuration: client.Configuration) -> None:
+        reads.append(configuration)
+
+    made = connection.Connection(client.Configuration(host=server.url), reload=reload)
+    api = KubeApi(made.transport)
+    await asyncio.gather(*(api.get("/api/v1/nodes") for _ in range(5)), return_exceptions=True)
+    await made.close()
+
+    assert len(reads) == 1
+
+
+async def test_a_kubeconfig_that_is_in_the_making_when_a_token_is_refused_costs_a_warning(
+    kubeconfig: Write, listen: Listen
+) -> None:
+    server = await listen(http(401, b"{}"))
+    kubeconfig(written(server.url))
+    made = await connection.connect()
+    kubeconfig("")
+    with structlog.testing.capture_logs() as lines, pytest.raises(errors.TemporaryError):
+        await KubeApi(made.transport).get("/api/v1/nodes")
+    await made.close()
+
+    assert [line["event"] for line in lines] == ["credentials_not_renewed"]
 
 
 @pytest.mark.usefixtures("kubeconfig", "account")

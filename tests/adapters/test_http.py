@@ -273,3 +273,52 @@ async def test_the_proxy_of_the_environment_is_asked_but_for_servers_that_it_exc
     with pytest.raises(errors.TemporaryError):
         await connect("http://excluded.test").get(PATH)
     assert len(proxy.heads) == 1
+
+
+async def test_an_api_server_in_an_excluded_network_is_not_asked_through_the_proxy(
+    connect: Connect, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await listen(http(200, b"{}"))
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("NO_PROXY", "192.0.2.0/24")
+    with pytest.raises(errors.TemporaryError):
+        await connect("http://192.0.2.1").get(PATH)
+
+    assert not proxy.heads
+
+
+async def test_an_error_on_the_way_through_a_proxy_names_it_without_its_credentials(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = closed_port().removeprefix("http://")
+    monkeypatch.setenv("http_proxy", f"http://user:secret@{proxy}")
+    error = await fault_of(connect("http://cluster.test").get(PATH))
+
+    assert f"through the proxy http://{proxy}" in str(error)
+    assert "secret" not in str(error)
+
+
+async def test_a_proxy_gets_its_credentials(
+    connect: Connect, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await listen(http(200, b"{}"))
+    address = proxy.url.removeprefix("http://")
+    monkeypatch.setenv("http_proxy", f"http://user:s%40cret@{address}")
+    await connect("http://cluster.test").get(PATH)
+
+    expected = aiohttp.encode_basic_auth("user", "s@cret")
+    assert f"proxy-authorization: {expected}".lower() in proxy.heads[0].lower()
+
+
+async def test_a_proxy_that_refuses_a_tunnel_is_named_without_its_credentials(
+    connect: Connect, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await listen(http(403, b""))
+    address = proxy.url.removeprefix("http://")
+    monkeypatch.setenv("https_proxy", f"http://user:secret@{address}")
+    error = await fault_of(connect("https://cluster.test").get(PATH))
+
+    assert "403" in str(error)
+    assert f"through the proxy http://{address}" in str(error)
+    assert "secret" not in str(error)
+    assert "proxy-authorization: basic" in proxy.heads[0].lower()

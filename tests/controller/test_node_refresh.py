@@ -114,3 +114,13 @@ async def test_one_who_is_cancelled_does_not_cancel_the_list_of_the_others(
     await asyncio.sleep(1)
     one.cancel()
     await other
+
+
+async def test_a_page_of_a_list_has_the_time_that_500_nodes_need(world: stage.World) -> None:
+    operator = await world.start()
+    operator.lose_watch()
+    world.add_nodes(1)
+    world.server.faults.add(faults.Fault(faults.Delay(25), path=NODES, times=3))
+    await operator.node_refresh.refresh()
+
+    assert operator.node_index.find(stage.instance(0)) is not None

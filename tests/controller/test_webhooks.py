@@ -224,6 +224,21 @@ async def test_a_proxy_is_taken_from_the_environment(
     ] * 2
 
 
+async def test_a_receiver_in_an_excluded_network_is_not_reached_through_the_proxy(
+    world: stage.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add_nodes(1)
+    async with Receiver().listening() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix(f"/{HIDDEN}"))
+        monkeypatch.setenv("no_proxy", "192.0.2.0/24")
+        await world.start(webhooks=[{"url": "http://192.0.2.1/drains", "timeout_seconds": 1}])
+        world.send_spot(0)
+        await world.until_settled()
+        await asyncio.sleep(10)
+
+    assert not proxy.posts
+
+
 @pytest.mark.parametrize("content", [None, f"no address: {HIDDEN}", b"\xff"])
 async def test_a_url_file_that_gets_lost_or_broken_costs_the_notice_and_nothing_else(
     world: stage.World, tmp_path: pathlib.Path, content: str | bytes | None

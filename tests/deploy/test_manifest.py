@@ -186,7 +186,7 @@ def test_service_links_add_no_variables_of_their_own(pod: Object) -> None:
 
 async def test_every_probe_hits_a_route_that_is_served(container: Object) -> None:
     liveness = health.Liveness()
-    liveness.is_ready = True
+    liveness.node_news()
     async with (
         health.serving("127.0.0.1", 0, liveness=liveness) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,

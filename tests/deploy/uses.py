@@ -6,9 +6,7 @@ import datetime as dt
 import functools
 from typing import Protocol
 
-import kopf
-
-from queue_processor import handlers
+from queue_processor import node_watch
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
@@ -16,7 +14,7 @@ from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
-from queue_processor.controller import node_cordon, node_index
+from queue_processor.controller import node_cordon, node_index, node_refresh
 from queue_processor.domain import events, leases, nodes, selectors
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.holds import Hold
@@ -151,27 +149,22 @@ async def _use_pods(api: KubeApi) -> None:
 async def _use_index(connection: kube.Connection, reader: NodeReader, stage: Stage) -> None:
     """Run kopf as the program does, until the index has the listed and the joined nodes."""
     index = node_index.NodeIndex()
-    stop = asyncio.Event()
-    running = asyncio.create_task(
-        kopf.operator(
-            registry=handlers.registry(connection, reader=reader, node_index=index),
-            settings=handlers.settings(),
-            memo=handlers.Shared(),
-            clusterwide=True,
-            standalone=True,
-            stop_flag=stop,
-        )
+    refresh = node_refresh.NodeRefresh(
+        index, KubeNodes(KubeApi(connection.transport), reader=reader, clock=_utc_now).all
     )
+    watch = node_watch.NodeWatch(
+        connection, reader=reader, node_index=index, node_refresh=refresh, identity="uses"
+    )
+    running = [asyncio.create_task(each) for each in (watch.run(), refresh.run())]
     try:
         assert await index.until(INSTANCE, lambda found: found is not None, limit=_LIMIT)
         # The list is over, so this one comes by the watch.
         await stage.add_late_node()
         assert await index.until(LATE_INSTANCE, lambda found: found is not None, limit=_LIMIT)
     finally:
-        # First: kopf waits for every task of the loop, those behind a connection too.
-        await connection.close()
-        stop.set()
-        await asyncio.wait_for(running, 10)
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=10)
 
 
 def _utc_now() -> dt.datetime:

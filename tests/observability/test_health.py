@@ -21,6 +21,25 @@ async def _get(
         return response.status, response.content_type, await response.text()
 
 
+async def test_without_news_about_nodes_for_minutes_the_process_is_alive_but_not_ready() -> None:
+    now = 1000.0
+    liveness = health.Liveness(clock=lambda: now)
+    async with health.serving("127.0.0.1", 0, liveness=liveness) as port:
+        before = await _get(port, "/readyz")
+        liveness.node_news()
+        now += 299
+        quiet = await _get(port, "/readyz")
+        now += 2
+        silent = await _get(port, "/readyz")
+        alive = await _get(port, "/healthz")
+        liveness.node_news()
+        again = await _get(port, "/readyz")
+
+    assert before == (503, "text/plain", "the node index is not complete\n")
+    assert silent == (503, "text/plain", "nothing was learnt about nodes for 301 s\n")
+    assert quiet == alive == again == (200, "text/plain", "ok\n")
+
+
 async def test_a_stalled_loop_fails_the_liveness_probe_until_it_pauses() -> None:
     liveness = health.Liveness()
     liveness.heartbeat("receive", limit_seconds=0)

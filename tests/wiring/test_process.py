@@ -7,7 +7,7 @@ import urllib.request
 from queue_processor.domain import aws_events
 from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import events, lifecycle
-from queue_processor.simulator.kube import api, manifests
+from queue_processor.simulator.kube import api, faults, manifests
 from tests.wiring.conftest import Site
 
 
@@ -128,6 +128,25 @@ async def test_a_node_that_joins_after_its_event_is_seen_by_the_watch(site: Site
     took = await site.until(lambda: site.is_cordoned("joined"))
 
     assert took < 1
+
+
+async def test_a_list_of_nodes_may_take_longer_than_one_request(site: Site) -> None:
+    for number in range(501):
+        site.cluster.add_node(f"node-{number}", instance_id=_instance(number))
+    site.server.faults.add(faults.Fault(faults.Delay(3.5), path="/api/v1/nodes", times=2))
+
+    operator = await site.start()
+
+    assert operator.logged("nodes_indexed")["nodes"] == 501
+
+
+async def test_an_api_server_that_never_answers_is_one_line_at_the_start(site: Site) -> None:
+    site.server.faults.add(faults.Fault(faults.Hang(), path="/api.*"))
+
+    operator = await site.launch()
+
+    assert await operator.ended(limit=15) == 1
+    assert "the Kubernetes API server did not answer within 6 s" in operator.lines()[-1]["cause"]
 
 
 async def test_a_missing_permission_is_one_line_at_the_start(site: Site) -> None:

@@ -20,6 +20,8 @@ from queue_processor.observability import metrics
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 _PAGE = 500
+# A page of Nodes is several MiB, which a busy API server takes seconds to write.
+_PAGE_SECONDS = 30.0
 # A watch whose server is gone is silent; this bounds for how long.
 _WATCH_SECONDS = 30
 # A request may serve drains with different deadlines; none may lose more time than this.
@@ -83,14 +85,17 @@ class KubeApi:
         """Post something whose refusals mean something; raises TemporaryError only."""
         return await self._send(Request("POST", path, body=body, limit_seconds=limit_seconds))
 
-    async def list(self, path: str, *, query: Mapping[str, str]) -> JsonObject:
+    async def list(
+        self, path: str, *, query: Mapping[str, str], limit_seconds: float = REQUEST_SECONDS
+    ) -> JsonObject:
         """List a small collection in one request."""
-        return await self._object(Request("GET", path, query=query), verb="LIST")
+        request = Request("GET", path, query=query, limit_seconds=limit_seconds)
+        return await self._object(request, verb="LIST")
 
     async def pages(
         self, path: str, *, query: Mapping[str, str] | None = None
     ) -> AsyncIterator[JsonObject]:
-        """List a collection, page by page.
+        """List a collection, page by page; the time is limited for each page, not in all.
 
         Raises:
             WatchExpired: The list took so long that its version is not kept any more.
@@ -101,7 +106,7 @@ class KubeApi:
             if continuation:
                 # A continued list is of the version that its token names.
                 paged.pop("resourceVersion", None)
-            page = await self.list(path, query=paged)
+            page = await self.list(path, query=paged, limit_seconds=_PAGE_SECONDS)
             yield page
             token = page.get("metadata", {}).get("continue")
             if not token:

@@ -1,13 +1,20 @@
 """The connection to the API server: in the cluster, else by KUBECONFIG."""
 
+import asyncio
 import pathlib
 from collections.abc import Awaitable, Callable
 
+import structlog
 import yaml
 from kubernetes.aio import client, config
 
 from queue_processor.adapters.kube.transport import HttpTransport
 from queue_processor.domain import errors
+
+_log = structlog.get_logger(__name__)
+
+# A plugin that makes tokens may take seconds, and all requests are refused together.
+_RENEWAL_INTERVAL_SECONDS = 5.0
 
 _UNUSABLE = (
     config.ConfigException,
@@ -34,20 +41,35 @@ class Connection:
         self,
         configuration: client.Configuration,
         *,
-        refresh: Callable[[], Awaitable[None]] | None = None,
+        reload: Callable[[client.Configuration], Awaitable[None]] | None = None,
     ) -> None:
-        self.configuration = configuration
-        self.transport = HttpTransport(configuration)
-        self._refresh = refresh
+        """Open no connection yet.
 
-    async def keep_token_fresh(self) -> None:
-        """Renew the token that a credential plugin gave us, for as long as that is needed."""
-        if self._refresh is not None:
-            await self._refresh()
+        Args:
+            configuration: Server, trust and credentials.
+            reload: Reads the credentials again, into a configuration.
+        """
+        self.configuration = configuration
+        self.transport = HttpTransport(configuration, renew_credentials=self._renew_credentials)
+        self._reload = reload
+        self._renewing = asyncio.Lock()
+        self._next_renewal_at = 0.0
 
     async def close(self) -> None:
         """Close all connections."""
         await self.transport.close()
+
+    async def _renew_credentials(self) -> None:
+        """Read the credentials again, once for all requests that the server has refused."""
+        loop = asyncio.get_running_loop()
+        async with self._renewing:
+            if self._reload is None or loop.time() < self._next_renewal_at:
+                return
+            self._next_renewal_at = loop.time() + _RENEWAL_INTERVAL_SECONDS
+            try:
+                await self._reload(self.configuration)
+            except _UNUSABLE as error:
+                _log.warning("credentials_not_renewed", error=_in_one_line(error))
 
 
 async def connect() -> Connection:
@@ -59,7 +81,7 @@ async def connect() -> Connection:
         ConfigurationError: There is neither, or the file cannot be understood.
     """
     try:
-        return _connect_from_pod() or await _connect_by_file()
+        return await _connect_from_pod() or await _connect_by_file()
     except _UNUSABLE as cause:
         raise errors.ConfigurationError(
             "no Kubernetes cluster: neither in a pod with a service account, nor with a"
@@ -67,25 +89,30 @@ async def connect() -> Connection:
         ) from cause
 
 
-def _connect_from_pod() -> Connection | None:
+async def _connect_from_pod() -> Connection | None:
     configuration = client.Configuration()
     try:
-        config.load_incluster_config(client_configuration=configuration)
+        await _load_from_pod(configuration)
     except config.ConfigException:
         return None
-    return Connection(configuration)
+    return Connection(configuration, reload=_load_from_pod)
+
+
+async def _load_from_pod(configuration: client.Configuration) -> None:
+    config.load_incluster_config(client_configuration=configuration)
 
 
 async def _connect_by_file() -> Connection:
     configuration = client.Configuration()
-    loader = await config.load_kube_config(client_configuration=configuration, persist_config=False)
-    if "BearerToken" not in configuration.api_key:
-        return Connection(configuration)
+    await config.load_kube_config(client_configuration=configuration, persist_config=False)
+    return Connection(configuration, reload=_reload_by_file)
 
-    async def refresh() -> None:
-        await config.refresh_token(loader, client_configuration=configuration)
 
-    return Connection(configuration, refresh=refresh)
+async def _reload_by_file(configuration: client.Configuration) -> None:
+    """Read the token again: from the file, the file that it names, or its credential plugin."""
+    loaded = client.Configuration()
+    await config.load_kube_config(client_configuration=loaded, persist_config=False)
+    configuration.api_key = loaded.api_key
 
 
 def _in_one_line(cause: Exception) -> str:

@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
-import urllib.parse
-import urllib.request
-from collections.abc import AsyncIterator, Iterator, Mapping
+import http
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -12,6 +12,7 @@ import orjson
 from kubernetes.aio import client, config
 from kubernetes.aio.client import rest
 
+from queue_processor import proxies
 from queue_processor.domain import errors
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -63,10 +64,29 @@ class HttpTransport:
     request, which takes as long as the request itself.
     """
 
-    def __init__(self, configuration: client.Configuration) -> None:
+    def __init__(
+        self,
+        configuration: client.Configuration,
+        *,
+        renew_credentials: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Open no connection yet.
+
+        Args:
+            configuration: Server, trust and credentials.
+            renew_credentials: Reads the credentials again, after the server refused them.
+        """
         self.configuration = configuration
-        self._trust = rest.RESTClientObject(configuration).ssl_context
-        self._proxy = configuration.proxy or _proxy_for(configuration.host)
+        self._renew_credentials = renew_credentials
+        self._trust = trust_of(configuration)
+        # As for kubectl, the proxy-url of a kubeconfig comes first.
+        if configuration.proxy:
+            proxy: str | None = proxies.checked(configuration.proxy, source="proxy-url")
+        else:
+            proxy = proxies.proxy_for(configuration.host)
+        # Errors of aiohttp have the URL of the proxy, so it must not have the credentials.
+        self._proxy = None if proxy is None else proxies.shown(proxy)
+        self._proxy_login = None if proxy is None else proxies.credentials_of(proxy)
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: Request) -> Answer:
@@ -76,7 +96,7 @@ class HttpTransport:
             TemporaryError: No answer came: refused, cut off, or not within the limit.
         """
         limits = aiohttp.ClientTimeout(total=request.limit_seconds, sock_connect=_CONNECT_SECONDS)
-        with _translated(f"{request.method} {request.path}"):
+        with self._translated(f"{request.method} {request.path}"):
             response = await self._open(request, limits)
             return Answer(response.status, response.headers, await response.read())
 
@@ -102,12 +122,12 @@ class HttpTransport:
         )
         query = {**query, "timeoutSeconds": str(server_timeout_seconds)}
         call = f"watch {path}"
-        with _translated(call):
+        with self._translated(call):
             response = await self._open(Request("GET", path, query=query), limits)
         try:
-            with _translated(call):
+            with self._translated(call):
                 body = b"" if response.status == _OK else await response.read()
-            yield Answer(response.status, response.headers, body), _lines(response, call)
+            yield Answer(response.status, response.headers, body), self._lines(response, call)
         finally:
             response.close()
 
@@ -120,55 +140,90 @@ class HttpTransport:
         self, request: Request, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         if self._session is None:
-            self._session = self._open_session()
-        headers = {"Content-Type": request.content_type}
-        token = await self.configuration.get_api_key_with_prefix(
-            "BearerToken", alias="authorization"
-        )
-        if token:
-            headers["Authorization"] = token
+            self._session = self.open_session()
         return await self._session.request(
             request.method,
             self.configuration.host + request.path,
             params=request.query,
             data=None if request.body is None else orjson.dumps(request.body),
-            headers=headers,
+            headers={"Content-Type": request.content_type},
             timeout=limits,
-            proxy=self._proxy,
-            proxy_headers=self.configuration.proxy_headers,
-            server_hostname=self.configuration.tls_server_name or None,
             allow_redirects=False,
         )
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def open_session(self) -> aiohttp.ClientSession:
+        """Return a new session whose requests find the server, trust it, and are authorized."""
         return aiohttp.ClientSession(
             # Bounded by the limiter before requests.
             connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),
             headers={"Accept": "application/json", "User-Agent": "queue-processor"},
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_LONGEST_LINE,
+            proxy=self._proxy,
+            middlewares=(self._authorized,),
         )
 
+    async def _authorized(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send a request with the token of the moment; once more if a new one replaces it."""
+        request.server_hostname = self.configuration.tls_server_name or None
+        if self._proxy_login is not None:
+            _authorize_at_proxy(request, *self._proxy_login)
+        token = await self._authorize(request)
+        response = await send(request)
+        if response.status != http.HTTPStatus.UNAUTHORIZED or self._renew_credentials is None:
+            return response
+        await self._renew_credentials()
+        if await self._authorize(request) == token:
+            return response
+        response.close()
+        return await send(request)
 
-def _proxy_for(server: str) -> str | None:
-    """Return the proxy that the environment names for the API server, as other clients do."""
-    parts = urllib.parse.urlsplit(server)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
+    async def _authorize(self, request: aiohttp.ClientRequest) -> str | None:
+        try:
+            token = await self.configuration.get_api_key_with_prefix(
+                "BearerToken", alias="authorization"
+            )
+        except (config.ConfigException, OSError) as cause:
+            # The file with the token may be in the making.
+            raise aiohttp.ClientConnectionError(f"no token: {cause}") from cause
+        if token:
+            request.headers["Authorization"] = token
+        return token
+
+    async def _lines(self, response: aiohttp.ClientResponse, call: str) -> AsyncIterator[bytes]:
+        with self._translated(call):
+            async for line in response.content:
+                yield line
+
+    @contextlib.contextmanager
+    def _translated(self, call: str) -> Iterator[None]:
+        try:
+            yield
+        except (aiohttp.ClientError, OSError, TimeoutError) as cause:
+            what = str(cause) or type(cause).__name__
+            way = f" (through the proxy {self._proxy})" if self._proxy else ""
+            raise errors.TemporaryError(f"{call}: {what}{way}") from cause
 
 
-async def _lines(response: aiohttp.ClientResponse, call: str) -> AsyncIterator[bytes]:
-    with _translated(call):
-        async for line in response.content:
-            yield line
+def trust_of(configuration: client.Configuration) -> ssl.SSLContext:
+    """Return how the server is verified, and our certificate if we have one.
+
+    Since Python 3.13 the default refuses certificates that do not follow RFC 5280 to the letter.
+    The authorities of many clusters, made by older tools, lack a key identifier; kubectl accepts
+    them.
+    https://docs.python.org/3/library/ssl.html#ssl.create_default_context
+    """
+    context: ssl.SSLContext = rest.RESTClientObject(configuration).ssl_context
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
-@contextlib.contextmanager
-def _translated(call: str) -> Iterator[None]:
-    try:
-        yield
-    # ConfigException: the token is read again from its file, which may be in the making.
-    except (aiohttp.ClientError, OSError, TimeoutError, config.ConfigException) as cause:
-        what = str(cause) or type(cause).__name__
-        raise errors.TemporaryError(f"{call}: {what}") from cause
+def _authorize_at_proxy(request: aiohttp.ClientRequest, user: str, password: str) -> None:
+    """Add the credentials to the request for a tunnel, or to the request that the proxy passes."""
+    authorization = {"Proxy-Authorization": aiohttp.encode_basic_auth(user, password)}
+    if request.is_ssl():
+        request.update_proxy(request.proxy, None, authorization)
+    else:
+        request.headers.update(authorization)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import aiohttp
 import structlog
 
+from queue_processor import proxies
 from queue_processor.adapters.webhooks.payloads import Payload
 from queue_processor.domain import errors
 from queue_processor.domain.notifications import DrainNotification
@@ -121,8 +122,6 @@ class Receiver:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "queue-processor"},
             timeout=aiohttp.ClientTimeout(total=self._settings.timeout_seconds),
-            # Honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
-            trust_env=True,
         ) as self._session:
             try:
                 await self._outbox.run()
@@ -165,16 +164,18 @@ class Receiver:
             raise errors.TemporaryError("not running")
         headers = {"Content-Type": "application/json", **_headers_of(self._settings)}
         url = _url_of(self._settings)
+        proxy = _proxy_for(url)
         try:
             # A redirect would send the payload and the headers to a different receiver.
             async with self._session.post(
-                url, data=payload, headers=headers, allow_redirects=False
+                url, data=payload, headers=headers, proxy=proxy, allow_redirects=False
             ) as response:
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
                 # The body is not needed, and may be endless.
                 response.close()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as cause:
-            raise errors.TemporaryError(_without_secrets(cause)) from cause
+            way = f" (through the proxy {proxies.shown(proxy)})" if proxy else ""
+            raise errors.TemporaryError(f"{_without_secrets(cause)}{way}") from cause
         _raise_for(status, retry_after)
 
 
@@ -197,6 +198,13 @@ def _raise_for(status: int, retry_after: str) -> None:
     is_redirect = status < http.HTTPStatus.BAD_REQUEST
     note = ", and redirects are not followed" if is_redirect else ""
     raise errors.PermanentError(f"the receiver answers {status}{note}")
+
+
+def _proxy_for(url: str) -> str | None:
+    try:
+        return proxies.proxy_for(url)
+    except errors.ConfigurationError as error:
+        raise errors.PermanentError(str(error)) from error
 
 
 def _without_secrets(cause: Exception) -> str:

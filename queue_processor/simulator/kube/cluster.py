@@ -18,6 +18,7 @@ from queue_processor.simulator.kube import (
     replicasets,
     resources,
     scheduler,
+    statuses,
     store,
     watches,
 )
@@ -75,6 +76,10 @@ class SimulatedCluster:
     def drop_watches(self) -> None:
         """End every open watch."""
         self.hub.drop_all()
+
+    def fail_watches(self, plural: str, error: statuses.ApiError) -> None:
+        """End the open watches of a resource with an error in their streams."""
+        self.hub.fail(plural, error)
 
     # Nodes
 

@@ -164,6 +164,14 @@ class Hub:
             for watcher in list(watchers):
                 watcher.close()
 
+    def fail(self, plural: str, error: statuses.ApiError) -> None:
+        """Send an error to every watch of a resource, and end it."""
+        for (resource, _), watchers in list(self._open.items()):
+            if resource.plural == plural:
+                for watcher in list(watchers):
+                    watcher.send("ERROR", objects.to_json(error.status()))
+                    watcher.close()
+
     @property
     def count(self) -> int:
         """Return how many watches are open."""
