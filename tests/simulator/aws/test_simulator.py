@@ -56,7 +56,11 @@ def test_no_value_takes_an_item_out_of_a_list(own: simulator.AwsSimulator) -> No
     client.close()
 
     statements = json.loads(answer["Attributes"]["Policy"])["Statement"]
-    assert [statement["Sid"] for statement in statements] == ["RulesSend", "OnlyTls"]
+    assert [statement["Sid"] for statement in statements] == [
+        "RulesSend",
+        "NobodyElseSends",
+        "OnlyTls",
+    ]
 
 
 def test_instances_have_the_tags_they_were_given(own: simulator.AwsSimulator) -> None:
