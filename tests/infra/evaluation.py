@@ -31,14 +31,13 @@ class Caller:
 
 
 def identity(arn: str, *statements: Mapping[str, Any]) -> Caller:
-    """Return a role or user, whose requests have no name of a service."""
+    """Return a role or user, whose requests are not those of a service."""
     return Caller({"aws:PrincipalArn": arn, "aws:PrincipalIsAWSService": "false"}, statements)
 
 
 def service(name: str, source_arn: str) -> Caller:
     """Return a service that acts for one of its resources; its requests have no ARN of a role."""
     context = {
-        "aws:PrincipalServiceName": name,
         "aws:PrincipalIsAWSService": "true",
         "aws:SourceArn": source_arn,
         "aws:SourceAccount": ACCOUNT,
@@ -93,6 +92,8 @@ def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str
 
 def _compares(operator: str, value: str | None, expected: Sequence[str]) -> bool:
     """Compare; an absent key makes a positive operator false, and a negated one true."""
+    if operator.endswith("IfExists"):
+        return value is None or _compares(operator.removesuffix("IfExists"), value, expected)
     if operator in _NEGATED:
         return not _compares(_NEGATED[operator], value, expected)
     if operator not in _POSITIVE:

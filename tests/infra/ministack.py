@@ -162,9 +162,9 @@ def _listening() -> socket.socket:
 def without_what_it_lacks(template: Mapping[str, Any]) -> dict[str, Any]:
     """The template of the queue, as far as ministack knows the types of its resources.
 
-    It has no EKS Pod Identity, and no alarms that calculate. Its services have no name in the
-    conditions of a queue policy, and a session has an ARN of its own there instead of its role's:
-    the statement that denies by both is tried in test_senders.py.
+    It has no EKS Pod Identity, and no alarms that calculate. Its queue policies do not know what a
+    service is, and a session has an ARN of its own instead of its role's: the statement that denies
+    all but services and some roles is tried in test_senders.py.
     """
     left_out = {"PodIdentityAssociation": "Resources", "OldestMessageAlarm": "Resources"}
     left_out |= {"OldestMessageAlarmArn": "Outputs"}

@@ -20,8 +20,7 @@ from moto.events import models
 from queue_processor.simulator.aws import http, patches
 from queue_processor.simulator.aws.sqs import ACCOUNT, REGION, SimulatedSqs
 
-_SERVICE = "events.amazonaws.com"
-_CONDITIONS_ON_TEXT = ("ArnEquals", "ArnLike", "StringEquals", "StringLike", "Bool")
+_CONDITIONS_ON_TEXT = ("ArnEquals", "ArnLike", "StringEquals", "StringLike", "Bool", "BoolIfExists")
 # They hold for a key that the request lacks, too.
 _NEGATED_CONDITIONS = ("ArnNotEquals", "ArnNotLike", "StringNotEquals", "StringNotLike")
 
@@ -85,7 +84,7 @@ def allows_rule(policy: str | None, rule_arn: str) -> bool:
         rule_arn: The ARN of the rule.
     """
     context = {
-        "aws:PrincipalServiceName": _SERVICE,
+        "aws:PrincipalIsAWSService": "true",
         "aws:SecureTransport": "true",
         "aws:SourceArn": rule_arn,
     }
@@ -102,7 +101,7 @@ def _is_about_sending(statement: Mapping[str, Any]) -> bool:
     principal = statement["Principal"]
     services = ["*"] if principal == "*" else _texts(principal.get("Service", []))
     actions = [action.lower() for action in _texts(statement["Action"])]
-    return any(service in ("*", _SERVICE) for service in services) and any(
+    return any(service in ("*", "events.amazonaws.com") for service in services) and any(
         fnmatch.fnmatchcase("sqs:sendmessage", action) for action in actions
     )
 

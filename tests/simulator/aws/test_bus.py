@@ -130,14 +130,14 @@ class TestPolicies:
         assert not self.allows(self.allow(Action=["sqs:ReceiveMessage"]))
 
     def test_a_denial_of_everybody_else_spares_the_service(self) -> None:
-        def denied_but_for(service: str) -> bool:
-            others = {"StringNotEquals": {"aws:PrincipalServiceName": [service]}}
+        def allows_beside_denial(**condition: dict[str, str]) -> bool:
             roles = {"ArnNotEquals": {"aws:PrincipalArn": "arn:aws:iam::123456789012:role/people"}}
-            denial = self.allow(Effect="Deny", Principal="*", Condition={**others, **roles})
-            return not self.allows(self.allow(), denial)
+            denial = self.allow(Effect="Deny", Principal="*", Condition={**condition, **roles})
+            return self.allows(self.allow(), denial)
 
-        assert not denied_but_for("events.amazonaws.com")
-        assert denied_but_for("sns.amazonaws.com")
+        assert allows_beside_denial(BoolIfExists={"aws:PrincipalIsAWSService": "false"})
+        assert not allows_beside_denial(BoolIfExists={"aws:PrincipalIsAWSService": "true"})
+        assert not allows_beside_denial()
 
     def test_a_condition_that_is_not_understood_allows_nothing(self) -> None:
         assert not self.allows(self.allow(Condition={"NotIpAddress": {"aws:SourceIp": "1.2.3.4"}}))
