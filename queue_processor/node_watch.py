@@ -90,7 +90,7 @@ class NodeWatch:
                 self._node_refresh.request()
             await asyncio.sleep(_SILENCE_CHECK_SECONDS)
 
-    async def _watch(self, on_start: Callable[[], None]) -> Exception | None:
+    async def _watch(self, on_start: Callable[[], None]) -> BaseException | None:
         """Run kopf until it ends; return its error."""
         stop = asyncio.Event()
         tasks = await kopf.spawn_tasks(
@@ -109,11 +109,8 @@ class NodeWatch:
             await asyncio.wait((running,))
         finally:
             stop.set()
-            await asyncio.wait((running,))
-        error = running.exception()
-        if error is not None and not isinstance(error, Exception):
-            raise error
-        return error
+            (result,) = await asyncio.gather(running, return_exceptions=True)
+        return result
 
 
 class _Everything(Collection[asyncio.Task[object]]):

@@ -1,6 +1,7 @@
 """Bodies of the objects that the tests put into the cluster."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -49,12 +50,27 @@ class PodShape:
 
 
 def node(name: str, instance_id: str, *, labels: Mapping[str, str] | None = None) -> JsonObject:
-    """A node of EC2 that its kubelet is about to report as Ready."""
+    """A node of EC2 that is Ready from the beginning, as its kubelet registers it.
+
+    If it became Ready a moment later, the node controller could have seen it before that, and take
+    Ready away from the first pods on it, which no fake kubelet gives back.
+    """
+    now = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+    size = {"cpu": "64", "memory": "256Gi", "pods": "250"}
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "KubeletReady",
+        "message": "kubelet is posting ready status",
+        "lastHeartbeatTime": now,
+        "lastTransitionTime": now,
+    }
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}},
         "spec": {"providerID": f"aws:///eu-west-1a/{instance_id}"},
+        "status": {"allocatable": size, "capacity": size, "conditions": [ready]},
     }
 
 

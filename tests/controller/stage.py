@@ -2,7 +2,6 @@
 against the simulated cluster and the fake AWS, in virtual time."""
 
 import asyncio
-import contextlib
 import dataclasses
 import datetime as dt
 import itertools
@@ -106,7 +105,7 @@ class Process:
     async def _feed(self) -> None:
         """Watch nodes as kopf does: from the beginning, and again after each interruption."""
         while True:
-            with contextlib.suppress(errors.TemporaryError, errors.WatchExpired):
+            try:
                 async with self._api.watch("/api/v1/nodes", query={}) as changes:
                     async for event in changes:
                         if event["type"] != "BOOKMARK":
@@ -116,6 +115,8 @@ class Process:
                                 reader=self._reader,
                                 node_index=self.node_index,
                             )
+            except (errors.TemporaryError, errors.WatchExpired):
+                self.node_refresh.request()
             await asyncio.sleep(0.5)
 
     def lose_watch(self) -> None:

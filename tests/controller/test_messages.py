@@ -167,7 +167,7 @@ async def test_an_event_that_asks_for_nothing_is_deleted(world: stage.World) -> 
     world.add_nodes(1)
     await world.start()
 
-    world.send_state(0, "running")
+    world.send_state(0, "pending")
     await world.until_settled(limit=1)
 
     assert not world.is_cordoned("node-0")

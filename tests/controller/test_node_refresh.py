@@ -124,3 +124,16 @@ async def test_a_page_of_a_list_has_the_time_that_500_nodes_need(world: stage.Wo
     await operator.node_refresh.refresh()
 
     assert operator.node_index.find(stage.instance(0)) is not None
+
+
+async def test_a_node_that_was_deleted_while_the_watch_was_cut_leaves_the_index(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    operator = await world.start()
+    operator.transport.cut()
+    world.cluster.remove_node("node-0")
+    await asyncio.sleep(5)
+    operator.transport.is_reachable = True
+
+    await world.until(lambda: operator.node_index.find(stage.instance(0)) is None, limit=20)

@@ -155,12 +155,16 @@ async def _use_index(connection: kube.Connection, reader: NodeReader, stage: Sta
     watch = node_watch.NodeWatch(
         connection, reader=reader, node_index=index, node_refresh=refresh, identity="uses"
     )
-    running = [asyncio.create_task(each) for each in (watch.run(), refresh.run())]
+    starts: list[str] = []
+    watching = watch.run(on_start=lambda: starts.append("a start"))
+    running = [asyncio.create_task(each) for each in (watching, refresh.run())]
     try:
         assert await index.until(INSTANCE, lambda found: found is not None, limit=_LIMIT)
         # The list is over, so this one comes by the watch.
         await stage.add_late_node()
         assert await index.until(LATE_INSTANCE, lambda found: found is not None, limit=_LIMIT)
+        # Else it came by a list, since the watch was refused.
+        assert len(starts) == 1
     finally:
         for task in running:
             task.cancel()

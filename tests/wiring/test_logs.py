@@ -97,14 +97,14 @@ async def test_what_asks_for_nothing_or_is_not_understood_has_an_outcome_alone(
 ) -> None:
     operator = await site.start()
 
-    running = aws_events.state_change(_instance(0), "running", origin=events.new_origin())
-    site.aws.send_raw(json.dumps(running), queue_url=site.stack.queue_url)
+    pending = aws_events.state_change(_instance(0), "pending", origin=events.new_origin())
+    site.aws.send_raw(json.dumps(pending), queue_url=site.stack.queue_url)
     site.aws.send_raw("{not json", queue_url=site.stack.queue_url)
     await site.until(lambda: len(_lines(operator, "outcome")) == 2)
 
     assert not _lines(operator, "plan")
     told = {line["outcome"]: line for line in _lines(operator, "outcome")}
-    assert told["ignored"]["event_id"] == running["id"]
+    assert told["ignored"]["event_id"] == pending["id"]
     assert told["dead_letter"]["event_id"] is None
     for line in told.values():
         assert set(line) == _documented("Every line") | _documented("The outcome")

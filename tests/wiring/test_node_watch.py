@@ -2,11 +2,12 @@
 
 import asyncio
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from kubernetes.aio.config import kube_config
 
+from queue_processor import handlers
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
@@ -113,39 +114,121 @@ async def test_what_ended_the_watch_is_in_the_log_without_a_traceback(site: Site
     assert not [line for line in operator.lines() if "exception" in line]
 
 
+class Watching:
+    """A watch of nodes in this process, and the index that it feeds."""
+
+    def __init__(self, site: Site, connection: kube.Connection) -> None:
+        self._site = site
+        self._connection = connection
+        reader = NodeReader(LabelSelector())
+        nodes = KubeNodes(KubeApi(connection.transport), reader=reader, clock=clock.utc_now)
+        self.index = NodeIndex()
+        self.refresh = NodeRefresh(self.index, nodes.all)
+        self.starts = 0
+        self._watch = NodeWatch(
+            connection,
+            reader=reader,
+            node_index=self.index,
+            node_refresh=self.refresh,
+            identity="test",
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self.refresh.run()),
+            asyncio.create_task(self._watch.run(on_start=self._count)),
+        ]
+
+    def _count(self) -> None:
+        self.starts += 1
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self._connection.close()
+
+    async def see(self, number: int) -> None:
+        """Add a node, and wait until it is in the index."""
+        self._site.cluster.add_node(f"late-{number}", instance_id=_instance(number))
+        async with asyncio.timeout(15):
+            await self.index.until(InstanceId(_instance(number)), lambda node: node is not None)
+
+
+@pytest.fixture
+async def watching(site: Site, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watching]:
+    path = site.environment()["KUBECONFIG"]
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", path)
+    made = Watching(site, await kube.connect())
+    yield made
+    await made.close()
+
+
+async def _until_watched(site: Site) -> None:
+    await site.until(lambda: site.cluster.hub.count == 1)
+
+
 async def test_a_watch_that_begins_again_leaves_no_tasks_behind(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, watching: Watching
 ) -> None:
-    site.cluster.add_node("node-0", instance_id=_instance(0))
-    monkeypatch.setattr(
-        kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", site.environment()["KUBECONFIG"]
-    )
-    reader, index = NodeReader(LabelSelector()), NodeIndex()
-    connection = await kube.connect()
-    nodes = KubeNodes(KubeApi(connection.transport), reader=reader, clock=clock.utc_now)
-    refresh = NodeRefresh(index, nodes.all)
-    watch = NodeWatch(
-        connection, reader=reader, node_index=index, node_refresh=refresh, identity="test"
-    )
-    starts: list[int] = []
-    running = [
-        asyncio.create_task(refresh.run()),
-        asyncio.create_task(watch.run(on_start=lambda: starts.append(1))),
-    ]
+    watching.start()
     counts = []
-    for number in range(1, 4):
-        name = f"late-{number}"
-        site.cluster.add_node(name, instance_id=_instance(number))
-        await index.until(InstanceId(_instance(number)), lambda node: node is not None)
+    for number in range(3):
+        await watching.see(number)
         await asyncio.sleep(0.3)
         counts.append(len(asyncio.all_tasks()))
         _stream(500)(site)
         await site.until(lambda: site.cluster.hub.count == 0)
-        await site.until(lambda: site.cluster.hub.count == 1)
-    for task in running:
-        task.cancel()
-    await asyncio.wait(running)
-    await connection.close()
+        await _until_watched(site)
 
-    assert len(starts) >= 3
+    assert watching.starts >= 3
     assert max(counts) - min(counts) <= 2
+
+
+async def test_a_task_that_began_after_the_watch_outlives_it(
+    site: Site, watching: Watching
+) -> None:
+    watching.start()
+    await _until_watched(site)
+    working = asyncio.create_task(asyncio.Event().wait())
+    _stream(500)(site)
+    await site.until(lambda: watching.starts == 2)
+    await _until_watched(site)
+
+    assert not working.done()
+    working.cancel()
+
+
+async def test_a_watch_on_a_connection_that_is_silently_dead_is_opened_anew(
+    site: Site, watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = handlers.settings()
+    assert settings.watching.server_timeout is not None
+    # Else we would cut each watch of a quiet cluster.
+    assert settings.watching.inactivity_timeout > settings.watching.server_timeout
+    settings.watching.inactivity_timeout = 1.5
+    monkeypatch.setattr(handlers, "settings", lambda: settings)
+    watching.start()
+    await watching.see(0)
+    site.server.faults.add(faults.Fault(faults.Hang(), method="GET", path=NODES, seconds=1))
+    site.cluster.drop_watches()
+    await asyncio.sleep(1)
+    assert site.cluster.hub.count == 0
+
+    await watching.see(1)
+    assert watching.starts == 1
+
+
+async def test_a_server_that_keeps_refusing_the_token_is_not_flooded(
+    site: Site, watching: Watching
+) -> None:
+    refusal = faults.ErrorResponse(401)
+    site.server.faults.add(faults.Fault(refusal, method="GET", path="/api.*", seconds=4))
+    watching.start()
+    await asyncio.sleep(4)
+    requests = sum(site.cluster.history.requests.values())
+    await watching.see(0)
+
+    assert requests < 20
+    assert watching.starts == 1
