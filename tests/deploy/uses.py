@@ -157,18 +157,18 @@ async def _use_index(connection: kube.Connection, reader: NodeReader, stage: Sta
     )
     starts: list[str] = []
     watching = watch.run(on_start=lambda: starts.append("a start"))
-    running = [asyncio.create_task(each) for each in (watching, refresh.run())]
+    # Without `refresh.run()`: a list would show what the watch has to.
+    running = asyncio.create_task(watching)
     try:
         assert await index.until(INSTANCE, lambda found: found is not None, limit=_LIMIT)
         # The list is over, so this one comes by the watch.
         await stage.add_late_node()
         assert await index.until(LATE_INSTANCE, lambda found: found is not None, limit=_LIMIT)
-        # Else it came by a list, since the watch was refused.
+        # Else it came by another list, since the watch was refused.
         assert len(starts) == 1
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=10)
+        running.cancel()
+        await asyncio.wait((running,), timeout=10)
 
 
 def _utc_now() -> dt.datetime:
