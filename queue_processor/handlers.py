@@ -95,7 +95,7 @@ class _Logins:
         self._connection = connection
         self._backoff = Backoff(longest=_LONGEST_LOGIN_DELAY)
         self._count = 0
-        self._last_at = 0.0
+        self._last_at = -_LOGIN_HOLDS_SECONDS
 
     async def open(self) -> kopf.AiohttpSession:
         now = asyncio.get_running_loop().time()

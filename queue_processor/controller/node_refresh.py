@@ -19,6 +19,8 @@ ListNodes: TypeAlias = Callable[[], AsyncIterator[NodeView | UnmappedNode]]
 
 INTERVAL = dt.timedelta(seconds=5)
 _ATTEMPTS = 3
+# Bounds the pauses, whatever `Retry-After` asks for: drains of two minutes may wait for the list.
+_TIME_FOR_ATTEMPTS = dt.timedelta(minutes=1)
 
 
 class NodeRefresh:
@@ -92,7 +94,9 @@ class NodeRefresh:
     async def _load_with_retries(self) -> None:
         try:
             async for attempt in retrying(
-                attempts=_ATTEMPTS, on=(errors.TemporaryError, errors.WatchExpired)
+                attempts=_ATTEMPTS,
+                time_left=lambda: _TIME_FOR_ATTEMPTS,
+                on=(errors.TemporaryError, errors.WatchExpired),
             ):
                 with attempt:
                     await self._until_due()

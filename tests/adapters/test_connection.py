@@ -161,7 +161,8 @@ async def test_after_a_refusal_the_token_is_read_again_from_the_kubeconfig(
     made = await connection.connect()
     kubeconfig(written(server.url, users=[{"name": "one", "user": {"token": "rotated"}}]))
     with pytest.raises(errors.TemporaryError):
-        await KubeApi(made.transport).get("/api/v1/nodes")
+        # The server reads the body of both requests.
+        await KubeApi(made.transport).patch("/api/v1/nodes/node-0", {"spec": {}})
     await made.close()
 
     assert _tokens(server) == ["secret", "rotated"]

@@ -8,10 +8,15 @@ import pytest
 import structlog.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from kubernetes.aio import client
 
-from queue_processor.adapters.kube.nodes import NodeReader
-from queue_processor.domain import selectors
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.nodes import NodeReader, listed
+from queue_processor.adapters.kube.transport import HttpTransport
+from queue_processor.domain import errors, selectors
 from queue_processor.domain.nodes import UnmappedNode
+from tests.adapters.conftest import Listen
+from tests.adapters.scripted import http
 
 INSTANCE = "i-0123456789abcdef0"
 NODE: dict[str, Any] = {
@@ -217,3 +222,21 @@ _PATHS = [
 @given(path=st.sampled_from(_PATHS), value=_JSON)
 def test_no_node_whatever_its_shape_raises(path: str, value: object) -> None:
     _reader().read(_changed(path, value))
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"kind": "Status", "metadata": {}}'])
+async def test_an_answer_that_is_no_list_does_not_show_that_there_are_no_nodes(
+    listen: Listen, body: bytes
+) -> None:
+    server = await listen(http(200, body))
+    transport = HttpTransport(client.Configuration(host=server.url))
+    with pytest.raises(errors.TemporaryError, match="no list"):
+        _ = [node async for node in listed(KubeApi(transport))]
+    await transport.close()
+
+
+async def test_a_list_of_no_nodes_is_empty(listen: Listen) -> None:
+    server = await listen(http(200, b'{"kind": "NodeList", "metadata": {}, "items": null}'))
+    transport = HttpTransport(client.Configuration(host=server.url))
+    assert [node async for node in listed(KubeApi(transport))] == []
+    await transport.close()

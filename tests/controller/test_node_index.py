@@ -6,6 +6,8 @@ import itertools
 
 import pytest
 import structlog.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.domain.identifiers import NodeName
@@ -187,3 +189,89 @@ async def test_nothing_is_kept_for_a_waiter_that_was_cancelled() -> None:
     await asyncio.wait((waiting,))
 
     assert not index._changes
+
+
+class Cluster:
+    """Nodes that come, change and go; a watch that delivers late; lists that take time."""
+
+    def __init__(self, draw: st.DataObject) -> None:
+        self._draw = draw.draw
+        self._version = 0
+        self.nodes: dict[str, NodeView] = {}
+        self._undelivered: dict[str, list[NodeView | None]] = {}
+        self.index = NodeIndex()
+
+    def step(self) -> None:
+        """Let one thing happen: to the cluster, or on the way to the index."""
+        self._draw(st.sampled_from([self._create, self._change, self._delete, self._deliver]))()
+
+    def list_slowly(self) -> None:
+        """Replace the index by the nodes of one moment, while other things happen."""
+        with self.index.journal() as changes:
+            listed = tuple(self.nodes.values())
+            for _ in range(self._draw(st.integers(0, 6))):
+                self.step()
+            self.index.replace(listed, changes=changes)
+
+    def deliver_all(self) -> None:
+        while self._undelivered:
+            self._deliver()
+
+    def _create(self) -> None:
+        name = self._draw(st.sampled_from(["a", "b", "c"]))
+        if name in self.nodes:
+            return
+        self._version += 1
+        instance_id = stage.instance(self._draw(st.integers(0, 2)))
+        node = dataclasses.replace(
+            OLD,
+            name=NodeName(name),
+            uid=f"{name}-{self._version}",
+            resource_version=str(self._version),
+            instance_id=instance_id,
+        )
+        self._write(node)
+
+    def _change(self) -> None:
+        if self.nodes:
+            node = self.nodes[self._draw(st.sampled_from(sorted(self.nodes)))]
+            self._version += 1
+            self._write(dataclasses.replace(node, resource_version=str(self._version)))
+
+    def _delete(self) -> None:
+        if self.nodes:
+            node = self.nodes.pop(self._draw(st.sampled_from(sorted(self.nodes))))
+            self._version += 1
+            self._undelivered.setdefault(node.uid, []).append(None)
+
+    def _write(self, node: NodeView) -> None:
+        self.nodes[node.name] = node
+        self._undelivered.setdefault(node.uid, []).append(node)
+
+    def _deliver(self) -> None:
+        """Deliver the next event of a node: of one they come in order, of several in any."""
+        if not self._undelivered:
+            return
+        uid = self._draw(st.sampled_from(sorted(self._undelivered)))
+        node = self._undelivered[uid].pop(0)
+        if not self._undelivered[uid]:
+            del self._undelivered[uid]
+        if node is None:
+            self.index.remove(uid)
+        else:
+            self.index.put(node)
+
+
+@given(data=st.data())
+def test_whatever_the_order_of_events_and_lists_the_index_ends_as_the_cluster(
+    data: st.DataObject,
+) -> None:
+    cluster = Cluster(data)
+    for _ in range(data.draw(st.integers(1, 12))):
+        data.draw(st.sampled_from([cluster.step, cluster.step, cluster.list_slowly]))()
+    cluster.deliver_all()
+
+    ours = [node for number in range(3) for node in cluster.index.nodes_of(stage.instance(number))]
+    assert sorted(ours, key=lambda node: node.name) == [
+        cluster.nodes[name] for name in sorted(cluster.nodes)
+    ]

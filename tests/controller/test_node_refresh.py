@@ -86,6 +86,17 @@ async def test_a_refresh_whose_lists_all_fail_is_a_temporary_error(world: stage.
     await operator.node_refresh.refresh()
 
 
+async def test_a_server_that_asks_for_a_long_pause_does_not_delay_a_refresh_for_so_long(
+    world: stage.World,
+) -> None:
+    operator = await world.start()
+    busy = faults.ErrorResponse(429, "TooManyRequests", "busy", retry_after=86_400)
+    world.server.faults.add(faults.Fault(busy, path=NODES, method="GET", times=2))
+
+    async with asyncio.timeout(90):
+        await operator.node_refresh.refresh()
+
+
 async def test_a_refresh_that_asks_during_a_list_waits_for_the_next_one(
     world: stage.World,
 ) -> None:

@@ -58,7 +58,6 @@ def _expire(site: Site) -> None:
 
 FAILURES = {
     "401": _answer(401),
-    "400": _answer(400),
     "410": _answer(410),
     "ERROR 500": _stream(500),
     "ERROR 410": _expire,

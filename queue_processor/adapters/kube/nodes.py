@@ -8,7 +8,7 @@ import structlog
 from queue_processor.adapters.kube import marks
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
-from queue_processor.domain import identifiers, nodes
+from queue_processor.domain import errors, identifiers, nodes
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import NodeName, ProviderId
 from queue_processor.domain.nodes import (
@@ -178,9 +178,15 @@ class KubeNodes:
 
 
 async def listed(api: KubeApi) -> AsyncIterator[JsonObject]:
-    """Yield every Node, as the API server has it."""
+    """Yield every Node, as the API server has it: a consistent read, not one from its cache.
+
+    Raises:
+        TemporaryError: The answer is not a list, so it does not show that there are no nodes.
+    """
     async for page in api.pages("/api/v1/nodes"):
-        for node in page["items"]:
+        if "items" not in page:
+            raise errors.TemporaryError("LIST /api/v1/nodes: the answer is no list")
+        for node in page["items"] or ():
             yield node
 
 
