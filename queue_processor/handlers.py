@@ -6,9 +6,11 @@ timers and deletion handlers would put a finalizer on it, which blocks its delet
 
 import asyncio
 import datetime as dt
+import http
 import itertools
 from collections.abc import Iterator
 
+import aiohttp
 import kopf
 
 from queue_processor.adapters.kube.connection import Connection
@@ -16,10 +18,12 @@ from queue_processor.adapters.kube.nodes import NodeReader
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.node_refresh import NodeRefresh
+from queue_processor.domain import errors
 from queue_processor.retrying import Backoff
 
 _LOGIN_HOLDS_SECONDS = 60.0
 _LONGEST_LOGIN_DELAY = dt.timedelta(seconds=15)
+_LONGEST_PAUSE = dt.timedelta(seconds=10)
 
 
 class _EndlessBackoff:
@@ -106,8 +110,21 @@ class _Logins:
         self._last_at = asyncio.get_running_loop().time()
         return kopf.AiohttpSession(
             server=self._connection.configuration.host,
-            aiohttp_session=self._connection.transport.open_session(),
+            aiohttp_session=self._connection.transport.open_session(_bound_pauses),
         )
+
+
+async def _bound_pauses(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Wait here when the server asks for a pause: kopf would wait for as long as it asks."""
+    response = await send(request)
+    if response.status != http.HTTPStatus.TOO_MANY_REQUESTS:
+        return response
+    response.close()
+    pause = errors.parse_retry_after(response.headers.get("Retry-After", ""))
+    await asyncio.sleep(min(pause or dt.timedelta(), _LONGEST_PAUSE).total_seconds())
+    raise aiohttp.ClientConnectionError(f"{request.method} {request.url}: too many requests")
 
 
 def take_in(

@@ -146,6 +146,7 @@ class DrainCoordinator:
             held.plans -= 1
             if not held.plans:
                 self._active.pop(node.uid, None)
+                self._context.node_index.update(held.holds.node)
                 metrics.NODES_DRAINING.set(len(self._active))
                 await held.stop()
 

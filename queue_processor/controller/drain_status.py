@@ -95,9 +95,10 @@ class DrainStatus:
                 asyncio.timeout(_limit_of(left)),
                 self._limiter.slot(priority, self._holds.ends_at),
             ):
-                await self._nodes.report(
+                written = await self._nodes.report(
                     self._holds.node, progress, message, since=since, held=held
                 )
+                self._holds.see(written)
         except (TimeoutError, errors.QueueProcessorError) as error:
             _log.info(
                 "node_conditions_update_failed",

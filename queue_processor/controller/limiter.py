@@ -13,19 +13,17 @@ node with few. A list, which opens a drain, comes after the first attempts of op
 that of many nodes some are done early, and not all of them late; and before repeated attempts,
 because what was refused a moment ago is likely to be refused again.
 
-Reserves. Order decides who is next, and is of no help while every slot is held: an eviction may
-hold one for as long as an admission webhook takes to time out. So the last slots are kept, some
-for force deletes and cordons, and some of these for cordons alone.
+Reserves. Order decides who is next, and is of no help while every slot is held. So there are a few
+more slots, some for force deletes and cordons, and some of these for cordons alone.
 
-Windows. A webhook that hangs on one namespace must not slow down evictions in others. How fast a
-namespace answers is not known beforehand, so each has a window, as a TCP connection has: an
-eighth of the slots at first, and one more with every prompt answer. Namespaces that answer late
-share one half. So a storm in a single namespace has all slots after a few round trips, and those
-that hang leave slots for the others. Waiters behind a full window are parked there, outside of the
-heap, and come back one by one; each admission costs O(log n). A namespace that nobody waits for is
-forgotten: it begins again with an eighth. A fixed bound was rejected, since it makes storms slower;
-and so was one that counts only while others wait, since those who come a moment later find every
-slot taken.
+Windows. A webhook that hangs on one namespace must not slow down evictions in others. An eviction
+that is not answered promptly waits for something that is not the API server, so it gives its slot
+back and goes on without one. Each namespace has a window, as a TCP connection has: half of the
+slots at first, and one more with every prompt answer; namespaces that answer late share one half.
+Waiters behind a full window are parked there, outside of the heap, so an admission costs O(log n).
+A single node is drained at once, a storm in one namespace has all slots after a few answers, and a
+namespace that hangs holds half of them for a second. A fixed bound was rejected: it makes storms
+slower.
 """
 
 import asyncio
@@ -44,13 +42,11 @@ _EQUALLY_URGENT_SECONDS = 10.0
 # Evictions under one budget get into each other's way, and the API server repeats them every
 # 0.5 s: that is not what slow means here. Webhooks time out after 10 s, unless they set less.
 # https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts
-_PROMPT_SECONDS = 2.0
+_PROMPT_SECONDS = 1.0
 # How long a request of a drain that is past its deadline may wait.
 _AFTER_DEADLINE_SECONDS = 5.0
 # One of so many slots is reserved for each of the two urgent priorities.
 _SLOTS_PER_RESERVED = 12
-_FIRST_WINDOW = 0.125
-_LATE_WINDOWS = 0.5
 
 _Rank: TypeAlias = tuple[int, int, int, int, int]
 _Heap: TypeAlias = "list[tuple[_Rank, _Waiter]]"
@@ -76,21 +72,21 @@ class _Step(enum.IntEnum):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Window:
-    """The slots of one namespace.
+    """The evictions of one namespace.
 
     Attributes:
-        size: How many its evictions may hold.
-        held: How many they hold.
+        size: How many may be under way.
+        under_way: How many are, with a slot or without.
         parked: Those that wait for the window.
     """
 
     size: int
-    held: int = 0
+    under_way: int = 0
     parked: _Heap = dataclasses.field(default_factory=list)
 
     @property
     def has_room(self) -> bool:
-        return self.held < self.size
+        return self.under_way < self.size
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -102,16 +98,28 @@ class _Waiter:
 
 
 class Slot:
-    """The right to run one request, until it is released."""
+    """The right to run one eviction, until it is released."""
 
-    def __init__(self, release: Callable[[float], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._began_at = self._loop.time()
-        self._release = release
+    def __init__(self, *, on_late: Callable[[], None], on_release: Callable[[bool], None]) -> None:
+        """Hold the slot.
+
+        Args:
+            on_late: Called when the answer is late; from then on the slot is free for others.
+            on_release: Called once, when the eviction has ended, with whether it was late.
+        """
+        self._on_late = on_late
+        self._on_release = on_release
+        self._is_late = False
+        self._timer = asyncio.get_running_loop().call_later(_PROMPT_SECONDS, self._pass_on)
+
+    def _pass_on(self) -> None:
+        self._is_late = True
+        self._on_late()
 
     def release(self) -> None:
-        """Give the slot to the next waiter."""
-        self._release(self._loop.time() - self._began_at)
+        """End the eviction."""
+        self._timer.cancel()
+        self._on_release(self._is_late)
 
 
 class PriorityLimiter:
@@ -121,16 +129,15 @@ class PriorityLimiter:
         """Build the limiter.
 
         Args:
-            slots: How many requests may run at once.
+            slots: How many requests may run at once; a few cordons and force deletes more.
             may_write: True while this process leads; called right before every request.
         """
         reserved = max(1, slots // _SLOTS_PER_RESERVED)
-        self._shared = max(1, slots - 2 * reserved)
-        self._limits = dict.fromkeys(Priority, self._shared)
-        self._limits[Priority.FORCE_DELETE] = min(slots, self._shared + reserved)
-        self._limits[Priority.CORDON] = slots
-        self._first_window = max(1, int(self._shared * _FIRST_WINDOW))
-        self._late_windows = int(self._shared * _LATE_WINDOWS)
+        self._slots = slots
+        self._limits = dict.fromkeys(Priority, slots)
+        self._limits[Priority.FORCE_DELETE] = slots + reserved
+        self._limits[Priority.CORDON] = slots + 2 * reserved
+        self._half = max(1, slots // 2)
         self._may_write = may_write
         self._held = 0
         self._waiting: _Heap = []
@@ -157,13 +164,13 @@ class PriorityLimiter:
         latest = max(ends_at, asyncio.get_running_loop().time() + _AFTER_DEADLINE_SECONDS)
         try:
             async with asyncio.timeout_at(latest):
-                slot = await self._acquire(self._rank(priority, ends_at, step))
+                await self._acquire(self._rank(priority, ends_at, step))
         except TimeoutError as cause:
             raise errors.TemporaryError("no slot was free in time") from cause
         try:
             yield
         finally:
-            slot.release()
+            self._give_back()
 
     async def slot_to_evict(
         self, namespace: str, ends_at: float, *, turn: int, is_repeated: bool
@@ -180,13 +187,26 @@ class PriorityLimiter:
             TemporaryError: This process does not lead any more.
         """
         step = _Step.REPEAT if is_repeated else _Step.GO_ON
-        return await self._acquire(self._rank(Priority.DRAIN, ends_at, step, turn), namespace)
+        await self._acquire(self._rank(Priority.DRAIN, ends_at, step, turn), namespace)
+
+        def pass_on() -> None:
+            self._narrow_window(namespace)
+            self._give_back()
+
+        def release(is_late: bool) -> None:  # noqa: FBT001 - of one callback
+            self._leave_window(namespace, is_late=is_late)
+            if is_late:
+                self._admit()
+            else:
+                self._give_back()
+
+        return Slot(on_late=pass_on, on_release=release)
 
     def _rank(self, priority: Priority, ends_at: float, step: _Step, turn: int = 0) -> _Rank:
         urgency = int(ends_at // _EQUALLY_URGENT_SECONDS)
         return (priority, urgency, step, turn, next(self._order))
 
-    async def _acquire(self, rank: _Rank, namespace: str | None = None) -> Slot:
+    async def _acquire(self, rank: _Rank, namespace: str | None = None) -> None:
         admitted = asyncio.get_running_loop().create_future()
         limit = self._limits[Priority(rank[0])]
         heapq.heappush(self._waiting, (rank, _Waiter(rank, limit, namespace, admitted)))
@@ -195,13 +215,11 @@ class PriorityLimiter:
             await admitted
         except asyncio.CancelledError:
             if not admitted.cancelled():
-                self._release(namespace, 0.0)
+                self._undo_admission(namespace)
             raise
-        slot = Slot(lambda seconds: self._release(namespace, seconds))
         if not self._may_write():
-            slot.release()
+            self._undo_admission(namespace)
             raise errors.TemporaryError("leadership is lost: nothing is written")
-        return slot
 
     def _admit(self) -> None:
         waiting = self._waiting
@@ -213,11 +231,14 @@ class PriorityLimiter:
                 self._held += 1
                 waiter.admitted.set_result(None)
 
-    def _release(self, namespace: str | None, seconds: float) -> None:
+    def _give_back(self) -> None:
         self._held -= 1
-        if namespace is not None:
-            self._leave_window(namespace, is_prompt=seconds <= _PROMPT_SECONDS)
         self._admit()
+
+    def _undo_admission(self, namespace: str | None) -> None:
+        if namespace is not None:
+            self._leave_window(namespace, is_late=namespace in self._late)
+        self._give_back()
 
     def _enter_window(self, waiter: _Waiter) -> bool:
         """Take a place in the window of the waiter's namespace, or park the waiter there."""
@@ -225,26 +246,27 @@ class PriorityLimiter:
             return True
         window = self._windows.get(waiter.namespace)
         if window is None:
-            window = self._windows[waiter.namespace] = _Window(self._first_window)
+            window = self._windows[waiter.namespace] = _Window(self._half)
         if window.has_room:
-            window.held += 1
+            window.under_way += 1
             return True
         heapq.heappush(window.parked, (waiter.rank, waiter))
         return False
 
-    def _leave_window(self, namespace: str, *, is_prompt: bool) -> None:
+    def _narrow_window(self, namespace: str) -> None:
+        self._late.add(namespace)
+        self._windows[namespace].size = max(1, self._half // len(self._late))
+
+    def _leave_window(self, namespace: str, *, is_late: bool) -> None:
         window = self._windows[namespace]
-        window.held -= 1
-        if is_prompt:
+        window.under_way -= 1
+        if not is_late:
             self._late.discard(namespace)
-            window.size = min(window.size + 1, self._shared)
-        else:
-            self._late.add(namespace)
-            window.size = max(1, self._late_windows // len(self._late))
+            window.size = min(window.size + 1, self._slots)
         self._unpark(namespace)
         # One more, in case that the window has grown.
         self._unpark(namespace)
-        if not window.held and not window.parked:
+        if not window.under_way and not window.parked:
             del self._windows[namespace]
             self._late.discard(namespace)
 

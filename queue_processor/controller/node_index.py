@@ -89,6 +89,11 @@ class NodeIndex:
         self._add(node)
         self._observe()
 
+    def update(self, node: NodeView) -> None:
+        """Take in a node that we wrote, if it is in: the watch shows that a little later."""
+        if node.uid in self._nodes:
+            self.put(node)
+
     def remove(self, uid: str) -> None:
         """Forget a node that is gone, or not ours any more."""
         self._record(uid, None)

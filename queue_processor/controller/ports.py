@@ -181,7 +181,7 @@ class Nodes(Protocol):
         *,
         since: dt.datetime,
         held: Sequence[Hold] = (),
-    ) -> None:
+    ) -> NodeView:
         """Write the drain conditions of a node.
 
         Args:

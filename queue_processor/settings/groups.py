@@ -319,7 +319,8 @@ class KubernetesSettings(Group):
         ge=1,
         le=1000,
         description="The maximum number of concurrent requests; the nearest deadline goes first."
-        " One in twelve is reserved for force deletes and cordons, and as many for cordons alone.",
+        " Force deletes may take a twelfth more, and cordons two. An eviction that is not answered"
+        " within a second does not count.",
     )
     pod_name: str | None = Field(
         default=None,

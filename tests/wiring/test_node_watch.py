@@ -231,3 +231,14 @@ async def test_a_server_that_keeps_refusing_the_token_is_not_flooded(
 
     assert requests < 20
     assert watching.starts == 1
+
+
+async def test_a_server_that_asks_for_a_pause_of_a_day_does_not_end_the_watch_for_so_long(
+    site: Site, watching: Watching
+) -> None:
+    busy = faults.ErrorResponse(429, "TooManyRequests", "busy", retry_after=86_400)
+    site.server.faults.add(faults.Fault(busy, method="GET", path=NODES, seconds=1))
+    watching.start()
+    await asyncio.sleep(1)
+
+    await watching.see(0)

@@ -135,7 +135,7 @@ class KubeNodes:
         *,
         since: dt.datetime,
         held: Sequence[Hold] = (),
-    ) -> None:
+    ) -> NodeView:
         truths = {
             _IN_PROGRESS_CONDITION: progress is DrainProgress.IN_PROGRESS,
             _DRAINED_CONDITION: progress is DrainProgress.DRAINED,
@@ -154,7 +154,8 @@ class KubeNodes:
         if held:
             # A write of the status may change annotations as well, as the kubelet does.
             patch["metadata"] = {"uid": node.uid, "annotations": marks.holds_annotation(held)}
-        await self._api.patch(f"/api/v1/nodes/{node.name}/status", patch)
+        written = await self._api.patch(f"/api/v1/nodes/{node.name}/status", patch)
+        return self._reader.view_of_any(written) or node
 
     async def declare_out_of_service(self, node: NodeView) -> NodeView:
         # https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
@@ -173,8 +174,7 @@ class KubeNodes:
     async def _write(self, node: NodeView, patch: JsonObject) -> NodeView:
         patch["metadata"]["resourceVersion"] = node.resource_version
         written = await self._api.patch(f"/api/v1/nodes/{node.name}", patch)
-        view = self._reader.view_of_any(written)
-        return node if view is None else view
+        return self._reader.view_of_any(written) or node
 
 
 async def listed(api: KubeApi) -> AsyncIterator[JsonObject]:

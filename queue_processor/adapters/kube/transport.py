@@ -151,8 +151,12 @@ class HttpTransport:
             allow_redirects=False,
         )
 
-    def open_session(self) -> aiohttp.ClientSession:
-        """Return a new session whose requests find the server, trust it, and are authorized."""
+    def open_session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
+        """Return a new session whose requests find the server, trust it, and are authorized.
+
+        Args:
+            middlewares: See each request first, and its response last.
+        """
         return aiohttp.ClientSession(
             # Bounded by the limiter before requests.
             connector=aiohttp.TCPConnector(limit=0, ssl=self._trust),
@@ -160,7 +164,7 @@ class HttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_LONGEST_LINE,
             proxy=self._proxy,
-            middlewares=(self._authorized,),
+            middlewares=(*middlewares, self._authorized),
         )
 
     async def _authorized(
