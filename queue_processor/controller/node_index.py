@@ -10,6 +10,7 @@ from typing import TypeAlias
 import structlog
 
 from queue_processor.controller.waiting import ChangeSignal
+from queue_processor.domain import versions
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import NodeView, UnmappedNode
 from queue_processor.observability import metrics
@@ -177,7 +178,7 @@ class NodeIndex:
         uid = self._uids_by_name.get(node.name, node.uid)
         rival = self._nodes.get(uid) or self._unmapped.get(uid)
         if rival is not None:
-            if _is_later(rival, node):
+            if versions.is_later(rival.resource_version, node.resource_version):
                 return
             self._drop(rival.uid)
         self._uids_by_name[node.name] = node.uid
@@ -223,15 +224,3 @@ class NodeIndex:
     def _notify(self, instance_id: InstanceId) -> None:
         if instance_id in self._changes:
             self._changes[instance_id].notify_all()
-
-
-def _is_later(node: _Entry, other: _Entry) -> bool:
-    """Compare two versions of one resource, which are numbers; other texts compare as equal.
-
-    https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/5504-comparable-resource-version
-    """
-    version, other_version = node.resource_version, other.resource_version
-    if not (version + other_version).isdecimal():
-        return False
-    # As numbers: neither begins with a zero.
-    return (len(version), version) > (len(other_version), other_version)

@@ -10,8 +10,8 @@ How lists and the watch fit together:
 
 - The first list that is answered gives the version that the watch starts from. Later lists ask
   for a state that is not older than what the watch has brought, so that no change is lost
-  between a list and the watch. Those that were on their way meanwhile are repeated: to let them
-  wait for the first was rejected, because a list that hangs would delay them all.
+  between a list and the watch. One that was on its way meanwhile is repeated if it is older: to
+  let it wait for the first was rejected, because a list that hangs would delay all others.
 - A list and the changes cross each other on their way. A subscriber may get changes that are older
   than the list that it gets afterwards, or newer; `node_pods` sorts that out by UID.
 - A watch that was cut goes on from the last version. When that version is too old (410), all
@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from queue_processor.controller import ports
-from queue_processor.domain import errors
+from queue_processor.domain import errors, versions
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodList
 from queue_processor.retrying import Backoff
@@ -65,6 +65,7 @@ class PodWatcher:
         self._source = source
         self._subscriptions: defaultdict[NodeName, list[Subscription]] = defaultdict(list)
         self._version: str | None = None
+        self._first_version = ""
         self._started = asyncio.Event()
 
     @contextlib.contextmanager
@@ -86,15 +87,17 @@ class PodWatcher:
             TemporaryError: The list is not available now.
         """
         while True:
-            is_started = self._started.is_set()
+            is_started, began_at = self._started.is_set(), self._first_version
             listed = await self._source.on_node(name, not_before=self._version)
-            if is_started:
+            if is_started and began_at == self._first_version:
                 return listed
             if not self._started.is_set():
-                self._version = listed.version
+                self._version = self._first_version = listed.version
                 self._started.set()
                 return listed
-            # Another list was answered first, and this one may be older than the watch.
+            if not versions.is_later(self._first_version, listed.version):
+                return listed
+            # Another list was answered first, and this one is older than the watch.
 
     async def run(self) -> None:
         """Watch whenever there are subscribers, until cancelled."""
