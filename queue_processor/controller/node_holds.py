@@ -58,6 +58,7 @@ class NodeHolds:
         self._ours: dict[str, Hold] = {}
         self._ahead_by: dict[str, dt.timedelta] = {}
         self._dropped: set[str] = set()
+        self._intent: Intent | None = None
 
     @property
     def all(self) -> tuple[Hold, ...]:
@@ -76,8 +77,10 @@ class NodeHolds:
     @property
     def intent(self) -> Intent:
         """The work that this process has to do now, in terms of the steady clock."""
-        ours = (hold.shifted(self._ahead_by[hold.id]) for hold in self._ours.values())
-        return intent.intent_of(ours, self.node)
+        if self._intent is None:
+            ours = (hold.shifted(self._ahead_by[hold.id]) for hold in self._ours.values())
+            self._intent = intent.intent_of(ours, self.node)
+        return self._intent
 
     @property
     def draining(self) -> tuple[Hold, ...]:
@@ -105,24 +108,29 @@ class NodeHolds:
         self._dropped.discard(hold.id)
         self._ours[hold.id] = hold
         self._ahead_by[hold.id] = self._clock.ahead_by
-        self.changed.notify_all()
+        self._notify()
         return hold
 
     def end(self, hold_id: str, result: InstanceResult) -> None:
         """Note how the work for a hold ended; it goes on holding the node."""
         self._ours[hold_id] = self._ours[hold_id].ended(result)
-        self.changed.notify_all()
+        self._notify()
 
     def drop(self, ids: Collection[str]) -> None:
         """Let holds go: the node is not theirs any more."""
         self._dropped.update(ids)
         for hold_id in ids:
             self._ours.pop(hold_id, None)
-        self.changed.notify_all()
+        self._notify()
 
     def see(self, node: NodeView) -> None:
         """Take in the node as it is now."""
         self.node = node
+        self._notify()
+
+    def _notify(self) -> None:
+        """Let all who wait look again; what follows from the holds is worked out anew."""
+        self._intent = None
         self.changed.notify_all()
 
     @property
