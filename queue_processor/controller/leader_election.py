@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from queue_processor.controller import ports
+from queue_processor.controller import ports, waiting
 from queue_processor.domain import errors, leases
 from queue_processor.domain.leases import Lease, LeaseTimes
 from queue_processor.observability import health, metrics
@@ -97,15 +97,27 @@ class LeaderElector:
                     self._held_until = 0.0
                     _count(metrics.LeadershipChange.LOST)
                     _log.error("leadership_lost", identity=self._identity)
-                await _end(working)
-                await _end(renewing)
-                if not is_lost:
-                    await self._release()
-                self._held = None
+                # One who lost the Lease and is ending its work may be told to stop as well.
+                await waiting.to_the_end(self._end(working, renewing, is_lost=is_lost))
             if working.done() and not working.cancelled():
                 # Work never ends by itself: this raises what ended it.
                 working.result()
                 raise RuntimeError("the work ended without a cause")
+
+    async def _end(
+        self,
+        working: "asyncio.Future[None]",
+        renewing: "asyncio.Task[None]",
+        *,
+        is_lost: bool,
+    ) -> None:
+        """End the work, then the renewals, then give up the Lease."""
+        for task in (working, renewing):
+            task.cancel()
+            await asyncio.wait((task,))
+        if not is_lost:
+            await self._release()
+        self._held = None
 
     async def _acquire(self) -> None:
         loop = asyncio.get_running_loop()
@@ -206,9 +218,3 @@ def _count(change: metrics.LeadershipChange) -> None:
 
 async def _sleep_until(at: float) -> None:
     await asyncio.sleep(max(at - asyncio.get_running_loop().time(), 0.0))
-
-
-async def _end(task: "asyncio.Future[None]") -> None:
-    """Cancel a task and wait until it has ended, whatever it makes of that."""
-    task.cancel()
-    await asyncio.wait((task,))

@@ -57,6 +57,23 @@ async def gathered(works: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise failures[0]
 
 
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end, even if the caller is cancelled meanwhile.
+
+    The cancellation is raised afterwards. The work has to bound itself.
+    """
+    task = asyncio.create_task(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as cancelled:
+            cancellation = cancelled
+    task.result()
+    if cancellation is not None:
+        raise cancellation
+
+
 async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks, and wait until they have ended."""
     for task in tasks:

@@ -60,6 +60,23 @@ async def test_a_message_stays_invisible_until_its_delivery_is_closed(
     assert queue.visible == 1
 
 
+async def test_an_extension_that_hangs_does_not_let_the_message_go(
+    queue: FakeQueue, source: SqsSource
+) -> None:
+    delivery = await deliver(queue, source)
+    await asyncio.sleep(9)
+    queue.delay = 120
+    await asyncio.sleep(3)
+    queue.delay = 0
+    for _ in range(60):
+        await asyncio.sleep(1)
+        assert queue.hidden_for(delivery.id) > 5
+
+    await asyncio.sleep(100)
+    assert queue.receive_count(delivery.id) == 1
+    assert not delivery.is_lost
+
+
 async def test_messages_that_are_due_together_are_extended_in_one_request(
     queue: FakeQueue, source: SqsSource
 ) -> None:

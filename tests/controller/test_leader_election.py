@@ -4,9 +4,16 @@ import asyncio
 import datetime as dt
 
 import pytest
+import structlog
 
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.leases import KubeLeases
+from queue_processor.controller.leader_election import LeaderElector
+from queue_processor.domain.leases import LeaseTimes
+from queue_processor.observability.health import Liveness
 from queue_processor.simulator.kube import faults, manifests, resources
 from tests.controller import stage
+from tests.fakes.cluster import DirectTransport
 
 pytestmark = pytest.mark.looptime
 
@@ -252,3 +259,41 @@ async def test_a_wall_clock_that_jumps_changes_neither_the_leader_nor_the_deadli
     assert 25 < took < 61
     assert _holder(world) == "one"
     assert len(world.cluster.history.budget_overrides) == 1
+
+
+async def test_a_leader_that_lost_the_lease_and_is_stopped_at_once_ends_its_work_first(
+    world: stage.World,
+) -> None:
+    is_alive = asyncio.Event()
+    is_alive.set()
+    transport = DirectTransport(world.server, user_agent="one", is_alive=is_alive)
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(3)
+            ended.append("work")
+
+    elector = LeaderElector(
+        leases=KubeLeases(KubeApi(transport), namespace="default", name="queue-processor"),
+        identity="one",
+        times=LeaseTimes(
+            duration=dt.timedelta(seconds=15),
+            renew_deadline=dt.timedelta(seconds=10),
+            retry_period=dt.timedelta(seconds=2),
+        ),
+        liveness=Liveness(),
+        clock=world.clock,
+    )
+    leading = asyncio.create_task(elector.run(work))
+    await world.until(elector.is_held)
+    transport.cut()
+    with structlog.testing.capture_logs() as lines:
+        await world.until(lambda: "leadership_lost" in {line["event"] for line in lines})
+
+    leading.cancel()
+    await asyncio.wait((leading,))
+
+    assert ended == ["work"]

@@ -38,6 +38,8 @@ from queue_processor.observability import metrics
 _log = structlog.get_logger(__name__)
 
 _LONGEST_INVISIBILITY_SECONDS = 12 * 3600.0
+# SQS counts from when it sent the message, which is a little earlier.
+_ON_ITS_WAY_SECONDS = 2.0
 _RETRY_SECONDS = 2.0
 # A stop releases messages when the open poll has ended, which must not take long.
 _POLL_WITH_DELIVERIES = dt.timedelta(seconds=2)
@@ -104,7 +106,8 @@ class SqsSource:
                 horizon = now + self._timeout / 12
                 for delivery in self._deliveries.values():
                     if delivery.due_at <= horizon:
-                        delivery.due_at = math.inf
+                        # A request that hangs is followed by another one.
+                        delivery.due_at = now + self._timeout / 3
                         group.create_task(self._extend(delivery), name="extend visibility")
                 next_due = min(
                     (each.due_at for each in self._deliveries.values()), default=math.inf
@@ -139,10 +142,9 @@ class SqsSource:
             _count(metrics.ExtensionOutcome.FAILED)
             _log.warning("visibility_not_extended", message_id=delivery.id, error=str(error))
             delivery.due_at = min(delivery.due_at, loop.time() + _RETRY_SECONDS)
+            self._changed.set()
         else:
             _count(metrics.ExtensionOutcome.EXTENDED)
-            delivery.due_at = min(delivery.due_at, loop.time() + self._timeout / 3)
-        self._changed.set()
 
     async def count_waiting(self) -> int:
         return await self._queue.count_waiting()
@@ -195,11 +197,13 @@ class SqsDelivery:
         self._message = message
         self.is_lost = False
         self.due_at = due_at
-        self.ends_at = asyncio.get_running_loop().time() + _LONGEST_INVISIBILITY_SECONDS
+        longest = _LONGEST_INVISIBILITY_SECONDS - _ON_ITS_WAY_SECONDS
+        self.ends_at = asyncio.get_running_loop().time() + longest
 
     def lose(self) -> None:
         """Note that SQS has taken the message back."""
         self.is_lost = True
+        self.due_at = math.inf
         _count(metrics.ExtensionOutcome.LOST)
 
     def read(self) -> InterruptionEvent | Ignored:
