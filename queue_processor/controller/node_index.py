@@ -55,6 +55,11 @@ class NodeIndex:
         return len(self._nodes)
 
     @property
+    def has_new_nodes(self) -> bool:
+        """True while there are nodes whose instance the cloud provider has not named yet."""
+        return any(node.cause is None for node in self._unmapped.values())
+
+    @property
     def unmapped(self) -> tuple[NodeName, ...]:
         """The names of the nodes that name no instance, in order."""
         return tuple(sorted(node.name for node in self._unmapped.values()))

@@ -175,6 +175,9 @@ class Processor:
             group = await self._lifecycle.group(action.hook.group)
         except (errors.NotFound, errors.PermanentError) as error:
             return policy.no_evidence(str(error))
+        if self._node_index.has_new_nodes:
+            # One of them may be the instance, or the evidence.
+            raise errors.TemporaryError("a new node has not been initialized yet")
         nodes = (self._node_index.find(instance_id) for instance_id in group.instance_ids)
         return policy.group_evidence(
             group,

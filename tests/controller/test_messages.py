@@ -272,6 +272,40 @@ async def test_the_hook_of_another_clusters_group_is_never_completed_by_us(
     assert world.lifecycle.records[stage.instance(0)].completions == 1
 
 
+async def test_a_node_that_is_being_initialized_delays_the_decision_about_a_hook(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.lifecycle.add_group("workers", stage.instance(1), stage.instance(7))
+    uninitialized = {
+        "key": "node.cloudprovider.kubernetes.io/uninitialized",
+        "value": "true",
+        "effect": "NoSchedule",
+    }
+    world.change_node("node-0", providerID="", taints=[uninitialized])
+    await world.start(drain={"unknown_instance_grace_seconds": 5})
+
+    world.send_termination(7)
+    await asyncio.sleep(20)
+    assert world.lifecycle.records[stage.instance(7)].completions == 0
+    world.change_node("node-0", providerID=f"aws:///us-east-1a/{stage.instance(0)}", taints=[])
+    await world.until_settled(limit=90)
+
+    assert world.lifecycle.records[stage.instance(7)].completions == 1
+
+
+async def test_a_node_without_an_instance_leaves_the_hook_to_its_owner(world: stage.World) -> None:
+    world.add_nodes(2)
+    world.lifecycle.add_group("workers", stage.instance(1), stage.instance(7))
+    world.change_node("node-0", providerID="k3s://node-0")
+    await world.start(drain={"unknown_instance_grace_seconds": 5})
+
+    world.send_termination(7)
+    await world.until_settled(limit=30)
+
+    assert world.lifecycle.records[stage.instance(7)].completions == 0
+
+
 async def test_a_group_that_cannot_be_looked_up_now_is_looked_up_again(
     world: stage.World,
 ) -> None:
