@@ -48,24 +48,15 @@ class DrainCoordinator:
         index = self._context.node_index
         by_uid: dict[str, asyncio.Task[InstanceReport]] = {}
 
-        def is_another(node: NodeView) -> bool:
-            return node.uid not in by_uid
+        def start(node: NodeView) -> None:
+            if node.uid not in by_uid:
+                work = self.carry_out(plan_for(node), node)
+                by_uid[node.uid] = asyncio.create_task(work, name=f"plan {node.name}")
 
         try:
-            while True:
-                for node in filter(is_another, index.nodes_of(instance_id)):
-                    work = self.carry_out(plan_for(node), node)
-                    by_uid[node.uid] = asyncio.create_task(work, name=f"plan {node.name}")
-                working = [task for task in by_uid.values() if not task.done()]
-                if not working:
-                    break
-                appearing = asyncio.create_task(
-                    index.until(
-                        instance_id, lambda _: any(map(is_another, index.nodes_of(instance_id)))
-                    )
-                )
-                await asyncio.wait((*working, appearing), return_when=asyncio.FIRST_COMPLETED)
-                await waiting.end((appearing,))
+            with index.following(instance_id, start):
+                while working := [task for task in by_uid.values() if not task.done()]:
+                    await asyncio.wait(working)
         finally:
             await waiting.end(by_uid.values())
         # Looks at each, so that none of their errors is one that nobody has seen.

@@ -80,6 +80,7 @@ class NodeDrain:
         self._tasks: list[asyncio.Task[None]] = []
         self._has_volumes = False
         self._is_gone = False
+        self._freeing: asyncio.Task[None] | None = None
         self._pods = NodePods(
             holds.node.name,
             watcher=context.pod_watcher,
@@ -124,8 +125,6 @@ class NodeDrain:
             self._start(self._pods.follow(), "pods of")
             self._start(self._follow_node(), "watch")
             self._start(self._status.follow(), "show")
-            if self._options.declares_out_of_service:
-                self._start(self._free_dead_node(), "free")
             ended = await self._follow_holds()
             for task in self._tasks:
                 task.cancel()
@@ -136,9 +135,10 @@ class NodeDrain:
             raise errors.TemporaryError(f"the pods of {name} were not listed in time: {failure}")
         return ended
 
-    def _start(self, work: Coroutine[None, None, None], verb: str) -> None:
-        name = f"{verb} {self._holds.node.name}"
-        self._tasks.append(self._group.create_task(work, name=name))
+    def _start(self, work: Coroutine[None, None, None], verb: str) -> asyncio.Task[None]:
+        task = self._group.create_task(work, name=f"{verb} {self._holds.node.name}")
+        self._tasks.append(task)
+        return task
 
     async def _follow_holds(self) -> list[tuple[Hold, InstanceReport]]:
         """End each hold when its work is over.
@@ -150,6 +150,7 @@ class NodeDrain:
         serving: dict[str, Hold] = {}
         while True:
             self._evictor.notice_deadlines()
+            self._free_if_dead()
             serving |= {hold.id: hold for hold in self._holds.draining}
             results = await self._results(serving)
             if not results:
@@ -271,11 +272,13 @@ class NodeDrain:
 
     # Free what a dead node holds.
 
+    def _free_if_dead(self) -> None:
+        """Begin to free pods and volumes once it is certain that nothing runs on the node."""
+        may_declare = self._options.declares_out_of_service and self._freeing is None
+        if may_declare and self._needs_out_of_service():
+            self._freeing = self._start(self._free_dead_node(), "free")
+
     async def _free_dead_node(self) -> None:
-        """Free the pods and volumes of the node once it is certain that nothing runs there."""
-        await self._pods.until_listed()
-        while not self._needs_out_of_service():
-            await self._holds.changed.wait()
         try:
             async for attempt in retrying(time_left=lambda: self._holds.left):
                 with attempt:
@@ -285,7 +288,8 @@ class NodeDrain:
             _log.warning("out_of_service_taint_failed", node=name, error=str(error))
 
     def _needs_out_of_service(self) -> bool:
-        return self._holds.intent.is_dead and bool(self._pods.left)
+        is_occupied = self._pods.is_listed and bool(self._pods.left)
+        return self._holds.intent.is_dead and is_occupied
 
     async def _declare_out_of_service(self) -> None:
         nodes = self._ports.nodes

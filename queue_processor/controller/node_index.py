@@ -49,6 +49,8 @@ class NodeIndex:
         self._uids_by_instance: dict[InstanceId, set[str]] = {}
         self._journals: list[dict[str, _Entry | None]] = []
         self._listeners: list[Callable[[NodeView], None]] = []
+        self._followers: defaultdict[InstanceId, list[Callable[[NodeView], None]]]
+        self._followers = defaultdict(list)
         self._changes: defaultdict[InstanceId, ChangeSignal] = defaultdict(ChangeSignal)
 
     def __len__(self) -> int:
@@ -78,6 +80,22 @@ class NodeIndex:
             yield
         finally:
             self._listeners.remove(listener)
+
+    @contextlib.contextmanager
+    def following(
+        self, instance_id: InstanceId, follower: Callable[[NodeView], None]
+    ) -> Iterator[None]:
+        """Call a follower with every node of an instance, and with each that is taken in."""
+        followers = self._followers[instance_id]
+        followers.append(follower)
+        try:
+            for node in self.nodes_of(instance_id):
+                follower(node)
+            yield
+        finally:
+            followers.remove(follower)
+            if not followers:
+                self._followers.pop(instance_id, None)
 
     def nodes_of(self, instance_id: InstanceId) -> tuple[NodeView, ...]:
         """Return the nodes of an instance, ordered by name."""
@@ -194,7 +212,7 @@ class NodeIndex:
         self._nodes[node.uid] = node
         self._uids_by_instance.setdefault(node.instance_id, set()).add(node.uid)
         self._notify(node.instance_id)
-        for listener in self._listeners:
+        for listener in (*self._listeners, *self._followers.get(node.instance_id, ())):
             listener(node)
 
     def _drop(self, uid: str) -> None:
