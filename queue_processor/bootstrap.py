@@ -33,7 +33,7 @@ from queue_processor.controller import assembly
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.node_refresh import NodeRefresh
 from queue_processor.controller.ports import Dependencies
-from queue_processor.domain import errors, selectors
+from queue_processor.domain import errors, leases, selectors
 from queue_processor.node_watch import NodeWatch
 from queue_processor.observability import health
 from queue_processor.settings import Settings, SettingsError
@@ -188,7 +188,12 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
     reader = NodeReader(selectors.parse(settings.node_selector))
     connection = await kube.connect()
     api = KubeApi(connection.transport)
-    identity = f"{settings.kubernetes.pod_name or socket.gethostname()}_{uuid.uuid4()}"
+    identity = leases.identity_of(
+        settings.kubernetes.pod_name or socket.gethostname(),
+        pod_uid=settings.kubernetes.pod_uid,
+        # Short: the API allows 128 characters for who reports an Event.
+        nonce=uuid.uuid4().hex[:8],
+    )
     try:
         yield _Kube(
             connection=connection,

@@ -3,6 +3,8 @@
 import dataclasses
 import datetime as dt
 
+_PARTS_IN_A_POD = 3
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTimes:
@@ -45,12 +47,18 @@ class Lease:
     def is_free_for(self, identity: str, *, unchanged_for: dt.timedelta) -> bool:
         """Return True if the holder left, or has not renewed for as long as it promised.
 
+        A holder in the same pod is dead: the kubelet restarts a container when it has ended.
+
         Args:
             identity: The candidate.
             unchanged_for: How long this very record has been seen. The times in the record
                 are another machine's clock.
         """
-        return self.holder in {"", identity} or unchanged_for >= self.duration
+        return (
+            self.holder in {"", identity}
+            or _is_of_one_pod(self.holder, identity)
+            or unchanged_for >= self.duration
+        )
 
     def renewed(self, now: dt.datetime) -> "Lease":
         """Return the Lease as its holder renews it."""
@@ -59,6 +67,23 @@ class Lease:
     def released(self, now: dt.datetime) -> "Lease":
         """Return the Lease as its holder leaves it: a standby need not wait."""
         return dataclasses.replace(self, holder="", renewed_at=now)
+
+
+def identity_of(host: str, *, pod_uid: str | None, nonce: str) -> str:
+    """Return the identity of a process: no other has the same, and those of one pod show that.
+
+    Args:
+        host: The name of the pod, or of the machine.
+        pod_uid: The UID of the pod; None outside of a cluster.
+        nonce: Different in each process.
+    """
+    return "_".join(part for part in (host, pod_uid, nonce) if part)
+
+
+def _is_of_one_pod(identity: str, other: str) -> bool:
+    # Neither the names of pods nor UIDs contain an underscore.
+    parts, other_parts = identity.split("_"), other.split("_")
+    return len(parts) == len(other_parts) == _PARTS_IN_A_POD and parts[:2] == other_parts[:2]
 
 
 def acquired(

@@ -322,6 +322,12 @@ class KubernetesSettings(Group):
         " Force deletes may take a twelfth more, and cordons two. An eviction that is not answered"
         " within a second does not count.",
     )
+    pod_uid: str | None = Field(
+        default=None,
+        pattern=r"^[^_]+$",
+        description="The UID of the operator's own pod (downward API). A restarted container takes"
+        " the Lease over from its predecessor in the same pod at once.",
+    )
     pod_name: str | None = Field(
         default=None,
         description="The name of the operator's own pod (downward API), which is evicted last when"

@@ -97,6 +97,28 @@ async def test_after_a_kill_the_standby_takes_over_within_a_lease_duration_and_a
     assert record.completed_at >= slow.removed
 
 
+@pytest.mark.parametrize(
+    ("successor", "at_least", "at_most"),
+    [
+        ("operator-x2v_uid-1_b", 0, 1),
+        ("operator-x2v_uid-2_b", 14, 18),
+        ("operator-k9w_uid-1_b", 14, 18),
+        ("operator-x2v_b", 14, 18),
+    ],
+)
+async def test_a_restarted_container_takes_over_from_its_predecessor_in_the_same_pod_at_once(
+    world: stage.World, successor: str, at_least: float, at_most: float
+) -> None:
+    first = await world.start("operator-x2v_uid-1_a")
+    await world.until(lambda: _holder(world) == "operator-x2v_uid-1_a")
+    await first.kill()
+
+    await world.start(successor)
+    took = await world.until(lambda: _holder(world) == successor)
+
+    assert at_least <= took <= at_most
+
+
 async def test_a_leader_that_cannot_reach_the_api_server_stops_before_another_takes_over(
     world: stage.World,
 ) -> None:

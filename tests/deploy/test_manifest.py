@@ -160,6 +160,7 @@ def test_the_program_loads_the_settings_with_a_queue_url(
     loaded = settings.load()
     assert loaded.queue_url == url
     assert loaded.kubernetes.pod_name == "metadata.name"
+    assert loaded.kubernetes.pod_uid == "metadata.uid"
 
 
 @pytest.mark.usefixtures("settings_file")
