@@ -57,7 +57,7 @@ def settings() -> kopf.OperatorSettings:
     # It kills the process some minutes after kopf ended by itself, and kopf is started again.
     kopf_settings.process.ultimate_exiting_timeout = None
     # Memory: kopf lists nodes page by page, and a worker that waits keeps the node's last event.
-    kopf_settings.watching.chunk_size = 500
+    kopf_settings.watching.chunk_size = 200
     kopf_settings.queueing.idle_timeout = 0.1
     kopf_settings.queueing.exit_timeout = 0.5
     return kopf_settings

@@ -19,7 +19,8 @@ from queue_processor.observability import metrics
 
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
-_PAGE = 500
+# A Node of EKS has some 15 KiB of JSON, and ten times that while it is read.
+_PAGE = 200
 # A page of Nodes is several MiB, which a busy API server takes seconds to write.
 _PAGE_SECONDS = 30.0
 # A watch whose server is gone is silent; this bounds for how long.
