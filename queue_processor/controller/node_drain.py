@@ -167,20 +167,31 @@ class NodeDrain:
 
     async def _results(self, serving: Collection[str]) -> Mapping[str, InstanceResult]:
         """Return the results of the holds, by id, whose work is over."""
-        draining = {hold.id for hold in self._holds.draining}
-        results = {each: InstanceResult.CANCELLED for each in serving if each not in draining}
-        results |= {hold.id: InstanceResult.STILL_RUNNING for hold in self._holds.refuted}
+        results = self._without_drain(serving)
+        if self._is_empty and not self._is_gone and len(results) < len(serving):
+            await self._await_volume_detachment()
+            # Holds may have been cancelled meanwhile.
+            results = self._without_drain(serving)
         lasting = [each for each in serving if each not in results]
         if self._is_gone:
             results |= dict.fromkeys(lasting, InstanceResult.NODE_GONE)
-        elif self._pods.is_listed and not self._pods.left and lasting:
-            await self._await_volume_detachment()
-            if not self._pods.left:
-                results |= dict.fromkeys(lasting, InstanceResult.DRAINED)
+        elif self._is_empty:
+            results |= dict.fromkeys(lasting, InstanceResult.DRAINED)
         elif self._pods.is_listed:
             over = self._holds.intent.over(self._holds.now, longest_grace=self._longest_grace())
-            results |= {hold.id: intent.result_at_end(hold) for hold in over}
+            results |= {hold.id: intent.result_at_end(hold) for hold in over if hold.id in lasting}
         return results
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._pods.is_listed and not self._pods.left
+
+    def _without_drain(self, serving: Collection[str]) -> dict[str, InstanceResult]:
+        """Return the results of the holds that ask for no drain any more."""
+        draining = {hold.id for hold in self._holds.draining}
+        results = {each: InstanceResult.CANCELLED for each in serving if each not in draining}
+        refuted = (hold.id for hold in self._holds.refuted if hold.id in serving)
+        return results | dict.fromkeys(refuted, InstanceResult.STILL_RUNNING)
 
     def _until_next_end(self) -> dt.timedelta:
         if not self._pods.is_listed:

@@ -1,5 +1,6 @@
 """A scheduled change that is cancelled: the mark and the cordon are undone."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 
@@ -152,3 +153,24 @@ async def test_a_cancelled_change_that_nobody_acted_on_changes_nothing(
     await world.until_settled()
 
     assert world.cluster.history.count_requests("patch") == 0
+
+
+async def test_a_change_that_is_cancelled_while_volumes_are_detached_is_undone(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set(
+        "db", replicas=1, labels={"app": "db"}, nodes=["node-0"], volumes=["data"]
+    )
+    await world.start()
+    change = _change(world)
+    message = world.queue.send(
+        aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    )
+    await world.until(lambda: not world.pods_on("node-0"))
+
+    _send(world, dataclasses.replace(change, status="closed"))
+    await asyncio.sleep(2)
+
+    assert message in world.queue.deleted
+    assert not world.is_cordoned("node-0")
