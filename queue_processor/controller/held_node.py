@@ -84,6 +84,7 @@ class HeldNode:
         try:
             while self.holds.draining:
                 await self._drain_once()
+            self._end_cancelled()
         except asyncio.CancelledError:
             for report in self._reports.values():
                 report.cancel()
@@ -106,6 +107,19 @@ class HeldNode:
         notifier.notify(
             DrainNotification(at=clock(), plan=self._plan_of(ended), report=report, took=took)
         )
+
+    def _end_cancelled(self) -> None:
+        """Report holds that were cancelled before a drain took them in."""
+        node = self.holds.node
+        for report in self._reports.values():
+            report.set_result(
+                InstanceReport(
+                    instance_id=node.instance_id,
+                    node_name=node.name,
+                    result=InstanceResult.CANCELLED,
+                )
+            )
+        self._reports.clear()
 
     def _plan_of(self, hold: Hold) -> Plan:
         return policy.plan_of(hold, self.holds.node)

@@ -155,6 +155,22 @@ async def test_a_cancelled_change_that_nobody_acted_on_changes_nothing(
     assert world.cluster.history.count_requests("patch") == 0
 
 
+async def test_a_change_that_is_announced_and_cancelled_at_once_leaves_no_message(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    first, second = _change(world), _change(world)
+    for change in (first, dataclasses.replace(first, status="closed")):
+        _send(world, change)
+    for change in (second, dataclasses.replace(second, status="closed")):
+        _send(world, change)
+
+    await world.start()
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
+
+
 async def test_a_change_that_is_cancelled_while_volumes_are_detached_is_undone(
     world: stage.World,
 ) -> None:
