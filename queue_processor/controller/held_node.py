@@ -175,9 +175,15 @@ class HeldNode:
         if unfinished:
             events = [plan.event_id for plan in unfinished]
             _log.info("drain_resumed", node=node.name, event_ids=events)
-        await waiting.gathered(self._resume(plan) for plan in (*unfinished, *plans))
+        plans = (*unfinished, *plans)
+        for plan in plans:
+            # At once: a cancellation may come before the first of the tasks below begins.
+            self.holds.add(holds.hold_of(plan))
+        await waiting.gathered(self._resume(plan) for plan in plans)
 
     async def _resume(self, plan: Plan) -> None:
+        if self.holds.has_dropped(plan.hold_id):
+            return
         report = await self.hold(plan)
         _log.info(
             "resumed_drain_ended",

@@ -123,6 +123,10 @@ class NodeHolds:
             self._ours.pop(hold_id, None)
         self._notify()
 
+    def has_dropped(self, hold_id: str) -> bool:
+        """Return True if a hold was let go, and not added again since."""
+        return hold_id in self._dropped
+
     def see(self, node: NodeView) -> None:
         """Take in the node as it is now."""
         self.node = node

@@ -155,6 +155,25 @@ async def test_a_cancelled_change_that_nobody_acted_on_changes_nothing(
     assert world.cluster.history.count_requests("patch") == 0
 
 
+async def test_a_change_that_is_cancelled_while_a_new_process_resumes_its_drain_is_undone(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.add_blocked_pod("node-0")
+    first = await world.start("first")
+    change = _change(world)
+    _send(world, change)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    await first.stop()
+    world.queue.lose_all()
+
+    _send(world, dataclasses.replace(change, status="closed"))
+    await world.start("second")
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
+
+
 async def test_a_change_that_is_announced_and_cancelled_at_once_leaves_no_message(
     world: stage.World,
 ) -> None:
