@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from typing import assert_never
 
@@ -21,6 +22,9 @@ from queue_processor.domain.plan import (
 )
 from queue_processor.observability import metrics
 
+# Far more than AWS has for the nodes of one cluster at a time.
+_MOST_CANCELLATIONS = 10_000
+
 
 class DrainCoordinator:
     """Carries out plans, by node."""
@@ -29,6 +33,7 @@ class DrainCoordinator:
         self._context = context
         self._active: dict[str, HeldNode] = {}
         self._lost: dict[InstanceId, dict[str, Plan]] = {}
+        self._cancelled_at: dict[tuple[InstanceId, str], dt.datetime] = {}
 
     def is_active(self, node: NodeView) -> bool:
         """Return True while plans are carried out on the node."""
@@ -124,6 +129,22 @@ class DrainCoordinator:
             else:
                 del self._lost[instance_id]
 
+    def _is_cancelled(self, plan: Plan) -> bool:
+        """Return True if a later event has cancelled what the plan is about.
+
+        Queues deliver more than once and in any order: an announcement may come after its end.
+        """
+        cancelled_at = self._cancelled_at.get((plan.instance_id, plan.hold_id))
+        return cancelled_at is not None and plan.occurred_at <= cancelled_at
+
+    def _keep_cancellation(self, plan: Plan) -> None:
+        key = plan.instance_id, plan.hold_id
+        self._cancelled_at[key] = max(
+            plan.occurred_at, self._cancelled_at.pop(key, plan.occurred_at)
+        )
+        if len(self._cancelled_at) > _MOST_CANCELLATIONS:
+            del self._cancelled_at[next(iter(self._cancelled_at))]
+
     @contextlib.asynccontextmanager
     async def _held(self, node: NodeView) -> AsyncIterator[HeldNode]:
         held = self._active.get(node.uid)
@@ -143,6 +164,12 @@ class DrainCoordinator:
 
     async def _act(self, plan: Plan, held: HeldNode) -> InstanceReport:
         match plan.action:
+            case Action.CORDON | Action.CORDON_AND_DRAIN if self._is_cancelled(plan):
+                return InstanceReport(
+                    instance_id=plan.instance_id,
+                    node_name=plan.node_name,
+                    result=InstanceResult.CANCELLED,
+                )
             case Action.CORDON | Action.CORDON_AND_DRAIN:
                 report = await held.hold(plan)
                 if report.margin is not None:
@@ -150,6 +177,7 @@ class DrainCoordinator:
                     metrics.DEADLINE_MARGIN.labels(kind=plan.kind).observe(margin)
                 return report
             case Action.UNCORDON:
+                self._keep_cancellation(plan)
                 is_free = await held.cancel(plan)
                 return InstanceReport(
                     instance_id=plan.instance_id,

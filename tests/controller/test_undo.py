@@ -209,3 +209,36 @@ async def test_a_change_that_is_cancelled_while_volumes_are_detached_is_undone(
 
     assert message in world.queue.deleted
     assert not world.is_cordoned("node-0")
+
+
+async def test_an_announcement_that_arrives_after_the_end_of_its_change_holds_nothing(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    await world.start()
+    change = _change(world)
+    announced = aws_events.scheduled_change([stage.instance(0)], change, origin=world.origin())
+    await asyncio.sleep(10)
+
+    _send(world, dataclasses.replace(change, status="closed"))
+    await world.until_settled()
+    world.queue.send(announced)
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
+
+
+async def test_a_change_that_is_announced_once_more_after_its_end_holds_the_node(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    await world.start()
+    change = _change(world)
+    _send(world, dataclasses.replace(change, status="closed"))
+    await world.until_settled()
+    await asyncio.sleep(10)
+
+    _send(world, change)
+    await world.until_settled()
+
+    assert world.is_cordoned("node-0")
