@@ -132,7 +132,7 @@ class LeaderElector:
                 _log.debug("lease_taken_by_another")
             except _FAILED as error:
                 _log.warning("lease_acquire_failed", error=str(error) or "timed out")
-            await _sleep_until(self._next_attempt_at(started_at))
+            await _sleep_until(self._next_acquire_at(started_at))
 
     def _beat(self) -> None:
         """Report progress; the next is due after an attempt and a pause, which may be long ones."""
@@ -144,6 +144,14 @@ class LeaderElector:
     def _next_attempt_at(self, started_at: float) -> float:
         # Counted from the start: an attempt that timed out is followed by the next one at once.
         return started_at + self._times.retry_period.total_seconds()
+
+    def _next_acquire_at(self, started_at: float) -> float:
+        # When the Lease gets free, if that is sooner: its duration is no multiple of the period.
+        next_at = self._next_attempt_at(started_at)
+        if self._seen is None:
+            return next_at
+        free_at = self._seen_at + self._seen.duration.total_seconds()
+        return min(next_at, free_at) if started_at < free_at else next_at
 
     async def _try_to_acquire(self, started_at: float) -> bool:
         lease = await self._leases.read()

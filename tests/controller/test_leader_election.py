@@ -119,6 +119,28 @@ async def test_a_restarted_container_takes_over_from_its_predecessor_in_the_same
     assert at_least <= took <= at_most
 
 
+@pytest.mark.parametrize("lag", [0.1, 0.6, 1.1, 1.6])
+async def test_a_takeover_after_a_kill_comes_in_time_wherever_the_retries_of_the_standby_are(
+    world: stage.World, lag: float
+) -> None:
+    """The Lease is free after 15 s, which is not a multiple of the 2 s of a retry."""
+    one = await world.start("one")
+    await asyncio.sleep(lag)
+    await world.start("two")
+
+    def version() -> str:
+        (lease,) = world.cluster.store.every(resources.LEASES)
+        return str(lease.metadata["resourceVersion"])
+
+    before = version()
+    await world.until(lambda: version() != before, step=0.01)
+    killed_at = asyncio.get_running_loop().time()
+    await one.kill()
+    await world.until(lambda: _holder(world) == "two", step=0.01)
+
+    assert asyncio.get_running_loop().time() - killed_at < 15 + 2 + 0.1
+
+
 async def test_a_leader_that_cannot_reach_the_api_server_stops_before_another_takes_over(
     world: stage.World,
 ) -> None:
