@@ -298,7 +298,7 @@ class Operator:
             await self._stop_requested.wait()
             leading.cancel()
             await asyncio.wait((leading,))
-            await asyncio.gather(self._flush(), self._cluster.pods.close())
+            await self._flush()
             await self._queue.close()
             for helper in helpers:
                 helper.cancel()

@@ -84,10 +84,14 @@ def build_controller(
     )
 
     async def work() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(pod_watcher.run(), name="watch pods")
-            tasks.create_task(consumer.run(), name="consume")
-            tasks.create_task(reconciler.run(), name="reconcile nodes")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(pod_watcher.run(), name="watch pods")
+                tasks.create_task(consumer.run(), name="consume")
+                tasks.create_task(reconciler.run(), name="reconcile nodes")
+        finally:
+            # The next leader would evict these pods again.
+            await dependencies.pods.await_answers()
 
     async def lead() -> None:
         if leadership is None:

@@ -224,6 +224,9 @@ class Pods(Protocol):
     async def delete(self, pod: PodRef, grace: dt.timedelta) -> None:
         """Delete a pod with this grace period, whatever its budget; a no-op if it is gone."""
 
+    async def await_answers(self) -> None:
+        """Wait a little for the answers to evictions whose drains have stopped."""
+
 
 class Volumes(Protocol):
     """Volumes that are attached to nodes."""

@@ -57,6 +57,29 @@ async def test_a_clean_stop_hands_back_the_messages_and_then_the_leadership(
     assert not world.pods_on("node-0")
 
 
+async def test_a_leader_that_stops_has_the_answer_to_its_last_eviction_before_another_leads(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=25))
+    one = await world.start("one")
+    await world.start("two")
+    # Slower than the last receive, which a stop waits for, too.
+    world.server.faults.add(
+        faults.Fault(faults.Delay(3), method="POST", path=".*/eviction", times=1)
+    )
+
+    world.send_spot(0)
+    await world.until(lambda: not world.server.faults.pending)
+    stopping = asyncio.create_task(one.stop())
+    await world.until(lambda: _holder(world) != "one", step=0.01)
+
+    granted = [each.by for each in world.cluster.history.evictions if each.is_granted]
+    assert granted == ["one"]
+    await stopping
+    await world.until_settled()
+
+
 async def test_each_stop_with_an_open_long_poll_costs_one_receive(world: stage.World) -> None:
     world.add_nodes(1)
     world.cluster.add_pod(

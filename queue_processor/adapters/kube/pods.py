@@ -121,8 +121,7 @@ class KubePods:
         asking.add_done_callback(self._on_answer)
         return _eviction(await asyncio.shield(asking), path)
 
-    async def close(self) -> None:
-        """Wait a little for the answers to evictions whose drains have stopped."""
+    async def await_answers(self) -> None:
         if self._evictions:
             await asyncio.wait(self._evictions, timeout=_LAST_ANSWERS_SECONDS)
 

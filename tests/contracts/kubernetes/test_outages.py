@@ -74,7 +74,7 @@ async def test_an_eviction_whose_caller_was_cancelled_is_still_completed(
     await give_up(pods.evict(pod))
     assert not await simulation.admin.is_terminating_or_gone(pod)
 
-    await pods.close()
+    await pods.await_answers()
 
     assert simulation.wire.last.answer.status == 201
     assert await simulation.admin.is_terminating_or_gone(pod)
@@ -90,7 +90,7 @@ async def test_evictions_that_are_never_answered_hold_up_a_stop_for_two_seconds(
     await give_up(pods.evict(pod))
     began = loop.time()
 
-    await pods.close()
+    await pods.await_answers()
 
     assert 1.9 < loop.time() - began < 2.5
 
