@@ -53,8 +53,9 @@ class HeldNode:
         if not hold.is_draining:
             return self._report(plan, InstanceResult.CORDONED)
         if all(each.id != hold.id for each in self.holds.draining):
-            # Another event cancelled it while the node was being cordoned.
-            return self._report(plan, InstanceResult.CANCELLED)
+            # It ended, or another event cancelled it, while the node was being cordoned.
+            result = self.holds.result_of(hold.id)
+            return self._report(plan, result or InstanceResult.CANCELLED)
         report = await self._drain_for(hold)
         await self._let_go(hold, report)
         return report

@@ -97,6 +97,11 @@ class NodeHolds:
         """The holds that this process works for although the node proves them wrong."""
         return tuple(hold for hold in self.draining if intent.is_refuted(hold, self.node))
 
+    def result_of(self, hold_id: str) -> InstanceResult | None:
+        """Return how the work for a hold ended; None if it has not, or if the hold was dropped."""
+        hold = self._ours.get(hold_id)
+        return None if hold is None else hold.result
+
     def add(self, hold: Hold) -> Hold:
         """Add a hold, or let it join the one with its id; return the hold as it is then.
 

@@ -5,10 +5,11 @@ import datetime as dt
 import json
 
 import pytest
+import structlog
 
 from queue_processor.domain import aws_events, nodes
 from queue_processor.simulator.aws import events
-from queue_processor.simulator.kube import manifests
+from queue_processor.simulator.kube import faults, manifests
 from tests.controller import stage
 
 pytestmark = pytest.mark.looptime
@@ -427,6 +428,29 @@ async def test_a_node_that_loses_its_label_during_its_drain_is_drained_to_its_en
 
     assert not world.pods_on("node-0")
     assert world.lifecycle.records[stage.instance(0)].completions == 1
+
+
+async def test_a_copy_of_an_event_whose_drain_ends_while_the_node_is_being_marked_is_not_cancelled(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=5))
+    await world.start()
+    event = aws_events.spot_interruption(stage.instance(0), origin=world.origin())
+    world.queue.send(event)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    world.server.faults.add(
+        faults.Fault(faults.Delay(8), method="PATCH", path=".*/nodes/node-0", times=1)
+    )
+
+    with structlog.testing.capture_logs() as lines:
+        world.change_node("node-0", unschedulable=False)
+        world.queue.send(event)
+        await world.until_settled()
+
+    outcomes = [line for line in lines if line["event"] == "outcome"]
+    results = [each["instances"][0]["result"].value for each in outcomes]
+    assert results == ["drained", "drained"]
 
 
 # Without a message.
