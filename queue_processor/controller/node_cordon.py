@@ -11,7 +11,7 @@ from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.domain import errors
 from queue_processor.domain.intent import Intent
-from queue_processor.domain.nodes import DrainProgress, Mark, NodeView
+from queue_processor.domain.nodes import DrainProgress, Mark, MarkScope, NodeView
 from queue_processor.observability import event_reasons, metrics
 from queue_processor.retrying import retry_on_conflict, retrying
 
@@ -31,7 +31,7 @@ class NodeCordon:
         self._limiter = context.limiter
         self._taint_effect = context.options.taint_effect
         self._clock = context.clock
-        self._allows_taints = True
+        self._scope = MarkScope.EVERYTHING
 
     async def apply(self) -> bool:
         """Write the mark that the holds ask for, unless the node carries it.
@@ -51,23 +51,28 @@ class NodeCordon:
         raise AssertionError("an attempt that fails raises")
 
     async def _write(self) -> bool:
-        """Write the mark; without its taints if a policy of the cluster refuses the whole.
+        """Write the mark, or as much of it as the policies of the cluster allow.
 
-        The cordon and the evictions matter more than the taints.
+        The cordon matters more than the taints, and the evictions more than the cordon.
         """
-        try:
-            return await retry_on_conflict(
-                self._try_to_write, self._holds.node, refresh=self._refresh
-            )
-        except errors.PermanentError as refusal:
-            if not self._allows_taints or not self._holds.written:
-                raise
-            self._allows_taints = False
-            is_written = await retry_on_conflict(
-                self._try_to_write, self._holds.node, refresh=self._refresh
-            )
-            _log.warning("taint_refused", node=self._holds.node.name, error=str(refusal))
-            return is_written
+        while True:
+            try:
+                return await retry_on_conflict(
+                    self._try_to_write, self._holds.node, refresh=self._refresh
+                )
+            except errors.PermanentError as refusal:
+                if not self._holds.written:
+                    raise
+                self._narrow(refusal)
+
+    def _narrow(self, refusal: errors.PermanentError) -> None:
+        """Leave out of the mark what may be the reason for a refusal."""
+        name, error = self._holds.node.name, str(refusal)
+        self._scope = MarkScope(self._scope + 1)
+        if self._scope is MarkScope.NOTHING:
+            _log.warning("cordon_refused", node=name, error=error)
+        else:
+            _log.warning("mark_refused", node=name, without=self._scope.name.lower(), error=error)
 
     async def _try_to_write(self, node: NodeView) -> bool:
         mark = self._mark()
@@ -84,7 +89,7 @@ class NodeCordon:
             holds=written,
             ruling=Intent(holds=written).ruling,
             effect=self._taint_effect,
-            has_taints=self._allows_taints,
+            scope=self._scope,
         )
 
     def _until_deadline(self, call: metrics.Call) -> tenacity.AsyncRetrying:

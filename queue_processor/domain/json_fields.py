@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from queue_processor.domain import errors, identifiers
 
+_YEARS = range(1900, 2201)
+
 JsonObject: TypeAlias = Mapping[str, object]
 
 
@@ -89,7 +91,10 @@ def describe(value: object) -> str:
 
 
 def read_time(text: str) -> dt.datetime | None:
-    """Read an ISO 8601 time, or an RFC 1123 one as AWS Health writes it; None if neither."""
+    """Read an ISO 8601 time, or an RFC 1123 one as AWS Health writes it; None if neither.
+
+    A time that is centuries away is none either: sums with it overflow.
+    """
     try:
         read = dt.datetime.fromisoformat(text)
     except ValueError:
@@ -99,6 +104,7 @@ def read_time(text: str) -> dt.datetime | None:
         except (ValueError, OverflowError):
             return None
     try:
-        return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)
+        moment = read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)
     except OverflowError:
         return None
+    return moment if moment.year in _YEARS else None

@@ -155,6 +155,15 @@ class UnmappedNode:
     cause: str | None
 
 
+class MarkScope(enum.IntEnum):
+    """The parts of a mark that a cluster allows, from all to none."""
+
+    EVERYTHING = 0
+    WITHOUT_TAINTS = 1
+    CORDON_ALONE = 2
+    NOTHING = 3
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """The holds of a node, written down for people and for the next process.
@@ -164,18 +173,19 @@ class Mark:
     Attributes:
         ruling: The hold that people see: its event, its kind and its deadline.
         effect: Of the taints.
-        has_taints: False where the cluster does not allow our taints.
+        scope: The parts of it that the cluster allows.
     """
 
     holds: tuple[Hold, ...]
     ruling: Hold | None
     effect: TaintEffect
-    has_taints: bool = True
+    scope: MarkScope = MarkScope.EVERYTHING
 
     @property
     def kinds(self) -> tuple[EventKind, ...]:
         """The kinds whose taints the node carries."""
-        return tuple(dict.fromkeys(hold.kind for hold in self.holds)) if self.has_taints else ()
+        has_taints = self.scope is MarkScope.EVERYTHING
+        return tuple(dict.fromkeys(hold.kind for hold in self.holds)) if has_taints else ()
 
     def taints_on(self, node: NodeView) -> tuple[Taint, ...]:
         """Return all taints of the node with the mark: those that stay, then the new ones."""
@@ -197,6 +207,8 @@ class Mark:
         """Return True if the node does not carry exactly this mark."""
         if not self.holds:
             return node.is_marked
+        if self.scope >= MarkScope.CORDON_ALONE:
+            return self.scope is MarkScope.CORDON_ALONE and not node.is_unschedulable
         return (
             not node.is_unschedulable
             or not node.is_excluded

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import structlog.testing
 
-from queue_processor.domain import errors
+from queue_processor.domain import errors, nodes
 from queue_processor.simulator.kube import faults, manifests
 from tests.controller import stage
 
@@ -508,6 +508,34 @@ async def test_a_node_whose_taint_a_policy_refuses_is_cordoned_and_drained_witho
     assert world.queue.deleted == [message_id]
     assert world.is_cordoned("node-0")
     assert "queue-processor/spot-interruption" not in world.taints("node-0")
+    assert world.pods_on("node-0") == set()
+
+
+@pytest.mark.parametrize(
+    ("refusals", "is_cordoned", "is_annotated"), [(2, True, False), (3, False, False)]
+)
+async def test_a_node_of_which_a_policy_refuses_the_mark_is_drained_with_as_much_as_it_allows(
+    world: stage.World, *, refusals: int, is_cordoned: bool, is_annotated: bool
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("web", node="node-0")
+    await world.start()
+    world.server.faults.add(
+        faults.Fault(
+            faults.ErrorResponse(403, "Forbidden", "nodes are managed elsewhere"),
+            method="PATCH",
+            path="/api/v1/nodes/node-0",
+            times=refusals,
+        )
+    )
+
+    message_id = world.send_spot(0)
+    await world.until_settled(limit=10)
+
+    assert world.queue.deleted == [message_id]
+    assert world.is_cordoned("node-0") is is_cordoned
+    annotations = world.node("node-0").metadata.get("annotations", {})
+    assert (nodes.DEADLINE_ANNOTATION in annotations) is is_annotated
     assert world.pods_on("node-0") == set()
 
 

@@ -1,6 +1,7 @@
 """The lines about messages that do not go the short way."""
 
 import asyncio
+import dataclasses
 
 import pytest
 import structlog
@@ -58,20 +59,23 @@ async def test_what_is_done_about_one_instance_is_told_though_another_failed(
 ) -> None:
     world.add_nodes(2)
     await world.start()
+    change = events.new_change(world.clock(), status="open")
+    named = [stage.instance(0), stage.instance(1)]
+    world.queue.send(aws_events.scheduled_change(named, change, origin=world.origin()))
+    await world.until_settled()
     forbidden = faults.ErrorResponse(403, "Forbidden", "no such permission")
     world.server.faults.add(
-        faults.Fault(forbidden, method="PATCH", path="/api/v1/nodes/node-0", times=2)
+        faults.Fault(forbidden, method="PATCH", path="/api/v1/nodes/node-0", times=1)
     )
 
     with structlog.testing.capture_logs() as lines:
-        change = events.new_change(world.clock(), status="open")
-        named = [stage.instance(0), stage.instance(1)]
-        world.queue.send(aws_events.scheduled_change(named, change, origin=world.origin()))
+        closed = dataclasses.replace(change, status="closed")
+        world.queue.send(aws_events.scheduled_change(named, closed, origin=world.origin()))
         await world.until_settled()
 
     first, second = (line for line in lines if line["event"] == "outcome")
     assert (first["outcome"], second["outcome"]) == ("retry", "done")
-    assert [each["result"] for each in first["instances"]] == [None, "drained"]
+    assert [each["result"] for each in first["instances"]] == [None, "uncordoned"]
     assert first["node"] == "node-0,node-1"
 
 

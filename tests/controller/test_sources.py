@@ -12,7 +12,7 @@ from queue_processor.domain.events import (
     LifecycleAction,
     LifecycleTransition,
 )
-from queue_processor.simulator.kube import faults, manifests
+from queue_processor.simulator.kube import manifests
 from tests.controller import stage
 from tests.fakes.autoscaling import HOOK
 from tests.fakes.notices import NoticeBoard
@@ -112,10 +112,18 @@ async def test_a_notice_about_a_lifecycle_action_completes_it_before_it_is_taken
 async def test_a_notice_whose_work_fails_is_delivered_again(
     world: stage.World, notices: NoticeBoard
 ) -> None:
+    class Managed:
+        def __init__(self) -> None:
+            self.failures = [errors.TemporaryError("RequestLimitExceeded")]
+
+        async def is_managed(self, _: str) -> bool:
+            if self.failures:
+                raise self.failures.pop()
+            return True
+
+    world.managed = Managed()
     world.add_nodes(2)
     await world.start()
-    forbidden = faults.ErrorResponse(403, "Forbidden", "no such permission")
-    world.server.faults.add(faults.Fault(forbidden, method="PATCH", times=2))
 
     notice = notices.put(spot(world, 0))
     took = await until_none_is_left(world, notices)

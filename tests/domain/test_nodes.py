@@ -8,7 +8,7 @@ from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import InstanceId, NodeName
-from queue_processor.domain.nodes import Mark, NodeView, Taint, TaintEffect
+from queue_processor.domain.nodes import Mark, MarkScope, NodeView, Taint, TaintEffect
 from queue_processor.domain.plan import Action
 
 NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
@@ -75,7 +75,23 @@ def test_a_mark_differs_from_a_node_that_somebody_changed(changed: dict[str, obj
 def test_a_mark_without_taints_does_not_differ_from_a_node_without_them() -> None:
     untainted = dataclasses.replace(MARKED, taints=())
 
-    assert not dataclasses.replace(MARK, has_taints=False).differs_from(untainted)
+    assert not dataclasses.replace(MARK, scope=MarkScope.WITHOUT_TAINTS).differs_from(untainted)
+
+
+@pytest.mark.parametrize(
+    ("scope", "is_unschedulable", "differs"),
+    [
+        (MarkScope.CORDON_ALONE, False, True),
+        (MarkScope.CORDON_ALONE, True, False),
+        (MarkScope.NOTHING, False, False),
+    ],
+)
+def test_a_mark_of_which_the_cluster_allows_less_asks_for_less(
+    *, scope: MarkScope, is_unschedulable: bool, differs: bool
+) -> None:
+    node = dataclasses.replace(FRESH, is_unschedulable=is_unschedulable)
+
+    assert dataclasses.replace(MARK, scope=scope).differs_from(node) is differs
 
 
 def test_the_taints_of_others_stay_as_and_where_they_are() -> None:

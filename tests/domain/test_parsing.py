@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from queue_processor.domain import errors, parsing
+from queue_processor.domain import errors, json_fields, parsing
 from queue_processor.domain.events import (
     BodyShape,
     EventKind,
@@ -475,6 +475,11 @@ def test_a_state_that_takes_the_node_away_becomes_an_event(state: str) -> None:
     assert event.kind is EventKind.STATE_CHANGE
     assert event.instance_state is InstanceState(state)
     assert not event.is_cancelled
+
+
+@pytest.mark.parametrize("start", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "3000-01-01"])
+def test_a_start_that_is_centuries_away_is_no_time(start: str) -> None:
+    assert json_fields.read_time(start) is None
 
 
 def test_an_instance_that_runs_again_cancels_its_state_changes() -> None:

@@ -18,7 +18,7 @@ from queue_processor.domain import holds, nodes
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.holds import Hold
-from queue_processor.domain.nodes import Mark, NodeView
+from queue_processor.domain.nodes import Mark, MarkScope, NodeView
 from queue_processor.domain.plan import Action, InstanceResult
 
 _LONGEST_TEXT = 64 * 1024
@@ -155,7 +155,11 @@ def _rebuilt(kind: EventKind, annotations: Mapping[str, str]) -> Hold:
 
 def patch_of(mark: Mark, node: NodeView) -> JsonObject:
     """Return the patch that puts a mark on a node, or takes it off where the mark is empty."""
-    return _to_mark(mark, node) if mark.holds else _to_restore(mark, node)
+    if not mark.holds:
+        return _to_restore(mark, node)
+    if mark.scope is MarkScope.CORDON_ALONE:
+        return {"metadata": {}, "spec": {"unschedulable": True}}
+    return _to_mark(mark, node)
 
 
 def holds_annotation(held: Iterable[Hold]) -> dict[str, str]:
