@@ -39,7 +39,6 @@ class DrainStatus:
 
     async def follow(self) -> None:
         """Keep the condition on the node true, without a write for every pod."""
-        await self._pods.until_listed()
         await asyncio.sleep(_FIRST_PROGRESS_SECONDS)
         shown = None
         while True:

@@ -81,6 +81,7 @@ class NodeDrain:
         self._has_volumes = False
         self._is_gone = False
         self._freeing: asyncio.Task[None] | None = None
+        self._showing: asyncio.Task[None] | None = None
         self._pods = NodePods(
             holds.node.name,
             watcher=context.pod_watcher,
@@ -124,7 +125,6 @@ class NodeDrain:
         async with self._group:
             self._start(self._pods.follow(), "pods of")
             self._start(self._follow_node(), "watch")
-            self._start(self._status.follow(), "show")
             ended = await self._follow_holds()
             for task in self._tasks:
                 task.cancel()
@@ -134,6 +134,10 @@ class NodeDrain:
             _log.warning("pods_not_listed", node=name, error=failure)
             raise errors.TemporaryError(f"the pods of {name} were not listed in time: {failure}")
         return ended
+
+    def _show_if_listed(self) -> None:
+        if self._pods.is_listed and self._showing is None:
+            self._showing = self._start(self._status.follow(), "show")
 
     def _start(self, work: Coroutine[None, None, None], verb: str) -> asyncio.Task[None]:
         task = self._group.create_task(work, name=f"{verb} {self._holds.node.name}")
@@ -150,6 +154,7 @@ class NodeDrain:
         serving: dict[str, Hold] = {}
         while True:
             self._evictor.notice_deadlines()
+            self._show_if_listed()
             self._free_if_dead()
             serving |= {hold.id: hold for hold in self._holds.draining}
             results = await self._results(serving)

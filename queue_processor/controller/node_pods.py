@@ -23,6 +23,7 @@ class NodePods:
     Attributes:
         left: The pods that have to go and are still there, by UID.
         staying: The pods that stay on the node, by UID.
+        is_listed: True once `left` is a statement about the node and not about us.
         list_failure: Why they are not listed yet.
     """
 
@@ -56,7 +57,7 @@ class NodePods:
         self._gone: set[str] = set()
         self._departures: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._outdated = asyncio.Event()
-        self._listed = asyncio.Event()
+        self.is_listed = False
         self.list_failure = "the list has not been answered, or has not had its turn"
         self.left: dict[str, PodView] = {}
         self.staying: dict[str, PodView] = {}
@@ -66,18 +67,9 @@ class NodePods:
         """Return the number of evictable pods seen so far."""
         return len(self._seen)
 
-    @property
-    def is_listed(self) -> bool:
-        """True once `left` is a statement about the node and not about us."""
-        return self._listed.is_set()
-
     def departure_of(self, uid: str) -> asyncio.Event:
         """Return the event of a pod that the list or the watch shows as terminating, or gone."""
         return self._departures[uid]
-
-    async def until_listed(self) -> None:
-        """Wait for the first list."""
-        await self._listed.wait()
 
     async def follow(self) -> None:
         """List once, then take in what changes, until cancelled; list again after each gap."""
@@ -111,7 +103,7 @@ class NodePods:
             self._departures[uid].set()
         for pod in listed.pods:
             self._take(pod, is_gone=False)
-        self._listed.set()
+        self.is_listed = True
         self._on_change()
 
     def _take_change(self, change: PodChange) -> None:

@@ -119,6 +119,14 @@ class Processor:
         self, delivery: ports.Delivery, event: InterruptionEvent
     ) -> Processed:
         """Handle every instance; one that fails does not stop the others."""
+        instances = await self._handle_each(event)
+        outcome = await self._outcome_of(event, instances, delivery)
+        return Processed(outcome=outcome, event=event, instances=instances)
+
+    async def _handle_each(self, event: InterruptionEvent) -> tuple[HandledInstance, ...]:
+        if len(event.instance_ids) == 1:
+            # In a storm of a thousand nodes, a task for each of them is a thousand too many.
+            return (await self._handle(event, event.instance_ids[0]),)
         tasks = [
             asyncio.create_task(self._handle(event, instance_id), name=f"handle {instance_id}")
             for instance_id in event.instance_ids
@@ -129,12 +137,10 @@ class Processor:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        instances = tuple(
+        return tuple(
             HandledInstance(instance_id=instance_id) if task.cancelled() else task.result()
             for instance_id, task in zip(event.instance_ids, tasks, strict=True)
         )
-        outcome = await self._outcome_of(event, instances, delivery)
-        return Processed(outcome=outcome, event=event, instances=instances)
 
     async def _outcome_of(
         self,
