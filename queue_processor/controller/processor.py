@@ -234,7 +234,14 @@ class Processor:
             self._announce(plan, plans)
             return plan
 
-        return await self._coordinator.carry_out_on_nodes_of(instance_id, plan_for)
+        report = await self._coordinator.carry_out_on_nodes_of(instance_id, plan_for)
+        while report.result is InstanceResult.NODE_GONE and not event.is_cancelled:
+            # The instance may have registered again, and the watch may be silently dead.
+            await self._node_refresh.refresh()
+            if not self._node_index.nodes_of(instance_id):
+                break
+            report = await self._coordinator.carry_out_on_nodes_of(instance_id, plan_for)
+        return report
 
     async def _await_return(self, instance_id: InstanceId) -> None:
         """Wait for the node of an instance that runs again, if it is marked, to be Ready."""

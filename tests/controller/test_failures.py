@@ -36,7 +36,8 @@ async def test_a_node_that_is_deleted_in_mid_drain_ends_it(world: stage.World) -
     world.cluster.remove_node("node-0")
     took = await world.until_settled()
 
-    assert took < 2
+    # A list confirms it, and lists begin five seconds apart.
+    assert took < 6
 
 
 async def test_a_node_that_is_gone_before_the_cordon_settles_the_message(

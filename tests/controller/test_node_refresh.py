@@ -148,3 +148,21 @@ async def test_a_node_that_was_deleted_while_the_watch_was_cut_leaves_the_index(
     operator.transport.is_reachable = True
 
     await world.until(lambda: operator.node_index.find(stage.instance(0)) is None, limit=20)
+
+
+async def test_a_node_that_registered_again_while_the_watch_was_dead_is_drained(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    operator = await world.start()
+    operator.lose_watch()
+    world.cluster.remove_node("node-0")
+    await asyncio.sleep(1)
+    world.cluster.add_node("node-0", instance_id=stage.instance(0))
+    world.cluster.add_pod("again", node="node-0")
+
+    world.send_termination(0)
+    await world.until_settled()
+
+    assert world.is_cordoned("node-0")
+    assert not world.pods_on("node-0")
