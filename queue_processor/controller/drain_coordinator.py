@@ -11,6 +11,7 @@ from queue_processor.controller import waiting
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.held_node import HeldNode
 from queue_processor.domain import errors
+from queue_processor.domain.events import InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import (
@@ -93,6 +94,14 @@ class DrainCoordinator:
             self._keep_lost(plan)
         return report
 
+    def keep_cancellation(self, event: InterruptionEvent, instance_id: InstanceId) -> None:
+        """Remember that an event cancels what holds an instance, whether it has a Node or not."""
+        key = instance_id, event.hold_id
+        earlier = self._cancelled_at.pop(key, event.occurred_at)
+        self._cancelled_at[key] = max(event.occurred_at, earlier)
+        if len(self._cancelled_at) > _MOST_CANCELLATIONS:
+            del self._cancelled_at[next(iter(self._cancelled_at))]
+
     def has_lost_plans(self, node: NodeView) -> bool:
         """Return True if the instance of the node is going, and its Node was gone for a while."""
         return node.instance_id in self._lost
@@ -137,14 +146,6 @@ class DrainCoordinator:
         cancelled_at = self._cancelled_at.get((plan.instance_id, plan.hold_id))
         return cancelled_at is not None and plan.occurred_at <= cancelled_at
 
-    def _keep_cancellation(self, plan: Plan) -> None:
-        key = plan.instance_id, plan.hold_id
-        self._cancelled_at[key] = max(
-            plan.occurred_at, self._cancelled_at.pop(key, plan.occurred_at)
-        )
-        if len(self._cancelled_at) > _MOST_CANCELLATIONS:
-            del self._cancelled_at[next(iter(self._cancelled_at))]
-
     @contextlib.asynccontextmanager
     async def _held(self, node: NodeView) -> AsyncIterator[HeldNode]:
         held = self._active.get(node.uid)
@@ -177,7 +178,6 @@ class DrainCoordinator:
                     metrics.DEADLINE_MARGIN.labels(kind=plan.kind).observe(margin)
                 return report
             case Action.UNCORDON:
-                self._keep_cancellation(plan)
                 is_free = await held.cancel(plan)
                 return InstanceReport(
                     instance_id=plan.instance_id,

@@ -209,6 +209,8 @@ class Processor:
         self, event: InterruptionEvent, instance_id: InstanceId, plans: list[Plan]
     ) -> InstanceReport:
         """Do what the event asks for about one instance, and collect what was planned for that."""
+        if event.is_cancelled:
+            self._coordinator.keep_cancellation(event, instance_id)
         is_launch = self._policy.action_for(event) is Action.AWAIT_READY
         if not (is_launch or await self._has_joined(event, instance_id)):
             return InstanceReport(instance_id=instance_id, result=InstanceResult.UNKNOWN_INSTANCE)

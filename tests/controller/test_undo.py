@@ -228,6 +228,22 @@ async def test_an_announcement_that_arrives_after_the_end_of_its_change_holds_no
     assert not world.is_cordoned("node-0")
 
 
+async def test_a_change_that_is_cancelled_while_its_node_is_awaited_holds_nothing(
+    world: stage.World,
+) -> None:
+    await world.start()
+    change = _change(world)
+    _send(world, change)
+    await asyncio.sleep(5)
+
+    _send(world, dataclasses.replace(change, status="closed"))
+    await asyncio.sleep(5)
+    world.add_nodes(1)
+    await world.until_settled()
+
+    assert not world.is_cordoned("node-0")
+
+
 async def test_a_change_that_is_announced_once_more_after_its_end_holds_the_node(
     world: stage.World,
 ) -> None:
