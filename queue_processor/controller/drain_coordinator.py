@@ -23,8 +23,8 @@ from queue_processor.domain.plan import (
 )
 from queue_processor.observability import metrics
 
-# Far more than AWS has for the nodes of one cluster at a time.
-_MOST_CANCELLATIONS = 10_000
+# How much later than its end an announcement may arrive: queues deliver again within minutes.
+_CANCELLATIONS_KEPT = dt.timedelta(hours=1)
 
 
 class DrainCoordinator:
@@ -34,7 +34,8 @@ class DrainCoordinator:
         self._context = context
         self._active: dict[str, HeldNode] = {}
         self._lost: dict[InstanceId, dict[str, Plan]] = {}
-        self._cancelled_at: dict[tuple[InstanceId, str], dt.datetime] = {}
+        # The time of the cancellation, and when it came, the oldest first.
+        self._cancelled: dict[tuple[InstanceId, str], tuple[dt.datetime, dt.datetime]] = {}
 
     def is_active(self, node: NodeView) -> bool:
         """Return True while plans are carried out on the node."""
@@ -96,11 +97,15 @@ class DrainCoordinator:
 
     def keep_cancellation(self, event: InterruptionEvent, instance_id: InstanceId) -> None:
         """Remember that an event cancels what holds an instance, whether it has a Node or not."""
+        now = self._context.clock()
+        while self._cancelled:
+            oldest, (_, came_at) = next(iter(self._cancelled.items()))
+            if now - came_at < _CANCELLATIONS_KEPT:
+                break
+            del self._cancelled[oldest]
         key = instance_id, event.hold_id
-        earlier = self._cancelled_at.pop(key, event.occurred_at)
-        self._cancelled_at[key] = max(event.occurred_at, earlier)
-        if len(self._cancelled_at) > _MOST_CANCELLATIONS:
-            del self._cancelled_at[next(iter(self._cancelled_at))]
+        earlier, _ = self._cancelled.pop(key, (event.occurred_at, now))
+        self._cancelled[key] = max(event.occurred_at, earlier), now
 
     def has_lost_plans(self, node: NodeView) -> bool:
         """Return True if the instance of the node is going, and its Node was gone for a while."""
@@ -143,8 +148,8 @@ class DrainCoordinator:
 
         Queues deliver more than once and in any order: an announcement may come after its end.
         """
-        cancelled_at = self._cancelled_at.get((plan.instance_id, plan.hold_id))
-        return cancelled_at is not None and plan.occurred_at <= cancelled_at
+        cancelled = self._cancelled.get((plan.instance_id, plan.hold_id))
+        return cancelled is not None and plan.occurred_at <= cancelled[0]
 
     @contextlib.asynccontextmanager
     async def _held(self, node: NodeView) -> AsyncIterator[HeldNode]:
