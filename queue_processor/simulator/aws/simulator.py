@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -29,7 +29,7 @@ from queue_processor.simulator.aws import (
 )
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from types_boto3_autoscaling import AutoScalingClient
 
 _KEY_ID = _KEY = "simulator"
@@ -47,10 +47,18 @@ class AwsSimulator:
     account = sqs.ACCOUNT
     region = sqs.REGION
 
-    def __init__(self) -> None:
+    def __init__(
+        self, around: "Callable[[WSGIApplication], WSGIApplication] | None" = None
+    ) -> None:
+        """Build the simulator.
+
+        Args:
+            around: Goes around all that answers requests, as `AwsFaults.around` does.
+        """
         self._sqs = http.HttpSqs(_authorize)
         self._groups = groups.Groups(self._sqs)
         self._moto = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
+        self._app: WSGIApplication = around(self._serve) if around else self._serve
         self._running = contextlib.ExitStack()
         self._server: http.WsgiServer | None = None
         self._session = boto3.Session(
@@ -88,7 +96,7 @@ class AwsSimulator:
             starting.enter_context(self._groups.installed())
             starting.callback(self.reset)
             starting.enter_context(self._groups.actions.expiring())
-            self._server = starting.enter_context(http.running(self._serve))
+            self._server = starting.enter_context(http.running(self._app))
             with self._sqs.locked() as service:
                 service.endpoint_url = self._server.url
             self._running = starting.pop_all()
