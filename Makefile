@@ -9,8 +9,9 @@ UV_VERSION := $(shell sed -n 's/^ *"uv==\(.*\)",$$/\1/p' pyproject.toml)
 UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
 BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --record
+SOAK_ARGS ?= --record
 
-.PHONY: help demo test test-quick check cluster bench format docs lock manifests clean
+.PHONY: help demo test test-quick check cluster bench soak format docs lock manifests clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -47,6 +48,9 @@ cluster: .venv/.test-installed  ## Build the control plane of the cluster tests:
 
 bench: cluster  ## Measure storms on a real control plane (BENCH_ARGS="--storm 50")
 	.venv/bin/python -m benchmarks $(BENCH_ARGS)
+
+soak: cluster  ## Disturb storms on a real control plane (SOAK_ARGS="--campaign clock")
+	.venv/bin/python -m benchmarks.soak $(SOAK_ARGS)
 
 format: .venv/.test-installed  ## Format and mend what can be mended
 	.venv/bin/ruff format .

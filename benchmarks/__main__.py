@@ -12,7 +12,8 @@ from benchmarks import results, storm
 from benchmarks.results import BenchmarkResults
 
 _SINGLES = 20
-_RESULTS = pathlib.Path(__file__).parent / "RESULTS.md"
+_HERE = pathlib.Path(__file__).parent
+_TEMPLATE, _RESULTS = _HERE / "results.md.j2", _HERE / "RESULTS.md"
 
 
 def _main(
@@ -39,7 +40,7 @@ def _main(
     """
     measured = asyncio.run(_measure(storms or [], indexes or []))
     as_json.write_text(json.dumps(dataclasses.asdict(measured), indent=2) + "\n", encoding="utf-8")
-    text = results.render(measured)
+    text = results.render(_TEMPLATE, results=measured, pods=storm.PODS)
     typer.echo(text)
     if record:
         _RESULTS.write_text(text, encoding="utf-8")

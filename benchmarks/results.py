@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import jinja2
 
-from benchmarks.storm import PODS, Bare, Figures, Idle
+from benchmarks.storm import Bare, Figures, Idle
 from tests.cluster import assets
 
 _HERE = pathlib.Path(__file__).parent
@@ -66,16 +66,15 @@ def provenance() -> Provenance:
     )
 
 
-def render(results: BenchmarkResults) -> str:
-    """Render the figures as Markdown."""
-    template = jinja2.Template(
-        (_HERE / "results.md.j2").read_text(encoding="utf-8"),
+def render(template: pathlib.Path, **values: object) -> str:
+    """Render figures as Markdown."""
+    text: str = jinja2.Template(
+        template.read_text(encoding="utf-8"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
-    )
-    text: str = template.render(results=results, pods=PODS)
+    ).render(values)
     return text
 
 

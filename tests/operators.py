@@ -49,6 +49,11 @@ class OperatorProcess:
         """The last line about an event; empty when there is none."""
         return next((line for line in reversed(self.lines()) if line["event"] == event), {})
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it does not run any more."""
+        return self._process.returncode is not None
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)

@@ -241,9 +241,11 @@ class World(Observer):
         )
         return self.plane.access(answer["status"]["token"])
 
-    async def clear(self) -> None:
+    async def clear(
+        self, namespaces: Iterable[str] = (manifests.NAMESPACE, OPERATOR[0], "default")
+    ) -> None:
         """Take away what a test has put here, and wait until it is gone."""
-        for namespace in (manifests.NAMESPACE, OPERATOR[0], "default"):
+        for namespace in namespaces:
             for collection in _NAMESPACED:
                 await self.delete(collection.format(namespace=namespace), **_ORPHAN)
         await self.delete("/api/v1/nodes", **_ORPHAN)
