@@ -31,13 +31,13 @@ def _main(
         bool, typer.Option("--record", help="Write benchmarks/RESULTS.md as well.")
     ] = False,
 ) -> None:
-    r"""Measure the operator on a real control plane on this machine.
+    """Measure the operator on a real control plane on this machine.
 
     \b
     Examples:
       python -m benchmarks --storm 50
       QUEUE_PROCESSOR_KUBERNETES__REQUESTS_IN_FLIGHT=64 python -m benchmarks --storm 200
-    """
+    """  # noqa: D301 - after a real backspace the lines stay as they are
     measured = asyncio.run(_measure(storms or [], indexes or []))
     as_json.write_text(json.dumps(dataclasses.asdict(measured), indent=2) + "\n", encoding="utf-8")
     text = results.render(_TEMPLATE, results=measured, pods=storm.PODS)
@@ -65,4 +65,6 @@ async def _measure(storms: list[int], indexes: list[int]) -> BenchmarkResults:
 
 
 if __name__ == "__main__":
-    typer.run(_main)
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    app.command()(_main)
+    app()

@@ -40,7 +40,7 @@ def _main(
         bool, typer.Option("--record", help="Write benchmarks/SOAK.md after each trial.")
     ] = False,
 ) -> None:
-    r"""Disturb the operator in storms on a real control plane, and judge the end state.
+    """Disturb the operator in storms on a real control plane, and judge the end state.
 
     The exit code is 3 if anything was lost, early, or otherwise wrong.
 
@@ -48,7 +48,7 @@ def _main(
     Examples:
       python -m benchmarks.soak --campaign kill-with-standby --trials 5
       python -m benchmarks.soak --record
-    """
+    """  # noqa: D301 - after a real backspace the lines stay as they are
     names = [campaign.name for campaign in CAMPAIGNS]
     for name in campaigns or []:
         if name not in names:
@@ -107,4 +107,6 @@ class _Run:
 
 
 if __name__ == "__main__":
-    typer.run(_main)
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    app.command()(_main)
+    app()
