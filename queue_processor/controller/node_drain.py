@@ -267,7 +267,20 @@ class NodeDrain:
     def _on_arrival(self, pod: PodView) -> None:
         self._has_volumes = self._has_volumes or bool(pod.claims)
         if not pod.is_terminating:
-            self._start(self._evict(pod), f"evict {pod.ref} from")
+            evict = self._evict_late if self._pods.is_listed else self._evict
+            self._start(evict(pod), f"evict {pod.ref} from")
+
+    async def _evict_late(self, pod: PodView) -> None:
+        """Evict a pod that arrived although the node is cordoned, if that is still the same Node.
+
+        A Node that registered again under its name, while the watch of nodes is silently dead, gets
+        pods all the time.
+        """
+        if await self._is_node_gone():
+            self._is_gone = True
+            self._holds.changed.notify_all()
+        else:
+            await self._evict(pod)
 
     async def _evict(self, pod: PodView) -> None:
         await self._await_turn_of(pods.group_of(pod, own_pod=self._options.own_pod))

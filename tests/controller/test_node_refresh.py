@@ -166,3 +166,23 @@ async def test_a_node_that_registered_again_while_the_watch_was_dead_is_drained(
 
     assert world.is_cordoned("node-0")
     assert not world.pods_on("node-0")
+
+
+async def test_pods_that_arrive_at_a_node_that_registered_again_unseen_are_no_endless_work(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    world.add_blocked_pod("node-0")
+    world.cluster.add_replica_set("web", replicas=2, labels={"app": "web"}, nodes=["node-0"])
+    operator = await world.start()
+    world.send_spot(0)
+    await world.until(lambda: world.is_cordoned("node-0"))
+    operator.lose_watch()
+    await asyncio.sleep(10)
+
+    world.cluster.remove_node("node-0")
+    await asyncio.sleep(1)
+    world.cluster.add_node("node-0", instance_id=stage.instance(0))
+
+    await world.until(lambda: world.is_cordoned("node-0"), limit=8)
+    assert len(world.cluster.history.evictions) < 50
