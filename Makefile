@@ -8,10 +8,12 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 UV_VERSION := $(shell sed -n 's/^ *"uv==\(.*\)",$$/\1/p' pyproject.toml)
 UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
+SEEDS ?= 10000
+SEED ?=
 BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --record
 SOAK_ARGS ?= --record
 
-.PHONY: help demo test test-quick check cluster bench soak format docs lock manifests clean
+.PHONY: help demo test test-quick check cluster bench simulate soak format docs lock manifests clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -51,6 +53,9 @@ bench: cluster  ## Measure storms on a real control plane (BENCH_ARGS="--storm 5
 
 soak: cluster  ## Disturb storms on a real control plane (SOAK_ARGS="--campaign clock")
 	.venv/bin/python -m benchmarks.soak $(SOAK_ARGS)
+
+simulate: .venv/.test-installed  ## Play random scenarios in virtual time (SEEDS=10000, or SEED=n to print one)
+	.venv/bin/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --record)
 
 format: .venv/.test-installed  ## Format and mend what can be mended
 	.venv/bin/ruff format .

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from queue_processor import handlers
 from queue_processor.adapters.aws.source import SqsSource
+from queue_processor.adapters.aws.sqs import SqsQueue
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
 from queue_processor.adapters.kube.leases import KubeLeases
@@ -37,6 +38,13 @@ def instance(number: int) -> InstanceId:
     return InstanceId(f"i-{number:017x}")
 
 
+def settings_with(**chosen: object) -> Settings:
+    """Return settings by group, as in `drain={"on_deadline": "leave"}`."""
+    return Settings.model_validate(
+        {"queue_url": "https://sqs.invalid/123456789012/queue", **chosen}
+    )
+
+
 class WallClock:
     """The operators' wall clock, which somebody may set; events keep the true time."""
 
@@ -57,32 +65,33 @@ class Process:
         self._is_alive.set()
         self.transport = DirectTransport(stage.server, user_agent=name, is_alive=self._is_alive)
         self._api = KubeApi(self.transport)
-        self._reader = NodeReader(selectors.parse(settings.node_selector))
+        self._reader = stage.node_reader(settings)
         self.node_index = NodeIndex()
         self._nodes = KubeNodes(self._api, reader=self._reader, clock=stage.wall_clock)
-        self.node_refresh = NodeRefresh(self.node_index, self._nodes.all)
+        self.node_refresh = stage.node_refresh(self.node_index, self._nodes)
         self._event_recorder = KubeEventRecorder(self._api, identity=name, clock=stage.wall_clock)
         self.liveness = Liveness()
         self.webhooks = delivery.from_settings(settings.webhooks)
         self._queue = stage.queue.client(self._is_alive)
         sources: list[ports.EventSource] = list(stage.more_sources)
         if stage.has_queue:
-            sources.append(SqsSource(self._queue, clock=stage.wall_clock))
+            sources.append(stage.source(self._queue))
+        dependencies = ports.Dependencies(
+            sources=sources,
+            lifecycle=stage.lifecycle,
+            managed=stage.managed,
+            nodes=self._nodes,
+            pods=KubePods(self._api),
+            volumes=KubeVolumes(self._api),
+            leases=KubeLeases(self._api, namespace="default", name="queue-processor"),
+            event_recorder=self._event_recorder,
+            notifier=self.webhooks,
+            identity=name,
+            own_namespace="default",
+        )
         self._lead = assembly.build_controller(
             settings,
-            ports.Dependencies(
-                sources=sources,
-                lifecycle=stage.lifecycle,
-                managed=stage.managed,
-                nodes=self._nodes,
-                pods=KubePods(self._api),
-                volumes=KubeVolumes(self._api),
-                leases=KubeLeases(self._api, namespace="default", name="queue-processor"),
-                event_recorder=self._event_recorder,
-                notifier=self.webhooks,
-                identity=name,
-                own_namespace="default",
-            ),
+            stage.wrapped(dependencies),
             node_index=self.node_index,
             node_refresh=self.node_refresh,
             liveness=self.liveness,
@@ -118,6 +127,17 @@ class Process:
             except (errors.TemporaryError, errors.WatchExpired):
                 self.node_refresh.request()
             await asyncio.sleep(0.5)
+
+    def silence_watch(self, seconds: float) -> None:
+        """Let no change of a node arrive for a while; then list and watch anew."""
+
+        async def feed_later() -> None:
+            await asyncio.sleep(seconds)
+            self.node_refresh.request()
+            await self._feed()
+
+        self.lose_watch()
+        self._tasks[0] = asyncio.create_task(feed_later(), name=f"{self.name}: nodes")
 
     def lose_watch(self) -> None:
         """Let no further change of a node arrive, as on a connection that is silently dead."""
@@ -160,6 +180,24 @@ class World:
         self.more_sources: list[ports.EventSource] = []
         self.processes: list[Process] = []
 
+    # What a process is assembled from, for worlds in which some of it is different.
+
+    def node_reader(self, settings: Settings) -> NodeReader:
+        """Build what reads Node objects."""
+        return NodeReader(selectors.parse(settings.node_selector))
+
+    def source(self, queue: SqsQueue) -> SqsSource:
+        """Build the source of messages."""
+        return SqsSource(queue, clock=self.wall_clock)
+
+    def node_refresh(self, node_index: NodeIndex, nodes: KubeNodes) -> NodeRefresh:
+        """Build what confirms that there is no node."""
+        return NodeRefresh(node_index, nodes.all)
+
+    def wrapped(self, dependencies: ports.Dependencies) -> ports.Dependencies:
+        """Return what the controller works with."""
+        return dependencies
+
     async def close(self) -> None:
         """Stop the operators; one that crashed, or two that evicted at a time, fail the test."""
         for process in self.processes:
@@ -173,10 +211,7 @@ class World:
 
     async def start(self, name: str = "operator", **chosen: object) -> Process:
         """Start an operator; settings by group, as in `drain={"on_deadline": "leave"}`."""
-        settings = Settings.model_validate(
-            {"queue_url": "https://sqs.invalid/123456789012/queue", **chosen}
-        )
-        process = Process(self, name, settings)
+        process = Process(self, name, settings_with(**chosen))
         self.processes.append(process)
         await process.start()
         await asyncio.sleep(0.1)

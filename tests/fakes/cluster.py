@@ -28,8 +28,9 @@ class DirectTransport:
         self._user_agent = user_agent
         self._is_alive = is_alive
         self.is_reachable = True
-        self._requests: set[asyncio.Timeout] = set()
-        self._streams: set[_Stream] = set()
+        # In order, so that runs in virtual time repeat exactly.
+        self._requests: dict[asyncio.Timeout, None] = {}
+        self._streams: dict[_Stream, None] = {}
 
     def cut(self) -> None:
         """Begin an outage: cut requests and watches, and let every other request fail."""
@@ -56,11 +57,11 @@ class DirectTransport:
             yield head, _nothing()
             return
         stream = _Stream(answer.lines, path)
-        self._streams.add(stream)
+        self._streams[stream] = None
         try:
             yield head, stream.lines()
         finally:
-            self._streams.discard(stream)
+            self._streams.pop(stream, None)
             answer.lines.close()
 
     @contextlib.asynccontextmanager
@@ -68,12 +69,12 @@ class DirectTransport:
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                self._requests.add(limit)
+                self._requests[limit] = None
                 yield
         except TimeoutError as cause:
             raise errors.TemporaryError(f"{call}: timed out, or cut") from cause
         finally:
-            self._requests.discard(limit)
+            self._requests.pop(limit, None)
 
     async def _handle(self, request: Request) -> api.ApiResponse:
         if not self._is_alive.is_set():

@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from queue_processor.adapters.aws.queue import QueueClient
@@ -75,6 +75,17 @@ class FakeQueue:
         """Let the next calls fail, by their names in the API."""
         self.failures.setdefault(call, []).extend(faults)
 
+    def answer(
+        self, action: str, parameters: Mapping[str, Any], call: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Answer a call, or let it fail."""
+        del parameters
+        self.calls.append((action, asyncio.get_running_loop().time()))
+        failures = self.failures.get(action)
+        if failures:
+            raise failures.pop(0)
+        return call()
+
     @property
     def left(self) -> int:
         """How many messages there are, visible or not."""
@@ -103,6 +114,24 @@ class FakeQueue:
             if record.deleted_at is not None
         ]
         return [message_id for _, message_id in sorted(deleted)]
+
+    @property
+    def endings(self) -> Mapping[str, records.MessageEnding]:
+        """How messages have left the queue, by id."""
+        return {
+            record.message_id: record.ending
+            for record in self._queue.history()
+            if record.ending is not None
+        }
+
+    def set_receives(self, most: int) -> None:
+        """Set after how many receives a message becomes a dead letter."""
+        policy = {
+            "deadLetterTargetArn": self.sqs.service.arn_of("dead-letters"),
+            "maxReceiveCount": most,
+        }
+        attributes = {"RedrivePolicy": json.dumps(policy)}
+        self.sqs.call("SetQueueAttributes", {"QueueUrl": self.url, "Attributes": attributes})
 
     @property
     def dead_letters(self) -> Sequence[tuple[str, str]]:
@@ -154,8 +183,6 @@ class _Client(in_process.InProcessClient):
         self._queue = queue
 
     def _call(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        self._queue.calls.append((action, asyncio.get_running_loop().time()))
-        failures = self._queue.failures.get(action)
-        if failures:
-            raise failures.pop(0)
-        return super()._call(action, parameters)
+        return self._queue.answer(
+            action, parameters, lambda: super(_Client, self)._call(action, parameters)
+        )
