@@ -30,7 +30,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import assert_never
 
 import structlog
@@ -99,6 +99,7 @@ class Evictor:
         event_recorder: ports.EventRecorder,
         limiter: PriorityLimiter,
         holds: NodeHolds,
+        look_again: Callable[[], Awaitable[bool]],
         policy: ForceDeletePolicy,
     ) -> None:
         """Build the evictor of one drain.
@@ -108,12 +109,14 @@ class Evictor:
             event_recorder: Records pods that are deleted against their budget.
             limiter: Bounds the requests of all drains.
             holds: What the node is drained for, and until when.
+            look_again: Reads the node as it is now into `holds`; False if it is gone.
             policy: What happens to pods that are blocked until it is near.
         """
         self._pods = pods
         self._event_recorder = event_recorder
         self._limiter = limiter
         self._holds = holds
+        self._look_again = look_again
         self._policy = policy
         self._backoff = Backoff()
         self._turns = itertools.count()
@@ -291,6 +294,9 @@ class Evictor:
             ):
                 with attempt:
                     async with self._limiter.slot(Priority.FORCE_DELETE, self._holds.ends_at):
+                        # The watch may be silently dead, and the node alive again.
+                        if self._holds.intent.is_dead and not await self._look_again():
+                            return True
                         if not self._needs_force_delete(pod):
                             return False
                         grace = self._grace_that_fits(pod)

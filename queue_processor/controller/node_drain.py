@@ -96,6 +96,7 @@ class NodeDrain:
             event_recorder=context.ports.event_recorder,
             limiter=context.limiter,
             holds=holds,
+            look_again=self._look_again,
             policy=ForceDeletePolicy(
                 force_deletes=context.options.force_deletes,
                 force_margin=context.options.force_margin,
@@ -235,9 +236,7 @@ class NodeDrain:
         while True:
             if seen is not None:
                 self._holds.see(seen)
-            elif await self._is_node_gone():
-                self._is_gone = True
-                self._holds.changed.notify_all()
+            elif not await self._look_again():
                 return
             seen = await self._until_changed(instance_id, uid, seen)
 
@@ -246,6 +245,13 @@ class NodeDrain:
     ) -> NodeView | None:
         await self._node_index.until(instance_id, lambda _: self._node_index.get(uid) is not seen)
         return self._node_index.get(uid)
+
+    async def _look_again(self) -> bool:
+        """Read the node as it is now, since the index may be old; return False if it is gone."""
+        if await self._is_node_gone():
+            self._is_gone = True
+            self._holds.changed.notify_all()
+        return not self._is_gone
 
     async def _is_node_gone(self) -> bool:
         """Ask the API server: a node that is not in the index may only be ours no more."""
@@ -276,10 +282,7 @@ class NodeDrain:
         A Node that registered again under its name, while the watch of nodes is silently dead, gets
         pods all the time.
         """
-        if await self._is_node_gone():
-            self._is_gone = True
-            self._holds.changed.notify_all()
-        else:
+        if await self._look_again():
             await self._evict(pod)
 
     async def _evict(self, pod: PodView) -> None:

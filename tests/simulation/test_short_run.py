@@ -11,6 +11,17 @@ from tests.simulation import planted, report, runs, scenario, shrinking
 SEEDS = 400
 
 
+# Each found a defect that the short run does not.
+FOUND = {
+    3619: "a dead node came back while the watch was silent, and its pods were deleted by force",
+}
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_a_seed_that_found_a_defect_finds_none_any_more(seed: int) -> None:
+    assert runs.run(scenario.draw(seed)).violation is None
+
+
 @pytest.mark.parametrize("first", range(0, SEEDS, 100))
 def test_no_world_violates_a_rule(first: int) -> None:
     results = runs.run_seeds(range(first, first + 100), processes=1)
