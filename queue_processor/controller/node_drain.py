@@ -82,6 +82,7 @@ class NodeDrain:
         self._is_gone = False
         self._freeing: asyncio.Task[None] | None = None
         self._showing: asyncio.Task[None] | None = None
+        self._detaching: asyncio.Task[None] | None = None
         self._pods = NodePods(
             holds.node.name,
             watcher=context.pod_watcher,
@@ -158,7 +159,7 @@ class NodeDrain:
             self._show_if_listed()
             self._free_if_dead()
             serving |= {hold.id: hold for hold in self._holds.draining}
-            results = await self._results(serving)
+            results = self._results(serving)
             if not results:
                 if self._holds.is_over:
                     return []
@@ -171,22 +172,26 @@ class NodeDrain:
             for hold, report in reports:
                 self._on_end(hold, report)
 
-    async def _results(self, serving: Collection[str]) -> Mapping[str, InstanceResult]:
+    def _results(self, serving: Mapping[str, Hold]) -> Mapping[str, InstanceResult]:
         """Return the results of the holds, by id, whose work is over."""
         results = self._without_drain(serving)
-        if self._is_empty and not self._is_gone and len(results) < len(serving):
-            await self._await_volume_detachment()
-            # Holds may have been cancelled meanwhile.
-            results = self._without_drain(serving)
         lasting = [each for each in serving if each not in results]
         if self._is_gone:
             results |= dict.fromkeys(lasting, InstanceResult.NODE_GONE)
-        elif self._is_empty:
+        elif self._is_empty and not self._has_volumes:
             results |= dict.fromkeys(lasting, InstanceResult.DRAINED)
+        elif self._is_empty:
+            self._await_volumes()
+            results |= dict.fromkeys(self._over(lasting), InstanceResult.DRAINED)
         elif self._pods.is_listed:
-            over = self._holds.intent.over(self._holds.now, longest_grace=self._longest_grace())
-            results |= {hold.id: intent.result_at_end(hold) for hold in over if hold.id in lasting}
+            ended = self._over(lasting)
+            results |= {hold_id: intent.result_at_end(serving[hold_id]) for hold_id in ended}
         return results
+
+    def _over(self, ids: Collection[str]) -> list[str]:
+        """Return the ids of those holds whose time is over."""
+        over = self._holds.intent.over(self._holds.now, longest_grace=self._longest_grace())
+        return [hold.id for hold in over if hold.id in ids]
 
     @property
     def _is_empty(self) -> bool:
@@ -287,6 +292,9 @@ class NodeDrain:
 
     async def _evict(self, pod: PodView) -> None:
         await self._await_turn_of(pods.group_of(pod, own_pod=self._options.own_pod))
+        if not self._holds.draining:
+            # It was cancelled, and the pod may stay.
+            return
         await self._evictor.remove(pod, self._pods.departure_of(pod.ref.uid))
 
     async def _await_turn_of(self, group: EvictionGroup) -> None:
@@ -342,11 +350,12 @@ class NodeDrain:
 
     # Wait for volumes, and report.
 
+    def _await_volumes(self) -> None:
+        if self._detaching is None or self._detaching.done():
+            self._detaching = self._start(self._await_volume_detachment(), "volumes of")
+
     async def _await_volume_detachment(self) -> None:
         """Wait until the volumes of the pods that left can be attached elsewhere."""
-        if not self._has_volumes:
-            return
-        self._has_volumes = False
         await self._status.show_in_progress("no pods left, volumes still attached")
         limit = min(self._options.volume_timeout, self._holds.left).total_seconds()
         staying = {
@@ -362,6 +371,8 @@ class NodeDrain:
             _log.warning("volumes_still_attached", node=name)
         except (errors.TemporaryError, errors.PermanentError) as error:
             _log.warning("volumes_not_watched", node=name, error=str(error))
+        self._has_volumes = False
+        self._holds.changed.notify_all()
 
     def _observe(self, kind: EventKind, report: InstanceReport, *, seconds: float) -> None:
         labels = {"kind": kind, "result": report.result}
