@@ -5,6 +5,7 @@ All of it follows from the messages and from the simulated cluster.
 
 import dataclasses
 import datetime as dt
+import math
 from collections.abc import Iterator, Mapping
 
 from queue_processor.controller import ports
@@ -132,7 +133,9 @@ class Claims:
                 if not by_running:
                     continue
                 is_past = sending.signal.is_state or self.limit_of(sending) <= other.at
-                is_cancelled = is_past and other.at >= sending.at
+                # It may still be in the works when an older state change arrives.
+                works_until = math.inf if sent.settled_at is None else sent.settled_at
+                is_cancelled = is_past and max(other.at, works_until) >= sending.at
             else:
                 is_cancelled = other.change == sending.change
             if is_cancelled and other.occurred_at >= sending.occurred_at:
