@@ -19,9 +19,7 @@ _BUSY_SECONDS = 2
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    "name", ["kill-with-standby", "kill-alone", "stop-with-standby", "stop-alone"]
-)
+@pytest.mark.parametrize("name", ["kill-with-standby", "stop-alone"])
 async def test_nothing_is_lost_when_leaders_end_in_a_storm(
     control_plane: plane.ControlPlane, tmp_path: pathlib.Path, name: str
 ) -> None:
@@ -64,7 +62,7 @@ def _delete_one_message(environment: SoakEnvironment) -> None:
 
 def test_memory_and_metric_series_stay_flat_while_nodes_come_and_go(tmp_path: pathlib.Path) -> None:
     trials: list[Trial] = []
-    campaign = churn.ChurnCampaign(name="churn", faults="", trials=1, hours=3)
+    campaign = churn.ChurnCampaign(name="churn", faults="", trials=1, hours=2)
 
     campaign.run(1, 1, logs=tmp_path / "logs", report=trials.append)
 

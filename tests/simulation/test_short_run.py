@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation import planted, report, runs, scenario, shrinking
 
-SEEDS = 400
+SEEDS = 200
 
 
 # Each found a defect that the short run does not.

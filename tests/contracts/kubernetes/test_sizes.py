@@ -15,7 +15,7 @@ async def test_over_five_hundred_nodes_are_listed_in_pages(simulation: Simulated
     names = [node.name async for node in port.all()]
 
     assert names == [f"node-{number:03}" for number in range(1, 502)]
-    assert [call.query["limit"] for call in simulation.wire.calls] == ["500", "500"]
+    assert [call.query["limit"] for call in simulation.wire.calls] == ["200", "200", "200"]
 
 
 async def test_over_a_thousand_pods_of_a_node_are_one_list(simulation: SimulatedTarget) -> None:
