@@ -109,7 +109,7 @@ class DrainCoordinator:
 
     def has_lost_plans(self, node: NodeView) -> bool:
         """Return True if the instance of the node is going, and its Node was gone for a while."""
-        return node.instance_id in self._lost
+        return bool(self._lost_plans(node))
 
     async def reconcile(self, node: NodeView) -> None:
         """Do for a node what its holds ask for, without any new event.
@@ -118,7 +118,8 @@ class DrainCoordinator:
             TemporaryError: The API server could not be reached in time.
             PermanentError: The API server refuses us.
         """
-        plans = self._lost.pop(node.instance_id, {}).values()
+        plans = self._lost_plans(node)
+        self._lost.pop(node.instance_id, None)
         async with self._held(node) as held:
             try:
                 await held.reconcile(
@@ -132,16 +133,20 @@ class DrainCoordinator:
 
         Its instance is still there, and its kubelet may register again.
         """
-        now = self._context.clock()
         if not plan.deadline.is_hard or plan.is_instance_gone or plan.action is Action.UNCORDON:
             return
         self._lost.setdefault(plan.instance_id, {})[plan.hold_id] = plan
         for instance_id, plans in tuple(self._lost.items()):
-            lasting = {key: each for key, each in plans.items() if each.deadline.last_at > now}
-            if lasting:
-                self._lost[instance_id] = lasting
-            else:
+            if not any(self._is_ahead(each) for each in plans.values()):
                 del self._lost[instance_id]
+
+    def _lost_plans(self, node: NodeView) -> list[Plan]:
+        """Return what was planned for a Node of the same instance, where its deadline is ahead."""
+        plans = self._lost.get(node.instance_id, {}).values()
+        return [plan for plan in plans if self._is_ahead(plan)]
+
+    def _is_ahead(self, plan: Plan) -> bool:
+        return plan.deadline.last_at > self._context.clock()
 
     def _is_cancelled(self, plan: Plan) -> bool:
         """Return True if a later event has cancelled what the plan is about.

@@ -411,6 +411,27 @@ async def test_a_node_that_registers_again_during_its_drain_is_held_again(
     await world.until(lambda: not world.pods_on("node-0"), limit=40)
 
 
+async def test_a_node_that_registers_again_after_its_deadline_is_not_held(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=25))
+    await world.start()
+    world.send_change(0, events.new_change(world.clock() + dt.timedelta(seconds=100)))
+    await world.until(lambda: world.is_cordoned("node-0"))
+
+    world.cluster.remove_node("node-0")
+    await world.until_settled()
+    await asyncio.sleep(600)
+    world.cluster.add_node("node-0", instance_id=stage.instance(0))
+    world.cluster.add_pod("again", node="node-0")
+    await asyncio.sleep(60)
+
+    assert not world.is_cordoned("node-0")
+    assert _ours(world, "node-0") == []
+    assert world.pods_on("node-0") == {"again"}
+
+
 async def test_a_node_that_loses_its_label_during_its_drain_is_drained_to_its_end(
     world: stage.World,
 ) -> None:
