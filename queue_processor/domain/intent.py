@@ -39,11 +39,6 @@ class Intent:
     is_dead: bool = False
 
     @property
-    def kinds(self) -> tuple[EventKind, ...]:
-        """The kinds whose taints the node carries."""
-        return tuple(dict.fromkeys(hold.kind for hold in self.holds))
-
-    @property
     def draining(self) -> tuple[Hold, ...]:
         """The holds for which the node is being drained."""
         return tuple(hold for hold in self.holds if hold.is_draining)
@@ -56,11 +51,6 @@ class Intent:
             key=lambda hold: (not hold.deadline.is_hard, hold.deadline.at),
             default=None,
         )
-
-    @property
-    def is_hard(self) -> bool:
-        """True if AWS takes the instance at a time that is set."""
-        return any(hold.deadline.is_hard for hold in self.draining)
 
     @property
     def earliest_at(self) -> dt.datetime | None:
@@ -98,10 +88,6 @@ class Intent:
             (hold.deadline.at - (hold.deadline.at - hold.since) * kept for hold in self.draining),
             default=None,
         )
-
-    def last_end_at(self, longest_grace: dt.timedelta) -> dt.datetime | None:
-        """Return when the drain is over, whatever is left; None without a drain."""
-        return max((hold.deadline.ends_at(longest_grace) for hold in self.draining), default=None)
 
     def next_end_at(self, longest_grace: dt.timedelta) -> dt.datetime | None:
         """Return when the next hold is over, whatever is left; None without a drain."""

@@ -15,7 +15,7 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.holds import MOST_HOLDS, Hold, merge
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.intent import Intent
-from queue_processor.domain.nodes import SHUTDOWN_TAINT, NodeView, Taint
+from queue_processor.domain.nodes import SHUTDOWN_TAINT, Mark, NodeView, Taint, TaintEffect
 from queue_processor.domain.plan import Action, InstanceResult, Plan
 from queue_processor.domain.pods import EvictionGroup
 
@@ -120,7 +120,8 @@ def test_each_hold_ends_at_its_own_deadline() -> None:
 def test_a_hold_that_ended_keeps_the_node_and_its_taint_but_drains_no_more() -> None:
     held = Intent(holds=(SPOT.ended(InstanceResult.DRAINED), CORDON))
 
-    assert held.kinds == (EventKind.SPOT_INTERRUPTION, EventKind.SCHEDULED_CHANGE)
+    mark = Mark(holds=held.holds, ruling=held.ruling, effect=TaintEffect.NO_SCHEDULE)
+    assert mark.kinds == (EventKind.SPOT_INTERRUPTION, EventKind.SCHEDULED_CHANGE)
     assert held.draining == ()
     assert held.earliest_at is None
     assert held.instance_ends_at is None
