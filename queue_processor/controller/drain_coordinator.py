@@ -66,11 +66,7 @@ class DrainCoordinator:
                     await asyncio.wait(working)
         finally:
             await waiting.end(by_uid.values())
-        # Looks at each, so that none of their errors is one that nobody has seen.
-        failures = [error for task in by_uid.values() if (error := task.exception()) is not None]
-        if failures:
-            raise failures[0]
-        return combined(instance_id, [task.result() for task in by_uid.values()])
+        return combined(instance_id, waiting.results_of(by_uid.values()))
 
     async def carry_out(self, plan: Plan, node: NodeView) -> InstanceReport:
         """Carry out a plan, together with the other plans for the same node.
@@ -85,11 +81,7 @@ class DrainCoordinator:
             try:
                 report = await self._act(plan, held)
             except errors.NotFound:
-                report = InstanceReport(
-                    instance_id=plan.instance_id,
-                    node_name=node.name,
-                    result=InstanceResult.NODE_GONE,
-                )
+                report = plan.report(InstanceResult.NODE_GONE)
         if report.result is InstanceResult.NODE_GONE:
             self._context.node_index.forget(node)
             self._keep_lost(plan)
@@ -176,11 +168,7 @@ class DrainCoordinator:
     async def _act(self, plan: Plan, held: HeldNode) -> InstanceReport:
         match plan.action:
             case Action.CORDON | Action.CORDON_AND_DRAIN if self._is_cancelled(plan):
-                return InstanceReport(
-                    instance_id=plan.instance_id,
-                    node_name=plan.node_name,
-                    result=InstanceResult.CANCELLED,
-                )
+                return plan.report(InstanceResult.CANCELLED)
             case Action.CORDON | Action.CORDON_AND_DRAIN:
                 report = await held.hold(plan)
                 if report.margin is not None:
@@ -189,10 +177,8 @@ class DrainCoordinator:
                 return report
             case Action.UNCORDON:
                 is_free = await held.cancel(plan)
-                return InstanceReport(
-                    instance_id=plan.instance_id,
-                    node_name=plan.node_name,
-                    result=InstanceResult.UNCORDONED if is_free else InstanceResult.HELD_BY_ANOTHER,
+                return plan.report(
+                    InstanceResult.UNCORDONED if is_free else InstanceResult.HELD_BY_ANOTHER
                 )
             case Action.AWAIT_READY | Action.IGNORE:
                 raise AssertionError(f"{plan.action} changes no node")

@@ -46,16 +46,16 @@ class HeldNode:
         hold = self.holds.add(holds.hold_of(plan))
         if intent.is_refuted(hold, self.holds.node):
             self.holds.drop({hold.id})
-            return self._report(plan, InstanceResult.STILL_RUNNING)
+            return plan.report(InstanceResult.STILL_RUNNING)
         if not hold.is_draining:
             self.holds.end(hold.id, InstanceResult.CORDONED)
         await self._apply(plan)
         if not hold.is_draining:
-            return self._report(plan, InstanceResult.CORDONED)
+            return plan.report(InstanceResult.CORDONED)
         if all(each.id != hold.id for each in self.holds.draining):
             # It ended, or another event cancelled it, while the node was being cordoned.
             result = self.holds.result_of(hold.id)
-            return self._report(plan, result or InstanceResult.CANCELLED)
+            return plan.report(result or InstanceResult.CANCELLED)
         report = await self._drain_for(hold)
         await self._let_go(hold, report)
         return report
@@ -203,10 +203,6 @@ class HeldNode:
         if self._draining is not None and not self._draining.done():
             self._draining.cancel()
             await asyncio.wait((self._draining,))
-
-    def _report(self, plan: Plan, result: InstanceResult) -> InstanceReport:
-        node = self.holds.node
-        return InstanceReport(instance_id=plan.instance_id, node_name=node.name, result=result)
 
 
 def _until(plan: Plan) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from queue_processor.controller import log_fields, ports
+from queue_processor.controller import log_fields, ports, waiting
 from queue_processor.controller.drain_coordinator import DrainCoordinator
 from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.node_index import NodeIndex
@@ -134,9 +134,7 @@ class Processor:
         try:
             await asyncio.wait(tasks)
         except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await waiting.end(tasks)
         return tuple(
             HandledInstance(instance_id=instance_id) if task.cancelled() else task.result()
             for instance_id, task in zip(event.instance_ids, tasks, strict=True)

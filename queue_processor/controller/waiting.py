@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Collection, Coroutine, Iterable
-from typing import Any
+from typing import Any, TypeVar
+
+_Result = TypeVar("_Result")
 
 
 class ChangeSignal:
@@ -52,9 +54,16 @@ async def gathered(works: Iterable[Coroutine[Any, Any, None]]) -> None:
             await asyncio.wait(tasks)
     finally:
         await end(tasks)
+    results_of(tasks)
+
+
+def results_of(tasks: Collection[asyncio.Task[_Result]]) -> list[_Result]:
+    """Return the results of tasks that have ended, or raise the first of their errors."""
+    # Looks at each, so that none of their errors is one that nobody has seen.
     failures = [error for task in tasks if (error := task.exception()) is not None]
     if failures:
         raise failures[0]
+    return [task.result() for task in tasks]
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -49,6 +49,10 @@ class Plan:
     deadline: Deadline
     is_instance_gone: bool = False
 
+    def report(self, result: "InstanceResult") -> "InstanceReport":
+        """Return the report of a plan that ended without a drain of its own."""
+        return InstanceReport(instance_id=self.instance_id, node_name=self.node_name, result=result)
+
 
 class InstanceResult(enum.StrEnum):
     """The result for one instance."""
