@@ -147,12 +147,12 @@ def skip(reason: str) -> NoReturn:
 
 
 def is_ci() -> bool:
-    """Whether what is skipped elsewhere is a failure here."""
+    """True if a test that is skipped elsewhere fails here."""
     return os.environ.get("CI") == "true"
 
 
 def cache_folder() -> pathlib.Path:
-    """Where things that take long to make are kept, outside the work tree."""
+    """The folder, outside the work tree, for files that take long to make."""
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(home) / "queue-processor"
 

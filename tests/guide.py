@@ -20,7 +20,7 @@ _AWS_CLI = _ROOT / "tests" / "infra" / "awscli.lock"
 
 
 def blocks() -> list[tuple[str, str]]:
-    """What the document tells to type, and the headings that it stands under."""
+    """The commands that the document says to type, and the headings above them."""
     heading, found = "", []
     tokens = MarkdownIt().parse(_DOCUMENT.read_text(encoding="utf-8"))
     for number, token in enumerate(tokens):
@@ -43,7 +43,7 @@ def script(path: pathlib.Path, body: str) -> None:
 
 
 async def typed(text: str, environment: Mapping[str, str]) -> str:
-    """What a shell says that is told this, and stops at the first fault."""
+    """The output of a shell that runs these commands, and stops at the first that fails."""
     process = await asyncio.create_subprocess_exec(
         *("/bin/bash", "-euxo", "pipefail", "-c", text),
         cwd=_ROOT,

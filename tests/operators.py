@@ -41,7 +41,7 @@ class OperatorProcess:
         self._log = log
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it has logged; a line that is being written is left out."""
+        """Its log so far, without a line that is being written."""
         *whole, _ = self._log.read_text().split("\n")
         return [json.loads(line) for line in whole]
 
@@ -51,7 +51,7 @@ class OperatorProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it does not run any more."""
+        """True if it does not run any more."""
         return self._process.returncode is not None
 
     def send(self, number: signal.Signals) -> None:
@@ -83,7 +83,7 @@ class Operators(abc.ABC):
 
     @abc.abstractmethod
     def environment(self) -> Mapping[str, str]:
-        """Where their queue and their cluster are, and how they get in."""
+        """The settings for their queue and their cluster."""
 
     async def start(self, **variables: str) -> OperatorProcess:
         """Start an operator; it leads, or stands by where another leads."""

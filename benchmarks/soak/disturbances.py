@@ -1,4 +1,4 @@
-"""What happens during a storm: to its leaders, the API server, AWS, and the messages."""
+"""Disturbances of a storm: of its leaders, the API server, AWS, and the messages."""
 
 import asyncio
 import random

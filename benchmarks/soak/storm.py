@@ -122,7 +122,7 @@ class SoakStorm:
 
     @property
     def messages(self) -> int:
-        """How many messages were sent."""
+        """The number of messages that were sent."""
         return len(self._records())
 
     async def ask(self, instance_id: str, what: str) -> None:

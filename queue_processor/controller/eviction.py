@@ -14,9 +14,9 @@ workload wins a clean stop. `drain.on_deadline: leave` switches that off.
 A request may be answered late, or never: an admission webhook may hang, and evictions under one
 budget wait for each other. So nothing waits for an answer past the moment when the pod has to be
 deleted. The request is left behind, since the API server may still carry it out; its answer is
-counted, but decides nothing any more. A pod that is due when the
-drain begins, because its grace period is longer than the time left, gets one attempt of its own: an
-eviction that is granted overrides no budget.
+counted, but decides nothing any more. A pod that is due when the drain begins, because its grace
+period is longer than the time left, gets one attempt of its own: an eviction that is granted
+overrides no budget.
 
 Every request names the pod by UID: another pod may have its name by now, such as the next one of a
 StatefulSet. That makes repeated requests no-ops.

@@ -9,9 +9,9 @@ Order. Waiters have a rank, and one heap holds those that may be admitted. First
 (`Priority`), then the deadline, rounded, since the warnings of a storm come over some seconds and
 none of its nodes is more urgent than another. Among drains that are equally urgent, evictions take
 turns (ten pods of each, then the next ten), so that a node with many pods does not hold up a node
-with few. A list, which opens a drain, comes after the first attempts of open drains, so
-that of many nodes some are done early, and not all of them late; and before repeated attempts,
-because what was refused a moment ago is likely to be refused again.
+with few. A list, which opens a drain, comes after the first attempts of open drains, so that of
+many nodes some are done early, and not all of them late; and before repeated attempts, because what
+was refused a moment ago is likely to be refused again.
 
 Reserves. Order decides who is next, and is of no help while every slot is held. So there are a few
 more slots, some for force deletes and cordons, and some of these for cordons alone.

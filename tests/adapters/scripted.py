@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 
 class Ending(enum.Enum):
-    """What becomes of the connection after the answer."""
+    """The fate of the connection after the answer."""
 
     CLOSE = "it is closed in good order"
     RESET = "it is cut"

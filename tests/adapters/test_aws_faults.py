@@ -216,7 +216,7 @@ def queue_on(sqs: "SQSClient") -> SqsQueue:
 
 
 async def faults_of_every_call(session: Session, url: str) -> list[BaseException]:
-    """What each call to AWS raises; those that speak JSON first."""
+    """The error of each call to AWS; first the calls that speak JSON."""
     threads = DaemonExecutor(2, name="aws")
     sqs = session.client("sqs", endpoint_url=url, config=quick())
     autoscaling = session.client("autoscaling", endpoint_url=url, config=quick())

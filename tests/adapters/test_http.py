@@ -50,7 +50,7 @@ async def follow(api: KubeApi) -> list[dict[str, object]]:
 
 
 async def fault_of(request: Awaitable[object]) -> errors.QueueProcessorError:
-    """What a request raises, which has to be our own."""
+    """The error of a request, which has to be our own."""
     with pytest.raises(errors.QueueProcessorError) as raised:
         await request
     return raised.value

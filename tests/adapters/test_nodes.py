@@ -1,4 +1,4 @@
-"""What is read from Node objects, odd ones included."""
+"""Reading Node objects, odd ones included."""
 
 import copy
 import datetime as dt
@@ -132,7 +132,7 @@ def test_a_moment_elsewhere_is_read_in_utc() -> None:
 
 
 def _cause(node: dict[str, Any]) -> str | None:
-    """Why a Node is unmapped."""
+    """Reasons for which a Node is unmapped."""
     read = _reader().read(node)
     assert isinstance(read, UnmappedNode)
     assert (read.name, read.uid) == ("node-0", "uid")

@@ -50,7 +50,7 @@ users: [{name: nobody, user: {token: secret-token}}]
 
 
 class Ending:
-    """How the command ended.
+    """The end of the command.
 
     Attributes:
         code: Its exit code.

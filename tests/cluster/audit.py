@@ -48,12 +48,12 @@ class Request:
 
     @property
     def is_about_a_resource(self) -> bool:
-        """Whether it is not about the API itself, such as /version."""
+        """True unless it is about the API itself, such as /version."""
         return not self.access.resource.startswith("/")
 
     @property
     def is_refused(self) -> bool:
-        """Whether the account may not do that."""
+        """True if the account may not do that."""
         return self.code == http.HTTPStatus.FORBIDDEN
 
 

@@ -67,7 +67,7 @@ class History:
         return frozenset(self._marked)
 
     def is_cordoned(self, name: str) -> bool:
-        """Whether a node is unschedulable now."""
+        """True if a node is unschedulable now."""
         return bool(self._nodes.get(name, {}).get("spec", {}).get("unschedulable"))
 
     def on(self, *names: str) -> list[PodLife]:

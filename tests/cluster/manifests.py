@@ -15,7 +15,7 @@ NEVER = "never"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PodShape:
-    """What matters of a pod in a drain.
+    """The properties of a pod that matter in a drain.
 
     Attributes:
         labels: Its labels.

@@ -10,16 +10,16 @@ def condition(found: JsonObject, kind: str) -> JsonObject | None:
 
 
 def is_true(found: JsonObject, kind: str) -> bool:
-    """Whether a condition holds."""
+    """True if a condition holds."""
     said = condition(found, kind)
     return said is not None and said["status"] == "True"
 
 
 def is_usable(node: JsonObject) -> bool:
-    """Whether pods may be bound to a node."""
+    """True if pods may be bound to a node."""
     return not node["spec"].get("taints") and is_true(node, "Ready")
 
 
 def is_healthy(pod: JsonObject) -> bool:
-    """Whether a pod counts for its disruption budget: Ready, and not on its way out."""
+    """True if a pod counts for its disruption budget: Ready, and not terminating."""
     return "deletionTimestamp" not in pod["metadata"] and is_true(pod, "Ready")

@@ -53,7 +53,7 @@ class ComponentFailed(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Access:
-    """How somebody reaches the API server: where it is, whom to trust, who we are."""
+    """The access of a client to the API server: its address, its CA, and the client's identity."""
 
     server: str
     ca_file: pathlib.Path
@@ -108,7 +108,7 @@ class ControlPlane:
 
     @property
     def audit_log(self) -> pathlib.Path:
-        """What service accounts have asked for, a JSON object a line."""
+        """The requests of service accounts, a JSON object a line."""
         return self.folder / "audit.log"
 
     def access(self, token: str) -> Access:
@@ -148,7 +148,7 @@ class ControlPlane:
 
     @property
     def components(self) -> Sequence[str]:
-        """What runs now."""
+        """The processes that run now."""
         return tuple(self._processes)
 
     def pid(self, component: str) -> int:

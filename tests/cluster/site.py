@@ -80,12 +80,12 @@ class Site(operators.Operators):
     # What there is.
 
     def is_settled(self) -> bool:
-        """Whether the queue is empty, and nothing was put aside."""
+        """True if the queue and the dead-letter queue are empty."""
         queue_url = self._stack.queue_url
         return not self.aws.queue_state(queue_url).total and not self.aws.dead_letters(queue_url)
 
     async def holder(self) -> str:
-        """Who holds the Lease; empty when nobody does."""
+        """The holder of the Lease; empty when nobody holds it."""
         namespace, name = world.OPERATOR
         path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
         lease = await self.world.get(path)

@@ -132,7 +132,7 @@ class Pod(operators.Operators):
         self._kubeconfig = folder / "operator.kubeconfig"
 
     def environment(self) -> Mapping[str, str]:
-        """What the shell knows of AWS, and the files of the pod."""
+        """The shell's settings for AWS, and the files of the pod."""
         return {
             **self._shell,
             "KUBECONFIG": str(self._kubeconfig),

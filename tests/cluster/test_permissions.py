@@ -103,7 +103,7 @@ class Account:
         self.log = audit.AuditLog(cluster.plane.audit_log, world.OPERATOR_USER)
 
     async def lacks(self) -> list[Access]:
-        """What the program says at its start that it may not do."""
+        """The permissions that the program says, at its start, that it does not have."""
         transport = world.transport_for(self._access)
         needed = permissions.all_permissions(lease_namespace=world.OPERATOR[0], force_deletes=True)
         try:

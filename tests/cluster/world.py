@@ -66,7 +66,7 @@ def transport_for(access: plane.Access) -> HttpTransport:
 
 
 def path_of(body: JsonObject) -> str:
-    """Where such an object is created."""
+    """The path under which such an object is created."""
     version, kind = body["apiVersion"], body["kind"]
     prefix = f"/api/{version}" if version == "v1" else f"/apis/{version}"
     namespace = body["metadata"].get("namespace")
@@ -75,7 +75,7 @@ def path_of(body: JsonObject) -> str:
 
 
 class World(Observer):
-    """What is in the cluster, changed and looked at without the limits of any role."""
+    """The objects in the cluster, read and changed without the limits of any role."""
 
     def __init__(self, control_plane: plane.ControlPlane) -> None:
         self.plane = control_plane

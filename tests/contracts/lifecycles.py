@@ -18,7 +18,7 @@ _START = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 
 
 class Group(Protocol):
-    """What a test of the contract needs to know about a group besides the port."""
+    """A group, with what a test of the contract needs besides the port."""
 
     @property
     def lifecycle(self) -> ports.LifecycleActions:
@@ -31,10 +31,10 @@ class Group(Protocol):
         """Return whether the group still waits."""
 
     def expires_at(self, action: LifecycleAction) -> float:
-        """When the group stops to wait by itself."""
+        """The time at which the group stops waiting by itself."""
 
     def asked_for_hooks(self) -> int:
-        """How often the hook was read."""
+        """The number of reads of the hook."""
 
     def join(self, **tags: str) -> InstanceId:
         """Add an instance to the group, and tags."""

@@ -28,7 +28,7 @@ def now() -> dt.datetime:
 
 
 class SqsShell(Protocol):
-    """What a test of the contract needs to know about a queue besides its port."""
+    """A queue, with what a test of the contract needs besides its port."""
 
     @property
     def queue(self) -> SqsQueue:
@@ -41,10 +41,10 @@ class SqsShell(Protocol):
         """Put messages on the queue."""
 
     def visible(self) -> int:
-        """How many messages a receive would find."""
+        """The number of messages that a receive would find."""
 
     def left(self) -> int:
-        """How many messages there are, visible or not."""
+        """The number of messages, visible or not."""
 
     def dead_letters(self) -> Sequence[tuple[str, str | None]]:
         """Body and reason of the messages on the dead-letter queue."""

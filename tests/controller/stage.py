@@ -144,7 +144,7 @@ class Process:
         self._tasks[0].cancel()
 
     async def stop(self) -> None:
-        """What SIGTERM does."""
+        """Stop as on SIGTERM."""
         lead = self._tasks[-1]
         lead.cancel()
         await asyncio.wait((lead,))
@@ -152,7 +152,7 @@ class Process:
         await self.kill()
 
     async def kill(self) -> None:
-        """What SIGKILL does: nothing more is sent, by anybody."""
+        """Stop as on SIGKILL: nothing more is sent, by anybody."""
         self._is_alive.clear()
         while any(not task.done() for task in self._tasks):
             for task in self._tasks:
@@ -160,7 +160,7 @@ class Process:
             await asyncio.wait(self._tasks, timeout=60)
 
     def crash(self) -> BaseException | None:
-        """What ended the work, if anything but the test did."""
+        """The error that ended the work, if anything but the test did."""
         lead = self._tasks[-1]
         return lead.exception() if lead.done() and not lead.cancelled() else None
 
@@ -280,7 +280,7 @@ class World:
         return found
 
     def is_cordoned(self, name: str) -> bool:
-        """Whether a node is unschedulable."""
+        """True if a node is unschedulable."""
         return bool(self.node(name).spec.get("unschedulable"))
 
     def taints(self, name: str) -> set[str]:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.looptime
 
 
 def _deadline(world: stage.World) -> dt.timedelta:
-    """What node-0 says is left until its deadline."""
+    """The time until its deadline, as node-0 shows it."""
     written = world.node("node-0").metadata["annotations"][nodes.DEADLINE_ANNOTATION]
     return dt.datetime.fromisoformat(written) - world.clock()
 

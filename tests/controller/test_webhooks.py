@@ -21,7 +21,7 @@ NOBODY = f"http://127.0.0.1:9/{HIDDEN}"
 
 
 def _told(outcome: str) -> tuple[float, float]:
-    """How many notifications of the start, and of the end, had this outcome so far."""
+    """The notifications of the start, and of the end, that had this outcome so far."""
 
     def read(phase: str) -> float:
         labels = {"phase": phase, "outcome": outcome}

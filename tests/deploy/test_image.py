@@ -83,7 +83,7 @@ def running(image: pathlib.Path) -> Container:
 
 
 def packages(image: pathlib.Path) -> pathlib.Path:
-    """Where everything is installed."""
+    """The folder in which everything is installed."""
     (found,) = (image / HOME / "lib").glob("python3.*/site-packages")
     return found
 
@@ -265,7 +265,7 @@ async def logged(process: asyncio.subprocess.Process, event: str) -> dict[str, o
 
 
 def told_by_the_kernel(pid: int) -> dict[str, str]:
-    """What Linux knows of a process. https://man7.org/linux/man-pages/man5/proc_pid_status.5.html."""
+    """The status of a process on Linux. https://man7.org/linux/man-pages/man5/proc_pid_status.5.html."""
     lines = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return dict(line.split(":", 1) for line in lines)
 

@@ -12,11 +12,11 @@ def below(path: pathlib.Path, heading: str) -> list[str]:
 
 
 def anchors(path: pathlib.Path) -> set[str]:
-    """Where links into a document may lead."""
+    """The targets of links into a document."""
     text = path.read_text(encoding="utf-8")
     return {anchor(heading) for heading in re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)}
 
 
 def anchor(heading: str) -> str:
-    """What hosts of Markdown make of a heading."""
+    """The anchor that hosts of Markdown derive from a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

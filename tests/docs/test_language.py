@@ -31,10 +31,11 @@ FAULT_INJECTION = "simulator"
 _OPENINGS = {"How", "Tell", "Tells", "What", "When", "Where", "Whether", "Which", "Who", "Why"}
 
 
-def _trees() -> Iterator[tuple[pathlib.Path, ast.AST]]:
-    """Every module of the package."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path, ast.parse(path.read_text(encoding="utf-8"))
+def _trees(*folders: pathlib.Path) -> Iterator[tuple[pathlib.Path, ast.AST]]:
+    """Every module in these folders; the package by default."""
+    for folder in folders or (PACKAGE,):
+        for path in sorted(folder.rglob("*.py")):
+            yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _avoided(head: str) -> list[str]:
@@ -111,7 +112,7 @@ def test_no_docstring_opens_with_a_relative_clause() -> None:
     """Ruff's D401 checks functions only."""
     openings = [
         f"{path.relative_to(ROOT)}: {docstring.splitlines()[0]}"
-        for path, tree in _trees()
+        for path, tree in _trees(PACKAGE, ROOT / "benchmarks", ROOT / "tests")
         for node in ast.walk(tree)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         if (docstring := ast.get_docstring(node)) is not None

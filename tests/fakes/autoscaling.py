@@ -14,7 +14,7 @@ HOOK = LifecycleHook(group="workers", name="drain")
 
 @dataclasses.dataclass(slots=True)
 class ActionRecord:
-    """What happened to one lifecycle action; moments of the loop's clock."""
+    """The history of one lifecycle action; times are those of the loop's clock."""
 
     expires_at: float
     heartbeats: list[float] = dataclasses.field(default_factory=list)

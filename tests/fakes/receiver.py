@@ -14,7 +14,7 @@ HIDDEN = "s3cr3t-t0ken"
 
 
 class Behaviour(enum.Enum):
-    """What the receiver does about a request."""
+    """The receiver's answer to a request."""
 
     TAKES = "takes it"
     TAKES_IT_THE_SECOND_TIME = "takes it the second time"
@@ -37,7 +37,7 @@ _ANSWERS: Mapping[Behaviour, tuple[int, Mapping[str, str]]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Post:
-    """What came."""
+    """The requests that came."""
 
     at: float
     path: str

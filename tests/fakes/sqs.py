@@ -88,12 +88,12 @@ class FakeQueue:
 
     @property
     def left(self) -> int:
-        """How many messages there are, visible or not."""
+        """The number of messages, visible or not."""
         return self._queue.state(self.sqs.now()).total
 
     @property
     def visible(self) -> int:
-        """How many messages a receive would find now."""
+        """The number of messages that a receive would find now."""
         return self._queue.state(self.sqs.now()).visible
 
     @property
@@ -117,7 +117,7 @@ class FakeQueue:
 
     @property
     def endings(self) -> Mapping[str, records.MessageEnding]:
-        """How messages have left the queue, by id."""
+        """The way in which each message left the queue, by id."""
         return {
             record.message_id: record.ending
             for record in self._queue.history()
@@ -147,11 +147,11 @@ class FakeQueue:
         self.sqs.call("SetQueueAttributes", {"QueueUrl": self.url, "Attributes": attributes})
 
     def receive_count(self, message_id: str) -> int:
-        """How often a message that is still there was received."""
+        """The receive count of a message that is still there."""
         return self._message(message_id).receive_count
 
     def hidden_for(self, message_id: str) -> float:
-        """How long a message stays invisible, in seconds."""
+        """The time for which a message stays invisible, in seconds."""
         return self._message(message_id).visible_at.timestamp() - self.sqs.now()
 
     def lose_all(self) -> None:

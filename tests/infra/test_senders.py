@@ -1,4 +1,4 @@
-"""Who can send to the queues of the stack: a sender can have any node drained."""
+"""Senders to the queues of the stack: a sender can have any node drained."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -20,7 +20,7 @@ _CHUNK = 20
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How one run ended.
+    """The end of one run.
 
     Attributes:
         violation: None if no rule was violated.

@@ -83,7 +83,7 @@ class Sending:
 
     @property
     def occurred_at(self) -> float:
-        """When the event happened, in whole seconds, as AWS prints it."""
+        """The time of the event in whole seconds, as AWS prints it."""
         return float((self.at - self.age) // 1)
 
 

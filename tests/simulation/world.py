@@ -73,7 +73,7 @@ class SimulationWorld(stage.World):
 
     @property
     def fault_counts(self) -> Mapping[str, int]:
-        """How many calls went wrong, by kind."""
+        """The number of failed calls, by kind."""
         counts: dict[str, int] = {}
         for faults in self._faults_of.values():
             for kind, count in faults.counts.items():

@@ -32,17 +32,17 @@ class Site(operators.Operators):
         }
 
     def holder(self) -> str:
-        """Who holds the Lease."""
+        """The holder of the Lease."""
         leases = list(self.cluster.store.every(resources.LEASES))
         return next((lease.spec.get("holderIdentity") or "" for lease in leases), "")
 
     def is_cordoned(self, name: str) -> bool:
-        """Whether a node is unschedulable."""
+        """True if a node is unschedulable."""
         node = self.cluster.store.node(name)
         return node is not None and bool(node.spec.get("unschedulable"))
 
     def is_settled(self) -> bool:
-        """Whether the queue is empty."""
+        """True if the queue is empty."""
         return self.aws.queue_state(self.stack.queue_url).total == 0
 
     async def close(self) -> None:

@@ -69,7 +69,7 @@ def _outcomes(operator: OperatorProcess) -> list[str]:
 
 
 def _nodes_indexed(operator: OperatorProcess) -> str:
-    """How many nodes the operator has in its index."""
+    """The number of nodes in the operator's index."""
     url = f"http://127.0.0.1:{operator.logged('http_listening')['port']}/metrics"
     with urllib.request.urlopen(url, timeout=5) as answer:
         text: str = answer.read().decode()

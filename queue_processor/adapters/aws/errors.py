@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef
 
 Results: TypeAlias = Sequence[Exception | None]
-"""What went wrong with each entry of a batch; None for those that are done."""
+"""The error of each entry of a batch; None for those that are done."""
 
 _THROTTLED = frozenset(
     {

@@ -129,7 +129,7 @@ class RandomWorld:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figures:
-    """What the status of a budget counts."""
+    """The counts in the status of a budget."""
 
     expected: int
     desired: int

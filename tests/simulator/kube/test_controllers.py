@@ -20,7 +20,7 @@ async def pods(client: DirectClient) -> list[objects.JsonObject]:
 
 
 def places(found: list[objects.JsonObject]) -> dict[str, int]:
-    """How many pods are on which node."""
+    """The number of pods, by node."""
     return collections.Counter(pod["spec"].get("nodeName", "") for pod in found)
 
 
