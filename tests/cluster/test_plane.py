@@ -46,6 +46,39 @@ async def test_a_pod_that_ignores_its_sigterm_stays(cluster: world.World) -> Non
     assert "deletionTimestamp" in found["metadata"]
 
 
+async def _say_not_ready(cluster: world.World, pod: str) -> None:
+    """Write what the node controller writes for a pod whose node it takes for NotReady."""
+    path = f"/api/v1/namespaces/{manifests.NAMESPACE}/pods/{pod}/status"
+    not_ready = {"type": "Ready", "status": "False"}
+    await cluster.api.patch(path, {"status": {"conditions": [not_ready]}})
+
+
+async def test_a_kubelet_writes_again_that_its_pods_are_ready(cluster: world.World) -> None:
+    """The node controller may have a Node of the same name in mind, from an earlier test."""
+    await cluster.make_nodes([("node-a", "i-0a")])
+    pod = manifests.pod("web", manifests.PodShape(labels={"app": "web"}), node_name="node-a")
+    await cluster.create(pod)
+    await cluster.until_running("web", 1)
+
+    await _say_not_ready(cluster, "web")
+    await cluster.until_running("web", 1)
+
+
+async def test_a_kubelet_that_stopped_writes_nothing_about_its_pods(cluster: world.World) -> None:
+    await cluster.make_nodes([("node-a", "i-0a"), ("node-b", "i-0b")])
+    for app, node in (("dead", "node-a"), ("alive", "node-b")):
+        shape = manifests.PodShape(labels={"app": app})
+        await cluster.create(manifests.pod(app, shape, node_name=node))
+        await cluster.until_running(app, 1)
+
+    await cluster.stop_kubelet("node-a")
+    await _say_not_ready(cluster, "dead")
+    await _say_not_ready(cluster, "alive")
+    await cluster.until_running("alive", 1)
+
+    assert await cluster.running(app="dead") == []
+
+
 async def test_the_operator_may_do_what_its_role_says_and_no_more(cluster: world.World) -> None:
     await cluster.make_nodes([("node-a", "i-0a")])
     log = audit.AuditLog(cluster.plane.audit_log, world.OPERATOR_USER)

@@ -148,7 +148,12 @@ class World(Observer):
     async def stop_kubelet(self, name: str) -> None:
         """Let a node fall silent, and the control plane know it at once."""
         path = f"/api/v1/nodes/{name}"
-        await self.api.patch(path, {"metadata": {"annotations": {"cluster.test/kubelet": "dead"}}})
+        dead = {"metadata": {"annotations": {"cluster.test/kubelet": "dead"}}}
+        for pod in await self.pods_on(name):
+            metadata = pod["metadata"]
+            pods = f"/api/v1/namespaces/{metadata['namespace']}/pods"
+            await self.api.patch(f"{pods}/{metadata['name']}", dead)
+        await self.api.patch(path, dead)
         silent = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}
         await self.api.patch(f"{path}/status", {"status": {"conditions": [silent]}})
 
