@@ -127,7 +127,9 @@ def _instance_ends_at(event: InterruptionEvent, *, now: dt.datetime) -> dt.datet
             at = None
         case EventKind.SCHEDULED_CHANGE:
             at = announced if announced is not None and announced > now else None
-        case EventKind.CAPACITY_RESERVATION_INTERRUPTION if announced is not None:
+        case EventKind.SPOT_INTERRUPTION | EventKind.CAPACITY_RESERVATION_INTERRUPTION if (
+            announced is not None
+        ):
             at = announced
         case EventKind.AUTOSCALING_LAUNCH | EventKind.AUTOSCALING_TERMINATION:
             at = event.occurred_at + _longest_wait(event)

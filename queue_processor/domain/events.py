@@ -106,7 +106,8 @@ class InterruptionEvent:
         instance_ids: At least one, each once, in the order of the event.
         occurred_at: UTC; never later than the moment the message was sent.
         scheduled_at: When AWS says that the instance goes, if the event says so: the
-            termination time of a capacity reservation, the start of a scheduled change.
+            termination time of a capacity reservation, the start of a scheduled change, the time of
+            a Spot interruption in instance metadata.
         account: The account that it is about; None if the event does not state it.
         region: The same for the Region, which a notification of Auto Scaling does not state.
         is_cancelled: A scheduled change that will not take place after all; an instance that
