@@ -75,18 +75,24 @@ class KeepAliveConnection:
     ) -> HttpAnswer:
         self._connection.request(method, path, body, dict(headers))
         response = self._connection.getresponse()
-        length = response.length
-        if length is None or length > _LONGEST_BODY:
-            content = response.read(_LONGEST_BODY + 1)
-        else:
-            # Unlike a read with a limit, it raises IncompleteRead if bytes are missing.
-            content = response.read()
-        if not response.isclosed():
-            # What was not read is in the way of the next answer.
-            self.close()
+        try:
+            content = _read(response)
+        finally:
+            if not response.isclosed():
+                # What was not read is in the way of the next answer.
+                response.close()
+                self.close()
         return HttpAnswer(
             status=response.status,
             body=content[:_LONGEST_BODY],
             is_complete=len(content) <= _LONGEST_BODY,
             headers={name.lower(): value for name, value in response.getheaders()},
         )
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """Read a body, or one byte more than the longest."""
+    if response.length is None or response.length > _LONGEST_BODY:
+        return response.read(_LONGEST_BODY + 1)
+    # Unlike a read with a limit, it raises IncompleteRead if bytes are missing.
+    return response.read()

@@ -14,6 +14,7 @@ from queue_processor.watcher.metadata_watcher import MetadataWatcher, Polling, W
 
 # Until the connection is open and everything is imported.
 _WARM_UP = 20
+_BATCHES = 4
 
 
 class _NoNode:
@@ -35,11 +36,16 @@ def _main(url: str, polls: int) -> None:
     )
     for _ in range(_WARM_UP):
         watcher.turn()
+    batches = [_cpu_seconds(watcher, polls) for _ in range(_BATCHES)]
+    # What else runs on the machine makes polls dearer, never cheaper.
+    sys.stdout.write(f"{min(batches) / polls}\n")
+
+
+def _cpu_seconds(watcher: MetadataWatcher, polls: int) -> float:
     began = time.process_time()
     for _ in range(polls):
         watcher.turn()
-    seconds = (time.process_time() - began) / polls
-    sys.stdout.write(f"{seconds}\n")
+    return time.process_time() - began
 
 
 if __name__ == "__main__":
