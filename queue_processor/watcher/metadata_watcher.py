@@ -126,8 +126,10 @@ class MetadataWatcher:
         """Read a path, and return True if it was answered."""
         try:
             body = self._metadata.get(path.path)
-            announced = {} if body is None else path.read(body.strip())
-            self._take(path, announced, instance_id)
+            if body is not None:
+                self._take(path, path.read(body.strip()), instance_id)
+            elif path is announcements.PAST_EVENTS:
+                self._is_history_read = True
         except _NO_ANSWER as error:
             self._outage.note(path.path, error)
             return False

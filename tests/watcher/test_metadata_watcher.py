@@ -187,10 +187,16 @@ def test_a_scheduled_event_that_is_listed_again_is_announced_again() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [scripted_imds.HANGS, scripted_imds.page(500), scripted_imds.text(HTML)],
-    ids=["hangs", "500", "HTML"],
+    [
+        scripted_imds.HANGS,
+        scripted_imds.page(500),
+        scripted_imds.text(HTML),
+        # EC2 answers `[]` where nothing is scheduled.
+        scripted_imds.page(404),
+    ],
+    ids=["hangs", "500", "HTML", "404"],
 )
-def test_a_list_that_cannot_be_read_cancels_nothing(answer: Response) -> None:
+def test_only_a_list_without_the_event_cancels_it(answer: Response) -> None:
     stage = world.make()
     stage.imds.bodies[scripted_imds.SCHEDULED] = scheduled(CHANGE_ID)
     stage.run_until(10)
