@@ -1,24 +1,15 @@
 """The command tree."""
 
-import typer
+from collections.abc import Mapping
 
-from queue_processor.cli import demo, exits, messages, run
-from queue_processor.migration import command as migration
+from queue_processor.cli import lazy
 
-app = typer.Typer(
-    name="queue-processor",
-    help="Drain EC2 nodes before AWS takes the instances.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command(name="run")(run.run)
-app.command(name="demo")(demo.demo)
-app.command(name="migrate")(exits.errors_reported("migrate")(migration.migrate))
-app.add_typer(messages.app, name="messages")
+COMMANDS: Mapping[str, str] = {
+    "run": "queue_processor.cli.run:run",
+    "demo": "queue_processor.cli.demo:demo",
+    "migrate": "queue_processor.migration.command:migrate",
+    "messages": "queue_processor.cli.messages:app",
+    "imds": "queue_processor.cli.imds:app",
+}
 
-
-@app.callback()
-def _main() -> None:
-    """Drain EC2 nodes before AWS takes the instances."""
+app = lazy.command_tree("Drain EC2 nodes before AWS takes the instances.", COMMANDS)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import typer
 
-from queue_processor import settings
 from queue_processor.domain import errors
 
 FAILED = 1
@@ -18,7 +17,7 @@ def settings_errors_reported() -> Iterator[None]:
     """Print one line for each error in the settings, and exit."""
     try:
         yield
-    except settings.SettingsError as error:
+    except errors.SettingsError as error:
         for line in str(error).splitlines():
             typer.echo(f"settings: {line}", err=True)
         raise typer.Exit(WRONG_USAGE) from error
@@ -31,7 +30,8 @@ def errors_reported(command: str) -> Iterator[None]:
         with settings_errors_reported():
             yield
     except errors.UsageError as error:
-        typer.echo(f"{command}: {error}", err=True)
+        for line in str(error).splitlines():
+            typer.echo(f"{command}: {line}", err=True)
         raise typer.Exit(WRONG_USAGE) from error
     except errors.QueueProcessorError as error:
         typer.echo(f"{command}: {error}", err=True)

@@ -149,7 +149,7 @@ def capacity_reservation_interruption(
     fields = {
         "instance-id": instance_id,
         "instance-action": "terminate",
-        "instance-termination-time": _iso(terminates_at),
+        "instance-termination-time": iso_time(terminates_at),
         "azId": zone_id,
     }
     return _ec2_event(
@@ -253,14 +253,15 @@ def _event(
         "detail-type": detail_type,
         "source": source,
         "account": origin.account,
-        "time": _iso(origin.time),
+        "time": iso_time(origin.time),
         "region": origin.region,
         "resources": list(resources),
         "detail": dict(detail),
     }
 
 
-def _iso(time: dt.datetime) -> str:
+def iso_time(time: dt.datetime) -> str:
+    """Return a time as EC2 and EventBridge print it."""
     return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

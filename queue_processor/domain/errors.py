@@ -5,7 +5,7 @@ exception reaches the layers above.
 
     QueueProcessorError
     ├── ConfigurationError    the program cannot start
-    │   └── SettingsError     (in settings.loading) a setting is not allowed
+    │   └── SettingsError     a setting is not allowed
     ├── UsageError            a command cannot do what its arguments request
     ├── MalformedMessage      a message body that the parser rejects
     ├── TemporaryError        retry, after `retry_after` if set
@@ -31,6 +31,10 @@ class QueueProcessorError(Exception):
 
 class ConfigurationError(QueueProcessorError):
     """The program cannot start; the text names the cause and the fix."""
+
+
+class SettingsError(ConfigurationError):
+    """Settings that cannot be used; one line for each error."""
 
 
 class UsageError(QueueProcessorError):

@@ -12,6 +12,8 @@ NodeName = NewType("NodeName", str)
 # Eight hexadecimal digits before 2016, seventeen since.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/resource-ids.html
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
+_NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 # https://github.com/eksctl-io/eksctl/blob/main/pkg/apis/eksctl.io/v1alpha5/types.go
 _INSTANCE_LABEL = "alpha.eksctl.io/instance-id"
 # https://kubernetes-csi.github.io/docs/csi-node-object.html
@@ -35,6 +37,11 @@ def parse_instance_id(text: str) -> InstanceId | None:
     arn = _INSTANCE_ARN.fullmatch(text)
     candidate = arn["id"] if arn else text
     return InstanceId(candidate) if _INSTANCE_ID.fullmatch(candidate) else None
+
+
+def parse_node_name(text: str) -> NodeName | None:
+    """Parse the name of a Node; return None for a text that no Node can have as its name."""
+    return NodeName(text) if _NODE_NAME.fullmatch(text) else None
 
 
 def instance_of(provider_id: ProviderId) -> InstanceId | None:

@@ -8,6 +8,9 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import InstanceId, NodeName
 
+# Drills leave a node with this label alone.
+PROTECTED_LABEL = "queue-processor/protected"
+
 EVENT_ID_ANNOTATION = "queue-processor/event-id"
 KIND_ANNOTATION = "queue-processor/kind"
 DEADLINE_ANNOTATION = "queue-processor/deadline"

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from queue_processor.adapters.aws import clients
 from queue_processor.adapters.aws.clients import DaemonExecutor
@@ -13,13 +13,13 @@ from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.nodes import NodeReader
 from queue_processor.adapters.kube.pods import KubePods
-from queue_processor.domain import errors, selectors
+from queue_processor.domain import selectors
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.pods import PodView
 from queue_processor.domain.selectors import LabelSelector
-from queue_processor.messages import explanation
+from queue_processor.messages import connection, explanation
 from queue_processor.messages.explanation import (
     ExclusionReason,
     Explanation,
@@ -73,38 +73,9 @@ class ClusterReader:
 
 @contextlib.asynccontextmanager
 async def connect(*, hint: str = "") -> AsyncIterator[ClusterReader]:
-    """Connect to the cluster that the environment names.
-
-    Args:
-        hint: Added to each error: how to do without a cluster.
-
-    Raises:
-        ConfigurationError: There is no cluster, it cannot be reached, or it refuses a request.
-    """
-    with _translated(hint):
-        connection = await kube.connect()
-        try:
-            yield ClusterReader(KubeApi(connection.transport))
-        finally:
-            await connection.close()
-
-
-@contextlib.contextmanager
-def _translated(hint: str) -> Iterator[None]:
-    try:
-        yield
-    except errors.ConfigurationError as error:
-        raise errors.ConfigurationError(f"{error}{hint}") from error
-    except (
-        errors.TemporaryError,
-        errors.PermanentError,
-        errors.NotFound,
-        errors.WatchExpired,
-    ) as error:
-        raise errors.ConfigurationError(
-            f"Kubernetes: {error}; check that KUBECONFIG names a cluster that can be reached, and"
-            f" what you are allowed to do there{hint}"
-        ) from error
+    """Connect to the cluster that the environment names, as `connection.open_api` does."""
+    async with connection.open_api(hint=hint) as api:
+        yield ClusterReader(api)
 
 
 async def read_lease(settings: ToolSettings) -> Lease | None:

@@ -163,7 +163,7 @@ def explain(
             shape=content.shape,
             event_id=content.event_id or None,
         )
-    return _explain_event(content, now=now, decisions=decisions)
+    return explain_event(content, now=now, decisions=decisions)
 
 
 def explain_message(message: QueueMessage, *, now: dt.datetime, decisions: Policy) -> Explanation:
@@ -184,7 +184,8 @@ def malformed(error: errors.MalformedMessage) -> Explanation:
     )
 
 
-def _explain_event(event: InterruptionEvent, *, now: dt.datetime, decisions: Policy) -> Explanation:
+def explain_event(event: InterruptionEvent, *, now: dt.datetime, decisions: Policy) -> Explanation:
+    """Explain an event, without looking at the cluster."""
     action, ignore_reason = decisions.action_for(event), decisions.ignore_reason(event)
     explained = Explanation(
         verdict=MessageVerdict.INTERRUPTION if ignore_reason is None else MessageVerdict.IGNORED,

@@ -1,6 +1,5 @@
 """The options that several commands share, and how their values are read."""
 
-import datetime as dt
 import enum
 import pathlib
 import re
@@ -9,13 +8,9 @@ from typing import Annotated, TypeAlias
 import typer
 
 from queue_processor import settings
-from queue_processor.domain import errors
+from queue_processor.domain import durations, errors
 
-_NUMBER = r"(\d{1,9}(?:\.\d{1,9})?)"
-_RATE = re.compile(rf"{_NUMBER}(?:/(s|min))?", re.ASCII)
-_DURATION = re.compile(rf"{_NUMBER}(s|min|h|d)?", re.ASCII)
-_SECONDS_IN = {None: 1, "s": 1, "min": 60, "h": 3_600, "d": 86_400}
-_LONGEST_SECONDS = 366 * 86_400
+_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(?:/(s|min))?", re.ASCII)
 
 
 class OutputFormat(enum.StrEnum):
@@ -65,20 +60,7 @@ def parse_rate(text: str) -> float:
         UsageError: The text is not a rate, or it is zero.
     """
     match = _RATE.fullmatch(text)
-    per_second = 0.0 if match is None else float(match[1]) / _SECONDS_IN[match[2]]
+    per_second = 0.0 if match is None else float(match[1]) / durations.SECONDS_IN[match[2]]
     if per_second <= 0:
         raise errors.UsageError(f"{text!r} is not a rate such as 50/s or 90/min")
     return per_second
-
-
-def parse_duration(text: str) -> dt.timedelta:
-    """Return the duration that `30s`, `5min`, `2h`, `14d` or `30` means.
-
-    Raises:
-        UsageError: The text is not a duration, or it is longer than a year.
-    """
-    match = _DURATION.fullmatch(text)
-    seconds = None if match is None else float(match[1]) * _SECONDS_IN[match[2]]
-    if seconds is None or seconds > _LONGEST_SECONDS:
-        raise errors.UsageError(f"{text!r} is not a time such as 30s, 5min, 2h or 14d")
-    return dt.timedelta(seconds=seconds)

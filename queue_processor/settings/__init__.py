@@ -6,7 +6,8 @@ and Kubernetes are configured in their own ways (region, profile, endpoint, web 
 service account, KUBECONFIG), which are not settings.
 """
 
-from queue_processor.settings.loading import CONFIG_VARIABLE, SettingsError, load, load_for_tool
+from queue_processor.domain.errors import SettingsError
+from queue_processor.settings.loading import CONFIG_VARIABLE, load, load_for_tool
 from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings, ToolSettings
 
 __all__ = [

@@ -11,7 +11,7 @@ import pydantic
 import pydantic_settings
 import yaml
 
-from queue_processor.domain import errors
+from queue_processor.domain.errors import SettingsError
 from queue_processor.settings import model
 from queue_processor.settings.groups import Group
 from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings, ToolSettings
@@ -28,10 +28,6 @@ _SERVICE_VARIABLE = re.compile(
 
 # Errors do not repeat these values: the URL of a webhook is a secret.
 _NOT_REPEATED = "webhooks"
-
-
-class SettingsError(errors.ConfigurationError):
-    """Settings that cannot be used; one line for each error."""
 
 
 _Settings = TypeVar("_Settings", bound=ToolSettings)

@@ -61,11 +61,18 @@ class Result:
 
 
 class Terminal:
-    """Runs `queue-processor messages` in this process."""
+    """Runs the commands of a group of `queue-processor` in this process."""
 
-    def __init__(self, environment: Mapping[str, str], *, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        monkeypatch: pytest.MonkeyPatch,
+        group: str = "messages",
+    ) -> None:
         self.environment = dict(environment)
         self._monkeypatch = monkeypatch
+        self._group = group
 
     def __call__(
         self, *arguments: str, stdin: str | bytes | None = None, **variables: str
@@ -74,21 +81,32 @@ class Terminal:
         env = {**NOWHERE, **self.environment, **variables}
         # The client reads the variable when it is imported.
         self._monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", env["KUBECONFIG"])
-        return Result(runner.invoke(cli.app, ["messages", *arguments], input=stdin, env=env))
+        return Result(runner.invoke(cli.app, [self._group, *arguments], input=stdin, env=env))
 
 
 class Running:
     """A command that runs as a process of its own, without a terminal."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        group: str = "messages",
+    ) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - the program under test
-            [sys.executable, "-m", "queue_processor", "messages", *arguments],
+            [sys.executable, "-m", "queue_processor", group, *arguments],
             env={"PATH": os.environ["PATH"], **NOWHERE, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def line(self) -> str:
+        """Wait for the next line on stdout."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip("\n")
 
     def until(self, holds: Callable[[], bool], *, limit: float = 60.0) -> None:
         """Wait until something holds, as long as the command runs."""
@@ -101,6 +119,10 @@ class Running:
     def interrupt(self) -> None:
         """Press Ctrl-C."""
         self._process.send_signal(signal.SIGINT)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End it with SIGKILL."""
@@ -122,12 +144,18 @@ class Running:
 class Screen:
     """A command on a terminal of its own, on which a person types."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        group: str = "messages",
+    ) -> None:
         self.text = ""
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(self._ours, (50, 200))
         self._process = subprocess.Popen(  # noqa: S603 - the program under test
-            [sys.executable, "-m", "queue_processor", "messages", *arguments],
+            [sys.executable, "-m", "queue_processor", group, *arguments],
             env={"PATH": os.environ["PATH"], "TERM": "xterm", **NOWHERE, **environment},
             stdin=theirs,
             stdout=theirs,

@@ -1,9 +1,6 @@
 """`queue-processor messages send`: the events of AWS, for a drill."""
 
-import asyncio
-import dataclasses
 import datetime as dt
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -11,22 +8,15 @@ import typer
 from queue_processor import settings
 from queue_processor.adapters.aws import clients, eventbus
 from queue_processor.adapters.aws.eventbus import EventBus
-from queue_processor.adapters.aws.queue import QueueClient
 from queue_processor.domain import errors
 from queue_processor.domain.event_builder import ChangeStatus
 from queue_processor.domain.events import EventKind, InstanceState
-from queue_processor.messages import options, output, queues, rate_limiter
+from queue_processor.messages import options, output, queues
 from queue_processor.messages.options import OutputFormat
 from queue_processor.messages.queues import QueueRef
-from queue_processor.messages.rate_limiter import RateLimiter
-from queue_processor.messages.send import events, preview, targets
-from queue_processor.messages.send.events import EventSink, EventTemplate, QueueSink, Sender
-from queue_processor.messages.send.targets import Drill, DrillTarget, TargetQuery
-
-_HEADINGS = ("instance", "node", "event id")
-# Events a second if they are not spread: as fast as batches are sent.
-_AT_ONCE = 100.0
-_STORM = "30s"
+from queue_processor.messages.send import drill, events, targets
+from queue_processor.messages.send.drill import DrillMode, DrillRequest
+from queue_processor.messages.send.events import EventTemplate, QueueSink
 
 
 def send(  # noqa: PLR0913 - the options of a command
@@ -36,27 +26,10 @@ def send(  # noqa: PLR0913 - the options of a command
         list[str] | None,
         typer.Option(metavar="i-…", help="An instance. Can be repeated."),
     ] = None,
-    node: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A node. Can be repeated.")
-    ] = None,
-    selector: Annotated[
-        str | None,
-        typer.Option(
-            "--selector", "-l", metavar="LABELS", help="All nodes that a label selector selects."
-        ),
-    ] = None,
-    storm: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Only N of these, at equal distances."),
-    ] = None,
-    spread: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Send over this time: 30s, 5min.  [default: 30s for a storm, else at once]",
-            show_default=False,
-        ),
-    ] = None,
+    node: drill.Nodes = None,
+    selector: drill.Selector = None,
+    storm: drill.Storm = None,
+    spread: drill.Spread = None,
     state: Annotated[
         InstanceState | None, typer.Option(help="For state_change: the state of the instance.")
     ] = None,
@@ -93,9 +66,7 @@ def send(  # noqa: PLR0913 - the options of a command
             " your rule's target needs the InputPath $.detail.",
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")
-    ] = False,
+    dry_run: drill.DryRun = False,
     queue: options.Queue = None,
     yes: options.Yes = False,
     config: options.Config = None,
@@ -124,52 +95,24 @@ def send(  # noqa: PLR0913 - the options of a command
     event_options = events.parse_options(
         kind, state=state, group=group, hook=hook, starts_in=starts_in, status=status
     )
-    duration = options.parse_duration(spread if spread is not None else _STORM if storm else "0s")
+    duration = drill.parse_spread(spread, storm)
     _check_source(source, event_bus)
     loaded = settings.load_for_tool(config)
     queue_client = queues.open_queue(QueueRef(queue=queue), loaded)
-    request = SendRequest(
-        template=EventTemplate(
-            kind=kind, options=event_options, queue_arn=queue_client.state().arn
-        ),
-        queue=queue_client,
-        bus=None if event_bus is None else _open_bus(event_bus, source),
+    template = EventTemplate(kind=kind, options=event_options, queue_arn=queue_client.state().arn)
+    bus = None if event_bus is None else _open_bus(event_bus, source)
+    request = DrillRequest(
+        template=template,
+        sink=bus or QueueSink(queue_client, began_at=dt.datetime.now(dt.UTC)),
         duration=duration,
-        output_format=output_format,
+        destination=queue_client.name if bus is None else f"the event bus {bus.name}",
+        place={
+            "queue": queue_client.url if bus is None else None,
+            "event_bus": None if bus is None else bus.name,
+        },
     )
-    now = dt.datetime.now(dt.UTC)
-    drill = asyncio.run(targets.plan(query, request.template, loaded, now=now))
-    for line in preview.describe(drill, loaded):
-        output.note(line)
-    if dry_run:
-        _show(drill, request)
-        return
-    _send(drill.targets if yes else _confirmed(drill, query, request), request)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SendRequest:
-    """The events, where they are sent, and over which time."""
-
-    template: EventTemplate
-    queue: QueueClient
-    bus: EventBus | None
-    duration: dt.timedelta
-    output_format: OutputFormat
-
-    @property
-    def destination(self) -> str:
-        """Return the name of the queue or the event bus, for people."""
-        return self.queue.name if self.bus is None else f"the event bus {self.bus.name}"
-
-    def sink(self) -> EventSink:
-        """Return where the events are sent."""
-        return self.bus or QueueSink(self.queue, began_at=dt.datetime.now(dt.UTC))
-
-    def rate(self, count: int) -> float:
-        """Return how many events a second are sent."""
-        seconds = self.duration.total_seconds()
-        return count / seconds if seconds else _AT_ONCE
+    mode = DrillMode(dry_run=dry_run, yes=yes, output_format=output_format)
+    drill.run(query, request, loaded, mode=mode)
 
 
 def _check_source(source: str | None, event_bus: str | None) -> None:
@@ -191,76 +134,3 @@ def _open_bus(name: str, source: str | None) -> EventBus:
             " With AWS leave --event-bus out, or name a --source of your own"
         )
     return EventBus(clients.ClientFactory().events(), name, source=source)
-
-
-def _show(drill: Drill, request: SendRequest) -> None:
-    if request.output_format is OutputFormat.TEXT:
-        for target in drill.targets:
-            typer.echo(target.body)
-    else:
-        output.print_data(
-            [preview.fields(target) for target in drill.targets], request.output_format
-        )
-    output.note(f"{len(drill.targets)} would be sent to {request.destination}")
-
-
-def _confirmed(drill: Drill, query: TargetQuery, request: SendRequest) -> Sequence[DrillTarget]:
-    """Ask, and return the targets that were not protected in the meantime."""
-    without_node = [target.instance_id for target in drill.targets if target.node is None]
-    unknown = f"{' '.join(without_node)}: not a node of this cluster. " if without_node else ""
-    moving = sum(len(target.moving) for target in drill.targets)
-    output.confirm(
-        f"{unknown}{moving} pods move. Send {len(drill.targets)} {request.template.kind} events to"
-        f" {request.destination}?"
-    )
-    protected = asyncio.run(targets.protected_instances())
-    late = [target.name for target in drill.targets if target.instance_id in protected]
-    if late and query.selector is None:
-        raise errors.UsageError(f"{' '.join(late)}: protected in the meantime, so nothing is sent")
-    if late:
-        output.note(f"left out, protected in the meantime: {' '.join(late)}")
-    return [each for each in drill.targets if each.instance_id not in protected]
-
-
-def _send(every: Sequence[DrillTarget], request: SendRequest) -> None:
-    with rate_limiter.stop_on_signals() as stop:
-        limiter = RateLimiter(request.rate(len(every)), stop=stop)
-        sender = Sender(request.sink(), request.template, limiter=limiter)
-        try:
-            with output.progress(len(every), verb="sent") as on_progress:
-                sender.run([each.instance_id for each in every], on_progress=on_progress)
-        finally:
-            _report(sender, every, request)
-    if len(sender.event_ids) + len(sender.refused) < len(every):
-        raise typer.Exit(output.INTERRUPTED)
-    if sender.refused:
-        raise typer.Exit(output.FAILED)
-
-
-def _report(sender: Sender, every: Sequence[DrillTarget], request: SendRequest) -> None:
-    by_instance = {target.instance_id: target for target in every}
-    handled = {*sender.event_ids, *sender.refused, *sender.unconfirmed}
-    left = [target for target in every if target.instance_id not in handled]
-    output.note_refused({by_instance[each].name: error for each, error in sender.refused.items()})
-    if sender.unconfirmed:
-        names = " ".join(by_instance[each].name for each in sender.unconfirmed)
-        output.note(f"no answer came, so these may have been sent: {names}")
-    sent = [(by_instance[each], event_id) for each, event_id in sender.event_ids.items()]
-    if sent and request.output_format is OutputFormat.TEXT:
-        output.print_table(
-            _HEADINGS, [(*target.identity().values(), event_id) for target, event_id in sent]
-        )
-    output.print_result(
-        {
-            "queue": request.queue.url if request.bus is None else None,
-            "event_bus": None if request.bus is None else request.bus.name,
-            "kind": request.template.kind.value,
-            "sent": [{**target.identity(), "event_id": event_id} for target, event_id in sent],
-            "refused": [by_instance[each].identity() for each in sender.refused],
-            "unconfirmed": [by_instance[each].identity() for each in sender.unconfirmed],
-            "left": [target.identity() for target in left],
-        },
-        request.output_format,
-        text=f"{len(sent)} {request.template.kind} events sent to {request.destination},"
-        f" {len(left)} left",
-    )

@@ -8,14 +8,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from queue_processor.adapters.aws.queue import QueueClient
-from queue_processor.domain import errors, event_builder
+from queue_processor.domain import durations, errors, event_builder
 from queue_processor.domain.aws_events import Event, Origin
 from queue_processor.domain.event_builder import ChangeStatus, EventOptions
 from queue_processor.domain.events import EventKind, InstanceState, LifecycleHook
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.messages import Attribute, QueueMessage
-from queue_processor.messages import options
+from queue_processor.domain.policy import Policy
+from queue_processor.messages import explanation
+from queue_processor.messages.explanation import Explanation
 from queue_processor.messages.rate_limiter import RateLimiter
+from queue_processor.messages.send.targets import DrillTarget, DrillTemplate
 
 # On each message: that no service of AWS sent it, and when the drill began. Nothing in the body
 # shows it, so the operator handles the message like any other.
@@ -58,7 +61,7 @@ def parse_options(
     return EventOptions(
         state=state,
         hook=LifecycleHook(group=group, name=hook) if group and hook else None,
-        starts_in=plain.starts_in if starts_in is None else options.parse_duration(starts_in),
+        starts_in=plain.starts_in if starts_in is None else durations.parse(starts_in),
         status=status or plain.status,
     )
 
@@ -75,8 +78,22 @@ class EventTemplate:
     options: EventOptions
     queue_arn: str
 
-    def event_about(self, instance_id: InstanceId, *, now: dt.datetime) -> Event:
-        """Return an event that happens now, with an id of its own.
+    def explain(
+        self, instance_id: InstanceId, *, now: dt.datetime, decisions: Policy
+    ) -> tuple[str, Explanation]:
+        """Return the body of a message that is sent now, and what the operator would do."""
+        body = json.dumps(self._event_about(instance_id, now=now))
+        explained = explanation.explain(
+            body, message_id=None, sent_at=now, now=now, decisions=decisions
+        )
+        return body, explained
+
+    def event_for(self, target: DrillTarget, *, now: dt.datetime) -> Event:
+        """Return an event that happens now, with an id of its own."""
+        return self._event_about(target.instance_id, now=now)
+
+    def _event_about(self, instance_id: InstanceId, *, now: dt.datetime) -> Event:
+        """Return an event about an instance.
 
         Raises:
             UsageError: The options lack what events of this kind need.
@@ -128,7 +145,7 @@ class Sender:
         unconfirmed: The instances of events that may have been sent: no answer came.
     """
 
-    def __init__(self, sink: EventSink, template: EventTemplate, *, limiter: RateLimiter) -> None:
+    def __init__(self, sink: EventSink, template: DrillTemplate, *, limiter: RateLimiter) -> None:
         self._sink = sink
         self._template = template
         self._limiter = limiter
@@ -136,28 +153,26 @@ class Sender:
         self.refused: dict[InstanceId, str] = {}
         self.unconfirmed: Sequence[InstanceId] = ()
 
-    def run(
-        self, instance_ids: Sequence[InstanceId], *, on_progress: Callable[[int], None]
-    ) -> None:
-        """Send an event about each instance, until all are sent or a stop is requested.
+    def run(self, every: Sequence[DrillTarget], *, on_progress: Callable[[int], None]) -> None:
+        """Send an event about each target, until all are sent or a stop is requested.
 
         Raises:
             TemporaryError: AWS does not answer; it may have the events of the last batch.
         """
-        for batch in self._limiter.batches(instance_ids, on_progress=on_progress):
+        for batch in self._limiter.batches(every, on_progress=on_progress):
             self._send(batch)
 
-    def _send(self, batch: Sequence[InstanceId]) -> None:
+    def _send(self, batch: Sequence[DrillTarget]) -> None:
         now = dt.datetime.now(dt.UTC)
-        self.unconfirmed = batch
+        self.unconfirmed = [target.instance_id for target in batch]
         try:
-            results = self._sink.put([self._template.event_about(each, now=now) for each in batch])
+            results = self._sink.put([self._template.event_for(each, now=now) for each in batch])
         except (errors.PermanentError, errors.UsageError):
             self.unconfirmed = ()
             raise
         self.unconfirmed = ()
-        for instance_id, result in zip(batch, results, strict=True):
+        for target, result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
-                self.refused[instance_id] = str(result)
+                self.refused[target.instance_id] = str(result)
             else:
-                self.event_ids[instance_id] = result
+                self.event_ids[target.instance_id] = result

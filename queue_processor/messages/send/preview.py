@@ -3,10 +3,9 @@
 import collections
 from collections.abc import Iterator, Mapping, Sequence
 
-from queue_processor.domain import pods
+from queue_processor.domain import nodes, pods
 from queue_processor.domain.plan import OutcomeKind
 from queue_processor.domain.pods import PodView
-from queue_processor.messages.send import targets
 from queue_processor.messages.send.targets import Drill, DrillTarget
 from queue_processor.settings import ToolSettings
 
@@ -19,7 +18,7 @@ def describe(drill: Drill, settings: ToolSettings) -> Iterator[str]:
     """Yield lines for people: what would happen node by node, then what may surprise."""
     yield from _nodes(drill.targets)
     if drill.left_out:
-        yield f"left out, by the label {targets.PROTECTED_LABEL}: {' '.join(drill.left_out)}"
+        yield f"left out, by the label {nodes.PROTECTED_LABEL}: {' '.join(drill.left_out)}"
     reasons = list(dict.fromkeys(_reasons(drill.targets)))
     yield from reasons[:_NAMED_NODES]
     if len(reasons) > _NAMED_NODES:

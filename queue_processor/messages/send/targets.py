@@ -2,22 +2,22 @@
 
 import dataclasses
 import datetime as dt
-import json
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from queue_processor.domain import errors, identifiers, pods, selectors
+from queue_processor.domain.aws_events import Event
+from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
-from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.nodes import PROTECTED_LABEL, NodeView
 from queue_processor.domain.plan import Action
 from queue_processor.domain.pods import PodView
+from queue_processor.domain.policy import Policy
 from queue_processor.domain.selectors import LabelSelector
 from queue_processor.messages import cluster, explanation
 from queue_processor.messages.explanation import Explanation, MessageVerdict, NodeMatch
-from queue_processor.messages.send.events import EventTemplate
 from queue_processor.settings import ToolSettings
 
-PROTECTED_LABEL = "queue-processor/protected"
 _PROTECTED = selectors.parse(PROTECTED_LABEL)
 # Every kubelet sets it on its node.
 _LABEL_OF_EVERY_NODE = "kubernetes.io/hostname"
@@ -122,6 +122,26 @@ class Drill:
     left_out: Sequence[NodeName] = ()
 
 
+class DrillTemplate(Protocol):
+    """The events of a drill, without the target of each."""
+
+    @property
+    def kind(self) -> EventKind:
+        """The kind of all of them."""
+
+    def explain(
+        self, instance_id: InstanceId, *, now: dt.datetime, decisions: Policy
+    ) -> tuple[str, Explanation]:
+        """Return the event as it would be if it happened now, and what the operator would do."""
+
+    def event_for(self, target: DrillTarget, *, now: dt.datetime) -> Event:
+        """Return an event that happens now, to send.
+
+        Raises:
+            UsageError: The options lack what events of this kind need.
+        """
+
+
 def parse_query(
     instances: Sequence[str], nodes: Sequence[str], selector: str | None, count: int | None
 ) -> TargetQuery:
@@ -161,7 +181,7 @@ def _parse_instance_id(text: str) -> InstanceId:
 
 
 async def plan(
-    query: TargetQuery, template: EventTemplate, settings: ToolSettings, *, now: dt.datetime
+    query: TargetQuery, template: DrillTemplate, settings: ToolSettings, *, now: dt.datetime
 ) -> Drill:
     """Find the instances, and what would happen to their nodes and pods."""
     async with cluster.connect() as reader:
@@ -253,15 +273,12 @@ def _target(
     instance_id: InstanceId,
     matches: Mapping[InstanceId, NodeMatch],
     *,
-    template: EventTemplate,
+    template: DrillTemplate,
     settings: ToolSettings,
     now: dt.datetime,
 ) -> DrillTarget:
-    body = json.dumps(template.event_about(instance_id, now=now))
     decisions = settings.policy()
-    explained = explanation.explain(
-        body, message_id=None, sent_at=now, now=now, decisions=decisions
-    )
+    body, explained = template.explain(instance_id, now=now, decisions=decisions)
     return DrillTarget(
         instance_id=instance_id,
         node=matches[instance_id].node,
