@@ -72,11 +72,35 @@ identity; the pod's service account or `KUBECONFIG`.
 _MIGRATION_HEAD = """\
 # Migrate from aws-node-termination-handler
 
-For clusters that run aws-node-termination-handler (NTH) in Queue Processor mode. The tables are for
-NTH v1.25. `make docs` generates them from [the table](../queue_processor/migration/table.csv) that
+For clusters that run aws-node-termination-handler (NTH). The tables are for NTH v1.25. `make docs`
+generates them from [the table](../queue_processor/migration/table.csv) that
 `queue-processor migrate` uses.
 
-## Step by step
+NTH runs in one of two modes. In Queue Processor mode it reads a queue, as our operator does. In
+IMDS mode, unless `enableSqsTerminationDraining` is true, each pod of a DaemonSet reads the instance
+metadata and drains its own node. The values that are migrated from it enable the
+[watcher](install.md#spot-nodes-only-no-aws-set-up), which reads the same and leaves the draining to
+the operator.
+
+## From IMDS mode, step by step
+
+1. Convert all values, because much of IMDS mode is NTH's default:
+
+   ```console
+   $ helm get values aws-node-termination-handler --all -o yaml > nth-values.yaml
+   $ queue-processor migrate nth-values.yaml --output helm > values.yaml
+   ```
+
+2. NTH runs on every node unless you selected some, and so do the migrated watchers. If Spot
+   nodes are enough, delete `watcher.affinity` from `values.yaml`.
+3. Nodes get other taints: see step 4 below.
+4. Uninstall NTH, and install the chart with these values, as in
+   [Spot nodes only](install.md#spot-nodes-only-no-aws-set-up). Nothing is lost in between: instance
+   metadata announces an event until the instance is gone.
+5. Later, if you like, [add the queue](install.md#add-the-queue), which also reports events that
+   instance metadata does not.
+
+## From Queue Processor mode, step by step
 
 1. Create a new queue, as [install.md](install.md) describes: two programs that read one queue take
    each other's messages. By default NTH drains only instances with a tag, and so do the migrated
@@ -89,8 +113,8 @@ NTH v1.25. `make docs` generates them from [the table](../queue_processor/migrat
    ```
 
    Without `--output helm` it prints a settings file for `--config`. It also reads environment
-   variables: in NTH's Deployment (`kubectl get`, `helm get manifest`, `helm template`), as a list,
-   or as `KEY=VALUE` lines. `-` reads stdin.
+   variables: in NTH's Deployment or DaemonSet (`kubectl get`, `helm get manifest`,
+   `helm template`), as a list, or as `KEY=VALUE` lines. `-` reads stdin.
 3. In `values.yaml`, set `settings.queue_url` to the new queue and `serviceAccount.roleArn` to the
    new role: both are outputs of the stack.
 4. Nodes get other taints, `queue-processor/<kind>` instead of `aws-node-termination-handler/…`:

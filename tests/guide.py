@@ -13,6 +13,11 @@ from tests import pyenvironments
 PATIENCE_SECONDS = 300
 REMOVAL = "Remove it"
 HOOKS = "Hooks for Auto Scaling groups"
+IMAGE = "The image"
+SHORT = "Spot nodes only, no AWS set-up"
+LATER = "Add the queue"
+OPERATOR = "2. The operator"
+DRAIN = "3. Drain a node"
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _DOCUMENT = _ROOT / "docs" / "install.md"

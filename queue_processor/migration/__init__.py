@@ -1,4 +1,4 @@
-"""Convert settings of aws-node-termination-handler (NTH), Queue Processor mode, into ours.
+"""Convert settings of aws-node-termination-handler (NTH) into ours.
 
 `reading` finds them in a file, `table.csv` states the conversion of each, `converters` translate
 values, and `conversion` applies the table. The settings are those of NTH v1.25:

@@ -26,8 +26,8 @@ def migrate(
         str,
         typer.Argument(
             metavar="FILE",
-            help="Values of NTH's chart, manifests that include its Deployment, its list of"
-            " environment variables, or KEY=VALUE lines. - reads stdin.",
+            help="Values of NTH's chart, manifests that include its Deployment or DaemonSet, its"
+            " list of environment variables, or KEY=VALUE lines. - reads stdin.",
         ),
     ],
     output: Annotated[
@@ -39,7 +39,10 @@ def migrate(
         ),
     ] = MigrationOutput.CONFIG,
 ) -> None:
-    """Convert settings of aws-node-termination-handler (Queue Processor mode) into ours.
+    """Convert settings of aws-node-termination-handler into ours.
+
+    From Queue Processor mode, the operator reads a queue. From IMDS mode, which is NTH's default,
+    it reads what a watcher on each node writes on its Node: use --output helm.
 
     Prints them on stdout, each with a comment that names its origin, and lists on stderr what is
     omitted, and why. Changes nothing else. docs/migrate-from-nth.md has the whole table. If the
@@ -51,6 +54,7 @@ def migrate(
       queue-processor migrate nth-values.yaml --output helm > values.yaml
       helm get values aws-node-termination-handler -o yaml | queue-processor migrate - -o helm
       kubectl get deployment aws-node-termination-handler -o yaml | queue-processor migrate -
+      kubectl get daemonset aws-node-termination-handler -o yaml | queue-processor migrate -
       helm get manifest aws-node-termination-handler | queue-processor migrate -
     """  # noqa: D301 - after a real backspace the lines stay as they are
     migration = _migration_of(file)
@@ -63,7 +67,7 @@ def migrate(
     if output is MigrationOutput.CONFIG and migration.chart:
         names = ", ".join(".".join(path) for path in migration.chart)
         typer.echo(f"only with --output helm: {names}", err=True)
-    if ("queue_url",) not in migration.settings:
+    if ("queue_url",) not in migration.settings and ("watcher", "enabled") not in migration.chart:
         typer.echo("missing: queue_url: the program needs one, and the file sets none", err=True)
 
 

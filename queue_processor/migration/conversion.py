@@ -117,7 +117,7 @@ _PREFIXES = {name.removesuffix("…"): name for name in table.RULES if name.ends
 
 def _table_name(name: str) -> str | None:
     prefixed = (entry for prefix, entry in _PREFIXES.items() if name.startswith(prefix))
-    return next(prefixed, _NAMES.get(_normalized(name)))
+    return _NAMES.get(_normalized(name)) or next(prefixed, None)
 
 
 def _expanded(setting: NthSetting) -> Iterator[NthSetting]:

@@ -32,7 +32,8 @@ def read(text: str) -> Sequence[NthSetting]:
 
     Args:
         text: Values of NTH's chart (also below its name, as for a subchart), manifests that include
-            its Deployment, a list or a mapping of environment variables, or KEY=VALUE lines.
+            its Deployment or DaemonSet, a list or a mapping of environment variables, or KEY=VALUE
+            lines.
 
     Raises:
         UsageError: It is none of these, or sets nothing.
@@ -47,7 +48,9 @@ def read(text: str) -> Sequence[NthSetting]:
         settings = list(_from_documents(_documents(text)))
     settings = [setting for setting in settings if setting.value not in (None, "", {}, [])]
     if not settings:
-        raise errors.UsageError("nothing is set in it")
+        raise errors.UsageError(
+            "nothing is set in it; if all is NTH's default, read `helm get values --all`"
+        )
     return settings
 
 
@@ -90,6 +93,8 @@ def _documents(text: str) -> Sequence[object]:
 
 def _from_documents(documents: Sequence[object]) -> Iterator[NthSetting]:
     match documents:
+        case []:
+            return
         case [list(items)] | [{"env": list(items)}]:
             yield from variables(items)
         case [{"kind": str()}, *_]:
@@ -100,12 +105,13 @@ def _from_documents(documents: Sequence[object]) -> Iterator[NthSetting]:
             yield from (NthSetting(str(name), value) for name, value in values.items())
         case _:
             raise errors.UsageError(
-                "expected values of NTH's chart, a Deployment, or environment variables"
+                "expected values of NTH's chart, its Deployment or its DaemonSet,"
+                " or environment variables"
             )
 
 
 def _env_of(manifests: Sequence[object]) -> Sequence[object]:
-    """Return the variables of the container with a queue, else of the first that has variables."""
+    """Return the variables of the container of NTH, else of the first that has variables."""
     lists = [
         container["env"]
         for manifest in manifests
@@ -114,12 +120,13 @@ def _env_of(manifests: Sequence[object]) -> Sequence[object]:
     ]
     if not lists:
         raise errors.UsageError("it does not contain a container with environment variables")
-    # A rendered chart may contain other programs, but only NTH sets QUEUE_URL.
-    return max(lists, key=_has_queue)
+    # Manifests may contain other programs, but only NTH has these settings.
+    return max(lists, key=_is_of_nth)
 
 
-def _has_queue(items: Sequence[object]) -> bool:
-    return any(isinstance(item, Mapping) and item.get("name") == "QUEUE_URL" for item in items)
+def _is_of_nth(items: Sequence[object]) -> bool:
+    names = {item.get("name") for item in items if isinstance(item, Mapping)}
+    return not names.isdisjoint({"QUEUE_URL", "ENABLE_SQS_TERMINATION_DRAINING"})
 
 
 def _containers(manifest: object) -> Iterator[object]:

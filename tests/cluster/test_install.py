@@ -4,6 +4,10 @@ AWS is simulated, and asked by its own command line. Not to be had are a contain
 `docker` does nothing; kubelets that run containers, so that the operator is a process beside its
 pod, with the pod's settings and its account. What moto cannot do, the hooks and the deletion of the
 stacks, is tried in tests/infra/test_ministack.py.
+
+Of the short path, without a queue, no process runs: the tests look at the nodes on which the API
+server has watchers, at the settings of the operator, and whether the commands end. The rights of a
+watcher are tried in test_watcher.py.
 """
 
 import asyncio
@@ -14,6 +18,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
+import yaml
 from moto.cloudformation import models, parsing
 
 from queue_processor.simulator.aws import patches, simulator
@@ -25,15 +30,30 @@ from tests.infra import templates
 # Either way leaves out what the document offers instead.
 WAYS = {
     "with EKS Pod Identity and Helm": (
+        *(guide.SHORT, guide.LATER),
         "With IAM roles for service accounts (IRSA)",
         "With kubectl alone",
     ),
-    "with IRSA and kubectl": ("With EKS Pod Identity", "With Helm"),
+    "with IRSA and kubectl": (
+        *(guide.SHORT, guide.LATER),
+        *("With EKS Pod Identity", "With Helm"),
+    ),
 }
 CLUSTER = "my-cluster"
 SETTINGS = "/api/v1/namespaces/queue-processor/configmaps/queue-processor"
 DEPLOYMENT = "/apis/apps/v1/namespaces/queue-processor/deployments/queue-processor"
 ACCOUNT = "/api/v1/namespaces/queue-processor/serviceaccounts/queue-processor"
+SYSTEM = "kube-system"
+WATCHERS = "app.kubernetes.io/name=queue-processor-watcher"
+# The nodes of a cluster with Spot nodes, by their labels, and whether they are to be watched.
+LABELS = {
+    "by-hand": {"lifecycle": "Ec2Spot"},
+    "of-eks": {"eks.amazonaws.com/capacityType": "SPOT"},
+    "of-karpenter": {"karpenter.sh/capacity-type": "spot"},
+    "on-demand": {"eks.amazonaws.com/capacityType": "ON_DEMAND"},
+    "without": {},
+}
+SPOT = {"by-hand", "of-eks", "of-karpenter"}
 
 # Helm may have to be built first.
 pytestmark = pytest.mark.timeout(gobinaries.BUILD_SECONDS)
@@ -222,10 +242,98 @@ async def test_the_document_leads_from_nothing_to_a_drained_node(
 
 
 async def test_the_document_leads_back(cluster: world.World, shell: dict[str, str]) -> None:
-    without = {*WAYS["with EKS Pod Identity and Helm"], guide.HOOKS, "4. Drain a node"}
+    without = {*WAYS["with EKS Pod Identity and Helm"], guide.HOOKS, guide.DRAIN}
     text = "".join(command for heading, command in guide.blocks() if heading not in without)
     await guide.typed(text, shell)
 
     assert await cluster.get(f"/api/v1/namespaces/{chart.NAMESPACE}") is None
     roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
     assert await cluster.items(roles, labelSelector="app.kubernetes.io/name=queue-processor") == []
+
+
+# The short path.
+
+
+@pytest.fixture
+async def spot_cluster(
+    control_plane: plane.ControlPlane, shell: Mapping[str, str]
+) -> AsyncIterator[world.World]:
+    """A cluster without the operator, where some nodes are Spot instances."""
+    async with world.opened(control_plane) as opened:
+        for number, (name, labels) in enumerate(LABELS.items()):
+            instances = [(name, f"i-{number:017x}")]
+            await opened.make_nodes(instances, **{"kubernetes.io/os": "linux", **labels})
+        yield opened
+        # While there are nodes whose kubelets end its pods.
+        removal = f"helm uninstall queue-processor --namespace {SYSTEM} --ignore-not-found"
+        await guide.typed(removal, shell)
+        await opened.clear([SYSTEM, "default"])
+
+
+async def settings_in(cluster: world.World) -> dict[str, object]:
+    """The settings of the operator of the short path."""
+    found = await cluster.get(f"/api/v1/namespaces/{SYSTEM}/configmaps/queue-processor")
+    assert found is not None
+    settings: dict[str, object] = yaml.safe_load(found["data"]["settings.yaml"])
+    return settings
+
+
+async def test_the_short_path_leads_to_a_watcher_on_each_spot_node(
+    spot_cluster: world.World, control_plane: plane.ControlPlane, shell: dict[str, str]
+) -> None:
+    path = {guide.IMAGE, guide.SHORT}
+    text = "".join(command for heading, command in guide.blocks() if heading in path)
+    async with described(control_plane):
+        said = await guide.typed(text, shell)
+
+    listed = said.rpartition("NOMINATED NODE")[2].splitlines()[1:]
+    assert {line.split()[6] for line in listed} == SPOT
+    assert {line.split()[2] for line in listed} == {"Running"}
+    pods = await spot_cluster.items(f"/api/v1/namespaces/{SYSTEM}/pods", labelSelector=WATCHERS)
+    assert {pod["spec"]["nodeName"] for pod in pods} == SPOT
+    assert "serviceAccount.roleArn is empty" not in said
+    settings = await settings_in(spot_cluster)
+    assert settings["sources"] == {"notices": {"enabled": True}}
+    assert "queue_url" not in settings
+
+
+async def test_the_queue_is_added_to_what_the_short_path_made(
+    spot_cluster: world.World, control_plane: plane.ControlPlane, shell: dict[str, str]
+) -> None:
+    blocks = guide.blocks()
+    stack = blocks[: [heading for heading, _ in blocks].index(guide.OPERATOR)]
+    without = {"With IAM roles for service accounts (IRSA)", guide.HOOKS, guide.LATER}
+    text = "".join(command for heading, command in stack if heading not in without)
+    text += dict(blocks)[guide.LATER]
+    async with described(control_plane):
+        await guide.typed(text, shell)
+
+    settings = await settings_in(spot_cluster)
+    assert settings["sources"] == {"notices": {"enabled": True}}
+    assert "/queue-processor-Queue-" in str(settings["queue_url"])
+    pods = await spot_cluster.items(f"/api/v1/namespaces/{SYSTEM}/pods", labelSelector=WATCHERS)
+    assert {pod["spec"]["nodeName"] for pod in pods} == SPOT
+
+
+async def test_a_namespace_that_denies_the_network_of_the_node_is_refused_by_name(
+    spot_cluster: world.World, control_plane: plane.ControlPlane, shell: dict[str, str]
+) -> None:
+    del spot_cluster  # a cluster with nodes
+    namespace = f"--namespace {chart.NAMESPACE}"
+    command = f"helm upgrade --install queue-processor deploy/helm/queue-processor {namespace}"
+    values = "--set image.repository=registry.example/queue-processor --set watcher.enabled=true"
+    made = await guide.typed("kubectl apply --filename deploy/namespace.yaml", shell)
+    assert chart.NAMESPACE in made
+
+    with pytest.raises(AssertionError, match=r'level "restricted", which does not allow it: insta'):
+        await guide.typed(f"{command} {values}", shell)
+    await guide.typed(f"{command} {values} --set watcher.hostNetwork=false --wait", shell)
+
+    listed = await asyncio.to_thread(
+        control_plane.kubectl,
+        *("get", "pods", f"--selector={WATCHERS}", f"--namespace={chart.NAMESPACE}"),
+        "--output=jsonpath={.items[*].spec.nodeName}",
+    )
+    assert set(listed.split()) == SPOT
+    await guide.typed(f"helm uninstall queue-processor {namespace}", shell)
+    await guide.typed("kubectl delete --filename deploy/namespace.yaml", shell)

@@ -31,6 +31,8 @@ _COLLECTIONS = {
     "RoleBinding": "rolebindings",
     "ServiceAccount": "serviceaccounts",
     "StatefulSet": "statefulsets",
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
     "VolumeAttachment": "volumeattachments",
 }
 # What tests leave in a namespace; owners before what they own.

@@ -7,6 +7,8 @@ NEEDED: Mapping[str, Any] = {
     "settings": {"queue_url": "https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions"},
     "image": {"repository": "registry.example/queue-processor"},
 }
+# With instance metadata as the only source.
+WATCHED: Mapping[str, Any] = {"image": NEEDED["image"], "watcher": {"enabled": True}}
 # The choices that add, remove or change objects.
 CHOICES: Mapping[str, Mapping[str, Any]] = {
     "nothing chosen": NEEDED,
@@ -15,6 +17,7 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
         **NEEDED,
         "serviceAccount": {"roleArn": "arn:aws:iam::123456789012:role/queue-processor"},
     },
+    "a watcher and no queue": WATCHED,
     "everything off": {
         "settings": {**NEEDED["settings"], "leader_election": {"enabled": False}},
         "image": NEEDED["image"],
@@ -48,6 +51,18 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
         "podAnnotations": {"example.com/scrape": "true"},
         "tolerations": [{"key": "system", "operator": "Exists"}],
         "terminationGracePeriodSeconds": 90,
+        "watcher": {
+            "enabled": True,
+            "pollSeconds": 5,
+            "metadataUrl": "http://imds.test.svc:8169/nodes/$(NODE_NAME)",
+            "legacyPaths": True,
+            "hostNetwork": False,
+            "affinity": {"nodeAffinity": {}},
+            "nodeSelector": {"team": "platform"},
+            "tolerations": [{"key": "spot", "operator": "Exists"}],
+            "priorityClassName": "",
+            "resources": {"requests": {"cpu": "10m"}},
+        },
         "volumes": [{"name": "hooks", "secret": {"secretName": "hooks"}}],
         "volumeMounts": [{"name": "hooks", "mountPath": "/etc/hooks", "readOnly": True}],
         "networkPolicy": {

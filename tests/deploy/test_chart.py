@@ -95,6 +95,7 @@ BY_DEFAULT = ALWAYS | {"ServiceAccount", "Role", "RoleBinding", "NetworkPolicy"}
         ("nothing chosen", BY_DEFAULT),
         ("two replicas", BY_DEFAULT | {"PodDisruptionBudget"}),
         ("a role by IRSA", BY_DEFAULT),
+        ("a watcher and no queue", BY_DEFAULT),
         ("everything off", ALWAYS),
         (
             "everything on",
@@ -105,7 +106,10 @@ BY_DEFAULT = ALWAYS | {"ServiceAccount", "Role", "RoleBinding", "NetworkPolicy"}
     ],
 )
 def test_values_select_the_objects(helm: Helm, choice: str, kinds: set[str]) -> None:
-    found = rendered(helm, CHOICES[choice])
+    """Those of the watcher are in test_watcher."""
+    objects = rendered(helm, CHOICES[choice])
+    of_watcher = {key for key in objects if objects[key]["metadata"]["name"].endswith("-watcher")}
+    found = {key: objects[key] for key in objects.keys() - of_watcher}
     dashboards = {key for key in found if found[key]["metadata"]["name"].endswith("-dashboard")}
     named = {"ConfigMap drains-dashboard" if key in dashboards else key for key in found}
     assert {"ConfigMap" if key == "ConfigMap drains" else key for key in named} == kinds

@@ -110,3 +110,82 @@ def test_the_other_values_of_the_chart_reach_the_pod(helm: Helm) -> None:
     role = objects["ServiceAccount"]["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
     assert role == "arn:aws:iam::123456789012:role/nth"
     assert objects["ServiceMonitor"]["metadata"]["labels"]["release"] == "kps"
+
+
+# IMDS mode.
+
+NOT_ON_FARGATE = {
+    "nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [
+                {
+                    "matchExpressions": [
+                        {
+                            "key": "eks.amazonaws.com/compute-type",
+                            "operator": "NotIn",
+                            "values": ["fargate"],
+                        }
+                    ]
+                }
+            ]
+        }
+    }
+}
+IMDS_SETTINGS: dict[str, dict[str, Any]] = {
+    "imds.yaml": {
+        "actions": {
+            "rebalance_recommendation": "cordon",
+            "autoscaling_termination": "ignore",
+            "scheduled_change": "ignore",
+        },
+        "log": {"format": "json"},
+    },
+    "daemonset.yaml": {
+        "actions": {
+            "spot_interruption": "cordon",
+            "capacity_reservation_interruption": "cordon",
+            "rebalance_recommendation": "cordon",
+            "autoscaling_termination": "ignore",
+            "state_change": "cordon",
+            "scheduled_change": "cordon",
+        },
+        "log": {"level": "info"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", IMDS_SETTINGS)
+def test_from_imds_mode_the_operator_reads_notices_and_no_queue(name: str, helm: Helm) -> None:
+    values = {**yaml.safe_load(migrated(name, "helm")), "image": NEEDED["image"]}
+
+    documents = chart.documents(helm.template(values))
+
+    (data,) = (each["data"] for each in documents if each["kind"] == "ConfigMap")
+    rendered = yaml.safe_load(data["settings.yaml"])
+    assert rendered.pop("sources") == {"notices": {"enabled": True}}
+    assert rendered.pop("leader_election") == {"lease_name": "queue-processor"}
+    assert rendered == IMDS_SETTINGS[name] == yaml.safe_load(migrated(name, "config"))
+
+
+def test_the_daemon_set_of_imds_mode_becomes_the_watcher(helm: Helm) -> None:
+    values = {**yaml.safe_load(migrated("imds.yaml", "helm")), "image": NEEDED["image"]}
+
+    objects = {each["kind"]: each for each in chart.documents(helm.template(values))}
+
+    pod = objects["DaemonSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    endpoint = "http://imds.kube-system.svc:8169/nodes/$(NODE_NAME)"
+    assert {"name": "IMDS_ENDPOINT", "value": endpoint} in container["env"]
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "lifecycle": "Ec2Spot"}
+    assert pod["affinity"] == NOT_ON_FARGATE
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert "hostNetwork" not in pod
+    assert "tolerations" not in objects["Deployment"]["spec"]["template"]["spec"]
+
+
+def test_without_any_placement_the_watcher_is_on_every_node_as_nth_is(helm: Helm) -> None:
+    values = {**yaml.safe_load(migrated("daemonset.yaml", "helm")), "image": NEEDED["image"]}
+
+    objects = {each["kind"]: each for each in chart.documents(helm.template(values))}
+
+    assert objects["DaemonSet"]["spec"]["template"]["spec"]["affinity"] == NOT_ON_FARGATE

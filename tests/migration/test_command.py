@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from queue_processor import cli
 
 VALUES = """
+enableSqsTerminationDraining: true
 queueURL: https://sqs.eu-west-1.amazonaws.com/123456789012/nth
 workers: 20
 webhookTemplate: '{"text": "hi"}'
@@ -39,8 +40,9 @@ def test_settings_go_to_stdout_and_the_rest_to_stderr(file: pathlib.Path) -> Non
     assert yaml.safe_load(made)["queue_url"].endswith("/nth")
     lines = finished.stderr.splitlines()
     assert lines[0].startswith("not supported: webhookTemplate: templates are Jinja2")
-    assert lines[1].startswith("not needed: workers: all nodes are drained in parallel")
-    assert lines[2:] == ["only with --output helm: replicas"]
+    assert lines[1].startswith("not needed: enableSqsTerminationDraining: the program reads")
+    assert lines[2].startswith("not needed: workers: all nodes are drained in parallel")
+    assert lines[3:] == ["only with --output helm: replicas"]
 
 
 def test_the_program_has_the_command(file: pathlib.Path) -> None:
@@ -68,11 +70,20 @@ def test_values_of_the_chart_contain_the_settings_and_other_values(
 
 
 def test_a_missing_queue_is_reported() -> None:
+    finished = migrate("-", stdin=b"ENABLE_SQS_TERMINATION_DRAINING=true\n")
+
+    assert finished.exit_code == 0
+    assert finished.stderr.splitlines()[1:] == [
+        "missing: queue_url: the program needs one, and the file sets none"
+    ]
+
+
+def test_no_queue_is_missed_in_imds_mode() -> None:
     finished = migrate("-", stdin=b"TAINT_EFFECT=NoExecute\n")
 
     assert finished.exit_code == 0
     assert finished.stderr.splitlines() == [
-        "missing: queue_url: the program needs one, and the file sets none"
+        "only with --output helm: watcher.enabled, watcher.affinity"
     ]
 
 

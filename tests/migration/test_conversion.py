@@ -16,6 +16,7 @@ from queue_processor.migration.table import Fate
 from queue_processor.settings import groups
 
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/nth"
+QUEUE_MODE = {"enableSqsTerminationDraining": True, "queueURL": QUEUE}
 TAG = "aws-node-termination-handler/managed"
 HOOK = "https://hooks.slack.com/services/T/B/secret"
 
@@ -84,8 +85,13 @@ def migrated(text: str) -> Migration:
 
 
 def of_values(**values: object) -> Migration:
-    """The migration of values of the chart, with a queue."""
-    return migrated(yaml.safe_dump({"queueURL": QUEUE, **values}))
+    """The migration of values of the chart in Queue Processor mode."""
+    return migrated(yaml.safe_dump({**QUEUE_MODE, **values}))
+
+
+def of_imds_values(**values: object) -> Migration:
+    """The migration of values of the chart in IMDS mode, which is its default."""
+    return migrated(yaml.safe_dump({"enableSqsTerminationDraining": False, **values}))
 
 
 def ours(migration: Migration) -> dict[str, Any]:
@@ -95,7 +101,9 @@ def ours(migration: Migration) -> dict[str, Any]:
 
 
 def omitted(migration: Migration) -> dict[str, Fate]:
-    return {each.name: each.fate for each in migration.omitted}
+    """Omitted settings, without the one that stands for Queue Processor mode."""
+    mode = {"enableSqsTerminationDraining", "ENABLE_SQS_TERMINATION_DRAINING"}
+    return {each.name: each.fate for each in migration.omitted if each.name not in mode}
 
 
 def test_every_setting_of_nth_is_in_the_table() -> None:
@@ -176,6 +184,7 @@ def test_a_url_in_a_secret_stays_in_the_secret() -> None:
     by_variable = migrated(
         yaml.safe_dump(
             [
+                {"name": "ENABLE_SQS_TERMINATION_DRAINING", "value": "true"},
                 {"name": "QUEUE_URL", "value": QUEUE},
                 {
                     "name": "WEBHOOK_URL",
@@ -229,6 +238,120 @@ def test_values_of_the_chart_become_values_of_ours() -> None:
     assert ours(migration) == {"log": {"level": "debug"}}
 
 
+# IMDS mode.
+
+REBALANCE = {"rebalance_recommendation": "ignore"}
+
+
+@pytest.mark.parametrize(
+    ("values", "actions"),
+    [
+        ({}, REBALANCE),
+        ({"enableSpotInterruptionDraining": True, "enableScheduledEventDraining": True}, REBALANCE),
+        ({"enableSpotInterruptionDraining": False}, {**REBALANCE, "spot_interruption": "ignore"}),
+        ({"enableScheduledEventDraining": "false"}, {**REBALANCE, "scheduled_change": "ignore"}),
+        ({"enableASGLifecycleDraining": False}, {**REBALANCE, "autoscaling_termination": "ignore"}),
+        ({"enableRebalanceMonitoring": True}, {"rebalance_recommendation": "cordon"}),
+        ({"enableRebalanceDraining": True}, {}),
+        ({"enableRebalanceMonitoring": True, "enableRebalanceDraining": True}, {}),
+    ],
+    ids=str,
+)
+def test_what_nth_leaves_alone_in_imds_mode_is_left_alone(
+    values: dict[str, object], actions: dict[str, str]
+) -> None:
+    made = ours(of_imds_values(**values))
+
+    assert made == ({"actions": actions} if actions else {})
+
+
+def test_what_nth_leaves_alone_is_not_cordoned_by_cordon_only() -> None:
+    disabled = {"enableSpotInterruptionDraining": False, "enableRebalanceDraining": True}
+    actions = ours(of_imds_values(cordonOnly=True, **disabled))["actions"]
+
+    assert actions["spot_interruption"] == "ignore"
+    assert actions["rebalance_recommendation"] == "cordon"
+
+
+def test_a_dry_run_overrides_what_is_cordoned_for_a_recommendation() -> None:
+    actions = ours(of_imds_values(dryRun=True, enableRebalanceMonitoring=True))["actions"]
+
+    assert set(actions.values()) == {"ignore"}
+
+
+def test_imds_mode_is_the_default_and_has_no_queue_and_no_tag() -> None:
+    migration = migrated(yaml.safe_dump({"queueURL": QUEUE, "managedTag": TAG}))
+
+    assert conversion.tree(migration.settings) == {"actions": REBALANCE}
+    assert conversion.tree(migration.chart)["watcher"]["enabled"] is True
+    assert omitted(migration) == {"queueURL": Fate.NOT_NEEDED, "managedTag": Fate.NOT_NEEDED}
+
+
+def test_the_values_of_the_daemon_set_become_those_of_the_watcher() -> None:
+    migration = of_imds_values(
+        instanceMetadataURL="http://imds:8169/nodes/$(NODE_NAME)",
+        useHostNetwork=False,
+        daemonsetPriorityClassName="nodes",
+        daemonsetTolerations=[{"key": "spot"}],
+        priorityClassName="system-cluster-critical",
+        metadataTries=5,
+        targetNodeOs="linux windows",
+        windowsTolerations=[{"key": "windows"}],
+    )
+
+    watcher = conversion.tree(migration.chart)["watcher"]
+    assert watcher.pop("affinity") == table.DEFAULTS["daemonsetAffinity"]
+    assert watcher == {
+        "enabled": True,
+        "metadataUrl": "http://imds:8169/nodes/$(NODE_NAME)",
+        "hostNetwork": False,
+        "priorityClassName": "nodes",
+        "tolerations": [{"key": "spot"}],
+    }
+    assert omitted(migration) == {
+        "targetNodeOs": Fate.UNSUPPORTED,
+        "windowsTolerations": Fate.UNSUPPORTED,
+        "metadataTries": Fate.NOT_NEEDED,
+        "priorityClassName": Fate.NOT_NEEDED,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("NodeSelector", "nodeSelector"),
+        ("Affinity", "affinity"),
+        ("Tolerations", "tolerations"),
+    ],
+)
+def test_the_placement_for_linux_precedes_the_general_one_as_in_nth(kind: str, value: str) -> None:
+    """https://github.com/aws/aws-node-termination-handler/tree/v1.25.0/config/helm/."""
+    # The chart names them alike, and linuxAffinity and the like precede its general value.
+    names = (f"linux{kind}", value, f"daemonset{kind}")
+    values = {name: {"from": name} for name in names}
+
+    for name in names:
+        watcher = conversion.tree(of_imds_values(**values).chart)["watcher"]
+        assert watcher[value] == {"from": name}
+        del values[name]
+
+
+def test_the_values_of_the_daemon_set_do_nothing_in_queue_processor_mode() -> None:
+    migration = of_values(
+        useHostNetwork=True,
+        daemonsetTolerations=[{"operator": "Exists"}],
+        linuxAffinity={"nodeAffinity": {}},
+        instanceMetadataURL="http://imds:8169",
+        enableSpotInterruptionDraining=False,
+        windowsPodLabels={"a": "b"},
+        tolerations=[{"key": "system"}],
+    )
+
+    assert conversion.tree(migration.chart) == {"tolerations": [{"key": "system"}]}
+    assert ours(migration) == {}
+    assert set(omitted(migration).values()) == {Fate.NOT_NEEDED}
+
+
 def test_settings_that_are_not_migrated_are_listed_worst_first() -> None:
     migration = of_values(
         workers=10,
@@ -275,7 +398,8 @@ def test_an_invalid_value_is_listed_and_left_out(values: dict[str, object], name
 
 def test_a_value_that_is_not_in_the_file_is_listed_and_left_out() -> None:
     reference = {"configMapKeyRef": {"name": "nth", "key": "queue"}}
-    migration = migrated(yaml.safe_dump([{"name": "QUEUE_URL", "valueFrom": reference}]))
+    mode = {"name": "ENABLE_SQS_TERMINATION_DRAINING", "value": "true"}
+    migration = migrated(yaml.safe_dump([mode, {"name": "QUEUE_URL", "valueFrom": reference}]))
 
     assert omitted(migration) == {"QUEUE_URL": Fate.UNSUPPORTED}
     assert ("queue_url",) not in migration.settings
@@ -304,6 +428,7 @@ def test_headers_are_not_printed() -> None:
 
 
 ENV_LIST = [
+    {"name": "ENABLE_SQS_TERMINATION_DRAINING", "value": "true"},
     {"name": "QUEUE_URL", "value": QUEUE},
     {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
     {"name": "CHECK_TAG_BEFORE_DRAINING", "value": "false"},
@@ -324,11 +449,18 @@ OTHER = {
 }
 LINES = f"""
 # NTH
+ENABLE_SQS_TERMINATION_DRAINING=true
 QUEUE_URL={QUEUE}
 export CHECK_TAG_BEFORE_DRAINING=false
 TAINT_EFFECT='NoExecute'
 """
-VALUES = {"queueURL": QUEUE, "checkTagBeforeDraining": False, "taintEffect": "NoExecute"}
+MAPPING = f"""
+ENABLE_SQS_TERMINATION_DRAINING: "true"
+QUEUE_URL: {QUEUE}
+CHECK_TAG_BEFORE_DRAINING: "false"
+TAINT_EFFECT: NoExecute
+"""
+VALUES = {**QUEUE_MODE, "checkTagBeforeDraining": False, "taintEffect": "NoExecute"}
 
 
 @pytest.mark.parametrize(
@@ -343,7 +475,7 @@ VALUES = {"queueURL": QUEUE, "checkTagBeforeDraining": False, "taintEffect": "No
         yaml.safe_dump({"kind": "List", "items": [OTHER, DEPLOYMENT]}),
         json.dumps(DEPLOYMENT),
         LINES,
-        f"QUEUE_URL: {QUEUE}\nCHECK_TAG_BEFORE_DRAINING: 'false'\nTAINT_EFFECT: NoExecute\n",
+        MAPPING,
     ],
     ids=[
         *("values", "subchart", "list", "env", "manifest", "manifests", "items", "json"),
@@ -360,7 +492,8 @@ def test_every_supported_format_is_read(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "or environment variables"),
+        ("", "nothing is set"),
+        ("null", "nothing is set in it; if all is NTH's default, read `helm get values --all`"),
         ("queueURL: ''", "nothing is set"),
         ("just text", "or environment variables"),
         ("a: [", "neither YAML nor KEY=VALUE"),
@@ -383,9 +516,9 @@ def test_an_input_that_cannot_be_read_raises_an_error_of_one_line(text: str, rea
 
 
 def test_names_from_the_file_cannot_break_out_of_their_comment() -> None:
-    migration = migrated(yaml.safe_dump({"queueURL": QUEUE, "linux\nqueue_url: evil": 1}))
+    migration = of_values(**{"linux\nqueue_url: evil": 1})
 
-    assert [each.name for each in migration.omitted] == ["linux?queue_url: evil"]
+    assert list(omitted(migration)) == ["linux?queue_url: evil"]
 
 
 VALUE = strategies.one_of(

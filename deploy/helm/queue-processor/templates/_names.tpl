@@ -21,6 +21,39 @@ labels:
   {{- include "queue-processor.labels" . | nindent 2 }}
 {{- end -}}
 
+{{- define "queue-processor.watcherName" -}}
+{{- include "queue-processor.fullname" . | trunc 55 | trimSuffix "-" -}}-watcher
+{{- end -}}
+
+{{- /* Not those of the operator, whose selectors must not select the watcher. */ -}}
+{{- define "queue-processor.watcherSelectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-watcher
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "queue-processor.watcherLabels" -}}
+{{ include "queue-processor.watcherSelectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end -}}
+
+{{- define "queue-processor.watcherMetadata" -}}
+name: {{ include "queue-processor.watcherName" . }}
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "queue-processor.watcherLabels" . | nindent 2 }}
+{{- end -}}
+
+{{- define "queue-processor.watcherClusterMetadata" -}}
+name: {{ include "queue-processor.clusterName" . }}-watcher
+labels:
+  {{- include "queue-processor.watcherLabels" . | nindent 2 }}
+{{- end -}}
+
+{{- /* Whether the operator reads the notices on Nodes. */ -}}
+{{- define "queue-processor.readsNotices" -}}
+{{- if dig "sources" "notices" "enabled" .Values.watcher.enabled .Values.settings -}}yes{{- end -}}
+{{- end -}}
+
 {{- define "queue-processor.account" -}}
 {{- .Values.serviceAccount.name | default (include "queue-processor.fullname" .) -}}
 {{- end -}}
@@ -66,10 +99,26 @@ labels:
 {{- if and (gt (int .Values.replicas) 1) (not (include "queue-processor.electsLeader" .)) -}}
 {{- fail "replicas: more than 1 requires settings.leader_election.enabled, or each of them drains" -}}
 {{- end -}}
+{{- if .Values.watcher.enabled -}}
+{{- include "queue-processor.watcherChecked" . -}}
+{{- end -}}
 {{- range $name, $_ := .Values.env -}}
 {{- if hasPrefix "QUEUE_PROCESSOR_" $name -}}
 {{- fail (printf "env.%s: not allowed here; a setting of the program belongs under `settings`" $name) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "queue-processor.watcherChecked" -}}
+{{- $version := .Capabilities.KubeVersion.Version -}}
+{{- if and .Values.watcher.admissionPolicy.enabled (semverCompare "<1.30-0" $version) -}}
+{{- fail (printf "watcher.admissionPolicy.enabled: the policy needs Kubernetes 1.30, and this is %s: update the cluster, or set it to false and accept that a stolen token of a watcher can patch every Node" $version) -}}
+{{- end -}}
+{{- /* Without a cluster, as in `helm template`, there is nothing to look at. */ -}}
+{{- $labels := dig "metadata" "labels" (dict) (lookup "v1" "Namespace" "" .Release.Namespace) -}}
+{{- $level := get $labels "pod-security.kubernetes.io/enforce" -}}
+{{- if and .Values.watcher.hostNetwork (has $level (list "baseline" "restricted")) -}}
+{{- fail (printf "watcher.hostNetwork: the namespace %s enforces the Pod Security level %q, which does not allow it: install into a namespace without it, such as kube-system, or set watcher.hostNetwork to false if HttpPutResponseHopLimit of the instances is 2 or more" .Release.Namespace $level) -}}
 {{- end -}}
 {{- end -}}
 
