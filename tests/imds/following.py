@@ -33,7 +33,7 @@ class FollowedCluster:
         return self.fleet.instance_of(node).instance_id if self.fleet.has(node) else None
 
     def requested(self) -> set[tuple[str, str]]:
-        """What the cluster was asked for: verbs and resources."""
+        """Return the verbs and resources of all requests to the cluster."""
         return {(kind.verb, kind.resource) for kind in self.world.history.requests}
 
     async def until(self, holds: Callable[[], bool]) -> None:
