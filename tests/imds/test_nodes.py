@@ -1,22 +1,15 @@
 """The fleet of the simulator follows the Nodes of a cluster."""
 
 import asyncio
-import contextlib
 import copy
-from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.imds import nodes
-from queue_processor.imds.nodes import NodeFeed
 from queue_processor.simulator.imds import instances
-from queue_processor.simulator.imds.fleet import MetadataFleet
-from queue_processor.simulator.kube import api
-from queue_processor.simulator.kube.cluster import SimulatedCluster
-from tests.fakes.cluster import DirectTransport
 from tests.imds import conftest
+from tests.imds.following import following
 
 NODE = {
     "metadata": {
@@ -86,42 +79,6 @@ def test_what_a_node_does_not_state_is_invented() -> None:
 
     assert bare.instance_id == made_up.instance_id
     assert bare.private_ip == made_up.private_ip
-
-
-class FollowedCluster:
-    """A cluster, and a fleet that follows it."""
-
-    def __init__(self) -> None:
-        self.world = SimulatedCluster()
-        is_alive = asyncio.Event()
-        is_alive.set()
-        self.transport = DirectTransport(
-            api.SimulatedApiServer(self.world), user_agent="imds", is_alive=is_alive
-        )
-        self.fleet = MetadataFleet([])
-        self.feed = NodeFeed(KubeApi(self.transport), self.fleet)
-
-    def instance_id(self, name: str = "node-0") -> str | None:
-        """The instance of a node, as its metadata has it."""
-        node = NodeName(name)
-        return self.fleet.instance_of(node).instance_id if self.fleet.has(node) else None
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait, in virtual time, until something holds."""
-        async with asyncio.timeout(300):
-            while not holds():  # noqa: ASYNC110 - any state of the fleet
-                await asyncio.sleep(0.1)
-
-
-@contextlib.asynccontextmanager
-async def following() -> AsyncIterator[FollowedCluster]:
-    made = FollowedCluster()
-    conftest.build(made.world)
-    await made.feed.refresh()
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(made.feed.run())
-        yield made
-        task.cancel()
 
 
 pytestmark = pytest.mark.looptime
