@@ -55,7 +55,7 @@ _SETTINGS_HEAD = """\
 `make docs` generates this page from [the code](../queue_processor/settings). An environment
 variable takes precedence over the YAML file (`--config`, or `QUEUE_PROCESSOR_CONFIG`), and the file
 over the default. The variable is `QUEUE_PROCESSOR_` and the name in capitals, with two underscores
-between the group and the setting: `drain.on_deadline` is `QUEUE_PROCESSOR_DRAIN__ON_DEADLINE`.
+between a group and what is in it: `drain.on_deadline` is `QUEUE_PROCESSOR_DRAIN__ON_DEADLINE`.
 Settings whose names end in `_seconds` are in seconds.
 
 ```yaml
@@ -188,19 +188,19 @@ def events_reference() -> str:
 def settings_reference() -> str:
     """Return docs/settings.md, from the JSON schema of the settings."""
     schema = Settings.model_json_schema()
-    single, groups = {}, {}
-    for key, setting in schema["properties"].items():
-        group = _group_of(setting, schema)
+    return "\n".join([_SETTINGS_HEAD, "\n\n".join(_tables(schema["properties"], schema)), ""])
+
+
+def _tables(properties: Schema, schema: Schema, *, prefix: str = "") -> Iterator[str]:
+    """Yield the table of the settings of a group, and then the section of each group in it."""
+    groups = {key: _group_of(setting, schema) for key, setting in properties.items()}
+    yield _table({key: properties[key] for key in properties if groups[key] is None}, schema)
+    for key, group in groups.items():
         if group is None:
-            single[key] = setting
-        else:
-            groups[key] = (setting, group)
-    sections = [_table(single, schema)]
-    for key, (setting, group) in groups.items():
-        meaning = setting.get("description") or group["description"]
-        text = textwrap.fill(meaning, _WIDTH)
-        sections.append(f"## {key}\n\n{text}\n\n{_table(group['properties'], schema)}")
-    return "\n".join([_SETTINGS_HEAD, "\n\n".join(sections), ""])
+            continue
+        meaning = properties[key].get("description") or group["description"]
+        yield f"## {prefix}{key}\n\n{textwrap.fill(meaning, _WIDTH)}"
+        yield from _tables(group["properties"], schema, prefix=f"{prefix}{key}.")
 
 
 def _group_of(setting: Schema, schema: Schema) -> Schema | None:

@@ -9,16 +9,10 @@ import signal
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING
 
 import structlog
 
-from queue_processor.adapters.aws import clients
-from queue_processor.adapters.aws.autoscaling import AutoScalingLifecycle
-from queue_processor.adapters.aws.clients import DaemonExecutor
-from queue_processor.adapters.aws.ec2 import TaggedInstances
-from queue_processor.adapters.aws.queue import QueueClient
-from queue_processor.adapters.aws.source import SqsSource
-from queue_processor.adapters.aws.sqs import SqsQueue
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube import permissions
 from queue_processor.adapters.kube.api import KubeApi
@@ -29,40 +23,29 @@ from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.adapters.webhooks import delivery
 from queue_processor.adapters.webhooks.delivery import Webhooks
-from queue_processor.controller import assembly
+from queue_processor.controller import assembly, ports
+from queue_processor.controller.lifecycle import NoLifecycleActions
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.node_refresh import NodeRefresh
-from queue_processor.controller.ports import Dependencies
 from queue_processor.domain import errors, leases, selectors
 from queue_processor.node_watch import NodeWatch
 from queue_processor.observability import health
 from queue_processor.settings import Settings, SettingsError
 from queue_processor.settings.groups import OnDeadline
 
+if TYPE_CHECKING:
+    from queue_processor.adapters.aws.services import Aws
+
 _log = structlog.get_logger(__name__)
 
 _AWS_START_SECONDS = 7.0
 _KUBE_START_SECONDS = 6.0
 _FLUSH_LIMIT_SECONDS = 1.0
-# Each service has threads of its own: calls that wait for an endpoint that does not respond must
-# not delay the visibility extensions, which have 30 seconds. Tags are looked up one call at a time.
-_SQS_THREADS = 8
-_AUTO_SCALING_THREADS = 8
-_EC2_THREADS = 1
 
 
 def utc_now() -> dt.datetime:
     """Return the present."""
     return dt.datetime.now(dt.UTC)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Aws:
-    """The AWS services that the operator uses."""
-
-    queue: SqsQueue
-    lifecycle: AutoScalingLifecycle
-    managed: TaggedInstances | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +87,7 @@ async def run(settings: Settings) -> None:
         )
         node_index = NodeIndex(on_news=liveness.node_news)
         async with _within(_AWS_START_SECONDS, "AWS"):
-            aws = await open_aws(settings)
+            aws = await _open_aws(settings)
         async with _within(_KUBE_START_SECONDS, "the Kubernetes API server"):
             cluster = await stack.enter_async_context(_open_kube(settings))
             await _check_permissions(settings, cluster)
@@ -126,7 +109,7 @@ async def run(settings: Settings) -> None:
             node_refresh=node_refresh,
             identity=cluster.identity,
         )
-        operator = Operator(lead=lead, cluster=cluster, queue=aws.queue, webhooks=webhooks)
+        operator = Operator(lead=lead, cluster=cluster, aws=aws, webhooks=webhooks)
         await operator.run(
             node_watch=node_watch.run(on_start=operator.take_signals),
             node_silence=node_watch.refresh_when_silent(liveness),
@@ -145,42 +128,14 @@ async def _within(seconds: float, whom: str) -> AsyncIterator[None]:
         ) from cause
 
 
-async def open_aws(settings: Settings) -> Aws:
-    """Build the clients and their threads, and check the queue.
+async def _open_aws(settings: Settings) -> "Aws | None":
+    """Open the AWS services; None if the settings need none."""
+    if settings.queue_url is None and settings.managed_tag is None:
+        return None
+    # The SDK takes 46 MiB.
+    from queue_processor.adapters.aws import services  # noqa: PLC0415
 
-    Raises:
-        ConfigurationError: There is no Region or there are no credentials, or the queue cannot
-            be used.
-    """
-    sqs_threads = DaemonExecutor(_SQS_THREADS, name="sqs")
-    loop = asyncio.get_running_loop()
-    boto3_clients = await loop.run_in_executor(
-        sqs_threads,
-        lambda: clients.create(
-            queue_url=settings.queue_url,
-            wait_time_seconds=settings.sqs.wait_time_seconds,
-            with_ec2=settings.managed_tag is not None,
-        ),
-    )
-    queue = SqsQueue(
-        QueueClient(boto3_clients.sqs, settings.queue_url),
-        visibility_timeout=dt.timedelta(seconds=settings.sqs.visibility_timeout_seconds),
-        wait_time=dt.timedelta(seconds=settings.sqs.wait_time_seconds),
-        threads=sqs_threads,
-    )
-    await queue.open()
-    managed = None
-    if boto3_clients.ec2 is not None and settings.managed_tag is not None:
-        managed = TaggedInstances(
-            boto3_clients.ec2,
-            tag_key=settings.managed_tag,
-            threads=DaemonExecutor(_EC2_THREADS, name="ec2"),
-        )
-    lifecycle = AutoScalingLifecycle(
-        boto3_clients.autoscaling,
-        threads=DaemonExecutor(_AUTO_SCALING_THREADS, name="autoscaling"),
-    )
-    return Aws(queue=queue, lifecycle=lifecycle, managed=managed)
+    return await services.open_aws(settings, clock=utc_now)
 
 
 @contextlib.asynccontextmanager
@@ -259,12 +214,12 @@ class Operator:
         *,
         lead: Callable[[], Coroutine[None, None, None]],
         cluster: _Kube,
-        queue: SqsQueue,
+        aws: "Aws | None",
         webhooks: Webhooks,
     ) -> None:
         self._lead = lead
         self._cluster = cluster
-        self._queue = queue
+        self._aws = aws
         self._webhooks = webhooks
         self._stop_requested = asyncio.Event()
 
@@ -299,7 +254,8 @@ class Operator:
             leading.cancel()
             await asyncio.wait((leading,))
             await self._flush()
-            await self._queue.close()
+            if self._aws is not None:
+                await self._aws.close()
             for helper in helpers:
                 helper.cancel()
         _log.info("stopped")
@@ -311,13 +267,15 @@ class Operator:
                 await asyncio.gather(self._cluster.event_recorder.flush(), self._webhooks.flush())
 
 
-def _dependencies(settings: Settings, aws: Aws, cluster: _Kube, webhooks: Webhooks) -> Dependencies:
+def _dependencies(
+    settings: Settings, aws: "Aws | None", cluster: _Kube, webhooks: Webhooks
+) -> ports.Dependencies:
     election = settings.leader_election
     namespace, name = election.lease_namespace(cluster.own_namespace), election.lease_name
-    return Dependencies(
-        sources=[SqsSource(aws.queue, clock=utc_now)],
-        lifecycle=aws.lifecycle,
-        managed=aws.managed,
+    return ports.Dependencies(
+        sources=[] if aws is None or aws.source is None else [aws.source],
+        lifecycle=NoLifecycleActions() if aws is None or aws.lifecycle is None else aws.lifecycle,
+        managed=None if aws is None else aws.managed,
         nodes=cluster.nodes,
         pods=cluster.pods,
         volumes=KubeVolumes(cluster.api),

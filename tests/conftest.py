@@ -37,7 +37,17 @@ _SHARED = {
 # Fixtures that use a program in Go or a Python environment, which they build if it is missing.
 _BUILT = {"started", "emulator", "tools"}
 # Folders whose tests start processes: they take longest, so workers take them first.
-_LONGEST = ("cluster", "contracts", "infra", "deploy", "wiring", "messages", "demo", "cli")
+_LONGEST = (
+    "cluster",
+    "contracts",
+    "infra",
+    "deploy",
+    "wiring",
+    "messages",
+    "demo",
+    "cli",
+    "watcher",
+)
 
 
 @pytest.hookimpl(optionalhook=True)

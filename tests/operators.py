@@ -28,7 +28,7 @@ def election(*, lease: float, renew: float, retry: float) -> dict[str, str]:
 
 _QUICK = {
     "QUEUE_PROCESSOR_HTTP__BIND": "127.0.0.1:0",
-    "QUEUE_PROCESSOR_SQS__VISIBILITY_TIMEOUT_SECONDS": "6",
+    "QUEUE_PROCESSOR_SOURCES__SQS__VISIBILITY_TIMEOUT_SECONDS": "6",
     **election(lease=3, renew=2, retry=0.4),
 }
 

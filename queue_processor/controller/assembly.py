@@ -14,6 +14,7 @@ from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.node_reconciler import NodeReconciler
 from queue_processor.controller.node_refresh import NodeRefresh
+from queue_processor.controller.notice_source import NoticeSource
 from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.ports import Dependencies
 from queue_processor.controller.processor import Processor
@@ -74,12 +75,22 @@ def build_controller(
         decisions=settings.policy(),
         clock=clock,
     )
+    sources = [*dependencies.sources]
+    if settings.sources.notices.enabled:
+        sources.append(
+            NoticeSource(
+                node_index=node_index,
+                nodes=dependencies.nodes,
+                event_recorder=dependencies.event_recorder,
+                clock=clock,
+            )
+        )
     consumer = Consumer(
-        sources=dependencies.sources,
+        sources=sources,
         lifecycle=dependencies.lifecycle,
         processor=processor,
         heartbeats=heartbeats,
-        in_flight=InFlightMessages(limit=settings.sqs.max_in_flight, clock=clock),
+        in_flight=InFlightMessages(limit=settings.sources.max_in_flight, clock=clock),
         liveness=liveness,
     )
 

@@ -18,6 +18,7 @@ message that is not released in time comes back when the source misses us.
 
 import asyncio
 import datetime as dt
+import functools
 from collections.abc import Sequence
 
 import structlog
@@ -118,14 +119,15 @@ class Consumer:
                     )
                 group.create_task(self._measure_for_ever(), name="count waiting messages")
         finally:
-            metrics.MESSAGES_WAITING.set(0)
             for source in self._sources:
+                metrics.MESSAGES_WAITING.labels(source=source.name).set(0)
                 self._liveness.pause(_loop_of(source))
             await self._stop()
 
     async def _receive_for_ever(self, source: ports.EventSource) -> None:
         loop = asyncio.get_running_loop()
         backoff = Backoff(longest=_LONGEST_DELAY)
+        count_call = functools.partial(metrics.RECEIVE_CALLS.labels, source=source.name)
         failures = 0
         while True:
             if not self._in_flight.has_room:
@@ -142,7 +144,7 @@ class Consumer:
                 received = await source.receive()
             except (errors.TemporaryError, errors.PermanentError) as error:
                 failures += 1
-                metrics.RECEIVE_CALLS.labels(outcome=metrics.ReceiveOutcome.FAILED).inc()
+                count_call(outcome=metrics.ReceiveOutcome.FAILED).inc()
                 _log.warning("receive_failed", failures=failures, error=str(error))
                 await asyncio.sleep(backoff.after(failures, error).total_seconds())
                 continue
@@ -151,20 +153,21 @@ class Consumer:
                 # A source that has nothing and does not wait gets no second call at once.
                 await asyncio.sleep(_SHORTEST_POLL_SECONDS)
             outcome = metrics.ReceiveOutcome.MESSAGES if received else metrics.ReceiveOutcome.EMPTY
-            metrics.RECEIVE_CALLS.labels(outcome=outcome).inc()
-            metrics.MESSAGES_RECEIVED.inc(len(received))
+            count_call(outcome=outcome).inc()
+            metrics.MESSAGES_RECEIVED.labels(source=source.name).inc(len(received))
             for delivery in received:
                 self._dispatch(delivery)
 
     async def _measure_for_ever(self) -> None:
         """Show how much waits in the sources: that nothing is received is no error by itself."""
         while True:
-            try:
-                waiting = [await source.count_waiting() for source in self._sources]
-            except (errors.TemporaryError, errors.PermanentError) as error:
-                _log.info("queue_depth_unavailable", error=str(error))
-            else:
-                metrics.MESSAGES_WAITING.set(sum(waiting))
+            for source in self._sources:
+                try:
+                    waiting = await source.count_waiting()
+                except (errors.TemporaryError, errors.PermanentError) as error:
+                    _log.info("queue_depth_unavailable", source=source.name, error=str(error))
+                else:
+                    metrics.MESSAGES_WAITING.labels(source=source.name).set(waiting)
             await asyncio.sleep(_MEASURING_INTERVAL_SECONDS)
 
     def _dispatch(self, delivery: ports.Delivery) -> None:

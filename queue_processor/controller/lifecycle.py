@@ -5,6 +5,7 @@ import dataclasses
 import datetime as dt
 import math
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import structlog
 
@@ -115,6 +116,15 @@ class LifecycleHeartbeats:
             return min(interval.total_seconds() / 3, _LONGEST_RETRY_SECONDS)
         _count(metrics.HeartbeatOutcome.RECORDED)
         return interval.total_seconds()
+
+
+class NoLifecycleActions:
+    """Refuses every call: only messages name lifecycle actions, and there is no queue."""
+
+    async def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise errors.PermanentError("there is no queue, and so no lifecycle action")
+
+    complete = heartbeat = heartbeat_timeout = group = _refuse
 
 
 def _count(outcome: metrics.HeartbeatOutcome) -> None:

@@ -20,7 +20,7 @@ from queue_processor.domain.events import (
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
-from queue_processor.domain.nodes import DrainProgress, Mark, NodeView
+from queue_processor.domain.nodes import DrainProgress, Mark, NodeView, WrittenNotice
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.pods import Eviction, PodChange, PodList, PodRef
 from queue_processor.observability.event_reasons import EventReason
@@ -194,6 +194,14 @@ class Nodes(Protocol):
         Raises:
             Conflict: Another node has its name.
             NotFound: There is no such node any more.
+        """
+
+    async def remove_notice(self, node: NodeView, notice: WrittenNotice) -> NodeView:
+        """Remove the annotation of a notice, unless it has another value now.
+
+        Raises:
+            NotFound: There is no such node any more.
+            PermanentError: A policy of the cluster, or our permissions, do not allow it.
         """
 
     async def declare_out_of_service(self, node: NodeView) -> NodeView:

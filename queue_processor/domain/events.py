@@ -167,7 +167,7 @@ class EventScope:
         """Return why an event is not for us; None if it is."""
         account, region = event.account, event.region
         if account is not None and self.accounts is not None and account not in self.accounts:
-            return f"it is about the account {account[:20]!r}, which is not in sqs.accounts"
+            return f"it is about the account {account[:20]!r}, which is not in sources.sqs.accounts"
         if region is not None and self.region is not None and region != self.region:
             return f"it is about the Region {region[:20]!r}, and the queue is in {self.region}"
         return None

@@ -63,6 +63,14 @@ class Taint:
     added_at: str | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class WrittenNotice:
+    """An annotation that a watcher wrote, not parsed yet."""
+
+    annotation: str
+    value: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
     """The fields of a Node object that we need.
@@ -78,6 +86,7 @@ class NodeView:
         has_damaged_holds: Somebody else wrote there, and some of it cannot be understood.
         is_cordoned_by_us: It was schedulable before, as `is_excluded_by_us` and
             `is_out_of_service_by_us` mean that it was not excluded and not out of service.
+        notices: What the watcher on the node wrote and nobody has settled.
     """
 
     name: NodeName
@@ -97,6 +106,7 @@ class NodeView:
     is_cordoned_by_us: bool = False
     is_excluded_by_us: bool = False
     is_out_of_service_by_us: bool = False
+    notices: tuple[WrittenNotice, ...] = ()
 
     @property
     def is_shut_down(self) -> bool:

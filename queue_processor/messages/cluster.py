@@ -160,8 +160,7 @@ async def _tagged(instance_ids: Sequence[InstanceId], tag_key: str | None) -> fr
     """Return the instances that carry the tag; all of them without a tag."""
     if tag_key is None:
         return frozenset(instance_ids)
-    client = clients.create(queue_url=None, wait_time_seconds=0, with_ec2=True).ec2
-    assert client is not None  # noqa: S101 - with_ec2
+    client = clients.ClientFactory().ec2()
     tags = TaggedInstances(client, tag_key=tag_key, threads=DaemonExecutor(1, name="aws"))
     answers = await asyncio.gather(*(tags.is_managed(each) for each in instance_ids))
     return frozenset(each for each, is_ours in zip(instance_ids, answers, strict=True) if is_ours)

@@ -89,7 +89,7 @@ def replay(  # noqa: PLR0913 - the options of a command
     command continues where it stopped. Each message carries the attribute queue-processor.replayed,
     with the id that it had. The operator acts on these messages as on any other: you are asked
     first, unless no message of the queue is in flight and no operator holds the Lease. It ignores
-    messages that were recorded in another account, unless sqs.accounts lists it.
+    messages that were recorded in another account, unless sources.sqs.accounts lists it.
 
     \b
     Examples:

@@ -73,11 +73,12 @@ class Catalogue:
         )
         return made
 
-    def gauge(self, name: str, meaning: str) -> Gauge:
+    def gauge(self, name: str, meaning: str, *labels: Label) -> Gauge:
         """Create a gauge."""
         full = f"{self._prefix}_{name}"
-        made = Gauge(full, meaning)
-        self.entries.append(Entry(name=full, kind="gauge", meaning=meaning))
+        made = Gauge(full, meaning, [label.name for label in labels])
+        _preset(made, labels)
+        self.entries.append(Entry(name=full, kind="gauge", meaning=meaning, labels=labels))
         return made
 
     def histogram(
@@ -108,7 +109,7 @@ class Catalogue:
         return made
 
 
-def _preset(metric: Counter | Histogram, labels: Sequence[Label]) -> None:
+def _preset(metric: Counter | Gauge | Histogram, labels: Sequence[Label]) -> None:
     if labels:
         for values in itertools.product(*(label.values for label in labels)):
             metric.labels(*values)

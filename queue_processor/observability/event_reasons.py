@@ -102,6 +102,13 @@ HOLDS_REBUILT = EventReason(
     meaning="Somebody changed the annotation `queue-processor/holds` so that some of it cannot be"
     " understood: it is written again from the rest, from taints and from the work in progress.",
 )
+MALFORMED_NOTICE = EventReason(
+    name="MalformedNotice",
+    type=EventType.WARNING,
+    regarding="Node",
+    meaning="An annotation `queue-processor/notice-…` cannot be understood, or is about another"
+    " instance, and was removed. The note has the name of the annotation and the reason.",
+)
 EVICTION_BLOCKED = EventReason(
     name="EvictionBlocked",
     type=EventType.WARNING,
@@ -123,6 +130,8 @@ REASONS = (
     DRAIN_STOPPED,
     OUT_OF_SERVICE,
     UNCORDONED,
+    HOLDS_REBUILT,
+    MALFORMED_NOTICE,
     EVICTION_BLOCKED,
     DELETED_AT_DEADLINE,
 )

@@ -25,6 +25,13 @@ OTHER_CODE = "other"
 """The code of an answer whose status HTTP does not define."""
 
 
+class SourceName(enum.StrEnum):
+    """The names of the sources of events."""
+
+    SQS = "sqs"
+    NOTICES = "notices"
+
+
 class ReceiveOutcome(enum.StrEnum):
     """The outcomes of a receive call."""
 
@@ -112,16 +119,22 @@ _CODE = Label(
     described="an HTTP status, `other` or `none`",
 )
 
-# The queue and its messages.
+_SOURCE = Label(name="source", values=tuple(SourceName))
+
+# The sources and their messages.
 
 RECEIVE_CALLS = CATALOGUE.counter(
     "receive_calls",
-    "Receive calls (long polls of the queue), by outcome. The counter stands still while this"
-    " process does not lead, has `sqs.max_in_flight` messages in flight, or is stalled.",
+    "Receive calls (for `sqs`, long polls of the queue), by source and outcome. The counter stands"
+    " still while this process does not lead, has `sources.max_in_flight` messages in flight, or is"
+    " stalled.",
+    _SOURCE,
     Label(name="outcome", values=tuple(ReceiveOutcome)),
 )
 MESSAGES_RECEIVED = CATALOGUE.counter(
-    "messages_received", "Messages received, including duplicates."
+    "messages_received",
+    "Messages and notices received, by source, including duplicates.",
+    _SOURCE,
 )
 MESSAGES_RECEIVED_AGAIN = CATALOGUE.counter(
     "messages_received_again",
@@ -144,9 +157,10 @@ OLDEST_MESSAGE = CATALOGUE.gauge(
     "Seconds since the oldest message in flight was sent; 0 if none is in flight.",
 )
 MESSAGES_WAITING = CATALOGUE.gauge(
-    "queue_messages_waiting",
-    "Visible messages in the queue, as estimated by SQS; the leader reads it every 30 s, other"
-    " processes show 0.",
+    "messages_waiting",
+    "Messages that wait to be received, by source: visible messages in the queue, as estimated by"
+    " SQS, and notices on Nodes. The leader reads it every 30 s, other processes show 0.",
+    _SOURCE,
 )
 VISIBILITY_EXTENSIONS = CATALOGUE.counter(
     "visibility_extensions",

@@ -110,7 +110,7 @@ class ActionSettings(Group):
 
 
 class SqsSettings(Group):
-    """The SQS queue and the messages in flight."""
+    """The SQS queue."""
 
     visibility_timeout_seconds: int = Field(
         default=30,
@@ -135,11 +135,28 @@ class SqsSettings(Group):
         " are those of another Region than the queue's. In the environment: a JSON list. None: the"
         " account in `queue_url`.",
     )
+
+
+class NoticeSettings(Group):
+    """The notices that a watcher on each node reads from instance metadata (IMDS)."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Handle the notices on Nodes, with or without a queue.",
+    )
+
+
+class SourceSettings(Group):
+    """The sources of events: the queue, and the notices on Nodes."""
+
+    sqs: SqsSettings = SqsSettings()
+    notices: NoticeSettings = NoticeSettings()
     max_in_flight: int = Field(
         default=10_000,
         ge=10,
         le=100_000,
-        description="The maximum number of messages in flight; the rest wait in the queue.",
+        description="The maximum number of messages and notices in flight; the rest wait in their"
+        " source.",
     )
 
 

@@ -12,6 +12,7 @@ import pydantic_settings
 import yaml
 
 from queue_processor.domain import errors
+from queue_processor.settings import model
 from queue_processor.settings.groups import Group
 from queue_processor.settings.model import ENVIRONMENT_PREFIX, Settings, ToolSettings
 
@@ -43,8 +44,8 @@ def load(config: pathlib.Path | None = None) -> Settings:
         config: A YAML file; None uses the one in QUEUE_PROCESSOR_CONFIG, if any.
 
     Raises:
-        SettingsError: A key is unknown, a value is not allowed, the required queue_url is
-            missing, the file cannot be read, or two settings contradict each other.
+        SettingsError: A key is unknown, a value is not allowed, there is no source of
+            events, the file cannot be read, or two settings contradict each other.
     """
     return _load(Settings, config)
 
@@ -61,15 +62,18 @@ def load_for_tool(config: pathlib.Path | None = None) -> ToolSettings:
     return _load(ToolSettings, config)
 
 
-def _load(model: type[_Settings], config: pathlib.Path | None) -> _Settings:
+def _load(settings_class: type[_Settings], config: pathlib.Path | None) -> _Settings:
     if config is None and os.environ.get(CONFIG_VARIABLE):
         config = pathlib.Path(os.environ[CONFIG_VARIABLE])
     values = {} if config is None else _from_file(config)
     problems = [*_unknown_variables()]
-    problems += [f"{key}: no such setting" for key in values if key not in model.model_fields]
+    problems += [
+        f"{key}: no such setting" for key in values if key not in settings_class.model_fields
+    ]
     try:
         # Other keys would be arguments of pydantic-settings, such as `_env_file`.
-        settings = model(**{key: values[key] for key in values if key in model.model_fields})
+        fields = {key: values[key] for key in values if key in settings_class.model_fields}
+        settings = settings_class(**fields)
     except pydantic.ValidationError as invalid:
         raise SettingsError("\n".join([*problems, *_lines(invalid)])) from invalid
     except pydantic_settings.SettingsError as invalid:
@@ -128,6 +132,11 @@ def _lines(invalid: pydantic.ValidationError) -> Iterator[str]:
         key = ".".join(str(part) for part in error["loc"]) or "settings"
         value = "" if key.startswith(_NOT_REPEATED) else f"{error['input']!r} is "
         match error["type"]:
+            case model.NO_SOURCE:
+                yield (
+                    f"queue_url: not set; set {ENVIRONMENT_PREFIX}QUEUE_URL or `queue_url` in the"
+                    " settings file, or enable `sources.notices` to work without a queue"
+                )
             case "missing":
                 variable = ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
                 yield f"{key}: not set; set {variable} or `{key}` in the settings file"

@@ -6,6 +6,7 @@ import urllib.parse
 from typing import Annotated, TypeAlias
 
 import pydantic
+import pydantic_core
 import pydantic_settings
 from pydantic import Field
 
@@ -18,12 +19,14 @@ from queue_processor.settings.groups import (
     KubernetesSettings,
     LeaderElectionSettings,
     LogSettings,
-    SqsSettings,
+    SourceSettings,
     parse_http_url,
 )
 from queue_processor.settings.webhooks import WebhookSettings
 
 ENVIRONMENT_PREFIX = "QUEUE_PROCESSOR_"
+# The type of the error.
+NO_SOURCE = "no_source"
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 # https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]", re.ASCII)
@@ -75,7 +78,7 @@ class ToolSettings(pydantic_settings.BaseSettings):
         " with `node_selector`, because other nodes of the cluster may be in such a group.",
     )
     actions: ActionSettings = ActionSettings()
-    sqs: SqsSettings = SqsSettings()
+    sources: SourceSettings = SourceSettings()
     drain: DrainSettings = DrainSettings()
     leader_election: LeaderElectionSettings = LeaderElectionSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
@@ -128,7 +131,7 @@ class ToolSettings(pydantic_settings.BaseSettings):
     def _scope(self) -> EventScope:
         """Return whose events are for us; an emulator's URL may show neither account nor Region."""
         host, account = _host_and_account(self.queue_url)
-        accounts = self.sqs.accounts or ((account,) if account else ())
+        accounts = self.sources.sqs.accounts or ((account,) if account else ())
         return EventScope(
             accounts=frozenset(accounts) or None,
             region=next((label for label in host.split(".") if _REGION.fullmatch(label)), None),
@@ -145,4 +148,16 @@ def _host_and_account(queue_url: str | None) -> tuple[str, str | None]:
 class Settings(ToolSettings):
     """The settings of the operator."""
 
-    queue_url: QueueUrl = Field(description="The URL of the SQS queue. Required.")
+    queue_url: QueueUrl | None = Field(
+        default=None,
+        description="The URL of the SQS queue. Required, unless `sources.notices.enabled`.",
+    )
+
+    @pydantic.field_validator("sources")
+    @classmethod
+    def _has_source(
+        cls, sources: SourceSettings, validated: pydantic.ValidationInfo
+    ) -> SourceSettings:
+        if validated.data.get("queue_url", "invalid") is None and not sources.notices.enabled:
+            raise pydantic_core.PydanticCustomError(NO_SOURCE, "there is no source of events")
+        return sources

@@ -271,23 +271,21 @@ def test_what_is_missing_in_the_environment_is_told_in_one_line(
     for name, value in variables.items():
         environment.setenv(name, value)
     with pytest.raises(errors.ConfigurationError, match=expected) as raised:
-        clients.create(queue_url=None, wait_time_seconds=20, with_ec2=False)
+        clients.ClientFactory().autoscaling()
 
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("with_ec2", [False, True])
 def test_clients_are_made_from_the_environment_and_outlast_a_long_poll(
-    environment: pytest.MonkeyPatch, *, with_ec2: bool
+    environment: pytest.MonkeyPatch,
 ) -> None:
     environment.setenv("AWS_REGION", "eu-north-1")
     environment.setenv("AWS_ACCESS_KEY_ID", "x")
     environment.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    made = clients.create(queue_url=None, wait_time_seconds=20, with_ec2=with_ec2)
+    made = clients.ClientFactory()
+    sqs = made.sqs(queue_url=None, wait_time_seconds=20)
 
-    assert made.sqs.meta.region_name == "eu-north-1"
-    assert made.sqs.meta.config.read_timeout > 20  # type: ignore[attr-defined] # it is there
-    assert (made.ec2 is not None) == with_ec2
-    for client in (made.sqs, made.autoscaling, made.ec2):
-        if client is not None:
-            client.close()
+    assert sqs.meta.config.read_timeout > 20  # type: ignore[attr-defined] # it is there
+    for client in (sqs, made.autoscaling(), made.ec2(), made.events()):
+        assert client.meta.region_name == "eu-north-1"
+        client.close()

@@ -177,6 +177,7 @@ class World:
         self.lifecycle = FakeLifecycle(clock=self.clock)
         self.managed: ports.ManagedInstances | None = None
         self.has_queue = True
+        self.handles_notices = False
         self.more_sources: list[ports.EventSource] = []
         self.processes: list[Process] = []
 
@@ -211,6 +212,8 @@ class World:
 
     async def start(self, name: str = "operator", **chosen: object) -> Process:
         """Start an operator; settings by group, as in `drain={"on_deadline": "leave"}`."""
+        if self.handles_notices:
+            chosen = {**chosen, "sources": {"notices": {"enabled": True}}}
         process = Process(self, name, settings_with(**chosen))
         self.processes.append(process)
         await process.start()

@@ -608,7 +608,7 @@ async def test_a_receive_call_that_outlasts_every_timeout_fails_the_liveness_pro
 
     await asyncio.sleep(300)
 
-    assert process.liveness.stalled() == ["consumer of SQS"]
+    assert process.liveness.stalled() == ["consumer of sqs"]
 
 
 async def test_a_slow_attempt_to_renew_a_long_lease_is_no_reason_for_a_restart(

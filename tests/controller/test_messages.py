@@ -357,7 +357,7 @@ async def test_an_event_of_another_account_is_ignored_and_no_node_is_touched(
     world: stage.World, wrap: Callable[[Mapping[str, object]], Mapping[str, object]]
 ) -> None:
     world.add_nodes(1)
-    await world.start(sqs={"accounts": ["444455556666"]})
+    await world.start(sources={"sqs": {"accounts": ["444455556666"]}})
 
     world.queue.send(wrap(aws_events.spot_interruption(stage.instance(0), origin=world.origin())))
     await world.until_settled()
@@ -485,7 +485,7 @@ async def test_after_twelve_hours_the_message_comes_again_and_the_work_goes_on(
     )
     await world.start(
         leader_election={"enabled": False},
-        sqs={"visibility_timeout_seconds": 3600},
+        sources={"sqs": {"visibility_timeout_seconds": 3600}},
         drain={"soft_drain_timeout_seconds": 50_000},
     )
 

@@ -119,7 +119,7 @@ async def _full_house(world: stage.World) -> AsyncIterator[None]:
     long = manifests.PodSpec(exit_seconds=60, grace_seconds=90)
     for number in range(12):
         world.cluster.add_pod(f"slow-{number}", node=f"node-{number}", spec=long)
-    await world.start(sqs={"max_in_flight": 10})
+    await world.start(sources={"max_in_flight": 10})
     for number in range(12):
         world.send_spot(number)
     await asyncio.sleep(5)
@@ -314,7 +314,7 @@ async def _completed_by_another(world: stage.World) -> AsyncIterator[None]:
 
 async def _of_another_account(world: stage.World) -> AsyncIterator[None]:
     world.add_nodes(1)
-    await world.start(sqs={"accounts": ["444455556666"]})
+    await world.start(sources={"sqs": {"accounts": ["444455556666"]}})
     yield
     world.send_spot(0)
     await world.until_settled()
@@ -372,10 +372,10 @@ async def _unmapped(world: stage.World) -> AsyncIterator[None]:
 
 
 ROWS = [
-    _row(_drained, 1, "receive_calls_total", outcome="messages"),
-    _row(_idle, 1, "receive_calls_total", outcome="empty"),
-    _row(_refused_by_the_queue, 1, "receive_calls_total", outcome="failed"),
-    _row(_drained, 1, "messages_received_total"),
+    _row(_drained, 1, "receive_calls_total", source="sqs", outcome="messages"),
+    _row(_idle, 1, "receive_calls_total", source="sqs", outcome="empty"),
+    _row(_refused_by_the_queue, 1, "receive_calls_total", source="sqs", outcome="failed"),
+    _row(_drained, 1, "messages_received_total", source="sqs"),
     _row(_received_again, 1, "messages_received_again_total"),
     _row(_drained, 1, "messages_total", kind="spot_interruption", outcome="done"),
     _row(_asks_for_nothing, 1, "messages_total", kind="none", outcome="ignored"),
@@ -386,7 +386,7 @@ ROWS = [
     _row(_not_deleted, 1, "messages_not_settled_total"),
     _row(_slow, 1, "messages_in_flight"),
     _row(_slow, 12, "oldest_message_seconds"),
-    _row(_full_house, 2, "queue_messages_waiting"),
+    _row(_full_house, 2, "messages_waiting", source="sqs"),
     _row(_slow, 2, "visibility_extensions_total", outcome="extended"),
     _row(_visibility_refused, 1, "visibility_extensions_total", outcome="failed"),
     _row(_taken_back, 1, "visibility_extensions_total", outcome="lost"),

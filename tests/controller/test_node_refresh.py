@@ -51,7 +51,7 @@ async def test_one_list_every_five_seconds_serves_however_many_unknown_instances
     world: stage.World,
 ) -> None:
     world.add_nodes(3)
-    await world.start(drain={"unknown_instance_grace_seconds": 0}, sqs={"max_in_flight": 100})
+    await world.start(drain={"unknown_instance_grace_seconds": 0}, sources={"max_in_flight": 100})
     before = _lists(world)
 
     for number in range(60):

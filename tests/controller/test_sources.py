@@ -214,7 +214,7 @@ async def test_the_bound_on_messages_in_flight_is_one_for_all_sources(
     long = manifests.PodSpec(exit_seconds=60, grace_seconds=90)
     for number in range(12):
         world.cluster.add_pod(f"slow-{number}", node=f"node-{number}", spec=long)
-    await world.start(sqs={"max_in_flight": 10})
+    await world.start(sources={"max_in_flight": 10})
     for number in range(10):
         world.send_spot(number)
     await world.until(lambda: world.queue.visible == 0)

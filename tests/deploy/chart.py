@@ -121,8 +121,6 @@ def schema() -> str:
     whole: JsonObject = json.loads(SCHEMA.read_text(encoding="utf-8"))
     own = settings.Settings.model_json_schema()
     whole["$defs"] = own.pop("$defs")
-    # The chart explains how to set the URL, which is better than a missing key.
-    own.pop("required")
     whole["properties"]["settings"] = own
     return json.dumps(whole, indent=2) + "\n"
 

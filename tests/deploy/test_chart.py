@@ -229,7 +229,8 @@ def test_the_roles_grant_what_the_program_checks_at_its_start(
 @pytest.mark.parametrize(("wait", "retry"), [(5, 2), (20, 2), (0, 8.5), (20, 9)])
 def test_the_grace_period_covers_a_clean_stop(helm: Helm, wait: int, retry: float) -> None:
     values = with_settings(
-        sqs={"wait_time_seconds": wait}, leader_election={"retry_period_seconds": retry}
+        sources={"sqs": {"wait_time_seconds": wait}},
+        leader_election={"retry_period_seconds": retry},
     )
     # kopf stops last, and gives connections that are kept alive 5 s to end.
     longest = (

@@ -32,7 +32,11 @@ def _calls() -> Iterator[tuple[str, ast.Call]]:
     for path in _sources():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
-                case ast.Call(func=ast.Attribute(value=ast.Name(id="_log"), attr=level)):
+                case ast.Call(
+                    func=ast.Attribute(
+                        value=ast.Name(id="_log") | ast.Attribute(attr="_log"), attr=level
+                    )
+                ):
                     if level in ASKS_FOR_A_PERSON:
                         yield f"{path}:{node.lineno}", node
 

@@ -148,8 +148,8 @@ def test_an_event_of_our_account_and_region_is_handled(
 @pytest.mark.parametrize(
     ("account", "region", "reason"),
     [
-        ("444455556666", "eu-west-1", "444455556666.*sqs.accounts"),
-        ("", None, "sqs.accounts"),
+        ("444455556666", "eu-west-1", "444455556666.*sources.sqs.accounts"),
+        ("", None, "sources.sqs.accounts"),
         ("111122223333", "us-east-1", "us-east-1.*the queue is in eu-west-1"),
         (None, "us-east-1", "us-east-1"),
     ],

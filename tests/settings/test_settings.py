@@ -36,6 +36,13 @@ def written(folder: pathlib.Path, text: str) -> pathlib.Path:
     return path
 
 
+def in_groups(key: str, value: str) -> str:
+    """Return a setting as YAML."""
+    *groups_of_key, name = key.split(".")
+    opened = "".join(f"{group}: {{" for group in groups_of_key)
+    return f"{opened}{name}: {value}{'}' * len(groups_of_key)}\n"
+
+
 def problems(config: pathlib.Path | None = None) -> list[str]:
     with pytest.raises(settings.SettingsError) as caught:
         settings.load(config)
@@ -62,7 +69,9 @@ DEFAULTS: dict[str, object] = {
     "actions.autoscaling_launch": "await-ready",
     "actions.state_change": "cordon-and-drain",
     "actions.scheduled_change": "cordon-and-drain",
-    "sqs.visibility_timeout_seconds": 30,
+    "sources.sqs.visibility_timeout_seconds": 30,
+    "sources.notices.enabled": False,
+    "sources.max_in_flight": 10_000,
     "drain.on_deadline": "delete",
     "drain.on_soft_timeout": "keep",
     "drain.soft_drain_timeout_seconds": 1800,
@@ -90,7 +99,9 @@ OTHERS = {
     "actions.autoscaling_launch": ("ignore", "ignore"),
     "actions.state_change": ("ignore", "ignore"),
     "actions.scheduled_change": ("cordon", "cordon"),
-    "sqs.visibility_timeout_seconds": ("120", 120),
+    "sources.sqs.visibility_timeout_seconds": ("120", 120),
+    "sources.notices.enabled": ("true", True),
+    "sources.max_in_flight": ("100", 100),
     "drain.on_deadline": ("leave", "leave"),
     "drain.on_soft_timeout": ("uncordon", "uncordon"),
     "drain.soft_drain_timeout_seconds": ("600.5", 600.5),
@@ -124,9 +135,7 @@ def test_a_setting_is_read_from_its_variable(key: str, environment: pytest.Monke
 @pytest.mark.parametrize("key", OTHERS)
 def test_a_setting_is_read_from_the_file(key: str, tmp_path: pathlib.Path) -> None:
     text, value = OTHERS[key]
-    *group, name = key.split(".")
-    line = f"{name}: '{text}'\n"
-    config = written(tmp_path, f"{group[0]}:\n  {line}" if group else line)
+    config = written(tmp_path, in_groups(key, f"'{text}'"))
 
     assert value_of(settings.load(config), key) == value
 
@@ -279,10 +288,10 @@ BAD: list[tuple[str, str, str]] = [
     ("actions.spot_interruption", "await-ready", "'cordon-and-drain', 'cordon' or 'ignore'"),
     ("actions.spot_interruption", "uncordon", "'cordon-and-drain', 'cordon' or 'ignore'"),
     ("actions.autoscaling_launch", "cordon", "'await-ready' or 'ignore'"),
-    ("sqs.visibility_timeout_seconds", "5", "greater than or equal to 6"),
-    ("sqs.visibility_timeout_seconds", "43201", "less than or equal to 43200"),
-    ("sqs.visibility_timeout_seconds", "30s", "valid integer"),
-    ("sqs.wait_time_seconds", "21", "less than or equal to 20"),
+    ("sources.sqs.visibility_timeout_seconds", "5", "greater than or equal to 6"),
+    ("sources.sqs.visibility_timeout_seconds", "43201", "less than or equal to 43200"),
+    ("sources.sqs.visibility_timeout_seconds", "30s", "valid integer"),
+    ("sources.sqs.wait_time_seconds", "21", "less than or equal to 20"),
     ("drain.on_deadline", "kill", "'delete' or 'leave'"),
     ("drain.on_soft_timeout", "drop", "'keep' or 'uncordon'"),
     ("drain.soft_drain_timeout_seconds", "0", "greater than 0"),
@@ -318,9 +327,7 @@ def test_a_bad_variable_is_one_line_with_key_value_and_allowed_values(
 def test_a_bad_value_in_the_file_is_one_line_with_key_value_and_allowed_values(
     key: str, value: str, allowed: str, tmp_path: pathlib.Path
 ) -> None:
-    group, _, name = key.rpartition(".")
-    line = f"{name}: '{value}'\n"
-    text = f"{group}:\n  {line}" if group else line
+    text = in_groups(key, f"'{value}'")
     config = written(tmp_path, text if key == "queue_url" else f"queue_url: {QUEUE_URL}\n{text}")
 
     (line,) = problems(config)
@@ -350,9 +357,18 @@ def test_a_value_of_a_wrong_type_is_one_line_with_its_key(
 
 
 def test_the_error_about_a_missing_queue_explains_how_to_set_it() -> None:
-    assert problems() == [
-        "queue_url: not set; set QUEUE_PROCESSOR_QUEUE_URL or `queue_url` in the settings file"
-    ]
+    (line,) = problems()
+
+    assert line == (
+        "queue_url: not set; set QUEUE_PROCESSOR_QUEUE_URL or `queue_url` in the settings file, or"
+        " enable `sources.notices` to work without a queue"
+    )
+
+
+def test_with_notices_no_queue_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUEUE_PROCESSOR_SOURCES__NOTICES__ENABLED", "true")
+
+    assert settings.load().queue_url is None
 
 
 def test_the_error_about_a_group_that_is_not_json_explains_how_to_set_it(
@@ -526,7 +542,7 @@ def test_events_are_for_us_from_the_account_and_region_of_the_queue(
 def test_events_are_for_us_from_the_accounts_of_the_settings(
     environment: pytest.MonkeyPatch,
 ) -> None:
-    environment.setenv("QUEUE_PROCESSOR_SQS__ACCOUNTS", '["111122223333", "444455556666"]')
+    environment.setenv("QUEUE_PROCESSOR_SOURCES__SQS__ACCOUNTS", '["111122223333", "444455556666"]')
 
     assert settings.load().policy().scope.accounts == frozenset({"111122223333", "444455556666"})
 
@@ -535,7 +551,7 @@ def test_events_are_for_us_from_the_accounts_of_the_settings(
 def test_accounts_that_are_no_list_of_account_ids_are_refused(
     value: str, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setenv("QUEUE_PROCESSOR_SQS__ACCOUNTS", value)
+    environment.setenv("QUEUE_PROCESSOR_SOURCES__SQS__ACCOUNTS", value)
 
     with pytest.raises(settings.SettingsError, match=r"(?i)sqs"):
         settings.load()

@@ -40,7 +40,7 @@ class SimulationWorld(stage.World):
         super().__init__(START)
         self.scenario = scenario
         self.oracle = Oracle(scenario, cluster=self.cluster, clock=self.clock)
-        self.port_faults = self._port_faults("SQS")
+        self.port_faults = self._port_faults("sqs")
         queue = services.SimulatedMessages(
             clock=self.clock, choices=scenario.choices, faults=self.port_faults
         )
@@ -49,7 +49,7 @@ class SimulationWorld(stage.World):
         self.oracle.queue = queue
         self.lifecycle = services.SimulatedGroups(clock=self.clock, oracle=self.oracle)
         self.oracle.lifecycle = self.lifecycle
-        self._faults_of: dict[str, PortFaults] = {"SQS": self.port_faults}
+        self._faults_of: dict[str, PortFaults] = {"sqs": self.port_faults}
         self._alive: list[stage.Process] = []
         self._started = 0
         self._stateful: dict[str, manifests.PodSpec] = {}
@@ -403,7 +403,7 @@ def _settings(choices: Choices) -> dict[str, object]:
     return {
         "cluster_name": "simulated",
         "actions": actions,
-        "sqs": {"accounts": ["123456789012"]},
+        "sources": {"sqs": {"accounts": ["123456789012"]}},
         "drain": {
             "on_deadline": choices.on_deadline,
             "force_margin_seconds": choices.force_margin,

@@ -5,7 +5,8 @@ import datetime as dt
 
 import pytest
 
-from queue_processor import bootstrap
+from queue_processor.adapters.aws import services
+from queue_processor.bootstrap import utc_now
 from queue_processor.domain.events import LifecycleAction, LifecycleHook, LifecycleTransition
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.settings import Settings
@@ -34,25 +35,26 @@ async def test_endpoints_that_never_respond_delay_no_visibility_extension_and_no
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL_AUTO_SCALING", silent.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", silent.url)
-        services = await bootstrap.open_aws(
-            Settings.model_validate({"queue_url": queue_url, "managed_tag": "ours"})
+        opened = await services.open_aws(
+            Settings.model_validate({"queue_url": queue_url, "managed_tag": "ours"}),
+            clock=utc_now,
         )
-        assert services.managed is not None
+        assert opened.source is not None
+        assert opened.lifecycle is not None
+        assert opened.managed is not None
+        queue, lifecycle, managed = opened.source.queue, opened.lifecycle, opened.managed
         aws.send_raw("one", queue_url=queue_url)
-        (message,) = await services.queue.receive()
+        (message,) = await queue.receive()
 
         actions = [_action(number) for number in range(_CALLS)]
         hanging = [
-            *(asyncio.create_task(services.lifecycle.heartbeat(action)) for action in actions),
-            *(
-                asyncio.create_task(services.managed.is_managed(action.instance_id))
-                for action in actions
-            ),
+            *(asyncio.create_task(lifecycle.heartbeat(action)) for action in actions),
+            *(asyncio.create_task(managed.is_managed(action.instance_id)) for action in actions),
         ]
         await silent.until_received(9)
         async with asyncio.timeout(5):
-            await services.queue.hide(message.receipt_handle, dt.timedelta(seconds=30))
-            await services.queue.delete(message.receipt_handle)
+            await queue.hide(message.receipt_handle, dt.timedelta(seconds=30))
+            await queue.delete(message.receipt_handle)
         assert not any(task.done() for task in hanging)
         for task in hanging:
             task.cancel()

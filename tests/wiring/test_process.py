@@ -89,7 +89,7 @@ async def test_sigterm_hands_the_messages_and_the_leadership_to_the_standby(site
 
 
 async def test_a_second_signal_stops_at_once(site: Site) -> None:
-    operator = await site.start(QUEUE_PROCESSOR_SQS__WAIT_TIME_SECONDS="20")
+    operator = await site.start(QUEUE_PROCESSOR_SOURCES__SQS__WAIT_TIME_SECONDS="20")
     await site.until(lambda: bool(operator.logged("leadership_acquired")))
     await asyncio.sleep(0.5)
 

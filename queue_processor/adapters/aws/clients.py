@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import datetime as dt
 import os
 import queue
@@ -37,54 +36,45 @@ _ATTEMPTS = 3
 _CONNECTIONS = 16
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class AwsClients:
-    """The clients that the program needs; `ec2` only with a managed tag."""
+class ClientFactory:
+    """Builds clients from the SDK's own environment: Region, endpoint, credentials.
 
-    sqs: "SQSClient"
-    autoscaling: "AutoScalingClient"
-    ec2: "EC2Client | None"
-
-
-def create(*, queue_url: str | None, wait_time_seconds: int, with_ec2: bool) -> AwsClients:
-    """Build the clients from the SDK's own environment: region, endpoint, credentials.
-
-    Args:
-        queue_url: Of the queue; if its host is a VPC endpoint, requests to SQS go there.
-        wait_time_seconds: How long a receive may wait, which no timeout may undercut.
-        with_ec2: Whether the EC2 client is needed; it costs 17 MiB.
-
-    Raises:
-        ConfigurationError: There is no Region, or a profile that does not exist.
+    Every method raises ConfigurationError if there is no Region.
     """
-    config = _config(0)
-    with _errors_translated():
-        session = _session()
-        return AwsClients(
-            sqs=_sqs(session, queue_url, wait_time_seconds),
-            autoscaling=session.client("autoscaling", config=config),
-            ec2=session.client("ec2", config=config) if with_ec2 else None,
-        )
 
+    def __init__(self) -> None:
+        """Find the credentials.
 
-def create_sqs(*, queue_url: str | None, wait_time_seconds: int) -> "SQSClient":
-    """Build the client for SQS alone; the arguments are those of `create`.
+        Raises:
+            ConfigurationError: There are none, or the profile does not exist.
+        """
+        with _errors_translated():
+            self._session = _session()
 
-    Raises:
-        ConfigurationError: As `create` does.
-    """
-    with _errors_translated():
-        return _sqs(_session(), queue_url, wait_time_seconds)
+    def sqs(self, *, queue_url: str | None, wait_time_seconds: int) -> "SQSClient":
+        """Build the client for SQS.
 
+        Args:
+            queue_url: Of the queue; if its host is a VPC endpoint, requests go there.
+            wait_time_seconds: How long a receive may wait, which no timeout may undercut.
+        """
+        with _errors_translated():
+            return _sqs(self._session, queue_url, wait_time_seconds)
 
-def create_events() -> "EventBridgeClient":
-    """Build the client for EventBridge alone.
+    def autoscaling(self) -> "AutoScalingClient":
+        """Build the client for EC2 Auto Scaling."""
+        with _errors_translated():
+            return self._session.client("autoscaling", config=_config(0))
 
-    Raises:
-        ConfigurationError: As `create` does.
-    """
-    with _errors_translated():
-        return _session().client("events", config=_config(0))
+    def ec2(self) -> "EC2Client":
+        """Build the client for EC2, which costs 17 MiB."""
+        with _errors_translated():
+            return self._session.client("ec2", config=_config(0))
+
+    def events(self) -> "EventBridgeClient":
+        """Build the client for EventBridge."""
+        with _errors_translated():
+            return self._session.client("events", config=_config(0))
 
 
 def longest_call(*, wait: dt.timedelta) -> dt.timedelta:

@@ -48,7 +48,7 @@ _POLL_WITH_DELIVERIES = dt.timedelta(seconds=2)
 class SqsSource:
     """Receives messages, and keeps those that are being worked on invisible."""
 
-    name = "SQS"
+    name = metrics.SourceName.SQS
 
     def __init__(self, queue: SqsQueue, *, clock: Callable[[], dt.datetime]) -> None:
         """Build the source.
@@ -82,7 +82,7 @@ class SqsSource:
         if delivery is not None:
             delivery.renew(message, due_at=due_at)
             # The caller counts the deliveries that it gets, and this is none.
-            metrics.MESSAGES_RECEIVED.inc()
+            metrics.MESSAGES_RECEIVED.labels(source=self.name).inc()
             metrics.MESSAGES_RECEIVED_AGAIN.inc()
             _log.info(
                 "message_received_again",

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import http
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from queue_processor.domain import errors
 from queue_processor.observability import metrics
 
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 
 # A Node of EKS has some 15 KiB of JSON, and ten times that while it is read.
 _PAGE = 200
@@ -71,9 +72,13 @@ class KubeApi:
         return await self._object(Request("PUT", path, body=body))
 
     async def patch(
-        self, path: str, body: JsonObject, *, content_type: str = STRATEGIC_MERGE_PATCH
+        self,
+        path: str,
+        body: JsonObject | Sequence[JsonObject],
+        *,
+        content_type: str = STRATEGIC_MERGE_PATCH,
     ) -> JsonObject:
-        """Change an object."""
+        """Change an object; a JSON patch is a sequence of operations."""
         return await self._object(Request("PATCH", path, body=body, content_type=content_type))
 
     async def delete(self, path: str, body: JsonObject) -> JsonObject:

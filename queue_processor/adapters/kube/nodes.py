@@ -1,4 +1,4 @@
-"""Nodes: the view that we keep of them, and the four writes that we make."""
+"""Nodes: the view that we keep of them, and the writes that we make."""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 import structlog
 
 from queue_processor.adapters.kube import marks
-from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.api import JSON_PATCH, KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import errors, identifiers, nodes
 from queue_processor.domain.holds import Hold
@@ -18,7 +18,9 @@ from queue_processor.domain.nodes import (
     Taint,
     TaintEffect,
     UnmappedNode,
+    WrittenNotice,
 )
+from queue_processor.domain.notices import ANNOTATION_PREFIX
 from queue_processor.domain.selectors import LabelSelector
 
 _log = structlog.get_logger(__name__)
@@ -101,6 +103,7 @@ class NodeReader:
             is_cordoned_by_us=nodes.CORDONED_ANNOTATION in annotations,
             is_excluded_by_us=nodes.EXCLUDED_ANNOTATION in annotations,
             is_out_of_service_by_us=nodes.OUT_OF_SERVICE_ANNOTATION in annotations,
+            notices=_notices(annotations),
         )
 
 
@@ -155,6 +158,28 @@ class KubeNodes:
             # A write of the status may change annotations as well, as the kubelet does.
             patch["metadata"] = {"uid": node.uid, "annotations": marks.holds_annotation(held)}
         written = await self._api.patch(f"/api/v1/nodes/{node.name}/status", patch)
+        return self._reader.view_of_any(written) or node
+
+    async def remove_notice(self, node: NodeView, notice: WrittenNotice) -> NodeView:
+        path = f"/api/v1/nodes/{node.name}"
+        # https://www.rfc-editor.org/rfc/rfc6901#section-3
+        place = notice.annotation.replace("~", "~0").replace("/", "~1")
+        place = f"/metadata/annotations/{place}"
+        operations: list[JsonObject] = [
+            {"op": "test", "path": "/metadata/uid", "value": node.uid},
+            {"op": "test", "path": place, "value": notice.value},
+            {"op": "remove", "path": place},
+        ]
+        try:
+            written = await self._api.patch(path, operations, content_type=JSON_PATCH)
+        except errors.PermanentError:
+            # A test has failed, or nobody may remove it. Only the Node shows which.
+            current = await self.read(node.name)
+            if current is None or current.uid != node.uid:
+                raise errors.NotFound(f"the Node {node.name} is another one now") from None
+            if notice in current.notices:
+                raise
+            return current
         return self._reader.view_of_any(written) or node
 
     async def declare_out_of_service(self, node: NodeView) -> NodeView:
@@ -216,6 +241,14 @@ def _taints(spec: JsonObject) -> Iterator[Taint]:
             value=taint.get("value"),
             added_at=taint.get("timeAdded"),
         )
+
+
+def _notices(annotations: Mapping[str, str]) -> tuple[WrittenNotice, ...]:
+    return tuple(
+        WrittenNotice(name, _text(value))
+        for name, value in annotations.items()
+        if name.startswith(ANNOTATION_PREFIX)
+    )
 
 
 def _ready_condition(node: JsonObject) -> JsonObject:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import http
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -38,7 +38,7 @@ class Request:
     path: str
     _: dataclasses.KW_ONLY
     query: Mapping[str, str] | None = None
-    body: JsonObject | None = None
+    body: JsonObject | Sequence[JsonObject] | None = None
     content_type: str = "application/json"
     limit_seconds: float = REQUEST_SECONDS
 

@@ -190,7 +190,7 @@ def _open_bus(name: str, source: str | None) -> EventBus:
             "AWS refuses events on a bus whose source begins with aws.; an emulator may take them."
             " With AWS leave --event-bus out, or name a --source of your own"
         )
-    return EventBus(clients.create_events(), name, source=source)
+    return EventBus(clients.ClientFactory().events(), name, source=source)
 
 
 def _show(drill: Drill, request: SendRequest) -> None:

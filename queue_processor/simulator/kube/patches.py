@@ -1,7 +1,8 @@
-"""Merge patches and strategic merge patches.
+"""Merge patches, strategic merge patches, and JSON patches of two operations.
 
-A patch never changes its target: it makes a new object that shares what stays the same. JSON
-patches, server-side apply and the directives of strategic merge patches are not simulated.
+A patch never changes its target: it makes a new object that shares what stays the same. The other
+operations of JSON patches, server-side apply and the directives of strategic merge patches are not
+simulated.
 https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/
 """
 
@@ -40,6 +41,7 @@ _REPLACED_MAPS = frozenset({"selector"})
 class PatchType(enum.Enum):
     """The formats, by their content types."""
 
+    JSON = "application/json-patch+json"
     MERGE = "application/merge-patch+json"
     STRATEGIC = "application/strategic-merge-patch+json"
 
@@ -48,8 +50,12 @@ def apply(kind: PatchType, target: objects.JsonObject, patch: object) -> objects
     """Return the patched object.
 
     Raises:
-        statuses.ApiError: 400 if the patch is malformed.
+        statuses.ApiError: 400 if the patch is malformed, 422 if a JSON patch does not fit.
     """
+    if kind is PatchType.JSON:
+        if not isinstance(patch, list):
+            raise statuses.bad_request("a JSON patch must be a list of operations")
+        return cast("objects.JsonObject", json_patch(target, patch))
     if not isinstance(patch, dict):
         raise statuses.bad_request("a merge patch must be an object")
     merged = merge(target, patch) if kind is PatchType.MERGE else strategic(target, patch)
@@ -70,6 +76,43 @@ def merge(target: object, patch: object) -> object:
         else:
             merged[key] = merge(merged.get(key), value)
     return merged
+
+
+def json_patch(target: object, operations: list[Mapping[str, Any]]) -> object:
+    """Apply the operations `test` and `remove` of a JSON patch to members of objects.
+
+    https://www.rfc-editor.org/rfc/rfc6902
+    """
+    for operation in operations:
+        names = [
+            name.replace("~1", "/").replace("~0", "~")
+            for name in str(operation.get("path")).split("/")[1:]
+        ]
+        match operation.get("op"):
+            case "test":
+                if _member(target, names) != operation.get("value"):
+                    raise statuses.unprocessable()
+            case "remove":
+                target = _without(target, names)
+            case other:
+                raise statuses.bad_request(f"the operation {other} is not simulated")
+    return target
+
+
+def _member(target: object, names: list[str]) -> object:
+    for name in names:
+        if not isinstance(target, dict) or name not in target:
+            raise statuses.unprocessable()
+        target = target[name]
+    return target
+
+
+def _without(target: object, names: list[str]) -> object:
+    name, *rest = names
+    inner = _member(target, [name])
+    assert isinstance(target, dict)  # noqa: S101 - it has a member
+    others = {key: value for key, value in target.items() if key != name}
+    return {**others, name: _without(inner, rest)} if rest else others
 
 
 def strategic(target: object, patch: objects.JsonObject) -> objects.JsonObject:

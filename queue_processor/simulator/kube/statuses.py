@@ -121,6 +121,13 @@ def invalid(
     )
 
 
+def unprocessable() -> ApiError:
+    """Return 422 for a JSON patch that does not fit its object."""
+    return ApiError(
+        422, "Invalid", "the server rejected our request due to an error in our request", {}
+    )
+
+
 def forbidden(
     resource: resources.Resource,
     name: str,

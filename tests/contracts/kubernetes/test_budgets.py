@@ -8,6 +8,8 @@ from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.controller import ports
 from queue_processor.domain import errors
 from queue_processor.domain.pods import EvictionAnswer, PodRef
+from tests.cluster.manifests import PodShape
+from tests.contracts.kubernetes.administrator import LABELS
 from tests.contracts.kubernetes.cluster import Cluster
 
 BLOCKED = (429, "TooManyRequests", ("DisruptionBudget",))
@@ -24,7 +26,9 @@ async def running_pod(cluster: Cluster) -> PodRef:
 
 
 async def unready_pod(cluster: Cluster) -> PodRef:
-    pod = await running_pod(cluster)
+    # A fake kubelet that works would write that the pod is Ready.
+    silent = PodShape(labels=LABELS, annotations={"cluster.test/kubelet": "dead"})
+    pod = await cluster.admin.add_pod(await cluster.add_node(), shape=silent)
     unready = {"conditions": [{"type": "Ready", "status": "False"}]}
     await cluster.admin.set_status(cluster.admin.path_of(pod), unready)
     return pod

@@ -146,7 +146,7 @@ async def test_the_api_refuses_an_event_that_breaks_its_rules(
 ) -> None:
     event_recorder.node_event(node_called("node-z"), event_reasons.DRAINED, "all pods are gone")
     await event_recorder.flush()
-    body = {**(cluster.wire.last.body or {}), "metadata": {"name": "x"}, **change}
+    body = {**cluster.wire.last.sent, "metadata": {"name": "x"}, **change}
     await cluster.wire.send(Request("POST", f"{EVENTS}/default/events", body=body))
 
     code, reason, _ = cluster.wire.last.refusal
@@ -161,7 +161,7 @@ async def test_an_event_needs_a_namespace_of_its_object_but_it_may_be_another_on
 ) -> None:
     event_recorder.pod_event(pod, event_reasons.EVICTION_BLOCKED, "a budget does not allow it")
     await event_recorder.flush()
-    body = dict(cluster.wire.last.body or {})
+    body = dict(cluster.wire.last.sent)
     body |= {"metadata": {"name": "x"}, "regarding": {"kind": "Pod", "namespace": regarding}}
     answer = await cluster.wire.send(Request("POST", f"{EVENTS}/{pod.namespace}/events", body=body))
 

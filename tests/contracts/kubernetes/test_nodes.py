@@ -14,7 +14,14 @@ from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import NodeName
-from queue_processor.domain.nodes import DrainProgress, Mark, NodeView, Taint, TaintEffect
+from queue_processor.domain.nodes import (
+    DrainProgress,
+    Mark,
+    NodeView,
+    Taint,
+    TaintEffect,
+    WrittenNotice,
+)
 from queue_processor.domain.plan import Action, InstanceResult
 from tests.contracts.kubernetes.cluster import Cluster
 from tests.contracts.kubernetes.wire import SmallPages
@@ -351,3 +358,69 @@ async def test_another_node_of_the_same_name_is_left_alone(
     with pytest.raises(errors.Conflict):
         await write(port, view, verb)
     assert apart_from_kubelet(await cluster.admin.node(view.name)) == before
+
+
+# Notices.
+
+NOTICE = WrittenNotice("queue-processor/notice-spot-interruption", '{"said": "~1/~0"}')
+
+
+async def with_notice(cluster: Cluster, port: ports.Nodes) -> NodeView:
+    name = await cluster.add_node(labels=OURS)
+    await annotate(cluster, name, NOTICE.value)
+    return await read(port, name)
+
+
+async def annotate(cluster: Cluster, name: str, value: str | None) -> None:
+    change = {"metadata": {"annotations": {NOTICE.annotation: value}}}
+    await cluster.admin.api.patch(f"/api/v1/nodes/{name}", change)
+
+
+async def test_a_notice_is_removed_and_nothing_else(cluster: Cluster, port: ports.Nodes) -> None:
+    node = await with_notice(cluster, port)
+    assert node.notices == (NOTICE,)
+
+    written = await port.remove_notice(node, NOTICE)
+
+    after = await read(port, node.name)
+    assert written.notices == after.notices == ()
+    assert dataclasses.replace(
+        node, resource_version=after.resource_version, notices=()
+    ) == dataclasses.replace(after, last_heartbeat_at=node.last_heartbeat_at)
+
+
+async def test_another_notice_in_its_place_stays(cluster: Cluster, port: ports.Nodes) -> None:
+    node = await with_notice(cluster, port)
+    await annotate(cluster, node.name, "newer")
+
+    written = await port.remove_notice(node, NOTICE)
+
+    newer = (dataclasses.replace(NOTICE, value="newer"),)
+    assert written.notices == (await read(port, node.name)).notices == newer
+
+
+async def test_a_notice_that_is_removed_already_is_no_error(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    node = await with_notice(cluster, port)
+    await annotate(cluster, node.name, None)
+
+    assert (await port.remove_notice(node, NOTICE)).notices == ()
+
+
+async def test_a_notice_on_a_node_that_is_gone_is_not_found(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    node = await with_notice(cluster, port)
+    with pytest.raises(errors.NotFound):
+        await port.remove_notice(dataclasses.replace(node, name=NodeName("gone")), NOTICE)
+
+
+async def test_a_notice_on_another_node_with_the_name_stays(
+    cluster: Cluster, port: ports.Nodes
+) -> None:
+    node = await with_notice(cluster, port)
+    with pytest.raises(errors.NotFound):
+        await port.remove_notice(dataclasses.replace(node, uid="another"), NOTICE)
+
+    assert (await read(port, node.name)).notices == (NOTICE,)

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from queue_processor.adapters.kube import api
 from queue_processor.adapters.kube.transport import Answer, JsonObject, Request
@@ -13,8 +13,14 @@ class Call:
     """A request and its response."""
 
     query: Mapping[str, str]
-    body: JsonObject | None
+    body: JsonObject | Sequence[JsonObject] | None
     answer: Answer
+
+    @property
+    def sent(self) -> JsonObject:
+        """Return the object that the request carried."""
+        assert isinstance(self.body, dict)
+        return self.body
 
     @property
     def json(self) -> JsonObject:
