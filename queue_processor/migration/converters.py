@@ -134,6 +134,11 @@ def _service_monitor(value: object) -> Entries:
     return Entries(entries)
 
 
+def _watcher() -> Entries:
+    # The chart would set the second one by itself, but a settings file needs it.
+    return Entries({"chart:watcher.enabled": True, "sources.notices.enabled": True})
+
+
 def _variables(value: object) -> Entries:
     variables = _mapping(value)
     if not all(map(reading.VARIABLE.fullmatch, variables)):
@@ -145,7 +150,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "": text,
     "copy": lambda value: value,
     "nothing": lambda _: Entries({}),
-    "enabled": lambda _: True,
+    "watcher": lambda _: _watcher(),
     "cordon": lambda _: "cordon",
     "ignore": lambda _: "ignore",
     "flag": flag,

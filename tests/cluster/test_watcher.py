@@ -1,16 +1,21 @@
 """The rights of the watcher on a real API server, with tokens like those that kubelets mount."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 import json
+import pathlib
+import shutil
+import urllib.parse
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TypeAlias
 
 import pytest
 
 from queue_processor.adapters.kube.transport import Answer, HttpTransport, Request
-from queue_processor.domain import notices
+from queue_processor.domain import errors, notices
 from queue_processor.domain.events import EventKind
+from queue_processor.watcher.node_patcher import NodePatcher, ServiceAccount
 from tests import gobinaries
 from tests.cluster import manifests, plane, world
 from tests.cluster.manifests import JsonObject
@@ -202,6 +207,32 @@ async def test_a_notice_can_be_the_first_annotation_of_a_node(
     )
 
     assert (await watcher.patch(OWN, annotated({SPOT: notice_on(OWN)}))).status == 200
+
+
+def patcher_of(watcher: Watcher, folder: pathlib.Path, node: str) -> NodePatcher:
+    """The program's own writer, with the files that the kubelet mounts into its pod."""
+    configuration = watcher.transport.configuration
+    assert configuration.ssl_ca_cert is not None
+    (folder / "token").write_text(configuration.api_key["BearerToken"].removeprefix("Bearer "))
+    shutil.copy(configuration.ssl_ca_cert, folder / "ca.crt")
+    server = urllib.parse.urlsplit(configuration.host)
+    assert server.hostname is not None
+    assert server.port is not None
+    account = ServiceAccount(host=server.hostname, port=server.port, folder=str(folder))
+    return NodePatcher(account, node)
+
+
+async def test_the_program_writes_on_its_own_node_and_reports_a_refusal_elsewhere(
+    cluster: world.World, watcher: Watcher, tmp_path: pathlib.Path
+) -> None:
+    own, other = (patcher_of(watcher, tmp_path, node) for node in (OWN, OTHER))
+
+    await asyncio.to_thread(own.annotate, {SPOT: notice_on(OWN)})
+    with pytest.raises(errors.PermanentError, match=rf"HTTP 422: .* of a pod on {OWN}, and this"):
+        await asyncio.to_thread(other.annotate, {SPOT: notice_on(OTHER)})
+
+    assert (await written_on(cluster, OWN))["metadata"]["annotations"][SPOT] == notice_on(OWN)
+    assert SPOT not in (await written_on(cluster, OTHER))["metadata"].get("annotations", {})
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,30 @@ EXPECTED: dict[str, dict[str, Any]] = {
     },
     "variables.env": VARIABLES,
 }
+NOTICES = {"sources": {"notices": {"enabled": True}}}
+IMDS_SETTINGS: dict[str, dict[str, Any]] = {
+    "imds.yaml": {
+        **NOTICES,
+        "actions": {
+            "rebalance_recommendation": "cordon",
+            "autoscaling_termination": "ignore",
+            "scheduled_change": "ignore",
+        },
+        "log": {"format": "json"},
+    },
+    "daemonset.yaml": {
+        **NOTICES,
+        "actions": {
+            "spot_interruption": "cordon",
+            "capacity_reservation_interruption": "cordon",
+            "rebalance_recommendation": "cordon",
+            "autoscaling_termination": "ignore",
+            "state_change": "cordon",
+            "scheduled_change": "cordon",
+        },
+        "log": {"level": "info"},
+    },
+}
 
 # Helm may have to be built first.
 pytestmark = pytest.mark.timeout(gobinaries.BUILD_SECONDS)
@@ -74,14 +98,15 @@ def loaded(text: str, folder: pathlib.Path) -> settings.Settings:
     return settings.load(file)
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [*EXPECTED, *IMDS_SETTINGS])
 def test_the_program_loads_the_settings_file(name: str, tmp_path: pathlib.Path) -> None:
     result = loaded(migrated(name, "config"), tmp_path)
 
-    assert result.model_dump(mode="json", exclude_unset=True) == EXPECTED[name]
+    expected = {**EXPECTED, **IMDS_SETTINGS}[name]
+    assert result.model_dump(mode="json", exclude_unset=True) == expected
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [*EXPECTED, *IMDS_SETTINGS])
 def test_the_chart_passes_the_same_settings_to_the_program(
     name: str, helm: Helm, tmp_path: pathlib.Path
 ) -> None:
@@ -131,40 +156,6 @@ NOT_ON_FARGATE = {
         }
     }
 }
-IMDS_SETTINGS: dict[str, dict[str, Any]] = {
-    "imds.yaml": {
-        "actions": {
-            "rebalance_recommendation": "cordon",
-            "autoscaling_termination": "ignore",
-            "scheduled_change": "ignore",
-        },
-        "log": {"format": "json"},
-    },
-    "daemonset.yaml": {
-        "actions": {
-            "spot_interruption": "cordon",
-            "capacity_reservation_interruption": "cordon",
-            "rebalance_recommendation": "cordon",
-            "autoscaling_termination": "ignore",
-            "state_change": "cordon",
-            "scheduled_change": "cordon",
-        },
-        "log": {"level": "info"},
-    },
-}
-
-
-@pytest.mark.parametrize("name", IMDS_SETTINGS)
-def test_from_imds_mode_the_operator_reads_notices_and_no_queue(name: str, helm: Helm) -> None:
-    values = {**yaml.safe_load(migrated(name, "helm")), "image": NEEDED["image"]}
-
-    documents = chart.documents(helm.template(values))
-
-    (data,) = (each["data"] for each in documents if each["kind"] == "ConfigMap")
-    rendered = yaml.safe_load(data["settings.yaml"])
-    assert rendered.pop("sources") == {"notices": {"enabled": True}}
-    assert rendered.pop("leader_election") == {"lease_name": "queue-processor"}
-    assert rendered == IMDS_SETTINGS[name] == yaml.safe_load(migrated(name, "config"))
 
 
 def test_the_daemon_set_of_imds_mode_becomes_the_watcher(helm: Helm) -> None:

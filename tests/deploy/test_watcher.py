@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from queue_processor import settings
 from queue_processor.domain import notices, selectors
 from queue_processor.domain.events import EventKind
 from tests import gobinaries
@@ -45,12 +46,12 @@ def of_watcher(helm: Helm, values: Mapping[str, Any], **place: str) -> dict[str,
     }
 
 
-def settings_of(helm: Helm, values: Mapping[str, Any], *options: str) -> JsonObject:
+def settings_of(helm: Helm, values: Mapping[str, Any]) -> JsonObject:
     """The settings that the operator gets."""
-    documents = chart.documents(helm.template(values, *options))
+    documents = chart.documents(helm.template(values))
     (data,) = (each["data"] for each in documents if each["kind"] == "ConfigMap")
-    settings: JsonObject = yaml.safe_load(data["settings.yaml"])
-    return settings
+    content: JsonObject = yaml.safe_load(data["settings.yaml"])
+    return content
 
 
 @pytest.fixture(scope="module")
@@ -85,26 +86,40 @@ def test_the_watcher_has_an_account_and_a_policy_of_its_own(
 
 
 def test_the_operator_reads_the_notices_and_needs_no_queue(helm: Helm) -> None:
-    settings = settings_of(helm, WATCHED)
+    content = settings_of(helm, WATCHED)
 
-    assert settings["sources"] == {"notices": {"enabled": True}}
-    assert "queue_url" not in settings
+    assert content["sources"] == {"notices": {"enabled": True}}
+    assert "queue_url" not in content
 
 
 def test_a_queue_can_be_read_as_well(helm: Helm) -> None:
-    settings = settings_of(helm, {**NEEDED, "watcher": {"enabled": True}})
+    content = settings_of(helm, {**NEEDED, "watcher": {"enabled": True}})
 
-    assert settings["sources"] == {"notices": {"enabled": True}}
-    assert settings["queue_url"] == NEEDED["settings"]["queue_url"]
+    assert content["sources"] == {"notices": {"enabled": True}}
+    assert content["queue_url"] == NEEDED["settings"]["queue_url"]
 
 
 def test_a_setting_takes_precedence(helm: Helm) -> None:
     chosen = {**NEEDED["settings"], "sources": {"notices": {"enabled": False}}}
     values = {**NEEDED, "settings": chosen, "watcher": {"enabled": True}}
 
-    settings = settings_of(helm, values, "--skip-schema-validation")
+    content = settings_of(helm, values)
 
-    assert settings["sources"] == {"notices": {"enabled": False}}
+    assert content["sources"] == {"notices": {"enabled": False}}
+
+
+def test_the_program_loads_the_settings(
+    helm: Helm, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    for name in [each for each in os.environ if each.startswith(settings.ENVIRONMENT_PREFIX)]:
+        monkeypatch.delenv(name)
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump(settings_of(helm, WATCHED)), encoding="utf-8")
+
+    loaded = settings.load(file)
+
+    assert loaded.queue_url is None
+    assert loaded.sources.notices.enabled
 
 
 def test_without_the_watcher_the_settings_do_not_mention_notices(helm: Helm) -> None:
@@ -421,7 +436,7 @@ def test_values_that_cannot_work_are_refused_by_name(
 def test_an_operator_that_reads_nothing_is_refused(helm: Helm) -> None:
     off = {"sources": {"notices": {"enabled": False}}}
     with pytest.raises(chart.HelmRefused, match=r"settings\.queue_url: not set"):
-        helm.template({**WATCHED, "settings": off}, "--skip-schema-validation")
+        helm.template({**WATCHED, "settings": off})
 
 
 def test_a_cluster_without_such_policies_is_refused(helm: Helm) -> None:

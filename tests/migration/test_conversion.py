@@ -95,9 +95,10 @@ def of_imds_values(**values: object) -> Migration:
 
 
 def ours(migration: Migration) -> dict[str, Any]:
-    """Our settings, without those that every migration sets."""
+    """Our settings, without those that every migration from one of the modes sets."""
+    always = {"queue_url", "managed_tag", "sources"}
     made = conversion.tree(migration.settings)
-    return {name: value for name, value in made.items() if name not in {"queue_url", "managed_tag"}}
+    return {name: value for name, value in made.items() if name not in always}
 
 
 def omitted(migration: Migration) -> dict[str, Fate]:
@@ -282,7 +283,10 @@ def test_a_dry_run_overrides_what_is_cordoned_for_a_recommendation() -> None:
 def test_imds_mode_is_the_default_and_has_no_queue_and_no_tag() -> None:
     migration = migrated(yaml.safe_dump({"queueURL": QUEUE, "managedTag": TAG}))
 
-    assert conversion.tree(migration.settings) == {"actions": REBALANCE}
+    assert conversion.tree(migration.settings) == {
+        "sources": {"notices": {"enabled": True}},
+        "actions": REBALANCE,
+    }
     assert conversion.tree(migration.chart)["watcher"]["enabled"] is True
     assert omitted(migration) == {"queueURL": Fate.NOT_NEEDED, "managedTag": Fate.NOT_NEEDED}
 
