@@ -16,6 +16,8 @@ class ScenarioName(enum.StrEnum):
     SINGLE = "single"
     STORM = "storm"
     MIXED = "mixed"
+    IMDS = "imds"
+    MIXED_SOURCES = "mixed-sources"
 
 
 class DemoOutput(enum.StrEnum):
@@ -30,7 +32,9 @@ def demo(
         ScenarioName,
         typer.Option(
             help="single: a Spot interruption in a small cluster. storm: interruptions of many"
-            " kinds at once. mixed: every kind of event, and a deadline that is near."
+            " kinds at once. mixed: every kind of event, and a deadline that is near. imds: what"
+            " instance metadata announces, without a queue. mixed-sources: Spot interruptions by"
+            " the queue and by instance metadata, for the same nodes."
         ),
     ] = ScenarioName.STORM,
     nodes: Annotated[int | None, typer.Option(min=2, max=2000, help="The number of nodes.")] = None,
@@ -58,6 +62,7 @@ def demo(
     Examples:
       queue-processor demo
       queue-processor demo --scenario mixed
+      queue-processor demo --scenario imds
       queue-processor demo --nodes 200 --events 80 --seed 7
       queue-processor demo --scenario single --output json | jq .event_to_cordon_seconds
       QUEUE_PROCESSOR_DRAIN__ON_DEADLINE=leave queue-processor demo --scenario mixed

@@ -55,6 +55,21 @@ def summary_of(done: Finished) -> dict[str, Any]:
     return figures
 
 
+@pytest.mark.parametrize(
+    ("scenario", "drained", "messages"), [("imds", 9, 10), ("mixed-sources", 8, 16)]
+)
+def test_notices_of_instance_metadata_pass_every_check(
+    demo: Demo, scenario: str, drained: int, messages: int
+) -> None:
+    done = demo("--scenario", scenario, "--output", "json")
+
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+    figures = summary_of(done)
+    assert figures["failed_checks"] == []
+    assert figures["cordoned"] == figures["drained"] == drained
+    assert (figures["messages_deleted"], figures["messages_left"]) == (messages, 0)
+
+
 def test_the_storm_passes_every_check(demo: Demo) -> None:
     done = demo("--output", "json")
 

@@ -98,15 +98,15 @@ def test_the_summary_has_the_figures_and_the_low_point_of_every_workload() -> No
     assert "web 3 2 2 maxUnavailable 1" in rows
     assert "event to cordon p50 0.10 s, p99 0.30 s, max 0.30 s" in rows
     assert "pods 2 evicted (1 times refused), 1 deleted at the deadline" in rows
-    assert "20 of 20 checks passed" in text
+    assert "21 of 21 checks passed" in text
     assert "FAILED" not in text
 
 
 def test_the_summary_names_every_check_that_failed() -> None:
     wrong = dataclasses.replace(samples.success(), left=2)
     text = shown(*display.summary(checks.assess(wrong)))
-    assert "19 of 20 checks passed" in text
-    assert "FAILED  the queue is empty: expected 0, found 2" in text
+    assert "20 of 21 checks passed" in text
+    assert "FAILED  no message is left there: expected 0, found 2" in text
 
 
 def test_on_a_terminal_the_table_lives_and_the_summary_stands_below_it() -> None:
@@ -120,7 +120,7 @@ def test_on_a_terminal_the_table_lives_and_the_summary_stands_below_it() -> None
         reporter.outcome(checks.assess(right))
     text = out.getvalue()
     assert text.index("0 of 2 nodes drained") < text.index("2 of 2 nodes drained")
-    assert text.rindex("2 of 2 nodes drained") < text.index("20 of 20 checks passed")
+    assert text.rindex("2 of 2 nodes drained") < text.index("21 of 21 checks passed")
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
 
 

@@ -72,7 +72,7 @@ async def test_where_nobody_drains_nothing_comes_out_right(environment: Environm
     assert not observed.is_at_rest
     failed = {check.name for check in checks.assess(observed).failed}
     assert failed == {
-        "the queue is empty",
+        "no message is left there",
         "every message was settled",
         "the interrupted nodes were cordoned, and no others",
         "they stay cordoned",
@@ -111,7 +111,8 @@ async def test_the_probe_is_consumed_when_it_was_received_and_deleted(
     environment: Environment,
 ) -> None:
     await environment.send_probe()
-    assert not environment.is_probe_consumed()
+    assert not environment.is_operator_at_work()
+    assert environment.aws is not None
     client = environment.aws.session.client("sqs", endpoint_url=environment.aws.endpoint_url)
 
     def read() -> None:
@@ -121,7 +122,7 @@ async def test_the_probe_is_consumed_when_it_was_received_and_deleted(
         client.close()
 
     await asyncio.to_thread(read)
-    assert environment.is_probe_consumed()
+    assert environment.is_operator_at_work()
     assert environment.observe().messages == []
 
 

@@ -40,9 +40,37 @@ def test_mixed_has_every_kind_every_route_and_one_pod_that_is_never_let_go() -> 
     assert {message.kind for message in mixed.messages} == {*EventKind, *Noise}
     states = {message.state for message in mixed.messages if message.state}
     assert states == {InstanceState.STOPPING, InstanceState.SHUTTING_DOWN}
-    assert {message.route for message in mixed.messages} == set(DeliveryRoute)
+    routes = {message.route for message in mixed.messages}
+    assert routes == set(DeliveryRoute) - {DeliveryRoute.METADATA}
     assert mixed.blocked_pods == {"licence-server": 1}
     assert mixed.event_count == 12
+
+
+def test_imds_has_every_kind_that_instance_metadata_announces_and_no_queue() -> None:
+    imds = scenarios.compose("imds", seed=0)
+    assert {message.kind for message in imds.messages} == {
+        EventKind.AUTOSCALING_TERMINATION,
+        EventKind.REBALANCE_RECOMMENDATION,
+        EventKind.SCHEDULED_CHANGE,
+        EventKind.SPOT_INTERRUPTION,
+    }
+    assert imds.has_watchers
+    assert not imds.has_queue
+    assert not imds.held_up
+    # A rebalance recommendation and a Spot interruption name one node.
+    assert (imds.event_count, len(imds.interrupted)) == (10, 9)
+
+
+def test_mixed_sources_names_each_node_by_both_and_either_is_first() -> None:
+    mixed = scenarios.compose("mixed-sources", seed=0)
+    for node in mixed.interrupted:
+        assert {each.route for each in mixed.messages if node in each.nodes} == {
+            DeliveryRoute.RULES,
+            DeliveryRoute.METADATA,
+        }
+    first = {message.route for message in mixed.messages if not message.after}
+    assert first == {DeliveryRoute.RULES, DeliveryRoute.METADATA}
+    assert (mixed.event_count, len(mixed.interrupted)) == (16, 8)
 
 
 def test_single_is_one_spot_interruption() -> None:
@@ -59,7 +87,7 @@ def test_the_same_seed_makes_the_same_scenario(name: ScenarioName) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("name", ["single", "storm"])
+@pytest.mark.parametrize("name", ["single", "storm", "imds", "mixed-sources"])
 def test_no_budget_blocks_for_ever_where_nothing_is_to_be_deleted(name: str, seed: int) -> None:
     made = scenarios.compose(name, seed=seed, pods_per_node=1 + seed)
     assert not any(work.is_blocked for work in made.workloads)

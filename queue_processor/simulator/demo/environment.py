@@ -2,10 +2,12 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from queue_processor.simulator.aws import simulator
+from queue_processor.simulator.aws.records import MessageRecord
 from queue_processor.simulator.demo import messages, scenarios
+from queue_processor.simulator.demo.metadata import NoticeLog, SimulatedMetadata
 from queue_processor.simulator.demo.results import Observations, SentMessage
 from queue_processor.simulator.demo.scenario import (
     DeliveryRoute,
@@ -25,15 +27,22 @@ _PROBE = PlannedMessage(Noise.HOOK_TEST, route=DeliveryRoute.QUEUE)
 
 
 class Environment:
-    """The simulated AWS and cluster of one scenario."""
+    """The simulated AWS, instance metadata and cluster of one scenario.
+
+    Attributes:
+        aws: None for a scenario without a queue.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.aws = simulator.AwsSimulator()
+        self.aws = simulator.AwsSimulator() if scenario.has_queue else None
         self.cluster = SimulatedCluster()
         self.server = http.HttpServer(api.SimulatedApiServer(self.cluster))
         self.queue_url = ""
-        self._sender = messages.MessageSender(self.aws)
+        self._sender = None if self.aws is None else messages.MessageSender(self.aws)
+        self._instances = {} if self._sender is None else self._sender.instances
+        self._metadata = SimulatedMetadata(self._instances) if scenario.has_watchers else None
+        self._notices = NoticeLog(self.cluster)
         self._probe_id = ""
         self._agents: objects.Stored | None = None
         self._sent: list[SentMessage] = []
@@ -42,10 +51,16 @@ class Environment:
 
     async def start_aws(self) -> None:
         """Start AWS, create the queue and its rules from the template, run the instances."""
-        await asyncio.to_thread(self.aws.start)
-        stack = await asyncio.to_thread(self.aws.deploy)
-        self.queue_url = stack.queue_url
-        await asyncio.to_thread(self._sender.prepare, self.scenario)
+        if self.aws is None or self._sender is None:
+            for number, node in enumerate(self.scenario.nodes, start=1):
+                self._instances[node.name] = f"i-{number:017x}"
+        else:
+            await asyncio.to_thread(self.aws.start)
+            stack = await asyncio.to_thread(self.aws.deploy)
+            self.queue_url = stack.queue_url
+            await asyncio.to_thread(self._sender.prepare, self.scenario)
+        if self._metadata is not None:
+            await self._metadata.start()
 
     async def start_cluster(self) -> None:
         """Fill the cluster and serve its API."""
@@ -60,13 +75,32 @@ class Environment:
     async def stop(self) -> None:
         """Stop the cluster and AWS."""
         await self.server.stop()
-        await asyncio.to_thread(self.aws.stop)
+        if self._metadata is not None:
+            await self._metadata.stop()
+        if self.aws is not None:
+            await asyncio.to_thread(self.aws.stop)
+
+    def operator_variables(self) -> Mapping[str, str]:
+        """Return the variables of an operator that works here, without those of the cluster."""
+        variables = {"QUEUE_PROCESSOR_SOURCES__NOTICES__ENABLED": str(self.scenario.has_watchers)}
+        if self.aws is not None:
+            variables |= {
+                **self.aws.environment(),
+                "QUEUE_PROCESSOR_QUEUE_URL": self.queue_url,
+            }
+        return variables
+
+    def watcher_arguments(self) -> Sequence[str] | None:
+        """Return the arguments for the watchers of all nodes; None if there are none."""
+        if self._metadata is None:
+            return None
+        return (self._metadata.url, self.server.url, *self._instances)
 
     def _join(self, node: PlannedNode) -> None:
         is_ready = node.ready_after is None
         self.cluster.add_node(
             node.name,
-            instance_id=self._sender.instances[node.name],
+            instance_id=self._instances[node.name],
             zone=node.zone,
             ready=is_ready,
             max_pods=scenarios.PODS_PER_NODE,
@@ -103,10 +137,13 @@ class Environment:
 
     async def send_probe(self) -> None:
         """Send a message that asks for nothing, to see when the operator reads the queue."""
-        self._probe_id = (await asyncio.to_thread(self._sender.send, _PROBE)).mark
+        if self._sender is not None:
+            self._probe_id = (await asyncio.to_thread(self._sender.send, _PROBE)).mark
 
-    def is_probe_consumed(self) -> bool:
-        """Return True once that message has been received and deleted."""
+    def is_operator_at_work(self) -> bool:
+        """Return True once that message is received and deleted; without a queue, if it leads."""
+        if self.aws is None:
+            return bool(self._lease_holder())
         return any(
             record.message_id == self._probe_id and record.deleted_at is not None
             for record in self.aws.message_log()
@@ -132,11 +169,16 @@ class Environment:
     async def _send(self, after: float) -> None:
         await asyncio.sleep(after)
         due = [message for message in self.scenario.messages if message.after == after]
-        await asyncio.to_thread(self._send_all, due)
+        if self._metadata is not None:
+            announced = [each for each in due if each.route is DeliveryRoute.METADATA]
+            self._sent.extend(map(self._metadata.announce, announced))
+        if self._sender is not None:
+            queued = [each for each in due if each.route is not DeliveryRoute.METADATA]
+            await asyncio.to_thread(self._send_all, self._sender, queued)
 
-    def _send_all(self, due: Sequence[PlannedMessage]) -> None:
+    def _send_all(self, sender: messages.MessageSender, due: Sequence[PlannedMessage]) -> None:
         for planned in due:
-            self._sent.append(self._sender.send(planned))
+            self._sent.append(sender.send(planned))
 
     async def _join_later(
         self, node: PlannedNode, launches: Sequence["asyncio.Task[None]"]
@@ -153,15 +195,14 @@ class Environment:
         """Return everything that has happened until now."""
         history, store = self.cluster.history, self.cluster.store
         agents_uid = "" if self._agents is None else self._agents.uid
-        holders = (lease.spec.get("holderIdentity") for lease in store.every(resources.LEASES))
         return Observations(
             scenario=self.scenario,
             sent=tuple(self._sent),
             joined=dict(self._joined),
-            messages=[one for one in self.aws.message_log() if one.message_id != self._probe_id],
-            left=self.aws.queue_state().total,
-            dead_letters=tuple(letter.body for letter in self.aws.dead_letters()),
-            actions=self.aws.lifecycle_actions(),
+            messages=[*self._queue_messages(), *self._notices.records],
+            left=self._notices.left + (self.aws.queue_state().total if self.aws else 0),
+            dead_letters=tuple(each.body for each in self.aws.dead_letters()) if self.aws else (),
+            actions=self.aws.lifecycle_actions() if self.aws else (),
             pods=tuple(pod for pod in history.pods if pod.owner_uid != agents_uid),
             agents=tuple(pod for pod in history.pods if pod.owner_uid == agents_uid),
             cordons=history.cordons,
@@ -173,9 +214,17 @@ class Environment:
             breaches=history.breaches,
             lows={low.name: low for low in history.replica_lows},
             ready={each.name: self._ready_replicas(each.name) for each in self.scenario.workloads},
-            lease_holder=next(holders, "") or "",
+            lease_holder=self._lease_holder(),
             exit_code=exit_code,
         )
+
+    def _queue_messages(self) -> Iterator[MessageRecord]:
+        log = () if self.aws is None else self.aws.message_log()
+        return (each for each in log if each.message_id != self._probe_id)
+
+    def _lease_holder(self) -> str:
+        leases = self.cluster.store.every(resources.LEASES)
+        return next((lease.spec.get("holderIdentity") or "" for lease in leases), "")
 
     def _ready_replicas(self, workload: str) -> int:
         owner = self.cluster.store.get(resources.REPLICA_SETS, _NAMESPACE, workload)

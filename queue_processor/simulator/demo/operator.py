@@ -1,10 +1,10 @@
-"""The operator as a process of its own, with the same `run` as in a cluster, on this machine."""
+"""The operator and the watchers as processes, with the same code as in a cluster."""
 
 import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import IO
 
 _STOP_LIMIT_SECONDS = 20.0
@@ -52,6 +52,33 @@ async def running(
     )
     try:
         yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def watching(arguments: Sequence[str], *, log: IO[str]) -> AsyncIterator[None]:
+    """Run the watchers, from when they have polled each node once.
+
+    Args:
+        arguments: Those of `watchers.main`.
+        log: Takes what they log.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "queue_processor.simulator.demo.watchers", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=log,
+        start_new_session=True,
+    )
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    try:
+        # At the end of the process there is a line, too: an empty one.
+        await process.stdout.readline()
+        yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -28,11 +28,13 @@ class SentMessage:
         planned: The plan.
         mark: Identifies the copies: their message id, or a part of the event in their bodies.
         deadline: When AWS takes the instance; None if it sets no time.
+        announced_at: When instance metadata had it first; None for what comes through a queue.
     """
 
     planned: PlannedMessage
     mark: str
     deadline: dt.datetime | None = None
+    announced_at: dt.datetime | None = None
 
     def matches(self, record: records.MessageRecord) -> bool:
         """Return True if the message in the queue is a copy of this one."""
@@ -99,8 +101,9 @@ class Observations:
 
     Attributes:
         joined: When each node joined the cluster.
-        messages: The life of each message of the scenario in the queue.
-        left: How many of them the queue still holds.
+        messages: The life of each message of the scenario in the queue, and of each notice on its
+            Node.
+        left: How many of them are still there.
         dead_letters: The bodies in the dead-letter queue.
         pods: Every pod that ever existed, without those of the DaemonSet.
         agents: Every pod of the DaemonSet.
@@ -151,6 +154,9 @@ class Observations:
         """True if nothing more will happen without another message."""
         if self.left or any(action.is_active for action in self.actions):
             return False
+        if not all(self.copies_of(sent) for sent in self.sent):
+            # Instance metadata has it, and the watcher has not polled since.
+            return False
         return all(pod.removed if pod.removal_requested else pod.ready for pod in self.pods)
 
     @functools.cached_property
@@ -198,7 +204,12 @@ class Observations:
             if node in each.planned.nodes and each.planned.is_interruption
         ]
         interrupted_at = min(
-            (record.sent_at for each in sent for record in self.copies_of(each)), default=None
+            (
+                each.announced_at or record.sent_at
+                for each in sent
+                for record in self.copies_of(each)
+            ),
+            default=None,
         )
         joined_at = self.joined.get(node)
         cordon = self.cordons.get(node)

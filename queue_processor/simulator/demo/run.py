@@ -32,7 +32,7 @@ _TERMINATED = 143
 
 
 class OperatorFailedError(Exception):
-    """The operator did not begin to read the queue."""
+    """The operator did not begin to work."""
 
 
 def run(scenario: Scenario, *, as_json: bool) -> int:
@@ -121,7 +121,8 @@ async def _play(
     events, messages = scenario.event_count, scenario.message_count
     environment = Environment(scenario)
     async with contextlib.AsyncExitStack() as stack:
-        reporter.step("Starting AWS: the queue and its rules, from the template …")
+        if scenario.has_queue:
+            reporter.step("Starting AWS: the queue and its rules, from the template …")
         stack.push_async_callback(environment.stop)
         await environment.start_aws()
         reporter.step(f"Starting a cluster: {nodes} nodes, {pods} pods …")
@@ -130,13 +131,15 @@ async def _play(
         kubeconfig = folder / _KUBECONFIG
         environment.server.write_kubeconfig(kubeconfig)
         variables = {
-            **environment.aws.environment(),
+            **environment.operator_variables(),
             "KUBECONFIG": str(kubeconfig),
-            "QUEUE_PROCESSOR_QUEUE_URL": environment.queue_url,
             "QUEUE_PROCESSOR_HTTP__BIND": "127.0.0.1:0",
         }
         process = await stack.enter_async_context(operator.running(variables, log=log))
         await _until_ready(environment, process)
+        if (arguments := environment.watcher_arguments()) is not None:
+            reporter.step("Starting the watchers of instance metadata …")
+            await stack.enter_async_context(operator.watching(arguments, log=log))
         reporter.step(f"Playing {scenario.name}: events {events}, messages {messages} …")
         await _until_at_rest(environment, process, reporter)
         exit_code = await operator.stop(process)
@@ -146,14 +149,14 @@ async def _play(
 
 
 async def _until_ready(environment: Environment, process: asyncio.subprocess.Process) -> None:
-    """Wait until the operator reads the queue: it does so only as the holder of the Lease."""
+    """Wait until the operator works, which it does only as the holder of the Lease."""
     await environment.send_probe()
     try:
         async with asyncio.timeout(_READY_LIMIT_SECONDS):
-            await _poll(environment.is_probe_consumed, process)
+            await _poll(environment.is_operator_at_work, process)
     except TimeoutError:
         raise OperatorFailedError(
-            f"the operator did not read its queue within {_READY_LIMIT_SECONDS:.0f} s"
+            f"the operator did not begin to work within {_READY_LIMIT_SECONDS:.0f} s"
         ) from None
     if process.returncode is not None:
         raise OperatorFailedError(f"the operator ended with exit code {process.returncode}")

@@ -9,6 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from queue_processor.domain.events import EventKind, InstanceState
 
+WATCHER_POLL_SECONDS = 1.0
+
+_CORDON_LIMIT_SECONDS = 1.5
+
 
 class ImpossibleScenarioError(ValueError):
     """The requested cluster cannot survive the requested events."""
@@ -28,6 +32,7 @@ class DeliveryRoute(enum.Enum):
     RULES = "through the EventBridge rules of the template"
     SNS = "in a notification from an SNS topic"
     QUEUE = "straight into the queue"
+    METADATA = "announced by instance metadata, and written on the Node by its watcher"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +136,8 @@ class PlannedMessage:
     @property
     def has_lifecycle_action(self) -> bool:
         """True if a lifecycle hook holds its instance up."""
-        return self.is_launch or self.kind is EventKind.AUTOSCALING_TERMINATION
+        has_token = self.route is not DeliveryRoute.METADATA
+        return self.is_launch or (has_token and self.kind is EventKind.AUTOSCALING_TERMINATION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +162,21 @@ class Scenario:
         return _nodes_of(each for each in self.messages if each.is_interruption)
 
     @property
+    def has_queue(self) -> bool:
+        """True if a message comes through a queue."""
+        return any(each.route is not DeliveryRoute.METADATA for each in self.messages)
+
+    @property
+    def has_watchers(self) -> bool:
+        """True if instance metadata announces something."""
+        return any(each.route is DeliveryRoute.METADATA for each in self.messages)
+
+    @property
+    def cordon_limit_seconds(self) -> float:
+        """The longest time from an event to its cordon; a watcher may poll just before it."""
+        return _CORDON_LIMIT_SECONDS + (WATCHER_POLL_SECONDS if self.has_watchers else 0.0)
+
+    @property
     def held_up(self) -> tuple[str, ...]:
         """List the nodes whose instances a lifecycle hook holds up."""
         return _nodes_of(each for each in self.messages if each.has_lifecycle_action)
@@ -175,7 +196,7 @@ class Scenario:
 
     @property
     def message_count(self) -> int:
-        """Count the messages that come into the queue."""
+        """Count the messages that come into the queue, and the notices."""
         return sum(each.copies for each in self.messages)
 
     @property

@@ -59,6 +59,10 @@ _LATE_EVENT = 1
 _STORM_LATE_SECONDS = 5.0
 _FURTHER = (*[_SPOT] * 5, _REBALANCE, _STOPPING, _SHUTTING_DOWN)
 
+# A rebalance recommendation and a Spot interruption name the same node.
+_IMDS = (_REBALANCE, _SPOT, _SPOT, _SCHEDULED_CHANGE, _TERMINATION)
+_BOTH_WAYS_SECONDS = 0.3
+
 _MIXED_EVENTS = 12
 _MIXED_PRESENT_NODES = 10
 # So long ago that a blocked pod with 30 seconds of grace is deleted after five more.
@@ -180,6 +184,53 @@ def _mixed(node_count: int, pods_per_node: int, event_count: int, rng: random.Ra
     )
 
 
+def _imds(node_count: int, pods_per_node: int, event_count: int, rng: random.Random) -> Scenario:
+    """Plan what instance metadata announces, without a queue."""
+    names = [node.name for node in make_nodes(node_count)]
+    events = [*_IMDS[:event_count], *[_SPOT] * (event_count - len(_IMDS))]
+    struck = list(_choose(names, max(event_count - 1, 1), rng))
+    return Scenario(
+        name="imds",
+        nodes=make_nodes(node_count),
+        workloads=_workloads(names, pods_per_node, rng),
+        messages=tuple(
+            dataclasses.replace(
+                event,
+                nodes=(struck[max(number - 1, 0)],),
+                after=_BOTH_WAYS_SECONDS if number == 1 else 0.0,
+                route=DeliveryRoute.METADATA,
+            )
+            for number, event in enumerate(events)
+        ),
+    )
+
+
+def _mixed_sources(
+    node_count: int, pods_per_node: int, event_count: int, rng: random.Random
+) -> Scenario:
+    """Plan Spot interruptions, each by the queue and by a notice, and either of them first."""
+    names = [node.name for node in make_nodes(node_count)]
+    pairs = itertools.product(_choose(names, event_count, rng), ("queue", "notice"))
+    messages = []
+    for number, (name, source) in enumerate(pairs):
+        is_notice = source == "notice"
+        is_later = number % 4 in {1, 2}
+        messages.append(
+            dataclasses.replace(
+                _SPOT,
+                nodes=(name,),
+                after=_BOTH_WAYS_SECONDS if is_later else 0.0,
+                route=DeliveryRoute.METADATA if is_notice else DeliveryRoute.RULES,
+            )
+        )
+    return Scenario(
+        name="mixed-sources",
+        nodes=make_nodes(node_count),
+        workloads=_workloads(names, pods_per_node, rng),
+        messages=tuple(messages),
+    )
+
+
 def _one_of_each(struck: Iterator[str]) -> Iterator[PlannedMessage]:
     joined, terminated = next(struck), next(struck)
     yield dataclasses.replace(_REBALANCE, nodes=(joined,))
@@ -249,4 +300,6 @@ _SCENARIOS: Mapping[str, tuple[_Builder, int, int, int]] = {
     "single": (_single, 3, 10, 1),
     "storm": (_storm, 50, 10, 20),
     "mixed": (_mixed, 16, 6, _MIXED_EVENTS),
+    "imds": (_imds, 24, 8, 10),
+    "mixed-sources": (_mixed_sources, 24, 8, 8),
 }
