@@ -10,7 +10,7 @@ UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
 SEEDS ?= 10000
 SEED ?=
-BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --record
+BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --notices 50 --record
 SOAK_ARGS ?= --record
 
 .PHONY: help demo test test-quick check cluster bench simulate soak format docs lock manifests clean

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import results, storm
+from benchmarks import notices, results, storm
 from benchmarks.results import BenchmarkResults
 
 _SINGLES = 20
@@ -23,6 +23,10 @@ def _main(
     indexes: Annotated[
         list[int] | None, typer.Option("--index", help="Nodes to do nothing with; repeatable.")
     ] = None,
+    watched: Annotated[
+        list[int] | None,
+        typer.Option("--notices", help="Nodes to interrupt by instance metadata; repeatable."),
+    ] = None,
     as_json: Annotated[
         pathlib.Path, typer.Option("--json", help="Where the figures go.")
     ] = pathlib.Path("benchmark.json"),
@@ -36,9 +40,10 @@ def _main(
     \b
     Examples:
       python -m benchmarks --storm 50
+      python -m benchmarks --notices 50
       QUEUE_PROCESSOR_KUBERNETES__REQUESTS_IN_FLIGHT=64 python -m benchmarks --storm 200
     """  # noqa: D301 - after a real backspace the lines stay as they are
-    measured = asyncio.run(_measure(storms or [], indexes or []))
+    measured = asyncio.run(_measure(storms or [], indexes or [], watched or []))
     as_json.write_text(json.dumps(dataclasses.asdict(measured), indent=2) + "\n", encoding="utf-8")
     text = results.render(_TEMPLATE, results=measured, pods=storm.PODS)
     typer.echo(text)
@@ -46,7 +51,7 @@ def _main(
         _RESULTS.write_text(text, encoding="utf-8")
 
 
-async def _measure(storms: list[int], indexes: list[int]) -> BenchmarkResults:
+async def _measure(storms: list[int], indexes: list[int], watched: list[int]) -> BenchmarkResults:
     typer.echo(f"{_SINGLES} nodes, one by one", err=True)
     singles = await storm.storm(_SINGLES, at_once=1)
     measured = []
@@ -59,8 +64,16 @@ async def _measure(storms: list[int], indexes: list[int]) -> BenchmarkResults:
     for count in indexes:
         typer.echo(f"{count} nodes: idle", err=True)
         idle.append(await storm.idle(count))
+    by_notices = []
+    for count in watched:
+        typer.echo(f"{count} nodes: notices", err=True)
+        by_notices.append(await notices.notices(count))
     return BenchmarkResults(
-        provenance=results.provenance(), singles=singles, storms=measured, idle=idle
+        provenance=results.provenance(),
+        singles=singles,
+        storms=measured,
+        idle=idle,
+        notices=by_notices,
     )
 
 

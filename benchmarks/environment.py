@@ -54,7 +54,8 @@ class BenchmarkEnvironment:
         self.folder = folder
         self._queue = queue
         self._session = session
-        self._instances: dict[str, str] = {}
+        #: The instance ids by the names of their nodes.
+        self.instances: dict[str, str] = {}
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -80,8 +81,8 @@ class BenchmarkEnvironment:
         The pods are bound already, because the scheduler would take longer. They belong to no
         workload, because replacements would take time from what is measured.
         """
-        self._instances = {node.name: f"i-{number:017x}" for number, node in enumerate(nodes)}
-        await self.world.make_nodes(self._instances.items())
+        self.instances = {node.name: f"i-{number:017x}" for number, node in enumerate(nodes)}
+        await self.world.make_nodes(self.instances.items())
         shape = manifests.PodShape(labels={"app": "load"})
         await self.world.create_all(
             manifests.pod(f"{node.name}-{number}", shape, node_name=node.name)
@@ -102,7 +103,7 @@ class BenchmarkEnvironment:
         return sent_at
 
     def _ids_of(self, planned: PlannedMessage) -> Sequence[str]:
-        return [self._instances[node] for node in planned.nodes]
+        return [self.instances[node] for node in planned.nodes]
 
     async def queue_figures(self) -> QueueFigures:
         """Return the calls that the queue got so far, and what is left in it."""
@@ -131,8 +132,12 @@ class BenchmarkEnvironment:
         await self.world.until(settled, limit=limit)
 
     @contextlib.asynccontextmanager
-    async def operating(self) -> AsyncIterator[int]:
-        """Run the operator with the service account of deploy/, and yield its process id."""
+    async def operating(self, **variables: str) -> AsyncIterator[int]:
+        """Run the operator with the service account of deploy/, and yield its process id.
+
+        Args:
+            variables: Settings, besides those of this process.
+        """
         access = await self.world.operator_access()
         kubeconfig = access.write_kubeconfig(self.folder / "operator.kubeconfig")
         log = self.folder / "operator.log"
@@ -147,6 +152,7 @@ class BenchmarkEnvironment:
             "QUEUE_PROCESSOR_LEADER_ELECTION__NAMESPACE": world.OPERATOR[0],
             "QUEUE_PROCESSOR_HTTP__BIND": "127.0.0.1:0",
             "QUEUE_PROCESSOR_LOG__FORMAT": "json",
+            **variables,
         }
         with log.open("w", encoding="utf-8") as lines:
             async with operator.running(environment, log=lines) as process:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import jinja2
 
+from benchmarks.notices import NoticeFigures
 from benchmarks.storm import Bare, Figures, Idle
 from tests.cluster import assets
 
@@ -37,12 +38,14 @@ class BenchmarkResults:
         singles: Nodes one by one, the operator idle in between.
         storms: Storms, each with its bare evictions from the same run.
         idle: Indexes that nothing happens to.
+        notices: Storms that instance metadata announces.
     """
 
     provenance: Provenance
     singles: Figures
     storms: Sequence[tuple[Figures, Bare]]
     idle: Sequence[Idle]
+    notices: Sequence[NoticeFigures]
 
     @property
     def drains(self) -> Sequence[Figures]:

@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from tests import pyenvironments
 
 PATIENCE_SECONDS = 300
+VARIABLES = "With a queue"
 REMOVAL = "Remove it"
 HOOKS = "Hooks for Auto Scaling groups"
 IMAGE = "The image"

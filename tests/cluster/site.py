@@ -48,6 +48,7 @@ class Site(operators.Operators):
             **self.aws.environment(),
             "KUBECONFIG": str(self._kubeconfig),
             "QUEUE_PROCESSOR_QUEUE_URL": self._stack.queue_url,
+            "QUEUE_PROCESSOR_SOURCES__NOTICES__ENABLED": "true",
             "QUEUE_PROCESSOR_LEADER_ELECTION__NAMESPACE": namespace,
         }
 

@@ -1,6 +1,7 @@
 """Notices on Nodes, as the watcher writes them, alone and beside the queue."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 import json
 
@@ -307,3 +308,44 @@ async def test_without_the_setting_notices_stay(world: stage.World) -> None:
 
     assert notices_on(world)
     assert not world.is_cordoned("node-0")
+
+
+@pytest.mark.parametrize("minutes", [-5, 5])
+async def test_the_clock_of_the_watcher_moves_no_deadline(world: stage.World, minutes: int) -> None:
+    world.add_blocked_pod("node-0")
+    await world.start()
+    notice = spot(world, seconds=90)
+    seen_at = notice.seen_at + dt.timedelta(minutes=minutes)
+    write(world, dataclasses.replace(notice, seen_at=seen_at))
+
+    took = await until_settled(world, limit=120)
+
+    assert 58 <= took <= 60
+
+
+async def test_two_watchers_on_one_node_are_one_drain(world: stage.World) -> None:
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=10))
+    await world.start()
+    notice = spot(world)
+
+    for number in range(10):
+        seen_at = notice.seen_at + dt.timedelta(milliseconds=number)
+        write(world, dataclasses.replace(notice, seen_at=seen_at))
+        await asyncio.sleep(0.5)
+    await until_settled(world)
+
+    assert not world.pods_on("node-0")
+    assert evictions(world) == 4
+
+
+async def test_a_notice_about_an_instance_that_was_replaced_is_malformed(
+    world: stage.World,
+) -> None:
+    """The Node has the name of an earlier one, whose watcher wrote a moment too late."""
+    await world.start()
+
+    write(world, spot(world, number=1), node="node-0")
+    await until_settled(world)
+
+    assert not world.is_cordoned("node-0")
+    assert not world.is_cordoned("node-1")

@@ -262,7 +262,7 @@ async def test_the_guide_adds_hooks_and_takes_both_stacks_away(
     """The parts of docs/install.md about hooks and about the removal of the stacks."""
     typed = {
         heading: [command for under, command in guide.blocks() if under == heading]
-        for heading in ("Install it", guide.HOOKS, guide.REMOVAL)
+        for heading in (guide.VARIABLES, guide.HOOKS, guide.REMOVAL)
     }
     guide.script(tmp_path / "aws", f'{guide.aws_cli()} --endpoint-url {emulator.plain_url} "$@"')
     shell = {
@@ -277,10 +277,10 @@ async def test_the_guide_adds_hooks_and_takes_both_stacks_away(
         emulator.create_group(group)
     outputs = emulator.deploy("queue-processor", json.dumps(template))
 
-    await guide.typed("".join([*typed["Install it"], *typed[guide.HOOKS]]), shell)
+    await guide.typed("".join([*typed[guide.VARIABLES], *typed[guide.HOOKS]]), shell)
     added = hooks(autoscaling, "group-1")
     removal = "".join(command for command in typed[guide.REMOVAL] if command.startswith("aws "))
-    await guide.typed("".join([*typed["Install it"], removal]), shell)
+    await guide.typed("".join([*typed[guide.VARIABLES], removal]), shell)
 
     assert added == [("TERMINATING", 300, "CONTINUE")]
     assert hooks(autoscaling, "group-1") == hooks(autoscaling, "group-2") == []
