@@ -66,7 +66,7 @@ async def test_a_node_that_both_sources_name_is_drained_once(
     scene: Site, watched: WatchedNodes, *, is_notice_first: bool, leaders: int
 ) -> None:
     node, instance = next(iter(GOING.items()))
-    slow = manifests.pod("slow", PodShape(exits_after="6s"), node_name=node)
+    slow = manifests.pod("slow", PodShape(exits_after="3s"), node_name=node)
     await scene.world.create(slow)
     first = await scene.lead()
 
