@@ -1,7 +1,9 @@
 """From instance metadata to the drained node: watchers, the operator, and a real API server."""
 
+import asyncio
 import collections
 import pathlib
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,6 +17,8 @@ from tests.cluster.watchers import WatchedNodes
 GOING = {f"spot-{number}": f"i-{number:017x}" for number in range(6)}
 STAYING = {"stays": f"i-{99:017x}"}
 PODS_EACH = 4
+# Of watchers, and as many of operators.
+KILLS = 4
 SPOT = EventKind.SPOT_INTERRUPTION
 
 
@@ -92,19 +96,21 @@ async def test_a_node_that_both_sources_name_is_drained_once(
     assert evicted_twice(scene) == []
 
 
-async def test_kills_of_watchers_and_operators_lose_no_notice(
-    scene: Site, watched: WatchedNodes
-) -> None:
+async def test_kills_at_random_instants_lose_no_notice(scene: Site, watched: WatchedNodes) -> None:
+    instants = random.SystemRandom()
     operator = await scene.lead()
 
     async with scene.history.watching():
-        for number, node in enumerate(GOING):
-            await watched.kill(node)
+        for node in GOING:
             watched.announce(node, SPOT)
+        for _ in range(KILLS):
+            await asyncio.sleep(instants.uniform(0, 1))
+            node = instants.choice(list(GOING))
+            await watched.kill(node)
             await watched.watch(node)
-            if number % 2:
-                await operator.kill()
-                operator = await scene.start()
+            await asyncio.sleep(instants.uniform(0, 1))
+            await operator.kill()
+            operator = await scene.start()
         await scene.until(lambda: GOING.keys() == scene.history.marked)
         await watched.until_settled(*GOING)
 

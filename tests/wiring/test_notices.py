@@ -4,6 +4,8 @@ import datetime as dt
 import json
 import pathlib
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
@@ -98,3 +100,15 @@ async def test_a_kill_loses_no_notice(cluster_site: ClusterSite) -> None:
 
     assert not cluster_site.cluster.store.pods_on("node-7")
     assert len(cluster_site.cluster.history.evictions) == 2
+
+
+def test_an_operator_without_a_queue_does_not_import_the_sdk_of_aws() -> None:
+    imported = (
+        "import sys; from queue_processor.cli import run;"
+        " print([name for name in ('boto3', 'botocore') if name in sys.modules])"
+    )
+    finished = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", imported], capture_output=True, check=True, text=True
+    )
+
+    assert finished.stdout == "[]\n"

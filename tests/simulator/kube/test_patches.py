@@ -63,3 +63,27 @@ def test_a_patch_that_cannot_be_applied_is_a_bad_request(
     with pytest.raises(statuses.ApiError) as caught:
         patches.apply(kind, {}, patch)
     assert caught.value.code == 400
+
+
+PATH = "/metadata/annotations/a.example~1b~0c"
+
+
+def test_a_json_patch_removes_a_member_whose_value_it_tests_first() -> None:
+    old = {"metadata": {"annotations": {"a.example/b~c": "1", "other": "2"}}}
+    patch = [{"op": "test", "path": PATH, "value": "1"}, {"op": "remove", "path": PATH}]
+
+    assert patches.apply(patches.PatchType.JSON, old, patch) == {
+        "metadata": {"annotations": {"other": "2"}}
+    }
+    assert "a.example/b~c" in old["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("annotations", [{}, {"a.example/b~c": "2"}])
+def test_a_json_patch_whose_test_fails_is_refused(annotations: dict[str, str]) -> None:
+    old = {"metadata": {"annotations": annotations}}
+    patch = [{"op": "test", "path": PATH, "value": "1"}, {"op": "remove", "path": PATH}]
+
+    with pytest.raises(statuses.ApiError) as refused:
+        patches.apply(patches.PatchType.JSON, old, patch)
+
+    assert refused.value.code == 422

@@ -203,7 +203,8 @@ async def test_a_bound_pod_cannot_be_bound_again(
     [
         ("PATCH", "application/json", b"{}", 415),
         ("PATCH", "application/apply-patch+yaml", b"{}", 415),
-        ("PATCH", "application/json-patch+json", b"[]", 415),
+        ("PATCH", "application/json-patch+json", b"{}", 400),
+        ("PATCH", "application/json-patch+json", b'[{"op": "add", "path": "/a"}]', 400),
         ("PATCH", "application/merge-patch+json", b"{", 400),
         ("PUT", "application/json", b"[]", 400),
         ("PUT", "text/plain", b"{}", 415),
