@@ -60,7 +60,7 @@ async def _measure(environment: BenchmarkEnvironment, watched: WatchedNodes) -> 
     requests = audit.AuditLog(environment.plane.audit_log, WATCHER_USER)
     before = [measurements.cpu_seconds(pid) for pid in pids]
     await asyncio.sleep(_IDLE_SECONDS)
-    used = [measurements.cpu_seconds(pid) - spent for pid, spent in zip(pids, before, strict=True)]
+    after = [measurements.cpu_seconds(pid) for pid in pids]
     idle_requests = len(requests.requests())
     operator = audit.AuditLog(environment.plane.audit_log, world.OPERATOR_USER)
     announced_at = {}
@@ -73,7 +73,9 @@ async def _measure(environment: BenchmarkEnvironment, watched: WatchedNodes) -> 
     return NoticeFigures(
         nodes=len(names),
         rss_mib=Spread.of(measurements.memory_mib(pid, "VmRSS") for pid in pids),
-        cpu_percent=Spread.of(100 * seconds / _IDLE_SECONDS for seconds in used),
+        cpu_percent=Spread.of(
+            100 * (end - begin) / _IDLE_SECONDS for begin, end in zip(before, after, strict=True)
+        ),
         idle_requests=idle_requests,
         cordoned=Spread.of(cordoned[name] - at for name, at in announced_at.items()),
         watcher_requests=len(requests.requests()) - idle_requests,

@@ -128,24 +128,26 @@ def _confirmed(drill: Drill, query: TargetQuery, request: DrillRequest) -> Seque
         f" {request.destination}?"
     )
     protected = asyncio.run(targets.protected_instances())
-    late = [target.name for target in drill.targets if target.instance_id in protected]
-    if late and query.selector is None:
-        raise errors.UsageError(f"{' '.join(late)}: protected in the meantime, so nothing is sent")
-    if late:
-        output.note(f"left out, protected in the meantime: {' '.join(late)}")
+    names = " ".join(each.name for each in drill.targets if each.instance_id in protected)
+    if names and query.selector is None:
+        raise errors.UsageError(f"{names}: protected in the meantime, so nothing is sent")
+    if names:
+        output.note(f"left out, protected in the meantime: {names}")
     return [each for each in drill.targets if each.instance_id not in protected]
 
 
-def _send(every: Sequence[DrillTarget], request: DrillRequest, output_format: OutputFormat) -> None:
+def _send(
+    confirmed: Sequence[DrillTarget], request: DrillRequest, output_format: OutputFormat
+) -> None:
     with rate_limiter.stop_on_signals() as stop:
-        limiter = RateLimiter(request.rate(len(every)), stop=stop)
+        limiter = RateLimiter(request.rate(len(confirmed)), stop=stop)
         sender = Sender(request.sink, request.template, limiter=limiter)
         try:
-            with output.progress(len(every), verb="sent") as on_progress:
-                sender.run(every, on_progress=on_progress)
+            with output.progress(len(confirmed), verb="sent") as on_progress:
+                sender.run(confirmed, on_progress=on_progress)
         finally:
-            _report(sender, every, request, output_format)
-    if len(sender.event_ids) + len(sender.refused) < len(every):
+            _report(sender, confirmed, request, output_format)
+    if len(sender.event_ids) + len(sender.refused) < len(confirmed):
         raise typer.Exit(output.INTERRUPTED)
     if sender.refused:
         raise typer.Exit(output.FAILED)
@@ -153,13 +155,13 @@ def _send(every: Sequence[DrillTarget], request: DrillRequest, output_format: Ou
 
 def _report(
     sender: Sender,
-    every: Sequence[DrillTarget],
+    confirmed: Sequence[DrillTarget],
     request: DrillRequest,
     output_format: OutputFormat,
 ) -> None:
-    by_instance = {target.instance_id: target for target in every}
-    handled = {*sender.event_ids, *sender.refused, *sender.unconfirmed}
-    left = [target for target in every if target.instance_id not in handled]
+    by_instance = {target.instance_id: target for target in confirmed}
+    attempted_ids = {*sender.event_ids, *sender.refused, *sender.unconfirmed}
+    unsent = [target for target in confirmed if target.instance_id not in attempted_ids]
     output.note_refused({by_instance[each].name: error for each, error in sender.refused.items()})
     if sender.unconfirmed:
         names = " ".join(by_instance[each].name for each in sender.unconfirmed)
@@ -178,9 +180,9 @@ def _report(
             "sent": [{**target.identity(), key: event_id} for target, event_id in sent],
             "refused": [by_instance[each].identity() for each in sender.refused],
             "unconfirmed": [by_instance[each].identity() for each in sender.unconfirmed],
-            "left": [target.identity() for target in left],
+            "left": [target.identity() for target in unsent],
         },
         output_format,
         text=f"{len(sent)} {request.template.kind} events sent to {request.destination},"
-        f" {len(left)} left",
+        f" {len(unsent)} left",
     )

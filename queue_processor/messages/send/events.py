@@ -153,13 +153,13 @@ class Sender:
         self.refused: dict[InstanceId, str] = {}
         self.unconfirmed: Sequence[InstanceId] = ()
 
-    def run(self, every: Sequence[DrillTarget], *, on_progress: Callable[[int], None]) -> None:
+    def run(self, targets: Sequence[DrillTarget], *, on_progress: Callable[[int], None]) -> None:
         """Send an event about each target, until all are sent or a stop is requested.
 
         Raises:
             TemporaryError: AWS does not answer; it may have the events of the last batch.
         """
-        for batch in self._limiter.batches(every, on_progress=on_progress):
+        for batch in self._limiter.batches(targets, on_progress=on_progress):
             self._send(batch)
 
     def _send(self, batch: Sequence[DrillTarget]) -> None:
