@@ -7,6 +7,7 @@ import os
 import ssl
 import urllib.parse
 from collections.abc import Mapping
+from typing import Protocol
 
 from queue_processor.domain import errors, json_fields
 from queue_processor.watcher.connection import HttpAnswer, KeepAliveConnection
@@ -67,10 +68,20 @@ class ServiceAccount:
         )
 
 
+class ApiAccess(Protocol):
+    """The access to an API server; `ServiceAccount` is that of a pod."""
+
+    def read_token(self) -> str:
+        """Return the token, or raise OSError or ValueError."""
+
+    def connect(self) -> KeepAliveConnection:
+        """Return a connection that opens with its first request."""
+
+
 class NodePatcher:
     """Writes annotations by a JSON merge patch; a connection lasts for one request."""
 
-    def __init__(self, account: ServiceAccount, node: str) -> None:
+    def __init__(self, account: ApiAccess, node: str) -> None:
         self._account = account
         self._path = f"/api/v1/nodes/{urllib.parse.quote(node, safe='')}"
 

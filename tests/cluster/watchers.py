@@ -1,7 +1,6 @@
 """Watchers of instance metadata as processes, and the instance metadata that they poll."""
 
 import asyncio
-import datetime as dt
 import os
 import pathlib
 import shutil
@@ -11,23 +10,13 @@ from collections.abc import Mapping
 
 from queue_processor.domain import notices
 from queue_processor.domain.events import EventKind
-from queue_processor.domain.identifiers import InstanceId, NodeName
-from queue_processor.simulator.imds.announcements import Announcement, NodeAnnouncement
-from queue_processor.simulator.imds.control import ControlApi
-from queue_processor.simulator.imds.fleet import MetadataFleet
-from queue_processor.simulator.imds.http import MetadataServer
-from queue_processor.simulator.imds.instances import SimulatedInstance
-from queue_processor.simulator.imds.service import MetadataService, TokenPolicy
+from queue_processor.simulator.demo.metadata import SimulatedMetadata
+from queue_processor.simulator.imds.announcements import Announcement
 from tests.cluster import plane, world
 
-_LOOPBACK = "127.0.0.1"
 _NAMESPACE = "watchers"
 _ACCOUNT = "watcher"
 WATCHER_USER = f"system:serviceaccount:{_NAMESPACE}:{_ACCOUNT}"
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
 
 
 class WatchedNodes:
@@ -43,28 +32,16 @@ class WatchedNodes:
         self._cluster = cluster
         self._folder = folder
         self._poll_seconds = poll_seconds
-        self._fleet = MetadataFleet(())
-        self._server = MetadataServer(
-            MetadataService(self._fleet, token_policy=TokenPolicy.REQUIRED),
-            ControlApi(self._fleet, now=_now, on_announced=lambda _: None),
-        )
-        self._port = 0
+        self._metadata: SimulatedMetadata | None = None
         self._access: plane.Access | None = None
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self, instances: Mapping[str, str]) -> None:
         """Serve the metadata of nodes, by name and instance id, and start their watchers."""
-        self._port = await self._server.start(_LOOPBACK, 0)
+        self._metadata = SimulatedMetadata(instances)
+        await self._metadata.start()
         self._access = await self._make_account()
-        for number, (node, instance_id) in enumerate(instances.items()):
-            self._fleet.put(
-                SimulatedInstance(
-                    node=NodeName(node),
-                    instance_id=InstanceId(instance_id),
-                    private_ip=f"10.0.{number // 256}.{number % 256}",
-                    hostname=node,
-                )
-            )
+        for node in instances:
             await self.watch(node)
 
     @property
@@ -76,17 +53,18 @@ class WatchedNodes:
         """End everything."""
         for node in tuple(self._processes):
             await self.kill(node)
-        await self._server.stop()
+        if self._metadata is not None:
+            await self._metadata.stop()
 
     def announce(self, node: str, kind: EventKind, *, is_cancelled: bool = False) -> str:
         """Announce something to the instance of a node; return what identifies it."""
-        announcement = Announcement(kind=kind, is_cancelled=is_cancelled)
-        order = NodeAnnouncement(node=NodeName(node), announcement=announcement)
-        return self._fleet.announce(order, now=_now())
+        assert self._metadata is not None
+        return self._metadata.announce(node, Announcement(kind=kind, is_cancelled=is_cancelled))
 
     async def watch(self, node: str) -> None:
         """Start the watcher of a node."""
         assert self._access is not None
+        assert self._metadata is not None
         account = self._folder / "account"
         if not account.exists():
             account.mkdir()
@@ -100,7 +78,7 @@ class WatchedNodes:
             env={
                 "PATH": os.environ["PATH"],
                 "NODE_NAME": node,
-                "IMDS_ENDPOINT": f"http://{_LOOPBACK}:{self._port}/nodes/{node}",
+                "IMDS_ENDPOINT": f"{self._metadata.url}/nodes/{node}",
                 "POLL_SECONDS": str(self._poll_seconds),
                 "KUBERNETES_SERVICE_HOST": str(server.hostname),
                 "KUBERNETES_SERVICE_PORT": str(server.port),

@@ -171,7 +171,7 @@ class Environment:
         due = [message for message in self.scenario.messages if message.after == after]
         if self._metadata is not None:
             announced = [each for each in due if each.route is DeliveryRoute.METADATA]
-            self._sent.extend(map(self._metadata.announce, announced))
+            self._sent.extend(map(self._metadata.send, announced))
         if self._sender is not None:
             queued = [each for each in due if each.route is not DeliveryRoute.METADATA]
             await asyncio.to_thread(self._send_all, self._sender, queued)
@@ -200,7 +200,7 @@ class Environment:
             sent=tuple(self._sent),
             joined=dict(self._joined),
             messages=[*self._queue_messages(), *self._notices.records],
-            left=self._notices.left + (self.aws.queue_state().total if self.aws else 0),
+            left=self._notices.remaining_count + (self.aws.queue_state().total if self.aws else 0),
             dead_letters=tuple(each.body for each in self.aws.dead_letters()) if self.aws else (),
             actions=self.aws.lifecycle_actions() if self.aws else (),
             pods=tuple(pod for pod in history.pods if pod.owner_uid != agents_uid),

@@ -10,11 +10,11 @@ from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.simulator.aws.records import MessageEnding, MessageRecord
 from queue_processor.simulator.demo.results import SentMessage
 from queue_processor.simulator.demo.scenario import PlannedMessage
+from queue_processor.simulator.imds import instances
 from queue_processor.simulator.imds.announcements import Announcement, NodeAnnouncement
 from queue_processor.simulator.imds.control import ControlApi
 from queue_processor.simulator.imds.fleet import MetadataFleet
 from queue_processor.simulator.imds.http import MetadataServer
-from queue_processor.simulator.imds.instances import SimulatedInstance
 from queue_processor.simulator.imds.service import MetadataService, TokenPolicy
 from queue_processor.simulator.kube import objects, resources, store
 from queue_processor.simulator.kube.cluster import SimulatedCluster
@@ -25,9 +25,9 @@ _LOOPBACK = "127.0.0.1"
 class SimulatedMetadata:
     """Serves instance metadata, and announces interruptions there."""
 
-    def __init__(self, instances: Mapping[str, str]) -> None:
-        """Start nothing yet; `instances` has the instance ids by the names of their nodes."""
-        self._instances = instances
+    def __init__(self, instance_ids: Mapping[str, str]) -> None:
+        """Start nothing yet; `instance_ids` are by the names of their nodes."""
+        self._instance_ids = instance_ids
         self._fleet = MetadataFleet(())
         self._server = MetadataServer(
             MetadataService(self._fleet, token_policy=TokenPolicy.REQUIRED),
@@ -37,34 +37,32 @@ class SimulatedMetadata:
 
     async def start(self) -> None:
         """Serve the metadata of all nodes."""
-        for number, (node, instance_id) in enumerate(self._instances.items()):
-            self._fleet.put(
-                SimulatedInstance(
-                    node=NodeName(node),
-                    instance_id=InstanceId(instance_id),
-                    private_ip=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
-                    hostname=node,
-                )
-            )
+        for node, instance_id in self._instance_ids.items():
+            instance = instances.invented(NodeName(node))
+            self._fleet.put(dataclasses.replace(instance, instance_id=InstanceId(instance_id)))
         self.url = f"http://{_LOOPBACK}:{await self._server.start(_LOOPBACK, 0)}"
 
     async def stop(self) -> None:
         """Stop serving."""
         await self._server.stop()
 
-    def announce(self, planned: PlannedMessage) -> SentMessage:
-        """Announce an interruption to the instance of a node."""
+    def announce(self, node: str, announcement: Announcement) -> str:
+        """Announce something to the instance of a node; return its id or time."""
+        order = NodeAnnouncement(node=NodeName(node), announcement=announcement)
+        return self._fleet.announce(order, now=_now())
+
+    def send(self, planned: PlannedMessage) -> SentMessage:
+        """Announce a planned interruption."""
         (node,) = planned.nodes
         assert isinstance(planned.kind, EventKind)  # noqa: S101 - noise is for queues
         announcement = Announcement(kind=planned.kind)
         at = _now()
-        order = NodeAnnouncement(node=NodeName(node), announcement=announcement)
-        identity = self._fleet.announce(order, now=at)
+        identity = self.announce(node, announcement)
         is_change = planned.kind is EventKind.SCHEDULED_CHANGE
         annotation = notices.annotation_name(
             planned.kind, change_id=identity if is_change else None
         )
-        has_deadline = planned.kind in {EventKind.SPOT_INTERRUPTION, EventKind.SCHEDULED_CHANGE}
+        has_deadline = is_change or planned.kind is EventKind.SPOT_INTERRUPTION
         return SentMessage(
             planned=planned,
             mark=_notice_id(node, annotation),
@@ -87,7 +85,7 @@ class NoticeLog:
         return tuple(self._records.values())
 
     @property
-    def left(self) -> int:
+    def remaining_count(self) -> int:
         """Count the notices that are on Nodes now."""
         return sum(record.ended_at is None for record in self._records.values())
 

@@ -8,47 +8,37 @@ import datetime as dt
 import heapq
 import http.client
 import itertools
-import json
 import sys
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from queue_processor.domain import errors
 from queue_processor.simulator.demo.scenario import WATCHER_POLL_SECONDS
+from queue_processor.watcher import node_patcher
+from queue_processor.watcher.connection import KeepAliveConnection
 from queue_processor.watcher.imds import MetadataClient, MetadataEndpoint
 from queue_processor.watcher.json_log import JsonLog
 from queue_processor.watcher.metadata_watcher import MetadataWatcher, Polling, WatcherClock
+from queue_processor.watcher.node_patcher import NodePatcher
 
 READY = "watching"
 
-_TIMEOUT_SECONDS = 10.0
 
+class PlainAccess:
+    """The access to the simulated API server."""
 
-class PlainNodeWriter:
-    """Writes annotations on one Node of the simulated API server."""
-
-    def __init__(self, url: str, node: str) -> None:
+    def __init__(self, url: str) -> None:
         self._host = urllib.parse.urlsplit(url).netloc
-        self._node = node
 
-    def annotate(self, annotations: Mapping[str, str]) -> None:
-        """Set annotations, in one request."""
-        connection = http.client.HTTPConnection(self._host, timeout=_TIMEOUT_SECONDS)
-        headers = {
-            "Content-Type": "application/merge-patch+json",
-            "User-Agent": "queue-processor-watcher",
-        }
-        body = json.dumps({"metadata": {"annotations": dict(annotations)}})
-        try:
-            connection.request("PATCH", f"/api/v1/nodes/{self._node}", body, headers)
-            status = connection.getresponse().status
-        except (OSError, http.client.HTTPException) as cause:
-            raise errors.TemporaryError(str(cause)) from cause
-        finally:
-            connection.close()
-        if status != http.client.OK:
-            raise errors.TemporaryError(f"HTTP {status}")
+    def read_token(self) -> str:
+        """Return the user that the simulated API server records."""
+        return "watcher"
+
+    def connect(self) -> KeepAliveConnection:
+        """Return a connection that opens with its first request."""
+        return KeepAliveConnection(
+            http.client.HTTPConnection(self._host, timeout=node_patcher.TIMEOUT_SECONDS)
+        )
 
 
 def _watcher(node: str, *, metadata_url: str, api_url: str) -> MetadataWatcher:
@@ -59,7 +49,7 @@ def _watcher(node: str, *, metadata_url: str, api_url: str) -> MetadataWatcher:
     )
     return MetadataWatcher(
         client,
-        PlainNodeWriter(api_url, node),
+        NodePatcher(PlainAccess(api_url), node),
         polling=Polling(interval_seconds=WATCHER_POLL_SECONDS),
         clock=WatcherClock(now=lambda: dt.datetime.now(dt.UTC), monotonic=time.monotonic),
         log=log,
