@@ -140,17 +140,14 @@ class NoticeDelivery:
         self.sent_at = sent_at
         self.receive_count = 0
         self.available_at = 0.0
+        digest = hashlib.sha256(notice.value.encode(errors="replace")).hexdigest()[:8]
+        name = notice.annotation.removeprefix(notices.ANNOTATION_PREFIX)
+        self.id = f"notice-{node.name}-{name}-{digest}"
 
     @property
     def key(self) -> _Key:
         """Identify the notice: one value of one annotation of one Node."""
         return self.node.uid, self._notice
-
-    @property
-    def id(self) -> str:
-        digest = hashlib.sha256(self._notice.value.encode(errors="replace")).hexdigest()[:8]
-        name = self._notice.annotation.removeprefix(notices.ANNOTATION_PREFIX)
-        return f"notice-{self.node.name}-{name}-{digest}"
 
     @property
     def is_lost(self) -> bool:

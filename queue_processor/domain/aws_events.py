@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from email import utils as email_utils
 from typing import TypeAlias
 
+from queue_processor.domain import json_fields
 from queue_processor.domain.deadlines import INTERRUPTION_NOTICE
 from queue_processor.domain.events import LifecycleTransition
 
@@ -149,7 +150,7 @@ def capacity_reservation_interruption(
     fields = {
         "instance-id": instance_id,
         "instance-action": "terminate",
-        "instance-termination-time": iso_time(terminates_at),
+        "instance-termination-time": json_fields.iso_time(terminates_at),
         "azId": zone_id,
     }
     return _ec2_event(
@@ -253,16 +254,11 @@ def _event(
         "detail-type": detail_type,
         "source": source,
         "account": origin.account,
-        "time": iso_time(origin.time),
+        "time": json_fields.iso_time(origin.time),
         "region": origin.region,
         "resources": list(resources),
         "detail": dict(detail),
     }
-
-
-def iso_time(time: dt.datetime) -> str:
-    """Return a time as EC2 and EventBridge print it."""
-    return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _rfc1123(time: dt.datetime) -> str:

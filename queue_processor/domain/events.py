@@ -19,6 +19,11 @@ class EventKind(enum.StrEnum):
     STATE_CHANGE = "state_change"
     SCHEDULED_CHANGE = "scheduled_change"
 
+    @property
+    def kebab(self) -> str:
+        """The kind as it is in the keys of taints and annotations."""
+        return self.value.replace("_", "-")
+
 
 class BodyShape(enum.StrEnum):
     """The three shapes in which an event arrives on the queue."""

@@ -12,18 +12,10 @@ import enum
 import json
 from collections.abc import Sequence
 
-from queue_processor.domain.aws_events import iso_time
-from queue_processor.domain.events import EventKind
+from queue_processor.domain.json_fields import iso_time
 
 # The target lifecycle state of an instance that stays.
 IN_SERVICE = "InService"
-
-ANNOUNCED_KINDS = (
-    EventKind.SPOT_INTERRUPTION,
-    EventKind.REBALANCE_RECOMMENDATION,
-    EventKind.SCHEDULED_CHANGE,
-    EventKind.AUTOSCALING_TERMINATION,
-)
 
 # No matter which language a process speaks.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

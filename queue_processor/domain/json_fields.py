@@ -108,3 +108,8 @@ def read_time(text: str) -> dt.datetime | None:
     except OverflowError:
         return None
     return moment if moment.year in _YEARS else None
+
+
+def iso_time(moment: dt.datetime) -> str:
+    """Return a time in whole seconds of UTC, as AWS and Kubernetes print it."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

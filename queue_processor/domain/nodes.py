@@ -32,7 +32,7 @@ UNINITIALIZED_TAINT = "node.cloudprovider.kubernetes.io/uninitialized"
 
 def taint_key(kind: EventKind) -> str:
     """Return the key of the taint on a node that such an event named."""
-    return f"queue-processor/{kind.value.replace('_', '-')}"
+    return f"queue-processor/{kind.kebab}"
 
 
 # https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/

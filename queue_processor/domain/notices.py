@@ -16,6 +16,7 @@ https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycl
 
 import dataclasses
 import datetime as dt
+import enum
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -25,6 +26,18 @@ from queue_processor.domain.events import EventKind, InterruptionEvent
 from queue_processor.domain.json_fields import JsonObject
 
 ANNOTATION_PREFIX = "queue-processor/notice-"
+
+
+class MetadataPath(enum.StrEnum):
+    """The paths that announce something, below `/latest/meta-data/`."""
+
+    INSTANCE_ACTION = "spot/instance-action"
+    TERMINATION_TIME = "spot/termination-time"
+    REBALANCE = "events/recommendations/rebalance"
+    SCHEDULED = "events/maintenance/scheduled"
+    HISTORY = "events/maintenance/history"
+    TARGET_STATE = "autoscaling/target-lifecycle-state"
+
 
 # In bytes. A longer body is not from EC2, and the annotations of an object share 256 KiB.
 LONGEST_BODY = 1024
@@ -78,7 +91,7 @@ def annotation_name(kind: EventKind, *, change_id: str | None = None) -> str:
         kind: The kind.
         change_id: The id of a scheduled change: a node may have several.
     """
-    name = f"{ANNOTATION_PREFIX}{kind.value.replace('_', '-')}"
+    name = f"{ANNOTATION_PREFIX}{kind.kebab}"
     return name if change_id is None else f"{name}-{change_id}"
 
 
@@ -98,10 +111,7 @@ def parse_scheduled_events(body: str) -> dict[str, str]:
     for each in listed:
         if not isinstance(each, dict):
             raise errors.MalformedMessage("scheduled events: an item is not an object")
-        event_id = json_fields.text_at(each, "EventId")
-        if not _CHANGE_ID.fullmatch(event_id):
-            raise errors.MalformedMessage(f"EventId: {event_id[:60]!r} is no id")
-        by_id[event_id] = _shortened(each)
+        by_id[_change_id_of(each)] = _shortened(each)
     return by_id
 
 
@@ -136,7 +146,7 @@ def parse(
         raise errors.MalformedMessage(f"said: longer than {LONGEST_BODY} bytes")
     seen = json_fields.read_time(json_fields.optional_text_at(fields, "seen") or "")
     event = InterruptionEvent(
-        event_id=f"imds-{kind.value.replace('_', '-')}-{instance_id}",
+        event_id=f"imds-{kind.kebab}-{instance_id}",
         kind=kind,
         instance_ids=(instance_id,),
         occurred_at=received_at if seen is None else min(seen, received_at),
@@ -160,7 +170,7 @@ def _spot_interruption(
         raise errors.MalformedMessage(f"time: {body[:100]!r} has no time that can be read")
     return dataclasses.replace(
         event,
-        event_id=f"{event.event_id}-{_stamp(at)}",
+        event_id=f"{event.event_id}-{json_fields.iso_time(at)}",
         scheduled_at=at if at <= received_at + _LONGEST_SPOT_NOTICE else None,
     )
 
@@ -173,7 +183,9 @@ def _rebalance_recommendation(
     if at is None:
         raise errors.MalformedMessage(f"noticeTime: {text[:60]!r} is no time")
     return dataclasses.replace(
-        event, event_id=f"{event.event_id}-{_stamp(at)}", occurred_at=min(at, received_at)
+        event,
+        event_id=f"{event.event_id}-{json_fields.iso_time(at)}",
+        occurred_at=min(at, received_at),
     )
 
 
@@ -182,12 +194,10 @@ def _scheduled_change(
 ) -> InterruptionEvent:
     del received_at
     fields = json_fields.load(body, "a scheduled event")
-    change_id = json_fields.text_at(fields, "EventId")
-    if not _CHANGE_ID.fullmatch(change_id):
-        raise errors.MalformedMessage(f"EventId: {change_id[:60]!r} is no id")
+    change_id = _change_id_of(fields)
     starts_at = json_fields.read_time(json_fields.text_at(fields, "NotBefore"))
     # A postponed change is a new event about the same change.
-    suffix = change_id if starts_at is None else f"{change_id}-{_stamp(starts_at)}"
+    suffix = change_id if starts_at is None else f"{change_id}-{json_fields.iso_time(starts_at)}"
     return dataclasses.replace(
         event,
         event_id=f"imds-{suffix}",
@@ -216,6 +226,9 @@ _PARSERS: Mapping[EventKind, _BodyParser] = {
     EventKind.AUTOSCALING_TERMINATION: _autoscaling_termination,
 }
 
+# What instance metadata can announce.
+KINDS = tuple(_PARSERS)
+
 
 def _parser_of(annotation: str) -> tuple[EventKind, _BodyParser]:
     for kind, parser in _PARSERS.items():
@@ -224,6 +237,13 @@ def _parser_of(annotation: str) -> tuple[EventKind, _BodyParser]:
         if annotation == name or is_change:
             return kind, parser
     raise errors.MalformedMessage(f"{annotation[:100]!r} is the annotation of no kind of notice")
+
+
+def _change_id_of(fields: JsonObject) -> str:
+    change_id = json_fields.text_at(fields, "EventId")
+    if not _CHANGE_ID.fullmatch(change_id):
+        raise errors.MalformedMessage(f"EventId: {change_id[:60]!r} is no id")
+    return change_id
 
 
 def _shortened(event: Mapping[str, object]) -> str:
@@ -235,7 +255,3 @@ def _shortened(event: Mapping[str, object]) -> str:
 
 def _is_over(fields: JsonObject) -> bool:
     return (json_fields.optional_text_at(fields, "State") or "").lower() in _OVER
-
-
-def _stamp(moment: dt.datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

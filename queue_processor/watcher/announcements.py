@@ -12,9 +12,10 @@ from typing import TypeAlias
 
 from queue_processor.domain import errors, json_fields, notices
 from queue_processor.domain.events import EventKind
+from queue_processor.domain.notices import MetadataPath
 
-META_DATA = "/latest/meta-data"
-INSTANCE_ID_PATH = f"{META_DATA}/instance-id"
+_META_DATA = "/latest/meta-data"
+INSTANCE_ID_PATH = f"{_META_DATA}/instance-id"
 
 SPOT = notices.annotation_name(EventKind.SPOT_INTERRUPTION)
 REBALANCE = notices.annotation_name(EventKind.REBALANCE_RECOMMENDATION)
@@ -77,14 +78,18 @@ def _past_events(body: str) -> Announcements:
     return {name: event for name, event in events.items() if notices.is_over(event)}
 
 
-SCHEDULED_EVENTS = AnnouncementPath(f"{META_DATA}/events/maintenance/scheduled", _scheduled_events)
-PAST_EVENTS = AnnouncementPath(f"{META_DATA}/events/maintenance/history", _past_events)
-TERMINATION_TIME = AnnouncementPath(f"{META_DATA}/spot/termination-time", _termination_time)
+def _path(path: MetadataPath) -> str:
+    return f"{_META_DATA}/{path}"
+
+
+SCHEDULED_EVENTS = AnnouncementPath(_path(MetadataPath.SCHEDULED), _scheduled_events)
+PAST_EVENTS = AnnouncementPath(_path(MetadataPath.HISTORY), _past_events)
+TERMINATION_TIME = AnnouncementPath(_path(MetadataPath.TERMINATION_TIME), _termination_time)
 
 # The most urgent first.
 POLLED = (
-    AnnouncementPath(f"{META_DATA}/spot/instance-action", _spot_interruption),
-    AnnouncementPath(f"{META_DATA}/autoscaling/target-lifecycle-state", _target_lifecycle_state),
+    AnnouncementPath(_path(MetadataPath.INSTANCE_ACTION), _spot_interruption),
+    AnnouncementPath(_path(MetadataPath.TARGET_STATE), _target_lifecycle_state),
     SCHEDULED_EVENTS,
-    AnnouncementPath(f"{META_DATA}/events/recommendations/rebalance", _rebalance_recommendation),
+    AnnouncementPath(_path(MetadataPath.REBALANCE), _rebalance_recommendation),
 )

@@ -3,11 +3,10 @@
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from queue_processor.domain import errors
+from queue_processor.domain import errors, identifiers
 from queue_processor.watcher.imds import MetadataEndpoint
 from queue_processor.watcher.metadata_watcher import Polling
 from queue_processor.watcher.node_patcher import ServiceAccount
@@ -19,7 +18,6 @@ HEARTBEAT_FILE = "/run/queue-processor/heartbeat"
 IMDS_ENDPOINT = "http://169.254.169.254"
 _ENDPOINTS = {"ipv4": IMDS_ENDPOINT, "ipv6": "http://[fd00:ec2::254]"}
 _INTERVALS = (1.0, 30.0)
-_NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _Value = TypeVar("_Value")
 _SWITCH = {"true": True, "false": False}
 
@@ -66,7 +64,7 @@ def _node(variables: Mapping[str, str]) -> str:
             "NODE_NAME is not set: set it to the name of the Node, in a pod by"
             " valueFrom.fieldRef.fieldPath: spec.nodeName"
         )
-    if not _NODE_NAME.fullmatch(name):
+    if identifiers.parse_node_name(name) is None:
         raise errors.ConfigurationError(f"NODE_NAME: {name[:260]!r} is no name of a Node")
     return name
 

@@ -3,13 +3,13 @@
 import asyncio
 import dataclasses
 import datetime as dt
-import json
 
 import pytest
 import structlog
 
-from queue_processor.domain import notices
+from queue_processor.domain import imds_bodies, notices
 from queue_processor.domain.events import EventKind
+from queue_processor.domain.imds_bodies import InterruptionAction, ScheduledEvent
 from queue_processor.domain.notices import Notice
 from queue_processor.simulator.kube import manifests
 from tests.controller import stage
@@ -26,12 +26,11 @@ def write(world: stage.World, notice: Notice, *, node: str = "node-0") -> None:
 
 def spot(world: stage.World, number: int = 0, *, seconds: float = 120) -> Notice:
     ends_at = world.clock() + dt.timedelta(seconds=seconds)
-    body = {"action": "terminate", "time": ends_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
     return Notice(
         annotation=notices.annotation_name(EventKind.SPOT_INTERRUPTION),
         instance_id=stage.instance(number),
         seen_at=world.clock(),
-        body=json.dumps(body),
+        body=imds_bodies.instance_action(InterruptionAction.TERMINATE, ends_at),
     )
 
 
@@ -40,7 +39,7 @@ def rebalance(world: stage.World, number: int = 0) -> Notice:
         annotation=notices.annotation_name(EventKind.REBALANCE_RECOMMENDATION),
         instance_id=stage.instance(number),
         seen_at=world.clock(),
-        body=json.dumps({"noticeTime": world.clock().strftime("%Y-%m-%dT%H:%M:%SZ")}),
+        body=imds_bodies.rebalance_recommendation(world.clock()),
     )
 
 
@@ -57,17 +56,13 @@ def change(
     world: stage.World, *, days: float = 7, state: str = "active", is_cancelled: bool = False
 ) -> Notice:
     starts_at = world.clock() + dt.timedelta(days=days)
-    body = {
-        "NotBefore": starts_at.strftime("%d %b %Y %H:%M:%S GMT"),
-        "Code": "system-reboot",
-        "EventId": CHANGE_ID,
-        "State": state,
-    }
+    event = ScheduledEvent(event_id=CHANGE_ID, starts_at=starts_at, state=state)
+    listed = notices.parse_scheduled_events(imds_bodies.scheduled_events([event]))
     return Notice(
         annotation=notices.annotation_name(EventKind.SCHEDULED_CHANGE, change_id=CHANGE_ID),
         instance_id=stage.instance(0),
         seen_at=world.clock(),
-        body=json.dumps(body),
+        body=listed[CHANGE_ID],
         is_cancelled=is_cancelled,
     )
 

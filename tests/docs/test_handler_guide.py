@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from docs import reference
-from queue_processor.domain import imds_bodies
+from queue_processor.domain import notices
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.imds import nodes
 from queue_processor.simulator.imds import announcements, schedule_file
@@ -40,7 +40,7 @@ def test_the_request_to_the_control_api_is_valid() -> None:
     assert announcements.parse(notice).node == "spot-1"
 
 
-@pytest.mark.parametrize("kind", imds_bodies.ANNOUNCED_KINDS)
+@pytest.mark.parametrize("kind", notices.KINDS)
 def test_every_kind_and_its_path_are_in_the_table(kind: str) -> None:
     (row,) = [line for line in TEXT.splitlines() if line.startswith(f"| `{kind}` |")]
 

@@ -1,7 +1,6 @@
 """The program without a queue and without AWS: all that it handles is on the Nodes."""
 
 import datetime as dt
-import json
 import pathlib
 import signal
 import subprocess
@@ -10,8 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from queue_processor.domain import notices
+from queue_processor.domain import imds_bodies, notices
 from queue_processor.domain.events import EventKind
+from queue_processor.domain.imds_bodies import InterruptionAction
 from queue_processor.domain.notices import Notice
 from queue_processor.simulator.kube import api, clock, http, manifests
 from queue_processor.simulator.kube.cluster import SimulatedCluster
@@ -38,12 +38,11 @@ class ClusterSite(operators.Operators):
     def announce(self) -> None:
         """Write on the node what its watcher would write."""
         ends_at = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2)
-        body = {"action": "terminate", "time": ends_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
         notice = Notice(
             annotation=notices.annotation_name(EventKind.SPOT_INTERRUPTION),
             instance_id=INSTANCE,
             seen_at=dt.datetime.now(dt.UTC),
-            body=json.dumps(body),
+            body=imds_bodies.instance_action(InterruptionAction.TERMINATE, ends_at),
         )
         node = self.cluster.store.node("node-7")
         assert node is not None

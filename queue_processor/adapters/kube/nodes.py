@@ -8,7 +8,7 @@ import structlog
 from queue_processor.adapters.kube import marks
 from queue_processor.adapters.kube.api import JSON_PATCH, KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
-from queue_processor.domain import errors, identifiers, nodes
+from queue_processor.domain import errors, identifiers, json_fields, nodes
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import NodeName, ProviderId
 from queue_processor.domain.nodes import (
@@ -146,8 +146,8 @@ class KubeNodes:
         written = {
             "reason": progress.value,
             "message": message[:_CONDITION_MESSAGE_LIMIT],
-            "lastTransitionTime": _time(since),
-            "lastHeartbeatTime": _time(self._clock()),
+            "lastTransitionTime": json_fields.iso_time(since),
+            "lastHeartbeatTime": json_fields.iso_time(self._clock()),
         }
         conditions = [
             {"type": kind, "status": "True" if holds else "False", **written}
@@ -272,7 +272,3 @@ def _moment(value: object) -> dt.datetime | None:
     if moment.tzinfo is None or moment.year not in _YEARS:
         return None
     return moment.astimezone(dt.UTC)
-
-
-def _time(moment: dt.datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

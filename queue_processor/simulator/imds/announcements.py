@@ -11,23 +11,19 @@ from queue_processor.domain.events import EventKind
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.imds_bodies import InterruptionAction, ScheduledEvent
 from queue_processor.domain.json_fields import JsonObject
-
-INSTANCE_ACTION = "spot/instance-action"
-TERMINATION_TIME = "spot/termination-time"
-REBALANCE = "events/recommendations/rebalance"
-SCHEDULED = "events/maintenance/scheduled"
-HISTORY = "events/maintenance/history"
-TARGET_STATE = "autoscaling/target-lifecycle-state"
+from queue_processor.domain.notices import MetadataPath
 
 PATH_OF: Mapping[EventKind, str] = {
-    EventKind.SPOT_INTERRUPTION: INSTANCE_ACTION,
-    EventKind.REBALANCE_RECOMMENDATION: REBALANCE,
-    EventKind.SCHEDULED_CHANGE: SCHEDULED,
-    EventKind.AUTOSCALING_TERMINATION: TARGET_STATE,
+    EventKind.SPOT_INTERRUPTION: MetadataPath.INSTANCE_ACTION,
+    EventKind.REBALANCE_RECOMMENDATION: MetadataPath.REBALANCE,
+    EventKind.SCHEDULED_CHANGE: MetadataPath.SCHEDULED,
+    EventKind.AUTOSCALING_TERMINATION: MetadataPath.TARGET_STATE,
 }
 
 # These appear with their notice, and no value of an instance has such a name.
-APPEARING_PATHS = frozenset({INSTANCE_ACTION, TERMINATION_TIME, REBALANCE})
+APPEARING_PATHS = frozenset(
+    {MetadataPath.INSTANCE_ACTION, MetadataPath.TERMINATION_TIME, MetadataPath.REBALANCE}
+)
 
 FIELDS = frozenset({"kind", "node", "instance", "in", "action", "cancel"})
 
@@ -57,8 +53,8 @@ class Announcement:
         Raises:
             UsageError: They do not.
         """
-        if self.kind not in imds_bodies.ANNOUNCED_KINDS:
-            kinds = ", ".join(imds_bodies.ANNOUNCED_KINDS)
+        if self.kind not in notices.KINDS:
+            kinds = ", ".join(notices.KINDS)
             raise errors.UsageError(f"instance metadata announces no {self.kind}; it has {kinds}")
         if self.action is not None and self.kind is not EventKind.SPOT_INTERRUPTION:
             raise errors.UsageError(f"{self.kind} has no action: spot_interruption alone has one")
@@ -168,7 +164,7 @@ def _kind(text: str) -> EventKind:
     try:
         return EventKind(text)
     except ValueError as cause:
-        kinds = ", ".join(imds_bodies.ANNOUNCED_KINDS)
+        kinds = ", ".join(notices.KINDS)
         raise errors.MalformedMessage(f"kind: {text[:60]!r} is none of {kinds}") from cause
 
 
@@ -232,20 +228,22 @@ class Announced:
 
     def bodies(self) -> Mapping[str, str]:
         """Return the values of this below `meta-data/`, by path."""
-        bodies = {
-            SCHEDULED: imds_bodies.scheduled_events(self.scheduled),
-            HISTORY: imds_bodies.scheduled_events(self.history),
-            TARGET_STATE: notices.TARGET_TERMINATED
+        bodies: dict[str, str] = {
+            MetadataPath.SCHEDULED: imds_bodies.scheduled_events(self.scheduled),
+            MetadataPath.HISTORY: imds_bodies.scheduled_events(self.history),
+            MetadataPath.TARGET_STATE: notices.TARGET_TERMINATED
             if self.is_terminated_by_group
             else imds_bodies.IN_SERVICE,
         }
         if self.spot_at is not None:
-            bodies[INSTANCE_ACTION] = imds_bodies.instance_action(self.spot_action, self.spot_at)
+            bodies[MetadataPath.INSTANCE_ACTION] = imds_bodies.instance_action(
+                self.spot_action, self.spot_at
+            )
             # It is only there for an instance that is "marked for termination".
             if self.spot_action is InterruptionAction.TERMINATE:
-                bodies[TERMINATION_TIME] = imds_bodies.termination_time(self.spot_at)
+                bodies[MetadataPath.TERMINATION_TIME] = imds_bodies.termination_time(self.spot_at)
         if self.rebalance_at is not None:
-            bodies[REBALANCE] = imds_bodies.rebalance_recommendation(self.rebalance_at)
+            bodies[MetadataPath.REBALANCE] = imds_bodies.rebalance_recommendation(self.rebalance_at)
         return bodies
 
 

@@ -7,8 +7,8 @@ import ipaddress
 import json
 from collections.abc import Mapping
 
-from queue_processor.domain.aws_events import iso_time
 from queue_processor.domain.identifiers import InstanceId, NodeName
+from queue_processor.domain.json_fields import iso_time
 
 _ACCOUNT = "123456789012"
 _REGION = "us-east-1"
