@@ -54,7 +54,9 @@ def build_controller(
         settings.kubernetes.requests_in_flight,
         may_write=_always if leadership is None else leadership.is_held,
     )
-    pod_watcher = PodWatcher(dependencies.pods)
+    pod_watcher = PodWatcher(
+        dependencies.pods, limiter=limiter, count_nodes=lambda: len(node_index)
+    )
     coordinator = DrainCoordinator(
         DrainContext(
             ports=dependencies,

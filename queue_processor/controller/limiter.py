@@ -9,9 +9,9 @@ Order. Waiters have a rank, and one heap holds those that may be admitted. First
 (`Priority`), then the deadline, rounded, since the warnings of a storm come over some seconds and
 none of its nodes is more urgent than another. Among drains that are equally urgent, evictions take
 turns (ten pods of each, then the next ten), so that a node with many pods does not hold up a node
-with few. A list, which opens a drain, comes after the first attempts of open drains, so that of
-many nodes some are done early, and not all of them late; and before repeated attempts, because what
-was refused a moment ago is likely to be refused again.
+with few. Repeated attempts come last, because what was refused a moment ago is likely to be refused
+again. Lists, which open drains, come before all evictions: they are few (`pod_lister`), and a node
+that is not listed has no chance at all.
 
 Reserves. Order decides who is next, and is of no help while every slot is held. So there are a few
 more slots, some for force deletes and cordons, and some of these for cordons alone.
@@ -48,7 +48,7 @@ _AFTER_DEADLINE_SECONDS = 5.0
 # One of so many slots is reserved for each of the two urgent priorities.
 _SLOTS_PER_RESERVED = 12
 
-_Rank: TypeAlias = tuple[int, int, int, int, int]
+_Rank: TypeAlias = tuple[int, int, bool, int, int]
 _Heap: TypeAlias = "list[tuple[_Rank, _Waiter]]"
 
 
@@ -58,16 +58,9 @@ class Priority(enum.IntEnum):
     CORDON = 0
     FORCE_DELETE = 1
     ENDING = 2
-    DRAIN = 3
-    PROGRESS = 4
-
-
-class _Step(enum.IntEnum):
-    """The steps of drains that are equally urgent, in their order."""
-
-    GO_ON = 0
-    OPEN = 1
-    REPEAT = 2
+    LIST = 3
+    EVICTION = 4
+    PROGRESS = 5
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -146,25 +139,21 @@ class PriorityLimiter:
         self._order = itertools.count()
 
     @contextlib.asynccontextmanager
-    async def slot(
-        self, priority: Priority, ends_at: float, *, opens: bool = False
-    ) -> AsyncIterator[None]:
+    async def slot(self, priority: Priority, ends_at: float) -> AsyncIterator[None]:
         """Hold a slot while the request runs.
 
         Args:
             priority: What the request is for.
             ends_at: The deadline of the drain, on the loop's clock.
-            opens: True for the request that opens a drain.
 
         Raises:
             TemporaryError: This process does not lead any more, or no slot was free before the
                 deadline.
         """
-        step = _Step.OPEN if opens else _Step.GO_ON
         latest = max(ends_at, asyncio.get_running_loop().time() + _AFTER_DEADLINE_SECONDS)
         try:
             async with asyncio.timeout_at(latest):
-                await self._acquire(self._rank(priority, ends_at, step))
+                await self._acquire(self._rank(priority, ends_at))
         except TimeoutError as cause:
             raise errors.TemporaryError("no slot was free in time") from cause
         try:
@@ -186,8 +175,8 @@ class PriorityLimiter:
         Raises:
             TemporaryError: This process does not lead any more.
         """
-        step = _Step.REPEAT if is_repeated else _Step.GO_ON
-        await self._acquire(self._rank(Priority.DRAIN, ends_at, step, turn), namespace)
+        rank = self._rank(Priority.EVICTION, ends_at, is_repeated=is_repeated, turn=turn)
+        await self._acquire(rank, namespace)
 
         def pass_on() -> None:
             self._narrow_window(namespace)
@@ -202,9 +191,11 @@ class PriorityLimiter:
 
         return Slot(on_late=pass_on, on_release=release)
 
-    def _rank(self, priority: Priority, ends_at: float, step: _Step, turn: int = 0) -> _Rank:
+    def _rank(
+        self, priority: Priority, ends_at: float, *, is_repeated: bool = False, turn: int = 0
+    ) -> _Rank:
         urgency = int(ends_at // _EQUALLY_URGENT_SECONDS)
-        return (priority, urgency, step, turn, next(self._order))
+        return (priority, urgency, is_repeated, turn, next(self._order))
 
     async def _acquire(self, rank: _Rank, namespace: str | None = None) -> None:
         admitted = asyncio.get_running_loop().create_future()

@@ -30,7 +30,6 @@ import asyncio
 import datetime as dt
 import functools
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
 
 import structlog
 
@@ -86,7 +85,7 @@ class NodeDrain:
         self._pods = NodePods(
             holds.node.name,
             watcher=context.pod_watcher,
-            slot=self._slot_to_list,
+            ends_at=lambda: self._holds.ends_at,
             time_left=lambda: self._holds.left,
             on_change=self._holds.changed.notify_all,
             on_arrival=self._on_arrival,
@@ -271,9 +270,6 @@ class NodeDrain:
         return False
 
     # Evict one pod.
-
-    def _slot_to_list(self) -> AbstractAsyncContextManager[None]:
-        return self._limiter.slot(limiter.Priority.DRAIN, self._holds.ends_at, opens=True)
 
     def _on_arrival(self, pod: PodView) -> None:
         self._has_volumes = self._has_volumes or bool(pod.claims)

@@ -4,7 +4,6 @@ import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 
 from queue_processor.controller.pod_watcher import PodWatcher, Subscription
 from queue_processor.domain import errors, pods
@@ -32,7 +31,7 @@ class NodePods:
         node_name: NodeName,
         *,
         watcher: PodWatcher,
-        slot: Callable[[], AbstractAsyncContextManager[None]],
+        ends_at: Callable[[], float],
         time_left: Callable[[], dt.timedelta],
         on_change: Callable[[], None],
         on_arrival: Callable[[PodView], None],
@@ -42,14 +41,14 @@ class NodePods:
         Args:
             node_name: Whose pods.
             watcher: Where they are listed and watched.
-            slot: Held while they are listed.
+            ends_at: The deadline of the drain, on the loop's clock.
             time_left: Until the deadline of the drain.
             on_change: Called whenever `left` has changed.
             on_arrival: Called once for every pod that has to go.
         """
         self._node_name = node_name
         self._watcher = watcher
-        self._slot = slot
+        self._ends_at = ends_at
         self._time_left = time_left
         self._on_change = on_change
         self._on_arrival = on_arrival
@@ -94,10 +93,9 @@ class NodePods:
             raise
 
     async def _list(self) -> None:
-        async with self._slot():
-            # Those that come while the list is on its way may be newer than it.
-            before = set(self.left)
-            listed = await self._watcher.pods_on(self._node_name)
+        # Those that come while the list is on its way may be newer than it.
+        before = set(self.left)
+        listed = await self._watcher.pods_on(self._node_name, ends_at=self._ends_at())
         for uid in before - {pod.ref.uid for pod in listed.pods}:
             self.left.pop(uid, None)
             self._departures[uid].set()

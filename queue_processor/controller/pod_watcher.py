@@ -26,11 +26,13 @@ import contextlib
 import dataclasses
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import structlog
 
 from queue_processor.controller import ports
+from queue_processor.controller.limiter import PriorityLimiter
+from queue_processor.controller.pod_lister import PodLister
 from queue_processor.domain import errors, versions
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodList
@@ -61,8 +63,18 @@ class Subscription:
 class PodWatcher:
     """Lists the pods of nodes, and calls subscribers with each change after the list."""
 
-    def __init__(self, source: ports.Pods) -> None:
+    def __init__(
+        self, source: ports.Pods, *, limiter: PriorityLimiter, count_nodes: Callable[[], int]
+    ) -> None:
+        """Build the watcher.
+
+        Args:
+            source: The pods of the cluster.
+            limiter: Bounds the requests of all drains.
+            count_nodes: Counts the nodes of the cluster.
+        """
         self._source = source
+        self._lister = PodLister(self._list, limiter=limiter, count_nodes=count_nodes)
         self._subscriptions: defaultdict[NodeName, list[Subscription]] = defaultdict(list)
         self._version: str | None = None
         self._first_version = ""
@@ -80,27 +92,46 @@ class PodWatcher:
             if not of_node:
                 del self._subscriptions[subscription.node_name]
 
-    async def pods_on(self, name: NodeName) -> PodList:
+    async def pods_on(self, name: NodeName, *, ends_at: float) -> PodList:
         """List the pods of a node; its subscribers miss nothing that happens afterwards.
+
+        Args:
+            name: The node.
+            ends_at: The deadline of the drain, on the loop's clock.
 
         Raises:
             TemporaryError: The list is not available now.
+            PermanentError: The API server refuses it.
         """
+        return await self._lister.pods_on(name, ends_at=ends_at)
+
+    async def _list(self, names: Collection[NodeName]) -> Mapping[NodeName, PodList]:
         while True:
             is_started, began_at = self._started.is_set(), self._first_version
-            listed = await self._source.on_node(name, not_before=self._version)
+            lists = await self._read(names)
+            version = next(iter(lists.values())).version
             if is_started and began_at == self._first_version:
-                return listed
+                return lists
             if not self._started.is_set():
-                self._version = self._first_version = listed.version
+                self._version = self._first_version = version
                 self._started.set()
-                return listed
-            if not versions.is_later(self._first_version, listed.version):
-                return listed
+                return lists
+            if not versions.is_later(self._first_version, version):
+                return lists
             # Another list was answered first, and this one is older than the watch.
 
+    async def _read(self, names: Collection[NodeName]) -> Mapping[NodeName, PodList]:
+        if len(names) > 1:
+            return await self._source.on_nodes(names)
+        return {name: await self._source.on_node(name, not_before=self._version) for name in names}
+
     async def run(self) -> None:
-        """Watch whenever there are subscribers, until cancelled."""
+        """List and watch whenever there are subscribers, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._lister.run(), name="start lists of pods")
+            await self._watch()
+
+    async def _watch(self) -> None:
         attempt = 0
         backoff = Backoff()
         while True:

@@ -6,7 +6,7 @@ again) besides the errors that its docstring names.
 
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
@@ -218,6 +218,9 @@ class Pods(Protocol):
 
     async def on_node(self, name: NodeName, *, not_before: str | None = None) -> PodList:
         """List the pods of a node, as they were at a version or later."""
+
+    async def on_nodes(self, names: Collection[NodeName]) -> Mapping[NodeName, PodList]:
+        """List the pods of each node, as they are now, by reading those of the whole cluster."""
 
     def watch(self, version: str) -> AbstractAsyncContextManager[AsyncIterator[PodChange]]:
         """Follow the pods of all nodes from a version on; ends when the server ends it.

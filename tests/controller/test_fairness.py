@@ -294,10 +294,8 @@ class Requests:
         self.running: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    def run(
-        self, name: str, priority: Priority, *, opens: bool = False, seconds: float = 1e6
-    ) -> None:
-        waiting = self.limiter.slot(priority, 0.0, opens=opens)
+    def run(self, name: str, priority: Priority, *, seconds: float = 1e6) -> None:
+        waiting = self.limiter.slot(priority, 0.0)
         self._start(self._run(name, waiting, seconds))
 
     def evict(
@@ -384,7 +382,7 @@ async def test_a_namespace_that_hangs_holds_half_of_the_slots_for_a_second(
     assert len(requests.running) == 12
     await asyncio.sleep(1)
     for number in range(24):
-        requests.run(f"other {number}", Priority.DRAIN, seconds=60)
+        requests.run(f"other {number}", Priority.EVICTION, seconds=60)
     await asyncio.sleep(1)
     assert len(requests.running) == 12 + 24
 
@@ -440,7 +438,7 @@ async def test_waiters_that_give_up_do_not_keep_others_from_the_window_of_their_
 
 async def test_a_node_with_many_pods_and_one_with_few_take_turns(requests: Requests) -> None:
     for number in range(30):
-        requests.run(f"others {number}", Priority.DRAIN, seconds=1)
+        requests.run(f"others {number}", Priority.EVICTION, seconds=1)
     await asyncio.sleep(0.5)
     for number in range(20):
         requests.evict(f"many {number}", turn=number, namespace="many", seconds=0.1)
@@ -451,14 +449,14 @@ async def test_a_node_with_many_pods_and_one_with_few_take_turns(requests: Reque
     assert evicted[:4] == ["many 0", "few 0", "many 1", "few 1"]
 
 
-async def test_a_node_is_listed_after_the_first_attempts_of_others_and_before_repeated_ones(
+async def test_nodes_are_listed_before_pods_are_evicted_and_attempts_are_repeated_last(
     requests: Requests,
 ) -> None:
     for number in range(24):
-        requests.run(f"others {number}", Priority.DRAIN, seconds=1)
+        requests.run(f"others {number}", Priority.EVICTION, seconds=1)
     await asyncio.sleep(0.5)
     requests.evict("again", is_repeated=True)
-    requests.run("list", Priority.DRAIN, opens=True)
     requests.evict("first")
+    requests.run("list", Priority.LIST)
     await asyncio.sleep(1)
-    assert requests.running[24:] == ["first", "list", "again"]
+    assert requests.running[24:] == ["list", "first", "again"]

@@ -200,6 +200,7 @@ FAULTS: dict[str, Sequence[FaultKind]] = {
     "Nodes.report": (FaultKind.DELAY, FaultKind.ERROR, FaultKind.LOST_REPLY, FaultKind.HANG),
     "Nodes.declare_out_of_service": (FaultKind.ERROR, FaultKind.LOST_REPLY, FaultKind.CONFLICT),
     "Pods.on_node": (FaultKind.DELAY, FaultKind.ERROR, FaultKind.HANG, FaultKind.STALE),
+    "Pods.on_nodes": (FaultKind.DELAY, FaultKind.ERROR, FaultKind.HANG),
     "Pods.watch": (FaultKind.ERROR, FaultKind.SILENT),
     "Pods.evict": (
         FaultKind.DELAY,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import http
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 
 import structlog
 
@@ -25,6 +25,8 @@ from queue_processor.domain.pods import (
 _log = structlog.get_logger(__name__)
 
 _PODS = "/api/v1/pods"
+# Pods that are bound to a node, whichever.
+_BOUND = {"fieldSelector": "spec.nodeName!="}
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 # Evictions under one budget get into each other's way, and the API server repeats those that
 # lost, every 0.5 s and for up to 10 s, before it answers.
@@ -79,21 +81,29 @@ class KubePods:
         """List the pods of a node, as they were at a version or later.
 
         The list comes out of the API server's cache, where they are indexed by node. In pages it
-        would be read from etcd, with all pods of the cluster.
+        would be of all pods of the cluster.
         https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
         """
         query = {"fieldSelector": f"spec.nodeName={name}", "resourceVersion": not_before or "0"}
         if not_before:
             query["resourceVersionMatch"] = "NotOlderThan"
         listed = await self._api.list(_PODS, query=query)
-        return PodList(
-            pods=tuple(view for pod in listed["items"] if (view := _view_or_none(pod)) is not None),
-            version=listed["metadata"]["resourceVersion"],
-        )
+        version = listed["metadata"]["resourceVersion"]
+        return PodList(pods=tuple(_views(listed["items"])), version=version)
+
+    async def on_nodes(self, names: Collection[NodeName]) -> Mapping[NodeName, PodList]:
+        by_node: dict[str, list[PodView]] = {name: [] for name in names}
+        version = ""
+        async for page in self._api.pages(_PODS, query=_BOUND):
+            version = page["metadata"]["resourceVersion"]
+            for pod in page["items"]:
+                if (of_node := by_node.get(pod["spec"]["nodeName"])) is not None:
+                    of_node.extend(_views((pod,)))
+        return {name: PodList(pods=tuple(by_node[name]), version=version) for name in names}
 
     @contextlib.asynccontextmanager
     async def watch(self, version: str) -> AsyncIterator[AsyncIterator[PodChange]]:
-        query = {"fieldSelector": "spec.nodeName!=", "resourceVersion": version}
+        query = {**_BOUND, "resourceVersion": version}
         async with self._api.watch(_PODS, query=query) as events:
             yield _changes(events, version)
 
@@ -148,6 +158,10 @@ class KubePods:
         except errors.Conflict as conflict:
             if not _names_another_pod(str(conflict)):
                 raise errors.TemporaryError(str(conflict)) from conflict
+
+
+def _views(listed: Iterable[JsonObject]) -> Iterator[PodView]:
+    return (view for pod in listed if (view := _view_or_none(pod)) is not None)
 
 
 def _view_or_none(pod: JsonObject) -> PodView | None:

@@ -10,6 +10,7 @@ from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import ports
+from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.pod_watcher import PodWatcher, Subscription
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
@@ -175,10 +176,14 @@ async def test_a_server_that_ends_watches_at_once_gets_few_requests(
     simulation: SimulatedTarget,
 ) -> None:
     node = await node_of(simulation)
-    feed = PodWatcher(KubePods(KubeApi(simulation.wire)))
+    feed = PodWatcher(
+        KubePods(KubeApi(simulation.wire)),
+        limiter=PriorityLimiter(1, may_write=lambda: True),
+        count_nodes=lambda: 1,
+    )
     watching = asyncio.create_task(feed.run())
     with feed.subscribed(Subscription(node, on_change=lambda _: None, on_gap=lambda: None)):
-        await feed.pods_on(node)
+        await feed.pods_on(node, ends_at=asyncio.get_running_loop().time() + 10)
         for _ in range(100):
             simulation.cluster.drop_watches()
             await asyncio.sleep(0.01)

@@ -66,48 +66,23 @@ async def watching(cluster: Cluster, port: ports.Pods, version: str) -> AsyncIte
 async def test_the_pods_of_a_node_are_listed_and_no_others(
     cluster: Cluster, port: ports.Pods
 ) -> None:
-    node, other = await node_of(cluster), await node_of(cluster)
-    admin = cluster.admin
-    web = await admin.add_pod(node)
-    await admin.add_pod(other, "elsewhere")
-    await cluster.add_daemon_pod(node)
-    mirror = {"kubernetes.io/config.mirror": "static"}
-    await admin.add_pod(node, "static", shape=PodShape(annotations=mirror))
-    done = await admin.add_pod(node, "done")
-    await admin.set_status(admin.path_of(done), {"phase": "Succeeded"})
-    critical = admin.pod_body(
-        "database", PodShape(priority_class="system-node-critical"), node=node
-    )
-    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data-of-database"}}
-    critical["spec"]["volumes"] = [claim]
-    await admin.add(critical)
+    node, other, empty = [await node_of(cluster) for _ in range(3)]
+    pods = [
+        await cluster.admin.add(
+            cluster.admin.pod_body(f"web-{number}", PodShape(labels=LABELS), node=place)
+        )
+        for number, place in enumerate((node, other, node))
+    ]
+    lists = await port.on_nodes([node, empty])
 
-    async def all_are_listed() -> dict[str, PodView]:
-        # From the cache, which lags behind.
-        listed = await port.on_node(node)
-        found = {pod.ref.name.partition("-")[0]: pod for pod in listed.pods}
-        return found if len(found) == 5 and found["done"].is_finished else {}
-
-    found = await admin.until(all_are_listed)
-    assert set(found) == {"web", "agent", "static", "done", "database"}
-    assert found["web"] == PodView(ref=web, grace=dt.timedelta(seconds=30))
-    assert found["agent"].owner_kind == "DaemonSet"
-    assert found["static"].is_mirror
-    assert found["database"].claims == ("data-of-database",)
-    assert found["database"].priority_class == "system-node-critical"
-    assert cluster.wire.last.query == {
-        "fieldSelector": f"spec.nodeName={node}",
-        "resourceVersion": "0",
-    }
-
-
-async def test_a_node_without_pods_has_an_empty_list_to_watch_from(
-    cluster: Cluster, port: ports.Pods
-) -> None:
-    listed = await port.on_node(await node_of(cluster))
-
-    assert listed.pods == ()
-    assert listed.version.isdecimal()
+    refs = {name: {pod.ref for pod in listed.pods} for name, listed in lists.items()}
+    assert refs == {node: {pods[0], pods[2]}, empty: set()}
+    async with watching(cluster, port, lists[empty].version) as seen:
+        body = cluster.admin.pod_body("late", PodShape(labels=LABELS), node=other)
+        late = await cluster.admin.add(body)
+        change = await seen.until(named("late"))
+        assert change.pod is not None
+        assert (change.pod.ref, change.node_name) == (late, other)
 
 
 async def test_a_list_is_not_older_than_the_requested_version(

@@ -25,3 +25,14 @@ async def test_over_a_thousand_pods_of_a_node_are_one_list(simulation: Simulated
 
     assert len((await KubePods(simulation.api).on_node(node)).pods) == 1_001
     assert len(simulation.wire.calls) == 1
+
+
+async def test_the_pods_of_several_nodes_are_listed_in_pages(simulation: SimulatedTarget) -> None:
+    names = [NodeName(await simulation.add_node()) for _ in range(3)]
+    for number in range(501):
+        simulation.cluster.add_pod(f"web-{number}", node=names[number % 3])
+
+    lists = await KubePods(simulation.api).on_nodes(names[:2])
+
+    assert [len(lists[name].pods) for name in names[:2]] == [167, 167]
+    assert [call.query["limit"] for call in simulation.wire.calls] == ["200", "200", "200"]
