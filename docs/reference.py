@@ -45,7 +45,9 @@ $ kubectl describe node NODE
 $ kubectl get events -A --field-selector reportingComponent=queue-processor
 ```
 
-Events on nodes are in the namespace `default`, Events on pods in the namespace of the pod.
+Events on nodes are in the namespace `default`, Events on pods in the namespace of the pod. In a
+storm they are written after the evictions, and what waits about one node becomes one Event: the
+note of `Drained` then goes on with `before:` and the reason and note of the earlier one.
 
 """
 

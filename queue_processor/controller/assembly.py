@@ -53,6 +53,7 @@ def build_controller(
     limiter = PriorityLimiter(
         settings.kubernetes.requests_in_flight,
         may_write=_always if leadership is None else leadership.is_held,
+        on_busy=lambda is_busy: dependencies.event_recorder.hold_back(is_busy=is_busy),
     )
     pod_watcher = PodWatcher(
         dependencies.pods, limiter=limiter, count_nodes=lambda: len(node_index)
@@ -103,6 +104,7 @@ def build_controller(
                 tasks.create_task(consumer.run(), name="consume")
                 tasks.create_task(reconciler.run(), name="reconcile nodes")
         finally:
+            dependencies.event_recorder.hold_back(is_busy=False)
             # The next leader would evict these pods again.
             await dependencies.pods.await_answers()
 

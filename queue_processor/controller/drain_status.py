@@ -19,7 +19,6 @@ from queue_processor.observability import event_reasons
 _log = structlog.get_logger(__name__)
 
 # A drain that is over before that needs no condition that it has begun.
-_FIRST_PROGRESS_SECONDS = 1.0
 _PROGRESS_INTERVAL_SECONDS = 10.0
 _WRITE_LIMIT_SECONDS = 5.0
 _LAST_WRITE_LIMIT_SECONDS = 1.0
@@ -39,17 +38,16 @@ class DrainStatus:
 
     async def follow(self) -> None:
         """Keep the condition on the node true, without a write for every pod."""
-        await asyncio.sleep(_FIRST_PROGRESS_SECONDS)
         shown = None
         while True:
+            await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
             message = f"{len(self._pods.left)} of {self._pods.seen} pods left"
             if message != shown and self._pods.left:
                 await self.show_in_progress(message)
                 shown = message
-            await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
 
     async def show_in_progress(self, message: str) -> None:
-        """Write the condition of a drain that goes on."""
+        """Write the condition of a drain that goes on, once no eviction waits for its slot."""
         await self._write(
             DrainProgress.IN_PROGRESS,
             message,

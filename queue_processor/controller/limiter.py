@@ -118,12 +118,20 @@ class Slot:
 class PriorityLimiter:
     """A semaphore whose waiters are served by urgency."""
 
-    def __init__(self, slots: int, *, may_write: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        slots: int,
+        *,
+        may_write: Callable[[], bool],
+        on_busy: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         """Build the limiter.
 
         Args:
             slots: How many requests may run at once; a few cordons and force deletes more.
             may_write: True while this process leads; called right before every request.
+            on_busy: Called with True when requests begin to wait that do more than show progress,
+                and with False when none of them waits any more.
         """
         reserved = max(1, slots // _SLOTS_PER_RESERVED)
         self._slots = slots
@@ -132,6 +140,8 @@ class PriorityLimiter:
         self._limits[Priority.CORDON] = slots + 2 * reserved
         self._half = max(1, slots // 2)
         self._may_write = may_write
+        self._on_busy = on_busy
+        self._is_busy = False
         self._held = 0
         self._waiting: _Heap = []
         self._windows: dict[str, _Window] = {}
@@ -207,6 +217,8 @@ class PriorityLimiter:
         except asyncio.CancelledError:
             if not admitted.cancelled():
                 self._undo_admission(namespace)
+            else:
+                self._admit()
             raise
         if not self._may_write():
             self._undo_admission(namespace)
@@ -221,6 +233,18 @@ class PriorityLimiter:
             elif self._enter_window(waiter):
                 self._held += 1
                 waiter.admitted.set_result(None)
+        is_busy = self._is_urgent_waiting() or self._is_window_full()
+        if is_busy != self._is_busy:
+            self._is_busy = is_busy
+            self._on_busy(is_busy)
+
+    def _is_urgent_waiting(self) -> bool:
+        return bool(self._waiting) and self._waiting[0][0][0] < Priority.PROGRESS
+
+    def _is_window_full(self) -> bool:
+        """Return True if evictions wait for a window that grows; one that is late may never."""
+        windows = self._windows.items()
+        return any(window.parked and name not in self._late for name, window in windows)
 
     def _give_back(self) -> None:
         self._held -= 1

@@ -39,7 +39,7 @@ _PROMPT_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _Waiter:
+class _ListRequest:
     """A drain that waits for the pods of its node, until a time of the loop's clock."""
 
     node_name: NodeName
@@ -67,7 +67,7 @@ class PodLister:
         self._list_pods = list_pods
         self._limiter = limiter
         self._count_nodes = count_nodes
-        self._waiting: dict[_Waiter, None] = {}
+        self._waiting: dict[_ListRequest, None] = {}
         self._prompt: set[asyncio.Task[None]] = set()
         self._lists_together = True
         self._changed = asyncio.Event()
@@ -83,13 +83,13 @@ class PodLister:
             TemporaryError: The list is not available now.
             PermanentError: The API server refuses it.
         """
-        waiter = _Waiter(node_name, ends_at, asyncio.get_running_loop().create_future())
-        self._waiting[waiter] = None
+        request = _ListRequest(node_name, ends_at, asyncio.get_running_loop().create_future())
+        self._waiting[request] = None
         self._changed.set()
         try:
-            return await waiter.pods
+            return await request.pods
         finally:
-            self._waiting.pop(waiter, None)
+            self._waiting.pop(request, None)
 
     async def run(self) -> None:
         """List pods whenever drains wait for them, until cancelled."""
@@ -99,8 +99,8 @@ class PodLister:
                 self._changed.clear()
                 self._lists_together = self._lists_together or not self._waiting
                 limit = _AT_ONCE + len(self._waiting) // _WAITING_PER_LIST
-                for waiter in itertools.islice(self._waiting, max(0, limit - len(self._prompt))):
-                    listing = lists.create_task(self._list_next(waiter), name="list pods")
+                for request in itertools.islice(self._waiting, max(0, limit - len(self._prompt))):
+                    listing = lists.create_task(self._list_next(request), name="list pods")
                     self._prompt.add(listing)
                     listing.add_done_callback(self._count_no_more)
 
@@ -108,7 +108,7 @@ class PodLister:
         self._prompt.discard(listing)
         self._changed.set()
 
-    async def _list_next(self, oldest: _Waiter) -> None:
+    async def _list_next(self, oldest: _ListRequest) -> None:
         """Get a slot, and list the pods of the node that waits longest, or of all that wait."""
         listing = asyncio.current_task()
         assert listing is not None  # noqa: S101 - only for the types: a coroutine runs in a task
@@ -120,29 +120,29 @@ class PodLister:
             # There was no slot in time.
             _fail((oldest,), error)
 
-    async def _answer(self, waiters: Collection[_Waiter]) -> None:
-        if not waiters:
+    async def _answer(self, requests: Collection[_ListRequest]) -> None:
+        if not requests:
             return
         try:
-            lists = await self._list_pods({waiter.node_name for waiter in waiters})
+            lists = await self._list_pods({request.node_name for request in requests})
         except errors.QueueProcessorError as error:
-            self._lists_together = self._lists_together and len(waiters) == 1
-            _fail(waiters, error)
+            self._lists_together = self._lists_together and len(requests) == 1
+            _fail(requests, error)
             return
-        for waiter in waiters:
-            if not waiter.pods.done():
-                waiter.pods.set_result(lists[waiter.node_name])
+        for request in requests:
+            if not request.pods.done():
+                request.pods.set_result(lists[request.node_name])
 
-    def _take_next(self) -> Collection[_Waiter]:
+    def _take_next(self) -> Collection[_ListRequest]:
         enough = max(_MANY, self._count_nodes() * _PART_OF_ALL)
         is_shared = self._lists_together and len(self._waiting) >= enough
         taken = tuple(itertools.islice(self._waiting, None if is_shared else 1))
-        for waiter in taken:
-            del self._waiting[waiter]
+        for request in taken:
+            del self._waiting[request]
         return taken
 
 
-def _fail(waiters: Collection[_Waiter], error: errors.QueueProcessorError) -> None:
-    for waiter in waiters:
-        if not waiter.pods.done():
-            waiter.pods.set_exception(error)
+def _fail(requests: Collection[_ListRequest], error: errors.QueueProcessorError) -> None:
+    for request in requests:
+        if not request.pods.done():
+            request.pods.set_exception(error)

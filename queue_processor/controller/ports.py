@@ -283,6 +283,9 @@ class EventRecorder(Protocol):
     def pod_event(self, pod: PodRef, reason: EventReason, note: str) -> None:
         """Record an Event about a pod."""
 
+    def hold_back(self, *, is_busy: bool) -> None:
+        """Begin to write no Event, because the API server is busy with evictions, or end that."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:

@@ -2,12 +2,13 @@
 
 import asyncio
 import dataclasses
+import functools
 
 import pytest
 
 from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
-from queue_processor.simulator.kube import manifests, objects, resources
+from queue_processor.simulator.kube import faults, manifests, objects, resources
 from tests.controller import stage
 
 pytestmark = pytest.mark.looptime
@@ -52,15 +53,50 @@ async def test_a_drain_is_told_at_its_beginning_and_at_its_end(world: stage.Worl
     assert not _told(world, "Pod")
 
 
+def _pods_on_nodes(world: stage.World, count: int) -> int:
+    return sum(len(world.pods_on(f"node-{number}")) for number in range(count))
+
+
+async def test_a_storm_writes_events_after_evictions_and_one_for_each_node(
+    world: stage.World,
+) -> None:
+    world.add_nodes(51)
+    for number in range(50):
+        world.cluster.add_replica_set(
+            f"web-{number}",
+            replicas=4,
+            labels={"app": f"web-{number}"},
+            nodes=[f"node-{number}"],
+            exit_seconds=0.1,
+        )
+    world.server.faults.add(faults.Fault(faults.Delay(0.1), path=".*/eviction"))
+    await world.start(kubernetes={"requests_in_flight": 4})
+
+    for number in range(50):
+        world.send_spot(number)
+    left = functools.partial(_pods_on_nodes, world, 50)
+    await world.until(lambda: left() < 10, step=0.01)
+    assert len(_told(world, "Node")) <= 10
+    await world.until_settled()
+    await asyncio.sleep(1)
+
+    told = _told(world, "Node")
+    drained = [note for _, reason, note in told if reason == "Drained"]
+    assert len(drained) == 50
+    assert len(told) <= 60
+    beginning = "0 of 4 pods left; before: SpotInterruption, cordon-and-drain, "
+    assert len([note for note in drained if note.startswith(beginning)]) >= 40
+
+
 async def test_the_conditions_follow_the_drain(world: stage.World) -> None:
     world.add_nodes(2)
-    for name, seconds in (("quick", 1.5), ("slow", 25)):
+    for name, seconds in (("quick", 15), ("slow", 29)):
         world.cluster.add_pod(name, node="node-0", spec=manifests.PodSpec(exit_seconds=seconds))
     await world.start()
     began = world.clock()
 
     world.send_spot(0)
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(10.2)
     first = _condition(world, "DrainInProgress")
     assert (first["status"], first["message"]) == ("True", "2 of 2 pods left")
     assert _condition(world, "Drained")["status"] == "False"

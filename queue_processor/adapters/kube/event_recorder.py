@@ -1,5 +1,11 @@
-"""Kubernetes Events: written in the background, dropped rather than waited for."""
+"""Kubernetes Events: written in the background, dropped rather than waited for.
 
+In a storm nobody reads Events, and each one takes the place of an eviction. So they wait while
+evictions do (`hold_back`). What waits about one node becomes one Event where that loses nothing:
+the end of a drain also says how it began.
+"""
+
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Callable
@@ -12,7 +18,7 @@ from queue_processor.domain import errors
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.pods import PodRef
 from queue_processor.observability import metrics
-from queue_processor.observability.event_reasons import EventReason
+from queue_processor.observability.event_reasons import EventReason, EventType
 from queue_processor.outbox import Outbox
 
 _log = structlog.get_logger(__name__)
@@ -22,7 +28,8 @@ _COMPONENT = "queue-processor"
 _NODE_EVENTS_NAMESPACE = "default"
 _NOTE_BYTES = 1024
 _NAME_LIMIT = 230
-_WAITING_LIMIT = 1000
+# Some thousand nodes in one storm, with an Event each.
+_WAITING_LIMIT = 5000
 _WRITERS = 4
 
 
@@ -36,11 +43,21 @@ class KubeEventRecorder:
         self._outbox: Outbox[JsonObject] = Outbox(
             self._write, name="events", limit=_WAITING_LIMIT, senders=_WRITERS
         )
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+        # The newest Event about each node that is not being written yet.
+        self._newest: dict[str, JsonObject] = {}
 
     def node_event(self, node: NodeView, reason: EventReason, note: str) -> None:
         # The UID of a node's Events is its name: that is where `kubectl describe` looks.
         regarding = {"kind": "Node", "name": node.name, "uid": node.name, "apiVersion": "v1"}
-        self._record(_NODE_EVENTS_NAMESPACE, regarding, reason, note)
+        event = self._event(_NODE_EVENTS_NAMESPACE, regarding, reason, note)
+        waiting = None if self._may_write.is_set() else self._newest.get(node.name)
+        if waiting is not None and waiting["type"] == EventType.NORMAL:
+            event["note"] = _shortened(f"{note}; before: {waiting['reason']}, {waiting['note']}")
+            waiting.update(event)
+        elif self._put(event):
+            self._newest[node.name] = event
 
     def pod_event(self, pod: PodRef, reason: EventReason, note: str) -> None:
         regarding = {
@@ -50,7 +67,13 @@ class KubeEventRecorder:
             "uid": pod.uid,
             "apiVersion": "v1",
         }
-        self._record(pod.namespace, regarding, reason, note)
+        self._put(self._event(pod.namespace, regarding, reason, note))
+
+    def hold_back(self, *, is_busy: bool) -> None:
+        if is_busy:
+            self._may_write.clear()
+        else:
+            self._may_write.set()
 
     async def run(self) -> None:
         """Write what is recorded, until cancelled."""
@@ -60,10 +83,10 @@ class KubeEventRecorder:
         """Return when everything recorded so far is written or dropped."""
         await self._outbox.flush()
 
-    def _record(
+    def _event(
         self, namespace: str, regarding: JsonObject, reason: EventReason, note: str
-    ) -> None:
-        event: JsonObject = {
+    ) -> JsonObject:
+        return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {
@@ -76,17 +99,28 @@ class KubeEventRecorder:
             "reportingInstance": self._identity[:128],
             "action": reason.name,
             "reason": reason.name,
-            "note": note.encode()[:_NOTE_BYTES].decode(errors="ignore"),
+            "note": _shortened(note),
             "type": reason.type.value,
             "regarding": regarding,
         }
-        if not self._outbox.put(event):
+
+    def _put(self, event: JsonObject) -> bool:
+        is_waiting = self._outbox.put(event)
+        if not is_waiting:
             metrics.EVENTS_DROPPED.inc()
+        return is_waiting
 
     async def _write(self, event: JsonObject) -> None:
-        namespace = event["metadata"]["namespace"]
+        await self._may_write.wait()
+        name, namespace = event["regarding"]["name"], event["metadata"]["namespace"]
+        if self._newest.get(name) is event:
+            del self._newest[name]
         try:
             await self._api.post(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event)
         except errors.QueueProcessorError as error:
             metrics.EVENTS_DROPPED.inc()
             _log.info("event_not_written", reason=event["reason"], error=str(error))
+
+
+def _shortened(note: str) -> str:
+    return note.encode()[:_NOTE_BYTES].decode(errors="ignore")

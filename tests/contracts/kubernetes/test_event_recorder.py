@@ -77,6 +77,30 @@ async def test_an_event_about_a_node_is_in_the_default_namespace(
     assert event["note"] == "all pods are gone"
 
 
+async def test_events_that_are_held_back_are_one_for_each_node_and_keep_warnings(
+    cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder
+) -> None:
+    name, other = await cluster.add_node(), await cluster.add_node()
+    node = node_called(name)
+    port.hold_back(is_busy=True)
+    port.node_event(node, event_reasons.HOLDS_REBUILT, "2 holds are left")
+    port.node_event(node, event_reasons.UNCORDONED, "nothing holds it")
+    port.node_event(node_called(other), event_reasons.UNCORDONED, "nothing holds it")
+    port.node_event(node, event_reasons.DRAINED, "all pods are gone")
+    # The writers have had their turn.
+    await asyncio.sleep(0)
+    assert not await written(cluster, "default", name)
+    port.hold_back(is_busy=False)
+    await event_recorder.flush()
+
+    notes = {event["reason"]: event["note"] for event in await written(cluster, "default", name)}
+    assert notes == {
+        "HoldsRebuilt": "2 holds are left",
+        "Drained": "all pods are gone; before: Uncordoned, nothing holds it",
+    }
+    assert len(await written(cluster, "default", other)) == 1
+
+
 async def test_an_event_about_a_pod_is_a_warning_in_its_namespace(
     cluster: Cluster, port: ports.EventRecorder, event_recorder: KubeEventRecorder, pod: PodRef
 ) -> None:
