@@ -5,6 +5,7 @@ import datetime as dt
 from collections.abc import Callable, Coroutine
 
 from queue_processor.controller import ports
+from queue_processor.controller.blocked_pods import BlockedPods
 from queue_processor.controller.consumer import Consumer, InFlightMessages
 from queue_processor.controller.drain_context import DrainContext, DrainOptions
 from queue_processor.controller.drain_coordinator import DrainCoordinator
@@ -64,6 +65,7 @@ def build_controller(
             node_index=node_index,
             pod_watcher=pod_watcher,
             limiter=limiter,
+            blocked_pods=BlockedPods(),
             options=_drain_options(settings, dependencies.own_namespace),
             clock=clock,
         )

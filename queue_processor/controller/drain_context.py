@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 
+from queue_processor.controller.blocked_pods import BlockedPods
 from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.pod_watcher import PodWatcher
@@ -46,5 +47,6 @@ class DrainContext:
     node_index: NodeIndex
     pod_watcher: PodWatcher
     limiter: PriorityLimiter
+    blocked_pods: BlockedPods
     options: DrainOptions
     clock: Clock

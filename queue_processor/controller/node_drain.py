@@ -18,7 +18,7 @@ A drain is `kubectl drain` against a clock. What makes it more than a list of ev
   on the instance (`intent`): a kubelet that cannot be reached may still run its pods.
 
 At a soft deadline a hold gives up, and the pods stay. At a hard one AWS takes the instance, and
-pods that their budget still blocks are deleted in time (`eviction`).
+pods that their budget still blocks are deleted in time (`force_delete`).
 
 Rejected: one loop that polls all pods of the node, as `kubectl drain` does. It takes a list for
 each node and second, sees a pod that comes late only in the next round, and has one timeout for
@@ -36,7 +36,7 @@ import structlog
 from queue_processor.controller import limiter, node_cordon
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.drain_status import DrainStatus
-from queue_processor.controller.eviction import Evictor, ForceDeletePolicy
+from queue_processor.controller.eviction import Evictor
 from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.controller.node_pods import NodePods
 from queue_processor.domain import errors, intent, pods
@@ -91,17 +91,7 @@ class NodeDrain:
             on_arrival=self._on_arrival,
         )
         self._status = DrainStatus(holds, pods=self._pods, context=context)
-        self._evictor = Evictor(
-            pods=context.ports.pods,
-            event_recorder=context.ports.event_recorder,
-            limiter=context.limiter,
-            holds=holds,
-            look_again=self._look_again,
-            policy=ForceDeletePolicy(
-                force_deletes=context.options.force_deletes,
-                force_margin=context.options.force_margin,
-            ),
-        )
+        self._evictor = Evictor(holds, look_again=self._look_again, context=context)
 
     async def run(self) -> tuple[Hold, InstanceReport]:
         """Drain the node until the last of its holds has ended; return that one, and how it ended.

@@ -56,6 +56,13 @@ class HeartbeatOutcome(enum.StrEnum):
     OVER = "over"
 
 
+class DeletionCause(enum.StrEnum):
+    """The causes for which a pod is deleted at a deadline."""
+
+    REFUSED = "refused"
+    API_SERVER = "api_server"
+
+
 class LeadershipChange(enum.StrEnum):
     """The changes of leadership of this process."""
 
@@ -219,8 +226,10 @@ EVICTIONS = CATALOGUE.counter(
 )
 PODS_DELETED_AT_DEADLINE = CATALOGUE.counter(
     "pods_deleted_at_deadline",
-    "Pods deleted shortly before a hard deadline, because their evictions were refused.",
+    "Pods deleted before a hard deadline: their evictions were `refused`, or the `api_server` was"
+    " the limit, so that no slot was free in time or deletions had to begin early.",
     _KIND,
+    Label(name="cause", values=tuple(DeletionCause)),
 )
 PODS_LEFT = CATALOGUE.counter(
     "pods_left",

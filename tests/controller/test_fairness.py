@@ -70,6 +70,35 @@ async def test_every_pod_of_a_namespace_whose_evictions_hang_gets_its_sigterm_in
     assert_all_were_signalled_in_time(world, warned_at)
 
 
+@pytest.mark.parametrize("pods", [5, 40], ids=["few", "many"])
+async def test_blocked_pods_of_a_storm_all_get_their_full_grace_whatever_the_api_server_can_do(
+    world: stage.World, pods: int
+) -> None:
+    world.add_nodes(10)
+    for number in range(10):
+        web = f"web-{number}"
+        world.cluster.add_replica_set(
+            web, replicas=pods, labels={"app": web}, nodes=[f"node-{number}"], exit_seconds=1
+        )
+        world.cluster.add_budget(web, match_labels={"app": web}, max_unavailable=0)
+    # 50 pods in a second.
+    for method, path in (("POST", ".*/eviction"), ("DELETE", ".*/pods/.*")):
+        world.server.faults.add(faults.Fault(faults.Delay(0.04), method=method, path=path))
+    await world.start(kubernetes={"requests_in_flight": 2})
+
+    warned_at = world.clock()
+    for number in range(10):
+        world.send_spot(number)
+    await world.until_settled(limit=119)
+
+    due_at = warned_at + NOTICE - GRACE - dt.timedelta(seconds=1)
+    signalled = [pod.signalled for pod in world.cluster.history.pods if pod.signalled is not None]
+    seconds = dt.timedelta(seconds=10 * pods / 50)
+    assert len(signalled) == 10 * pods
+    assert max(signalled) <= due_at + dt.timedelta(seconds=3)
+    assert min(signalled) >= due_at - seconds * 1.2
+
+
 async def drain_others(world: stage.World, *, hanging: bool, head_start: float) -> float:
     """Drain 50 nodes beside the one whose evictions hang, or alone; how long that took."""
     world.add_nodes(101)

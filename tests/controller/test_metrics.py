@@ -409,8 +409,14 @@ ROWS = [
     ),
     _row(_drained, 3, "evictions_total", answer="accepted"),
     _row(_blocked, None, "evictions_total", answer="blocked"),
-    _row(_blocked, 1, "pods_deleted_at_deadline_total", kind="spot_interruption"),
-    _row(_left, 0, "pods_deleted_at_deadline_total", kind="spot_interruption"),
+    _row(
+        _blocked,
+        1,
+        "pods_deleted_at_deadline_total",
+        kind="spot_interruption",
+        cause="refused",
+    ),
+    _row(_left, 0, "pods_deleted_at_deadline_total", kind="spot_interruption", cause="refused"),
     _row(_left, 1, "pods_left_total", kind="spot_interruption", result="past_deadline"),
     _row(_dead_node, 1, "nodes_declared_out_of_service_total"),
     _row(
