@@ -5,6 +5,7 @@ import datetime as dt
 from collections.abc import Callable, Coroutine
 
 from queue_processor.controller import ports
+from queue_processor.controller.adaptive_limit import AdaptiveLimit
 from queue_processor.controller.blocked_pods import BlockedPods
 from queue_processor.controller.consumer import Consumer, InFlightMessages
 from queue_processor.controller.drain_context import DrainContext, DrainOptions
@@ -51,8 +52,9 @@ def build_controller(
     """
     leadership = _leadership(settings, dependencies, liveness, clock)
     heartbeats = LifecycleHeartbeats(dependencies.lifecycle, clock=clock)
+    pinned = settings.kubernetes.requests_in_flight
     limiter = PriorityLimiter(
-        settings.kubernetes.requests_in_flight,
+        AdaptiveLimit() if pinned is None else AdaptiveLimit(floor=pinned, ceiling=pinned),
         may_write=_always if leadership is None else leadership.is_held,
         on_busy=lambda is_busy: dependencies.event_recorder.hold_back(is_busy=is_busy),
     )

@@ -28,6 +28,7 @@ import structlog
 
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.force_delete import NO_SLOT, EvictionStats, ForceDeleter
+from queue_processor.controller.limiter import Slot
 from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.domain import errors
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
@@ -162,7 +163,9 @@ class Evictor:
                     is_repeated=attempt.number > 1,
                 )
                 missing = "there was no answer in time"
-                request = requests.create_task(self._evict(pod), name=f"request for {pod.ref}")
+                request = requests.create_task(
+                    self._evict(pod, slot), name=f"request for {pod.ref}"
+                )
                 request.add_done_callback(lambda _: slot.release())
                 # Not the request itself: the limit must not cancel it.
                 await asyncio.wait((request,))
@@ -182,12 +185,15 @@ class Evictor:
             finally:
                 del self._attempts[attempt]
 
-    async def _evict(self, pod: PodView) -> Eviction:
+    async def _evict(self, pod: PodView, slot: Slot) -> Eviction:
         try:
-            eviction = await self._pods.evict(pod.ref)
+            with self._limiter.backing_off():
+                eviction = await self._pods.evict(pod.ref)
         except (errors.TemporaryError, errors.PermanentError) as error:
             # A refusal may end: permissions can be mended while the drain goes on.
             eviction = _busy(error)
+        if eviction.answer is EvictionAnswer.ACCEPTED:
+            slot.accept()
         metrics.EVICTIONS.labels(answer=eviction.answer.name.lower()).inc()
         self._blocked_pods.count_answer()
         return eviction

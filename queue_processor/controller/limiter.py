@@ -13,6 +13,10 @@ with few. Repeated attempts come last, because what was refused a moment ago is 
 again. Lists, which open drains, come before all evictions: they are few (`pod_lister`), and a node
 that is not listed has no chance at all.
 
+Slots. How many there are is read anew for each admission, from an `AdaptiveLimit`. It learns from
+the evictions that were accepted while every slot was held; a refusal is less work than an eviction,
+and other requests have their own times.
+
 Reserves. Order decides who is next, and is of no help while every slot is held. So there are a few
 more slots, some for force deletes and cordons, and some of these for cordons alone.
 
@@ -32,9 +36,10 @@ import dataclasses
 import enum
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeAlias
 
+from queue_processor.controller.adaptive_limit import AdaptiveLimit
 from queue_processor.domain import errors
 
 # Deadlines within so many seconds of each other are equally urgent.
@@ -63,6 +68,10 @@ class Priority(enum.IntEnum):
     PROGRESS = 5
 
 
+# Force deletes take from one of the two reserves, and cordons from both.
+_RESERVES = {Priority.CORDON: 2, Priority.FORCE_DELETE: 1}
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class _Window:
     """The evictions of one namespace.
@@ -85,7 +94,6 @@ class _Window:
 @dataclasses.dataclass(slots=True, eq=False)
 class _Waiter:
     rank: _Rank
-    limit: int
     namespace: str | None
     admitted: asyncio.Future[None]
 
@@ -93,21 +101,33 @@ class _Waiter:
 class Slot:
     """The right to run one eviction, until it is released."""
 
-    def __init__(self, *, on_late: Callable[[], None], on_release: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        *,
+        on_late: Callable[[], None],
+        on_release: Callable[[bool], None],
+        on_accepted: Callable[[], None],
+    ) -> None:
         """Hold the slot.
 
         Args:
             on_late: Called when the answer is late; from then on the slot is free for others.
             on_release: Called once, when the eviction has ended, with whether it was late.
+            on_accepted: Called if the API server has accepted the eviction.
         """
         self._on_late = on_late
         self._on_release = on_release
+        self._on_accepted = on_accepted
         self._is_late = False
         self._timer = asyncio.get_running_loop().call_later(_PROMPT_SECONDS, self._pass_on)
 
     def _pass_on(self) -> None:
         self._is_late = True
         self._on_late()
+
+    def accept(self) -> None:
+        """Report that the eviction was accepted, before its slot is released."""
+        self._on_accepted()
 
     def release(self) -> None:
         """End the eviction."""
@@ -120,7 +140,7 @@ class PriorityLimiter:
 
     def __init__(
         self,
-        slots: int,
+        limit: AdaptiveLimit,
         *,
         may_write: Callable[[], bool],
         on_busy: Callable[[bool], None] = lambda _: None,
@@ -128,17 +148,12 @@ class PriorityLimiter:
         """Build the limiter.
 
         Args:
-            slots: How many requests may run at once; a few cordons and force deletes more.
+            limit: How many requests may run at once; a few cordons and force deletes more.
             may_write: True while this process leads; called right before every request.
             on_busy: Called with True when requests begin to wait that do more than show progress,
                 and with False when none of them waits any more.
         """
-        reserved = max(1, slots // _SLOTS_PER_RESERVED)
-        self._slots = slots
-        self._limits = dict.fromkeys(Priority, slots)
-        self._limits[Priority.FORCE_DELETE] = slots + reserved
-        self._limits[Priority.CORDON] = slots + 2 * reserved
-        self._half = max(1, slots // 2)
+        self._limit = limit
         self._may_write = may_write
         self._on_busy = on_busy
         self._is_busy = False
@@ -167,9 +182,20 @@ class PriorityLimiter:
         except TimeoutError as cause:
             raise errors.TemporaryError("no slot was free in time") from cause
         try:
-            yield
+            with self.backing_off():
+                yield
         finally:
             self._give_back()
+
+    @contextlib.contextmanager
+    def backing_off(self) -> Iterator[None]:
+        """Lower the limit if the API server refuses the request because it has too many."""
+        began_in = self._limit.round
+        try:
+            yield
+        except errors.Throttled:
+            self._limit.back_off(began_in)
+            raise
 
     async def slot_to_evict(
         self, namespace: str, ends_at: float, *, turn: int, is_repeated: bool
@@ -188,6 +214,15 @@ class PriorityLimiter:
         rank = self._rank(Priority.EVICTION, ends_at, is_repeated=is_repeated, turn=turn)
         await self._acquire(rank, namespace)
 
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        began_in = self._limit.round if self._is_full else None
+
+        def learn() -> None:
+            # With slots to spare, it is not the limit that makes the API server fast or slow.
+            if began_in is not None and self._is_full:
+                self._limit.learn(began_in, loop.time() - began_at)
+
         def pass_on() -> None:
             self._narrow_window(namespace)
             self._give_back()
@@ -199,7 +234,15 @@ class PriorityLimiter:
             else:
                 self._give_back()
 
-        return Slot(on_late=pass_on, on_release=release)
+        return Slot(on_late=pass_on, on_release=release, on_accepted=learn)
+
+    @property
+    def _is_full(self) -> bool:
+        return self._held >= self._limit.slots
+
+    @property
+    def _half(self) -> int:
+        return max(1, self._limit.slots // 2)
 
     def _rank(
         self, priority: Priority, ends_at: float, *, is_repeated: bool = False, turn: int = 0
@@ -209,8 +252,7 @@ class PriorityLimiter:
 
     async def _acquire(self, rank: _Rank, namespace: str | None = None) -> None:
         admitted = asyncio.get_running_loop().create_future()
-        limit = self._limits[Priority(rank[0])]
-        heapq.heappush(self._waiting, (rank, _Waiter(rank, limit, namespace, admitted)))
+        heapq.heappush(self._waiting, (rank, _Waiter(rank, namespace, admitted)))
         self._admit()
         try:
             await admitted
@@ -226,7 +268,7 @@ class PriorityLimiter:
 
     def _admit(self) -> None:
         waiting = self._waiting
-        while waiting and self._held < waiting[0][1].limit:
+        while waiting and self._held < self._slots_for(Priority(waiting[0][0][0])):
             _, waiter = heapq.heappop(waiting)
             if waiter.admitted.done():
                 self._unpark(waiter.namespace)
@@ -245,6 +287,10 @@ class PriorityLimiter:
         """Return True if evictions wait for a window that grows; one that is late may never."""
         windows = self._windows.items()
         return any(window.parked and name not in self._late for name, window in windows)
+
+    def _slots_for(self, priority: Priority) -> int:
+        slots = self._limit.slots
+        return slots + _RESERVES.get(priority, 0) * max(1, slots // _SLOTS_PER_RESERVED)
 
     def _give_back(self) -> None:
         self._held -= 1
@@ -277,7 +323,7 @@ class PriorityLimiter:
         window.under_way -= 1
         if not is_late:
             self._late.discard(namespace)
-            window.size = min(window.size + 1, self._slots)
+            window.size = min(window.size + 1, self._limit.slots)
         self._unpark(namespace)
         # One more, in case that the window has grown.
         self._unpark(namespace)

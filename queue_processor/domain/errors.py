@@ -9,6 +9,7 @@ exception reaches the layers above.
     ├── UsageError            a command cannot do what its arguments request
     ├── MalformedMessage      a message body that the parser rejects
     ├── TemporaryError        retry, after `retry_after` if set
+    │   └── Throttled         the server has too many requests
     ├── PermanentError        do not retry
     ├── NotFound              the object of a call does not exist
     ├── Conflict              the object has changed, or has been replaced: refresh and retry
@@ -55,6 +56,10 @@ class TemporaryError(QueueProcessorError):
     def __init__(self, message: str, *, retry_after: dt.timedelta | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Throttled(TemporaryError):
+    """The server refused a call because it has too many, whatever the call was about."""
 
 
 class PermanentError(QueueProcessorError):

@@ -291,6 +291,11 @@ KUBERNETES_REQUEST_SECONDS = CATALOGUE.histogram(
     _METHOD,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
 )
+REQUESTS_IN_FLIGHT_LIMIT = CATALOGUE.gauge(
+    "requests_in_flight_limit",
+    "The most requests to the Kubernetes API that may run at once; learned from answers, unless"
+    " `kubernetes.requests_in_flight` is set.",
+)
 EVENTS_DROPPED = CATALOGUE.counter(
     "kubernetes_events_dropped",
     "Kubernetes Events that could not be written, or were dropped because too many were waiting.",

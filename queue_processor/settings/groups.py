@@ -331,13 +331,14 @@ class LogSettings(Group):
 class KubernetesSettings(Group):
     """The use of the Kubernetes API."""
 
-    requests_in_flight: int = Field(
-        default=24,
+    requests_in_flight: int | None = Field(
+        default=None,
         ge=1,
         le=1000,
         description="The maximum number of concurrent requests; the nearest deadline goes first."
         " Force deletes may take a twelfth more, and cordons two. An eviction that is not answered"
-        " within a second does not count.",
+        " within a second does not count. Unset, the operator finds the limit of the API server by"
+        " itself, between 8 and 200.",
     )
     pod_uid: str | None = Field(
         default=None,

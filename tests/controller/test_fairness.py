@@ -9,6 +9,7 @@ from typing import TypeAlias
 import prometheus_client
 import pytest
 
+from queue_processor.controller.adaptive_limit import AdaptiveLimit
 from queue_processor.controller.limiter import Priority, PriorityLimiter, Slot
 from queue_processor.domain import errors
 from queue_processor.simulator.kube import faults, history, manifests, resources, store
@@ -319,7 +320,7 @@ class Requests:
     """
 
     def __init__(self) -> None:
-        self.limiter = PriorityLimiter(24, may_write=lambda: True)
+        self.limiter = PriorityLimiter(AdaptiveLimit(floor=24, ceiling=24), may_write=lambda: True)
         self.running: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -155,6 +155,13 @@ async def _taken_back(world: stage.World) -> AsyncIterator[None]:
         yield
 
 
+async def _of_seven_requests(world: stage.World) -> AsyncIterator[None]:
+    await world.start()
+    yield
+    await world.start(kubernetes={"requests_in_flight": 7})
+    yield
+
+
 async def _not_deleted(world: stage.World) -> AsyncIterator[None]:
     world.add_nodes(1)
     await world.start()
@@ -446,6 +453,7 @@ ROWS = [
     _row(_leadership_lost, None, "kubernetes_requests_total", method="put", code="none"),
     _row(_drained, 1, "kubernetes_requests_total", method="watch", code="200"),
     _row(_nothing_to_move, 2, "kubernetes_request_seconds_count", method="patch"),
+    _row(_of_seven_requests, 7, "requests_in_flight_limit"),
     _row(_announced, 1, "webhook_notifications_total", phase="drain_start", outcome="delivered"),
     _row(_announced, 1, "webhook_notifications_total", phase="drain_end", outcome="failed"),
     # One about the cordon, one about the end.

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 import pytest
 import pytest_asyncio
 
+from queue_processor.controller.adaptive_limit import AdaptiveLimit
 from queue_processor.controller.limiter import Priority, PriorityLimiter
 from queue_processor.controller.pod_lister import PodLister
 from queue_processor.domain import errors
@@ -50,7 +51,7 @@ class Lister:
 
     def __init__(self) -> None:
         self.server = Server()
-        self.limiter = PriorityLimiter(24, may_write=lambda: True)
+        self.limiter = PriorityLimiter(AdaptiveLimit(floor=24, ceiling=24), may_write=lambda: True)
         self._lister = PodLister(
             self.server.list_pods, limiter=self.limiter, count_nodes=lambda: 100
         )

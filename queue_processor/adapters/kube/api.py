@@ -196,6 +196,7 @@ def _loaded(text: bytes, call: str) -> JsonObject:
 def error_of(answer: Answer, call: str) -> errors.QueueProcessorError:
     """Translate a refusal, with the API server's own words."""
     message = f"{call}: {answer.status} {message_of(answer)}"
+    retry_after = retry_after_of(answer)
     match answer.status:
         case http.HTTPStatus.NOT_FOUND:
             return errors.NotFound(message)
@@ -203,8 +204,11 @@ def error_of(answer: Answer, call: str) -> errors.QueueProcessorError:
             return errors.Conflict(message)
         case http.HTTPStatus.GONE:
             return errors.WatchExpired(message)
+        # API Priority and Fairness always names a time; webhooks that say no with a 429 do not.
+        case http.HTTPStatus.TOO_MANY_REQUESTS if retry_after is not None:
+            return errors.Throttled(message, retry_after=retry_after)
         case status if status in _TEMPORARY or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-            return errors.TemporaryError(message, retry_after=retry_after_of(answer))
+            return errors.TemporaryError(message, retry_after=retry_after)
         case _:
             return errors.PermanentError(message)
 

@@ -204,13 +204,9 @@ def _eviction(answer: Answer, path: str) -> Eviction:
         case http.HTTPStatus.NOT_FOUND | http.HTTPStatus.CONFLICT:
             verdict = EvictionAnswer.GONE if _is_gone(answer, message) else EvictionAnswer.BUSY
             return Eviction(answer=verdict, message=message)
-        case http.HTTPStatus.TOO_MANY_REQUESTS:
-            verdict = (
-                EvictionAnswer.BLOCKED
-                if "DisruptionBudget" in _causes(answer)
-                else EvictionAnswer.BUSY
-            )
-            return Eviction(answer=verdict, message=message, retry_after=api.retry_after_of(answer))
+        case http.HTTPStatus.TOO_MANY_REQUESTS if "DisruptionBudget" in _causes(answer):
+            retry_after = api.retry_after_of(answer)
+            return Eviction(answer=EvictionAnswer.BLOCKED, message=message, retry_after=retry_after)
         case http.HTTPStatus.INTERNAL_SERVER_ERROR if "PodDisruptionBudget" in message:
             return Eviction(answer=EvictionAnswer.AMBIGUOUS, message=message)
         case http.HTTPStatus.FORBIDDEN if "NamespaceTerminating" in _causes(answer):

@@ -10,6 +10,7 @@ from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.volumes import KubeVolumes
 from queue_processor.controller import ports
+from queue_processor.controller.adaptive_limit import AdaptiveLimit
 from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.pod_watcher import PodWatcher, Subscription
 from queue_processor.domain import errors
@@ -178,7 +179,7 @@ async def test_a_server_that_ends_watches_at_once_gets_few_requests(
     node = await node_of(simulation)
     feed = PodWatcher(
         KubePods(KubeApi(simulation.wire)),
-        limiter=PriorityLimiter(1, may_write=lambda: True),
+        limiter=PriorityLimiter(AdaptiveLimit(floor=1, ceiling=1), may_write=lambda: True),
         count_nodes=lambda: 1,
     )
     watching = asyncio.create_task(feed.run())

@@ -16,7 +16,7 @@ from queue_processor.controller import ports
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.leases import Lease
-from queue_processor.domain.pods import EvictionAnswer, PodRef
+from queue_processor.domain.pods import PodRef
 from queue_processor.observability import event_reasons, metrics
 from queue_processor.simulator.kube import api, faults
 from tests.contracts.kubernetes.cluster import LEASE_NAME, OPERATOR_NAMESPACE
@@ -79,10 +79,10 @@ async def test_a_busy_server_is_distinguished_from_a_budget(
     pod = await running_pod(simulation)
     busy = faults.ErrorResponse(429, "TooManyRequests", "too many requests", retry_after=3)
     simulation.server.faults.add(faults.Fault(busy))
-    eviction = await pods.evict(pod)
+    with pytest.raises(errors.Throttled, match="too many requests") as raised:
+        await pods.evict(pod)
 
-    assert eviction.answer is EvictionAnswer.BUSY
-    assert eviction.retry_after == dt.timedelta(seconds=3)
+    assert raised.value.retry_after == dt.timedelta(seconds=3)
 
 
 async def test_a_missing_permission_is_a_permanent_error(
