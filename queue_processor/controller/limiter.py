@@ -17,29 +17,21 @@ Slots. How many there are is read anew for each admission, from an `AdaptiveLimi
 the evictions that were accepted while every slot was held; a refusal is less work than an eviction,
 and other requests have their own times.
 
+Windows. Evictions in a namespace that is slow leave slots for others (`namespace_windows`).
+
 Reserves. Order decides who is next, and is of no help while every slot is held. So there are a few
 more slots, some for force deletes and cordons, and some of these for cordons alone.
-
-Windows. A webhook that hangs on one namespace must not slow down evictions in others. An eviction
-that is not answered promptly waits for something that is not the API server, so it gives its slot
-back and goes on without one. Each namespace has a window, as a TCP connection has: half of the
-slots at first, and one more with every prompt answer; namespaces that answer late share one half.
-Waiters behind a full window are parked there, outside of the heap, so an admission costs O(log n).
-A single node is drained at once, a storm in one namespace has all slots after a few answers, and a
-namespace that hangs holds half of them for a second. A fixed bound was rejected: it makes storms
-slower.
 """
 
 import asyncio
 import contextlib
-import dataclasses
 import enum
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 from queue_processor.controller.adaptive_limit import AdaptiveLimit
+from queue_processor.controller.namespace_windows import Heap, NamespaceWindows, Rank, Waiter
 from queue_processor.domain import errors
 
 # Deadlines within so many seconds of each other are equally urgent.
@@ -52,9 +44,6 @@ _PROMPT_SECONDS = 1.0
 _AFTER_DEADLINE_SECONDS = 5.0
 # One of so many slots is reserved for each of the two urgent priorities.
 _SLOTS_PER_RESERVED = 12
-
-_Rank: TypeAlias = tuple[int, int, bool, int, int]
-_Heap: TypeAlias = "list[tuple[_Rank, _Waiter]]"
 
 
 class Priority(enum.IntEnum):
@@ -70,32 +59,6 @@ class Priority(enum.IntEnum):
 
 # Force deletes take from one of the two reserves, and cordons from both.
 _RESERVES = {Priority.CORDON: 2, Priority.FORCE_DELETE: 1}
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class _Window:
-    """The evictions of one namespace.
-
-    Attributes:
-        size: How many may be under way.
-        under_way: How many are, with a slot or without.
-        parked: Those that wait for the window.
-    """
-
-    size: int
-    under_way: int = 0
-    parked: _Heap = dataclasses.field(default_factory=list)
-
-    @property
-    def has_room(self) -> bool:
-        return self.under_way < self.size
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class _Waiter:
-    rank: _Rank
-    namespace: str | None
-    admitted: asyncio.Future[None]
 
 
 class Slot:
@@ -158,9 +121,8 @@ class PriorityLimiter:
         self._on_busy = on_busy
         self._is_busy = False
         self._held = 0
-        self._waiting: _Heap = []
-        self._windows: dict[str, _Window] = {}
-        self._late: set[str] = set()
+        self._waiting: Heap = []
+        self._windows = NamespaceWindows(limit)
         self._order = itertools.count()
 
     @contextlib.asynccontextmanager
@@ -224,11 +186,11 @@ class PriorityLimiter:
                 self._limit.learn(began_in, loop.time() - began_at)
 
         def pass_on() -> None:
-            self._narrow_window(namespace)
+            self._windows.narrow(namespace)
             self._give_back()
 
         def release(is_late: bool) -> None:  # noqa: FBT001 - of one callback
-            self._leave_window(namespace, is_late=is_late)
+            self._queue(self._windows.leave(namespace, is_late=is_late))
             if is_late:
                 self._admit()
             else:
@@ -240,19 +202,15 @@ class PriorityLimiter:
     def _is_full(self) -> bool:
         return self._held >= self._limit.slots
 
-    @property
-    def _half(self) -> int:
-        return max(1, self._limit.slots // 2)
-
     def _rank(
         self, priority: Priority, ends_at: float, *, is_repeated: bool = False, turn: int = 0
-    ) -> _Rank:
+    ) -> Rank:
         urgency = int(ends_at // _EQUALLY_URGENT_SECONDS)
         return (priority, urgency, is_repeated, turn, next(self._order))
 
-    async def _acquire(self, rank: _Rank, namespace: str | None = None) -> None:
+    async def _acquire(self, rank: Rank, namespace: str | None = None) -> None:
         admitted = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (rank, _Waiter(rank, namespace, admitted)))
+        self._queue((Waiter(rank, namespace, admitted),))
         self._admit()
         try:
             await admitted
@@ -266,27 +224,26 @@ class PriorityLimiter:
             self._undo_admission(namespace)
             raise errors.TemporaryError("leadership is lost: nothing is written")
 
+    def _queue(self, waiters: Iterable[Waiter]) -> None:
+        for waiter in waiters:
+            heapq.heappush(self._waiting, (waiter.rank, waiter))
+
     def _admit(self) -> None:
         waiting = self._waiting
         while waiting and self._held < self._slots_for(Priority(waiting[0][0][0])):
             _, waiter = heapq.heappop(waiting)
             if waiter.admitted.done():
-                self._unpark(waiter.namespace)
-            elif self._enter_window(waiter):
+                self._queue(self._windows.unpark(waiter.namespace))
+            elif self._windows.enter(waiter):
                 self._held += 1
                 waiter.admitted.set_result(None)
-        is_busy = self._is_urgent_waiting() or self._is_window_full()
+        is_busy = self._is_urgent_waiting() or self._windows.has_prompt_waiters
         if is_busy != self._is_busy:
             self._is_busy = is_busy
             self._on_busy(is_busy)
 
     def _is_urgent_waiting(self) -> bool:
         return bool(self._waiting) and self._waiting[0][0][0] < Priority.PROGRESS
-
-    def _is_window_full(self) -> bool:
-        """Return True if evictions wait for a window that grows; one that is late may never."""
-        windows = self._windows.items()
-        return any(window.parked and name not in self._late for name, window in windows)
 
     def _slots_for(self, priority: Priority) -> int:
         slots = self._limit.slots
@@ -298,44 +255,5 @@ class PriorityLimiter:
 
     def _undo_admission(self, namespace: str | None) -> None:
         if namespace is not None:
-            self._leave_window(namespace, is_late=namespace in self._late)
+            self._queue(self._windows.leave(namespace))
         self._give_back()
-
-    def _enter_window(self, waiter: _Waiter) -> bool:
-        """Take a place in the window of the waiter's namespace, or park the waiter there."""
-        if waiter.namespace is None:
-            return True
-        window = self._windows.get(waiter.namespace)
-        if window is None:
-            window = self._windows[waiter.namespace] = _Window(self._half)
-        if window.has_room:
-            window.under_way += 1
-            return True
-        heapq.heappush(window.parked, (waiter.rank, waiter))
-        return False
-
-    def _narrow_window(self, namespace: str) -> None:
-        self._late.add(namespace)
-        self._windows[namespace].size = max(1, self._half // len(self._late))
-
-    def _leave_window(self, namespace: str, *, is_late: bool) -> None:
-        window = self._windows[namespace]
-        window.under_way -= 1
-        if not is_late:
-            self._late.discard(namespace)
-            window.size = min(window.size + 1, self._limit.slots)
-        self._unpark(namespace)
-        # One more, in case that the window has grown.
-        self._unpark(namespace)
-        if not window.under_way and not window.parked:
-            del self._windows[namespace]
-            self._late.discard(namespace)
-
-    def _unpark(self, namespace: str | None) -> None:
-        """Let the next who is parked wait for a slot, if there is room in the window."""
-        window = None if namespace is None else self._windows.get(namespace)
-        while window is not None and window.parked and window.has_room:
-            rank, waiter = heapq.heappop(window.parked)
-            if not waiter.admitted.done():
-                heapq.heappush(self._waiting, (rank, waiter))
-                return
