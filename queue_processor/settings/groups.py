@@ -117,7 +117,8 @@ class SqsSettings(Group):
         ge=6,
         le=43_200,
         description="The visibility timeout of a received message. While the message is in flight,"
-        " it is extended every third of this time; after a crash, messages return this soon.",
+        " it is extended when two thirds of this time are over; after a crash, messages return"
+        " this soon.",
     )
     wait_time_seconds: int = Field(
         default=5,

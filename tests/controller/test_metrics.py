@@ -394,7 +394,7 @@ ROWS = [
     _row(_slow, 1, "messages_in_flight"),
     _row(_slow, 12, "oldest_message_seconds"),
     _row(_full_house, 2, "messages_waiting", source="sqs"),
-    _row(_slow, 2, "visibility_extensions_total", outcome="extended"),
+    _row(_slow, 1, "visibility_extensions_total", outcome="extended"),
     _row(_visibility_refused, 1, "visibility_extensions_total", outcome="failed"),
     _row(_taken_back, 1, "visibility_extensions_total", outcome="lost"),
     _row(_drained, 1, "event_age_seconds_count", kind="spot_interruption"),

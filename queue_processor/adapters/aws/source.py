@@ -2,9 +2,9 @@
 
 SQS hides a message that it hands out for the visibility timeout, and hands it out again when
 nobody deletes it in that time. A drain may take hours, so this module keeps every message that is
-being worked on invisible: it extends the visibility a third of the timeout after the last
-extension, which leaves two more tries before the message reappears. Messages that are nearly due
-are extended together with those that are due, so that requests carry full batches of ten.
+being worked on invisible: it extends the visibility when two thirds of the timeout are over, and
+tries again every sixth of it until that has succeeded. Messages that are nearly due are extended
+together with those that are due, so that requests carry full batches of ten.
 
 Each receipt of a message has a receipt handle of its own, and only the newest one deletes. SQS is
 an at-least-once queue: a message may be received again while we work on it, because an extension
@@ -41,6 +41,9 @@ _LONGEST_INVISIBILITY_SECONDS = 12 * 3600.0
 # SQS counts from when it sent the message, which is a little earlier.
 _ON_ITS_WAY_SECONDS = 2.0
 _RETRY_SECONDS = 2.0
+# Parts of the visibility timeout: when it is extended, when that is tried once more if there is no
+# answer, and how much earlier for the sake of full batches.
+_EXTEND_AFTER, _REPEAT_AFTER, _NEARLY = 2 / 3, 1 / 6, 1 / 6
 # A stop releases messages when the open poll has ended, which must not take long.
 _POLL_WITH_DELIVERIES = dt.timedelta(seconds=2)
 
@@ -77,7 +80,7 @@ class SqsSource:
 
     def _delivery_of(self, message: ReceivedMessage) -> "SqsDelivery | None":
         """Return a new delivery; None for one more receipt of a message that we work on."""
-        due_at = asyncio.get_running_loop().time() + self._timeout / 3
+        due_at = asyncio.get_running_loop().time() + self._timeout * _EXTEND_AFTER
         delivery = self._deliveries.get(message.message_id)
         if delivery is not None:
             delivery.renew(message, due_at=due_at)
@@ -103,11 +106,11 @@ class SqsSource:
                 self._changed.clear()
                 now = loop.time()
                 # Those that are nearly due come along, so that batches fill up.
-                horizon = now + self._timeout / 12
+                horizon = now + self._timeout * _NEARLY
                 for delivery in self._deliveries.values():
                     if delivery.due_at <= horizon:
                         # A request that hangs is followed by another one.
-                        delivery.due_at = now + self._timeout / 3
+                        delivery.due_at = now + self._timeout * _REPEAT_AFTER
                         group.create_task(self._extend(delivery), name="extend visibility")
                 next_due = min(
                     (each.due_at for each in self._deliveries.values()), default=math.inf
@@ -128,7 +131,7 @@ class SqsSource:
             delivery.lose()
             _log.warning("message_visibility_limit_reached", message_id=delivery.id)
             return
-        handle = delivery.receipt_handle
+        handle, began_at = delivery.receipt_handle, loop.time()
         try:
             await self._queue.hide(handle, dt.timedelta(seconds=min(self._timeout, int(left))))
         except errors.DeliveryLost as lost:
@@ -144,6 +147,8 @@ class SqsSource:
             delivery.due_at = min(delivery.due_at, loop.time() + _RETRY_SECONDS)
             self._changed.set()
         else:
+            if handle == delivery.receipt_handle:
+                delivery.due_at = began_at + self._timeout * _EXTEND_AFTER
             _count(metrics.ExtensionOutcome.EXTENDED)
 
     async def count_waiting(self) -> int:
