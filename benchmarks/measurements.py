@@ -75,8 +75,9 @@ class MachineTimes:
 
     Attributes:
         total: Of all cores, idle or not.
-        busy: Of all programs, and what other machines on the same host took from this one. Without
-            interrupts: they are about the packets of those who wait for them, and have no process.
+        busy: Of all programs and interrupts, and what other machines on the same host took from
+            this one. Interrupts count as others only if the kernel has CONFIG_IRQ_TIME_ACCOUNTING;
+            else they are in the times of the processes that they interrupt.
         ours: Of this process and of those that it started; of those that ended, too.
     """
 
@@ -89,9 +90,8 @@ class MachineTimes:
         """Read the times of this moment."""
         line = pathlib.Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
         user, nice, system, idle, iowait, irq, softirq, steal, *_ = map(int, line.split()[1:])
-        busy = user + nice + system + steal
-        total = busy + idle + iowait + irq + softirq
-        return cls(total / _TICKS, busy / _TICKS, _our_cpu_seconds())
+        busy = user + nice + system + irq + softirq + steal
+        return cls((busy + idle + iowait) / _TICKS, busy / _TICKS, _our_cpu_seconds())
 
     def others_percent(self, before: "MachineTimes") -> float:
         """Return the share of the CPU time since then that was not ours."""
