@@ -142,5 +142,5 @@ class Rounds:
         self._rows.add(section, name, figures)
         if figures[OTHERS] > _OTHERS_PERCENT:
             self._report(
-                f"warning: {name}: other programs used {figures[OTHERS]:.0f} % of the CPU time"
+                f"warning: {section}, {name}: others used {figures[OTHERS]:.0f} % of the CPU time"
             )
