@@ -10,10 +10,13 @@ UV := UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv
 DEMO_ARGS ?=
 SEEDS ?= 10000
 SEED ?=
-BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --index 1000 --index 5000 --notices 50 --record
+BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --slow 50 --kill 50 --limits 50 \
+	--index 1000 --index 5000 --notices 50 --record
+A ?= benchmarks/results.json
+B ?= benchmark.json
 SOAK_ARGS ?= --record
 
-.PHONY: help demo test test-quick check cluster bench simulate soak format docs lock manifests clean
+.PHONY: help demo test test-quick check cluster bench bench-compare simulate soak format docs lock manifests clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -50,6 +53,9 @@ cluster: .venv/.test-installed  ## Build the control plane of the cluster tests:
 
 bench: cluster  ## Measure storms on a real control plane (BENCH_ARGS="--storm 50")
 	.venv/bin/python -m benchmarks $(BENCH_ARGS)
+
+bench-compare: .venv/.test-installed  ## Compare two runs of it (A=benchmarks/results.json B=benchmark.json)
+	@.venv/bin/python -m benchmarks.compare $(A) $(B)
 
 soak: cluster  ## Disturb storms on a real control plane (SOAK_ARGS="--campaign clock")
 	.venv/bin/python -m benchmarks.soak $(SOAK_ARGS)

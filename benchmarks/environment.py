@@ -6,109 +6,135 @@ import dataclasses
 import json
 import os
 import pathlib
-import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Self
 
-import aiohttp
-
+from benchmarks import measurements
+from benchmarks.control_groups import ControlGroup
+from benchmarks.queue_process import QueueProcess
 from queue_processor.simulator.aws import events
-from queue_processor.simulator.demo import messages, operator
-from queue_processor.simulator.demo.scenario import PlannedMessage, PlannedNode
-from tests.cluster import assets, manifests, plane, world
+from queue_processor.simulator.demo import messages, scenarios
+from queue_processor.simulator.demo.scenario import PlannedMessage
+from tests import operators
+from tests.cluster import assets, audit, manifests, plane, world
 
 _DEPLOY = pathlib.Path(__file__).parents[1] / "deploy" / "queue-processor.yaml"
 _PREFIX = "QUEUE_PROCESSOR_"
-_START_SECONDS = 30.0
+# With a tenth of a core the imports alone take a quarter of a minute.
+_START_SECONDS = 120.0
+_STORM_SECONDS = 600.0
+# A started operator still has work of its own.
+_SETTLING_SECONDS = 1.0
+_SHOWN_CHARACTERS = 2000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class QueueFigures:
-    """The state of the queue, and the calls that it got so far.
+class Load:
+    """The nodes and pods of a cluster.
 
     Attributes:
-        calls: How often each action was called, by its name.
-        left: How many messages there are, visible or not.
-        last_deleted_at: Seconds since the epoch.
+        nodes: How many nodes.
+        pods: How many on each node.
+        exits_after: How long a pod takes to end after its SIGTERM, as Go writes durations.
     """
 
-    calls: dict[str, int]
-    left: int
-    last_deleted_at: float
+    nodes: int
+    pods: int = 10
+    exits_after: str = "0s"
+
+    @property
+    def name(self) -> str:
+        """Return the name for people."""
+        slow = f", pods that stop in {self.exits_after}" if self.exits_after != "0s" else ""
+        return f"{self.nodes} nodes{slow}"
+
+
+class StormFailedError(Exception):
+    """A node was not cordoned, or has pods left, when the messages were gone."""
+
+
+class OperatorEndedError(Exception):
+    """The operator ended by itself; the message is its exit code and the end of its log."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadyOperator:
+    """An operator that receives messages.
+
+    Attributes:
+        ready_seconds: From its start to the first call of ReceiveMessage.
+    """
+
+    process: operators.OperatorProcess
+    ready_seconds: float
 
 
 class BenchmarkEnvironment:
-    """A control plane with the operator's service account, and a queue."""
+    """A control plane with nodes, pods and the operator's service account, and a queue.
 
-    def __init__(
-        self,
-        control_plane: plane.ControlPlane,
-        cluster: world.World,
-        queue: str,
-        session: aiohttp.ClientSession,
-        folder: pathlib.Path,
-    ) -> None:
-        self.plane = control_plane
+    Attributes:
+        instances: The instance ids by the names of their nodes.
+    """
+
+    def __init__(self, cluster: world.World, queue: QueueProcess, load: Load) -> None:
+        self.plane = cluster.plane
         self.world = cluster
-        self.folder = folder
-        self._queue = queue
-        self._session = session
-        #: The instance ids by the names of their nodes.
-        self.instances: dict[str, str] = {}
+        self.folder = cluster.plane.folder
+        nodes = scenarios.make_nodes(load.nodes)
+        self.instances = {node.name: f"i-{number:017x}" for number, node in enumerate(nodes)}
+        self.queue = queue
+        self._load = load
+        self._operator: operators.OperatorProcess | None = None
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls) -> AsyncIterator[Self]:
-        """Start a control plane and a queue, in processes of their own."""
+    async def started(cls, load: Load) -> AsyncIterator[Self]:
+        """Start a control plane and a queue, in processes of their own, and make the load."""
         control_plane = plane.ControlPlane(assets.find())
         try:
             control_plane.start()
             async with (
                 world.opened(control_plane) as cluster,
-                _queue() as queue,
-                aiohttp.ClientSession() as session,
+                QueueProcess.started() as queue,
             ):
                 await cluster.apply(world.rbac_of(_DEPLOY))
                 await cluster.make_namespace()
-                yield cls(control_plane, cluster, queue, session, control_plane.folder)
+                environment = cls(cluster, queue, load)
+                await environment._populate()
+                yield environment
         finally:
             control_plane.close()
 
-    async def populate(self, nodes: Sequence[PlannedNode], *, pods: int) -> None:
-        """Make the nodes with so many pods each, and wait until all of them run.
+    async def _populate(self) -> None:
+        """Make the nodes with their pods, and wait until all of them run.
 
         The pods are bound already, because the scheduler would take longer. They belong to no
         workload, because replacements would take time from what is measured.
         """
-        self.instances = {node.name: f"i-{number:017x}" for number, node in enumerate(nodes)}
         await self.world.make_nodes(self.instances.items())
-        shape = manifests.PodShape(labels={"app": "load"})
+        shape = manifests.PodShape(labels={"app": "load"}, exits_after=self._load.exits_after)
         await self.world.create_all(
-            manifests.pod(f"{node.name}-{number}", shape, node_name=node.name)
-            for node in nodes
-            for number in range(pods)
+            manifests.pod(f"{node}-{number}", shape, node_name=node)
+            for node in self.instances
+            for number in range(self._load.pods)
         )
         await self._until_no_pod(fieldSelector="status.phase!=Running")
 
     async def send(self, planned: Sequence[PlannedMessage]) -> float:
         """Send messages at once, and return when, in seconds since the epoch."""
-        bodies = [
-            json.dumps(messages.build_event(message, self._ids_of(message), events.new_origin()))
-            for message in planned
-        ]
-        sent_at = time.time()
-        async with self._session.post(f"{self._queue}/send", json=bodies) as answer:
-            answer.raise_for_status()
-        return sent_at
-
-    def _ids_of(self, planned: PlannedMessage) -> Sequence[str]:
-        return [self.instances[node] for node in planned.nodes]
-
-    async def queue_figures(self) -> QueueFigures:
-        """Return the calls that the queue got so far, and what is left in it."""
-        async with self._session.get(f"{self._queue}/figures") as answer:
-            return QueueFigures(**await answer.json())
+        return await self.queue.send(
+            [
+                json.dumps(
+                    messages.build_event(
+                        message,
+                        [self.instances[node] for node in message.nodes],
+                        events.new_origin(),
+                    )
+                )
+                for message in planned
+            ]
+        )
 
     async def until_no_pod_runs(self) -> None:
         """Wait until none of our pods is left."""
@@ -123,73 +149,111 @@ class BenchmarkEnvironment:
 
         await self.world.until(none, limit=300)
 
-    async def until_settled(self, *, limit: float = 300.0) -> None:
-        """Wait until no message is left in the queue."""
+    async def until_settled(self) -> None:
+        """Wait until no message is left in the queue.
+
+        Raises:
+            OperatorEndedError: The operator does not run any more.
+        """
 
         async def settled() -> bool:
-            return not (await self.queue_figures()).left
+            await self._check_operator()
+            return not (await self.queue.figures()).left
 
-        await self.world.until(settled, limit=limit)
+        await self.world.until(settled, limit=_STORM_SECONDS)
+
+    async def check_drained(self) -> None:
+        """Check in the cluster, not in what the operator reports, that the work was done.
+
+        Raises:
+            StormFailedError: It was not.
+        """
+        for node in await self.world.items("/api/v1/nodes"):
+            if not node["spec"].get("unschedulable"):
+                raise StormFailedError(f"{node['metadata']['name']} is not cordoned")
+        if left := await self.world.items("/api/v1/pods"):
+            raise StormFailedError(
+                f"{len(left)} pods are left, {left[0]['metadata']['name']} for one: a busy machine"
+                " may take longer than the two minutes that a Spot interruption leaves"
+            )
+
+    def log_of(self, user: str) -> audit.AuditLog:
+        """Return the requests of a user from now on."""
+        return audit.AuditLog(self.plane.audit_log, user)
+
+    async def pods_gone_at(self, kubelets: audit.AuditLog) -> Mapping[str, float]:
+        """Wait until all pods are gone, and return when the last of each node was.
+
+        The time is that of the request with which the kubelet removes a pod that has ended.
+        """
+        await self.until_no_pod_runs()
+
+        async def logged() -> Mapping[str, float]:
+            gone_at = measurements.pods_gone_at(kubelets.requests())
+            return gone_at if len(gone_at) == self._load.nodes * self._load.pods else {}
+
+        gone_at = await self.world.until(logged)
+        return {pod.rpartition("-")[0]: at for pod, at in gone_at.items()}
+
+    async def write_kubeconfig(self) -> pathlib.Path:
+        """Write the access of the service account of deploy/."""
+        access = await self.world.operator_access()
+        return access.write_kubeconfig(self.folder / "operator.kubeconfig")
 
     @contextlib.asynccontextmanager
-    async def operating(self, **variables: str) -> AsyncIterator[int]:
-        """Run the operator with the service account of deploy/, and yield its process id.
+    async def operating(
+        self, variables: Mapping[str, str] | None = None, *, group: ControlGroup | None = None
+    ) -> AsyncIterator[ReadyOperator]:
+        """Run the operator with the service account of deploy/.
 
         Args:
             variables: Settings, besides those of this process.
+            group: The limits of its process.
+
+        Raises:
+            OperatorEndedError: It ended before it received messages.
         """
-        access = await self.world.operator_access()
-        kubeconfig = access.write_kubeconfig(self.folder / "operator.kubeconfig")
-        log = self.folder / "operator.log"
-        environment = {
-            **{name: value for name, value in os.environ.items() if name.startswith(_PREFIX)},
-            "KUBECONFIG": str(kubeconfig),
-            "AWS_ENDPOINT_URL": self._queue,
+        began = time.monotonic()
+        self._operator = await operators.launch(
+            {**await self._variables(), **(variables or {})}, self._log
+        )
+        try:
+            if group is not None:
+                group.add(self._operator.pid)
+
+            async def receives() -> bool:
+                await self._check_operator()
+                return "ReceiveMessage" in (await self.queue.figures()).calls
+
+            await self.world.until(receives, limit=_START_SECONDS)
+            ready_seconds = time.monotonic() - began
+            await asyncio.sleep(_SETTLING_SECONDS)
+            yield ReadyOperator(self._operator, ready_seconds)
+        finally:
+            await self._operator.kill()
+
+    async def _variables(self) -> dict[str, str]:
+        settings = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
+        return {
+            **settings,
+            "KUBECONFIG": str(await self.write_kubeconfig()),
+            "AWS_ENDPOINT_URL": self.queue.url,
             "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "none",
             "AWS_SECRET_ACCESS_KEY": "none",
-            "QUEUE_PROCESSOR_QUEUE_URL": f"{self._queue}/123456789012/storm",
+            "QUEUE_PROCESSOR_QUEUE_URL": f"{self.queue.url}/123456789012/storm",
             "QUEUE_PROCESSOR_LEADER_ELECTION__NAMESPACE": world.OPERATOR[0],
             "QUEUE_PROCESSOR_HTTP__BIND": "127.0.0.1:0",
             "QUEUE_PROCESSOR_LOG__FORMAT": "json",
-            **variables,
         }
-        with log.open("w", encoding="utf-8") as lines:
-            async with operator.running(environment, log=lines) as process:
 
-                async def receives() -> bool:
-                    if process.returncode is not None:
-                        raise RuntimeError(log.read_text(encoding="utf-8")[-2000:])
-                    return "ReceiveMessage" in (await self.queue_figures()).calls
+    @property
+    def _log(self) -> pathlib.Path:
+        return self.folder / "operator.log"
 
-                await self.world.until(receives, limit=_START_SECONDS)
-                yield process.pid
-
-
-@contextlib.asynccontextmanager
-async def _queue() -> AsyncIterator[str]:
-    (port,) = plane.free_ports(1)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "benchmarks.queue", str(port)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with aiohttp.ClientSession() as session:
-            await _answers(session, url)
-        yield url
-    finally:
-        process.kill()
-        await process.wait()
-
-
-async def _answers(session: aiohttp.ClientSession, url: str) -> None:
-    async with asyncio.timeout(_START_SECONDS):
-        while True:
-            try:
-                async with session.get(f"{url}/figures"):
-                    return
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.05)
+    async def _check_operator(self) -> None:
+        if self._operator is not None and self._operator.has_ended:
+            code, log = await self._operator.ended(), self._log.read_text(encoding="utf-8")
+            raise OperatorEndedError(
+                f"the operator ended with exit code {code}\n{log[-_SHOWN_CHARACTERS:]}"
+            )

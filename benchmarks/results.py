@@ -1,4 +1,4 @@
-"""The figures of one run, for people: benchmarks/RESULTS.md."""
+"""The figures of one run: saved as JSON, and rendered for people."""
 
 import dataclasses
 import datetime as dt
@@ -10,9 +10,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 import jinja2
+import pydantic
 
-from benchmarks.notices import NoticeFigures
-from benchmarks.storm import Bare, Figures, Idle
+from benchmarks.figures import Row
 from tests.cluster import assets
 
 _HERE = pathlib.Path(__file__).parent
@@ -29,28 +29,34 @@ class Provenance:
     versions: Mapping[str, str]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class BenchmarkResults:
     """All figures of one run.
 
     Attributes:
         provenance: What they are figures of.
-        singles: Nodes one by one, the operator idle in between.
-        storms: Storms, each with its bare evictions from the same run.
-        idle: Indexes that nothing happens to.
-        notices: Storms that instance metadata announces.
+        sections: The rows of each table.
     """
 
     provenance: Provenance
-    singles: Figures
-    storms: Sequence[tuple[Figures, Bare]]
-    idle: Sequence[Idle]
-    notices: Sequence[NoticeFigures]
+    sections: Mapping[str, Sequence[Row]]
 
-    @property
-    def drains(self) -> Sequence[Figures]:
-        """The figures of all drains."""
-        return [self.singles, *(figures for figures, _ in self.storms)]
+
+_SAVED = pydantic.TypeAdapter(BenchmarkResults)
+
+
+def save(results: BenchmarkResults, path: pathlib.Path) -> None:
+    """Write the figures of every round as JSON."""
+    path.write_bytes(_SAVED.dump_json(results, indent=2) + b"\n")
+
+
+def load(path: pathlib.Path) -> BenchmarkResults:
+    """Read what `save` has written.
+
+    Raises:
+        ValidationError: It has another shape.
+    """
+    return _SAVED.validate_json(path.read_bytes())
 
 
 def provenance() -> Provenance:

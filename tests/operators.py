@@ -50,6 +50,11 @@ class OperatorProcess:
         return next((line for line in reversed(self.lines()) if line["event"] == event), {})
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def has_ended(self) -> bool:
         """True if it does not run any more."""
         return self._process.returncode is not None
@@ -67,6 +72,22 @@ class OperatorProcess:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
+
+
+async def launch(variables: Mapping[str, str], log: pathlib.Path) -> OperatorProcess:
+    """Start an operator with these environment variables, and no others of this process."""
+    with log.open("w") as file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "queue_processor",
+            "run",
+            env={"PATH": os.environ["PATH"], **variables},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=file,
+        )
+    return OperatorProcess(process, log)
 
 
 class Operators(abc.ABC):
@@ -99,18 +120,7 @@ class Operators(abc.ABC):
                 messages that come back soon.
         """
         log = self.folder / f"{len(self.processes)}.log"
-        with log.open("w") as file:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "queue_processor",
-                "run",
-                env={"PATH": os.environ["PATH"], **_QUICK, **self.environment(), **variables},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=file,
-            )
-        operator = OperatorProcess(process, log)
+        operator = await launch({**_QUICK, **self.environment(), **variables}, log)
         self.processes.append(operator)
         return operator
 

@@ -25,6 +25,8 @@ _HERE = pathlib.Path(__file__).parent
 _MEMORY = pathlib.Path("/dev/shm")  # noqa: S108 - a RAM disk, where there is one
 _READY_SECONDS = 60.0
 _ISSUER = "https://kubernetes.default.svc"
+#: The user name of the fake kubelets, who end pods.
+KUBELETS = "kubelets"
 _PR_SET_PDEATHSIG = 1
 
 # Those that have a part in draining nodes; each that is left out is memory and requests saved.
@@ -91,7 +93,7 @@ class ControlPlane:
         self._assets = assets
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._etcd, self._etcd_peers, self._port = free_ports(3)
-        self._admin_token = secrets.token_urlsafe()
+        self._admin_token, self._kubelets_token = secrets.token_urlsafe(), secrets.token_urlsafe()
         self._write_files()
         self._commands = {
             "etcd": self._etcd_flags(),
@@ -108,7 +110,7 @@ class ControlPlane:
 
     @property
     def audit_log(self) -> pathlib.Path:
-        """The requests of service accounts, a JSON object a line."""
+        """The requests of service accounts and the ends of pods, a JSON object a line."""
         return self.folder / "audit.log"
 
     def access(self, token: str) -> Access:
@@ -224,8 +226,14 @@ class ControlPlane:
             )
         )
         self._tokens = self.folder / "tokens.csv"
-        self._tokens.write_text(f'{self._admin_token},admin,admin,"system:masters"\n')
+        users = {"admin": self._admin_token, KUBELETS: self._kubelets_token}
+        self._tokens.write_text(
+            "".join(f'{token},{user},{user},"system:masters"\n' for user, token in users.items())
+        )
         self._kubeconfig = self.admin.write_kubeconfig(self.folder / "admin.kubeconfig")
+        self._kubelets_kubeconfig = self.access(self._kubelets_token).write_kubeconfig(
+            self.folder / "kubelets.kubeconfig"
+        )
 
     # Flags.
 
@@ -293,7 +301,7 @@ class ControlPlane:
         )
 
     def _kwok_flags(self) -> Sequence[str]:
-        return (f"--kubeconfig={self._kubeconfig}", f"--config={_HERE / 'kwok.yaml'}")
+        return (f"--kubeconfig={self._kubelets_kubeconfig}", f"--config={_HERE / 'kwok.yaml'}")
 
     # Etcd.
 

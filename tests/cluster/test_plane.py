@@ -1,4 +1,5 @@
 import asyncio
+import datetime as dt
 from collections.abc import Callable
 
 import pytest
@@ -94,6 +95,24 @@ async def test_the_operator_may_do_what_its_role_says_and_no_more(cluster: world
     assert [request.name for request in log.refused()] == ["node-a"]
     log.excuse()
     assert log.refused() == []
+
+
+async def test_the_audit_log_has_the_moment_when_a_pod_is_gone(cluster: world.World) -> None:
+    await cluster.make_nodes([("node-a", "i-0a")])
+    shape = manifests.PodShape(labels={"app": "web"}, exits_after="300ms")
+    made = await cluster.create(manifests.pod("web", shape, node_name="node-a"))
+    await cluster.until_running("web", 1)
+    log = audit.AuditLog(cluster.plane.audit_log, plane.KUBELETS)
+    asked_at = dt.datetime.now(dt.UTC)
+    await cluster.delete(f"{world.path_of(made)}/web", gracePeriodSeconds=30)
+
+    async def gone() -> list[audit.Request]:
+        return log.made("delete", "pods")
+
+    (request,) = await cluster.until(gone)
+    assert (request.name, request.code) == ("web", 200)
+    assert request.answered_at - asked_at >= dt.timedelta(milliseconds=300)
+    assert await cluster.pods_on("node-a") == []
 
 
 async def test_an_api_server_that_was_killed_comes_back_with_all_it_had(
