@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import structlog
 
 from queue_processor.controller.drain_context import DrainContext
-from queue_processor.controller.limiter import Priority
 from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.controller.node_pods import NodePods
+from queue_processor.controller.ranks import Priority
 from queue_processor.domain import errors
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.nodes import DrainProgress

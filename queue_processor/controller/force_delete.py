@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from queue_processor.controller.drain_context import DrainContext
-from queue_processor.controller.limiter import Priority
 from queue_processor.controller.node_holds import NodeHolds
+from queue_processor.controller.ranks import Priority
 from queue_processor.domain import deadlines, errors
 from queue_processor.domain.pods import PodView
 from queue_processor.observability import event_reasons, metrics

@@ -9,9 +9,10 @@ Order. Waiters have a rank, and one heap holds those that may be admitted. First
 (`Priority`), then the deadline, rounded, since the warnings of a storm come over some seconds and
 none of its nodes is more urgent than another. Among drains that are equally urgent, evictions take
 turns (ten pods of each, then the next ten), so that a node with many pods does not hold up a node
-with few. Repeated attempts come last, because what was refused a moment ago is likely to be refused
-again. Lists, which open drains, come before all evictions: they are few (`pod_lister`), and a node
-that is not listed has no chance at all.
+with few. A drain begins its evictions when the first turn of the open ones is over: of many nodes
+some are done early, and a pod that waits for its node takes no memory to speak of. Repeated
+attempts come last, because what was refused a moment ago is likely to be refused again. Lists come
+before all evictions: they are few (`pod_lister`), and a node that is not listed has no chance.
 
 Slots. How many there are is read anew for each admission, from an `AdaptiveLimit`. It learns from
 the evictions that were accepted while every slot was held; a refusal is less work than an eviction,
@@ -25,13 +26,13 @@ more slots, some for force deletes and cordons, and some of these for cordons al
 
 import asyncio
 import contextlib
-import enum
 import heapq
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 from queue_processor.controller.adaptive_limit import AdaptiveLimit
-from queue_processor.controller.namespace_windows import Heap, NamespaceWindows, Rank, Waiter
+from queue_processor.controller.namespace_windows import Heap, NamespaceWindows, Waiter
+from queue_processor.controller.ranks import Priority, Rank
 from queue_processor.domain import errors
 
 # Deadlines within so many seconds of each other are equally urgent.
@@ -44,17 +45,6 @@ _PROMPT_SECONDS = 1.0
 _AFTER_DEADLINE_SECONDS = 5.0
 # One of so many slots is reserved for each of the two urgent priorities.
 _SLOTS_PER_RESERVED = 12
-
-
-class Priority(enum.IntEnum):
-    """The purposes of requests, the most urgent first."""
-
-    CORDON = 0
-    FORCE_DELETE = 1
-    ENDING = 2
-    LIST = 3
-    EVICTION = 4
-    PROGRESS = 5
 
 
 # Force deletes take from one of the two reserves, and cordons from both.
@@ -159,6 +149,18 @@ class PriorityLimiter:
             self._limit.back_off(began_in)
             raise
 
+    async def await_turn(self, ends_at: float) -> None:
+        """Return when the pods of open drains have had their turn, so that one more may begin.
+
+        Args:
+            ends_at: The deadline of the drain, on the loop's clock.
+
+        Raises:
+            TemporaryError: This process does not lead any more.
+        """
+        await self._acquire(self._rank(Priority.EVICTION, ends_at, opens=True))
+        self._give_back()
+
     async def slot_to_evict(
         self, namespace: str, ends_at: float, *, turn: int, is_repeated: bool
     ) -> Slot:
@@ -203,10 +205,16 @@ class PriorityLimiter:
         return self._held >= self._limit.slots
 
     def _rank(
-        self, priority: Priority, ends_at: float, *, is_repeated: bool = False, turn: int = 0
+        self,
+        priority: Priority,
+        ends_at: float,
+        *,
+        is_repeated: bool = False,
+        turn: int = 0,
+        opens: bool = False,
     ) -> Rank:
         urgency = int(ends_at // _EQUALLY_URGENT_SECONDS)
-        return (priority, urgency, is_repeated, turn, next(self._order))
+        return Rank(priority, urgency, is_repeated, turn, opens, next(self._order))
 
     async def _acquire(self, rank: Rank, namespace: str | None = None) -> None:
         admitted = asyncio.get_running_loop().create_future()
@@ -230,24 +238,29 @@ class PriorityLimiter:
 
     def _admit(self) -> None:
         waiting = self._waiting
-        while waiting and self._held < self._slots_for(Priority(waiting[0][0][0])):
+        while waiting and self._may_admit(waiting[0][0]):
             _, waiter = heapq.heappop(waiting)
             if waiter.admitted.done():
                 self._queue(self._windows.unpark(waiter.namespace))
             elif self._windows.enter(waiter):
                 self._held += 1
                 waiter.admitted.set_result(None)
-        is_busy = self._is_urgent_waiting() or self._windows.has_prompt_waiters
+        is_busy = self._windows.has_prompt_waiters or self._is_urgent_waiting()
         if is_busy != self._is_busy:
             self._is_busy = is_busy
             self._on_busy(is_busy)
 
     def _is_urgent_waiting(self) -> bool:
-        return bool(self._waiting) and self._waiting[0][0][0] < Priority.PROGRESS
+        return bool(self._waiting) and self._waiting[0][0].priority < Priority.PROGRESS
 
-    def _slots_for(self, priority: Priority) -> int:
+    def _may_admit(self, rank: Rank) -> bool:
+        priority = rank.priority
+        gives_way = rank.opens or priority is Priority.PROGRESS
+        if gives_way and self._windows.has_prompt_waiters:
+            return False
         slots = self._limit.slots
-        return slots + _RESERVES.get(priority, 0) * max(1, slots // _SLOTS_PER_RESERVED)
+        reserved = _RESERVES.get(priority, 0) * max(1, slots // _SLOTS_PER_RESERVED)
+        return self._held < slots + reserved
 
     def _give_back(self) -> None:
         self._held -= 1

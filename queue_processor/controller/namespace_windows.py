@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from queue_processor.controller.adaptive_limit import AdaptiveLimit
+from queue_processor.controller.ranks import Rank
 
-Rank: TypeAlias = tuple[int, int, bool, int, int]
 Heap: TypeAlias = "list[tuple[Rank, Waiter]]"
 
 

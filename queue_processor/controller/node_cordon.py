@@ -6,9 +6,10 @@ import datetime as dt
 import structlog
 import tenacity
 
-from queue_processor.controller import limiter, ports
+from queue_processor.controller import ports
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.node_holds import NodeHolds
+from queue_processor.controller.ranks import Priority
 from queue_processor.domain import errors
 from queue_processor.domain.intent import Intent
 from queue_processor.domain.nodes import DrainProgress, Mark, MarkScope, NodeView
@@ -78,7 +79,7 @@ class NodeCordon:
         mark = self._mark()
         if not mark.differs_from(node):
             return False
-        priority = limiter.Priority.CORDON if mark.holds else limiter.Priority.ENDING
+        priority = Priority.CORDON if mark.holds else Priority.ENDING
         async with self._limiter.slot(priority, self._holds.ends_at):
             self._holds.see(await self._nodes.mark(node, mark))
         return True

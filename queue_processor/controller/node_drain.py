@@ -33,12 +33,13 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 
 import structlog
 
-from queue_processor.controller import limiter, node_cordon
+from queue_processor.controller import node_cordon
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.drain_status import DrainStatus
 from queue_processor.controller.eviction import Evictor
 from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.controller.node_pods import NodePods
+from queue_processor.controller.ranks import Priority
 from queue_processor.domain import errors, intent, pods
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.holds import Hold
@@ -77,6 +78,8 @@ class NodeDrain:
         self._options = context.options
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
+        # Pods of the first list, until it is the turn of this drain.
+        self._waiting: list[PodView] = []
         self._has_volumes = False
         self._is_gone = False
         self._freeing: asyncio.Task[None] | None = None
@@ -263,9 +266,20 @@ class NodeDrain:
 
     def _on_arrival(self, pod: PodView) -> None:
         self._has_volumes = self._has_volumes or bool(pod.claims)
-        if not pod.is_terminating:
-            evict = self._evict_late if self._pods.is_listed else self._evict
-            self._start(evict(pod), f"evict {pod.ref} from")
+        if pod.is_terminating:
+            return
+        if self._pods.is_listed:
+            self._start(self._evict_late(pod), f"evict {pod.ref} from")
+            return
+        self._waiting.append(pod)
+        if len(self._waiting) == 1:
+            self._start(self._begin_evictions(), "begin")
+
+    async def _begin_evictions(self) -> None:
+        await self._evictor.await_turn(self._waiting)
+        for pod in self._waiting:
+            self._start(self._evict(pod), f"evict {pod.ref} from")
+        self._waiting.clear()
 
     async def _evict_late(self, pod: PodView) -> None:
         """Evict a pod that arrived although the node is cordoned, if that is still the same Node.
@@ -325,7 +339,7 @@ class NodeDrain:
             self._holds.see(node)
             if node.is_out_of_service or not self._needs_out_of_service():
                 return
-            async with self._limiter.slot(limiter.Priority.ENDING, self._holds.ends_at):
+            async with self._limiter.slot(Priority.ENDING, self._holds.ends_at):
                 self._holds.see(await nodes.declare_out_of_service(node))
             metrics.NODES_OUT_OF_SERVICE.inc()
             _log.warning("node_out_of_service", node=node.name, pods_left=len(self._pods.left))

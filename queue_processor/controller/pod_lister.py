@@ -24,7 +24,8 @@ import dataclasses
 import itertools
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from queue_processor.controller.limiter import Priority, PriorityLimiter
+from queue_processor.controller.limiter import PriorityLimiter
+from queue_processor.controller.ranks import Priority
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodList

@@ -10,7 +10,8 @@ import prometheus_client
 import pytest
 
 from queue_processor.controller.adaptive_limit import AdaptiveLimit
-from queue_processor.controller.limiter import Priority, PriorityLimiter, Slot
+from queue_processor.controller.limiter import PriorityLimiter, Slot
+from queue_processor.controller.ranks import Priority
 from queue_processor.domain import errors
 from queue_processor.simulator.kube import faults, history, manifests, resources, store
 from tests.controller import stage

@@ -8,8 +8,9 @@ import pytest
 import pytest_asyncio
 
 from queue_processor.controller.adaptive_limit import AdaptiveLimit
-from queue_processor.controller.limiter import Priority, PriorityLimiter
+from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.pod_lister import PodLister
+from queue_processor.controller.ranks import Priority
 from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodList

@@ -103,6 +103,8 @@ class KubeApi:
     ) -> AsyncIterator[JsonObject]:
         """List a collection, page by page; the time is limited for each page, not in all.
 
+        A page is empty once the next one has been asked for.
+
         Raises:
             WatchExpired: The list took so long that its version is not kept any more.
         """
@@ -113,8 +115,10 @@ class KubeApi:
                 # A continued list is of the version that its token names.
                 paged.pop("resourceVersion", None)
             page = await self.list(path, query=paged, limit_seconds=_PAGE_SECONDS)
-            yield page
             token = page.get("metadata", {}).get("continue")
+            yield page
+            # It takes megabytes, and the caller still has it while the next one is on its way.
+            page.clear()
             if not token:
                 return
             continuation = {"continue": token}

@@ -87,7 +87,9 @@ class HttpTransport:
         # Errors of aiohttp have the URL of the proxy, so it must not have the credentials.
         self._proxy = None if proxy is None else proxies.shown(proxy)
         self._proxy_login = None if proxy is None else proxies.credentials_of(proxy)
-        self._session: aiohttp.ClientSession | None = None
+        # Of requests for one object, and of lists and watches: a connection keeps a buffer for the
+        # largest answer that it had, and there are as many of the former as there are slots.
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def send(self, request: Request) -> Answer:
         """Send one request and read the whole answer.
@@ -133,15 +135,16 @@ class HttpTransport:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     async def _open(
         self, request: Request, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        if self._session is None:
-            self._session = self.open_session()
-        return await self._session.request(
+        is_small = request.query is None
+        if is_small not in self._sessions:
+            self._sessions[is_small] = self.open_session()
+        return await self._sessions[is_small].request(
             request.method,
             self.configuration.host + request.path,
             params=request.query,

@@ -11,12 +11,12 @@ import http
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import aiohttp
 import structlog
 
 from queue_processor import proxies
-from queue_processor.adapters.webhooks.payloads import Payload
 from queue_processor.domain import errors
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.observability import metrics
@@ -24,6 +24,9 @@ from queue_processor.outbox import Outbox
 from queue_processor.retrying import retrying
 from queue_processor.settings.groups import parse_http_url
 from queue_processor.settings.webhooks import WebhookSettings
+
+if TYPE_CHECKING:
+    from queue_processor.adapters.webhooks.payloads import Payload
 
 _log = structlog.get_logger(__name__)
 
@@ -179,7 +182,10 @@ class Receiver:
         _raise_for(status, retry_after)
 
 
-def _payload(settings: WebhookSettings) -> Payload:
+def _payload(settings: WebhookSettings) -> "Payload":
+    # The template engine takes 4 MiB.
+    from queue_processor.adapters.webhooks.payloads import Payload  # noqa: PLC0415
+
     try:
         return Payload(settings.template, cluster=settings.cluster)
     except errors.ConfigurationError as error:

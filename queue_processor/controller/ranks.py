@@ -1,0 +1,35 @@
+"""The order in which requests to the API server get their slots."""
+
+import enum
+from typing import NamedTuple
+
+
+class Priority(enum.IntEnum):
+    """The purposes of requests, the most urgent first."""
+
+    CORDON = 0
+    FORCE_DELETE = 1
+    ENDING = 2
+    LIST = 3
+    EVICTION = 4
+    PROGRESS = 5
+
+
+class Rank(NamedTuple):
+    """The place of a request among all that wait; the lowest is first.
+
+    Attributes:
+        priority: The purpose.
+        urgency: The deadline, rounded.
+        is_repeated: Whether it has been refused before.
+        turn: How many turns its drain had before.
+        opens: Whether it begins the evictions of a drain.
+        order: In which they came.
+    """
+
+    priority: Priority
+    urgency: int
+    is_repeated: bool
+    turn: int
+    opens: bool
+    order: int
