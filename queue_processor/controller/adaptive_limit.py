@@ -40,7 +40,7 @@ from queue_processor.observability import metrics
 
 _START = 24
 _FLOOR = 8
-_CEILING = 200
+_CEILING = 128
 # A larger step finds the knee sooner, and stays further away from it.
 _STEP = 1.25
 # Below 1, where throughput is at its best: the last few percent would double the queue.

@@ -21,7 +21,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import assert_never
 
 import structlog
@@ -80,7 +80,6 @@ class Evictor:
         self._turns = itertools.count()
         self._attempts: dict[_Attempt, asyncio.Timeout] = {}
         self._intent = holds.intent
-        self._turn: asyncio.Timeout | None = None
 
     @property
     def stats(self) -> EvictionStats:
@@ -92,21 +91,8 @@ class Evictor:
         if self._holds.intent is self._intent:
             return
         self._intent = self._holds.intent
-        if self._turn is not None:
-            # Its turn may be sooner now. That is rare, and simpler than to queue again.
-            self._turn.reschedule(asyncio.get_running_loop().time())
         for attempt, limit in self._attempts.items():
             limit.reschedule(self._waits_until(attempt))
-
-    async def await_turn(self, pods: Iterable[PodView]) -> None:
-        """Return when it is the turn of this drain, or before one of its pods is due."""
-        due = [until for pod in pods if (until := self._force.until_due(pod)) is not None]
-        loop = asyncio.get_running_loop()
-        latest = loop.time() + min(due).total_seconds() if due else None
-        with contextlib.suppress(TimeoutError, errors.TemporaryError):
-            async with asyncio.timeout_at(latest) as self._turn:
-                await self._limiter.await_turn(self._holds.ends_at)
-        self._turn = None
 
     async def remove(self, pod: PodView, departure: asyncio.Event) -> None:
         """Return when the pod is on its way out.

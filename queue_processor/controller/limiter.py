@@ -9,10 +9,9 @@ Order. Waiters have a rank, and one heap holds those that may be admitted. First
 (`Priority`), then the deadline, rounded, since the warnings of a storm come over some seconds and
 none of its nodes is more urgent than another. Among drains that are equally urgent, evictions take
 turns (ten pods of each, then the next ten), so that a node with many pods does not hold up a node
-with few. A drain begins its evictions when the first turn of the open ones is over: of many nodes
-some are done early, and a pod that waits for its node takes no memory to speak of. Repeated
-attempts come last, because what was refused a moment ago is likely to be refused again. Lists come
-before all evictions: they are few (`pod_lister`), and a node that is not listed has no chance.
+with few. Repeated attempts come last, because what was refused a moment ago is likely to be refused
+again. Lists come before all evictions: they are few (`pod_lister`), and a node that is not listed
+has no chance at all.
 
 Slots. How many there are is read anew for each admission, from an `AdaptiveLimit`. It learns from
 the evictions that were accepted while every slot was held; a refusal is less work than an eviction,
@@ -43,6 +42,8 @@ _EQUALLY_URGENT_SECONDS = 10.0
 _PROMPT_SECONDS = 1.0
 # How long a request of a drain that is past its deadline may wait.
 _AFTER_DEADLINE_SECONDS = 5.0
+# A storm has moments in which no request waits.
+_CALM_SECONDS = 1.0
 # One of so many slots is reserved for each of the two urgent priorities.
 _SLOTS_PER_RESERVED = 12
 
@@ -104,12 +105,13 @@ class PriorityLimiter:
             limit: How many requests may run at once; a few cordons and force deletes more.
             may_write: True while this process leads; called right before every request.
             on_busy: Called with True when requests begin to wait that do more than show progress,
-                and with False when none of them waits any more.
+                and with False when none of them has waited for a second.
         """
         self._limit = limit
         self._may_write = may_write
         self._on_busy = on_busy
         self._is_busy = False
+        self._calm: asyncio.TimerHandle | None = None
         self._held = 0
         self._waiting: Heap = []
         self._windows = NamespaceWindows(limit)
@@ -148,18 +150,6 @@ class PriorityLimiter:
         except errors.Throttled:
             self._limit.back_off(began_in)
             raise
-
-    async def await_turn(self, ends_at: float) -> None:
-        """Return when the pods of open drains have had their turn, so that one more may begin.
-
-        Args:
-            ends_at: The deadline of the drain, on the loop's clock.
-
-        Raises:
-            TemporaryError: This process does not lead any more.
-        """
-        await self._acquire(self._rank(Priority.EVICTION, ends_at, opens=True))
-        self._give_back()
 
     async def slot_to_evict(
         self, namespace: str, ends_at: float, *, turn: int, is_repeated: bool
@@ -205,16 +195,10 @@ class PriorityLimiter:
         return self._held >= self._limit.slots
 
     def _rank(
-        self,
-        priority: Priority,
-        ends_at: float,
-        *,
-        is_repeated: bool = False,
-        turn: int = 0,
-        opens: bool = False,
+        self, priority: Priority, ends_at: float, *, is_repeated: bool = False, turn: int = 0
     ) -> Rank:
         urgency = int(ends_at // _EQUALLY_URGENT_SECONDS)
-        return Rank(priority, urgency, is_repeated, turn, opens, next(self._order))
+        return Rank(priority, urgency, is_repeated, turn, next(self._order))
 
     async def _acquire(self, rank: Rank, namespace: str | None = None) -> None:
         admitted = asyncio.get_running_loop().create_future()
@@ -238,25 +222,35 @@ class PriorityLimiter:
 
     def _admit(self) -> None:
         waiting = self._waiting
-        while waiting and self._may_admit(waiting[0][0]):
+        while waiting and self._may_admit(waiting[0][0].priority):
             _, waiter = heapq.heappop(waiting)
             if waiter.admitted.done():
                 self._queue(self._windows.unpark(waiter.namespace))
             elif self._windows.enter(waiter):
                 self._held += 1
                 waiter.admitted.set_result(None)
-        is_busy = self._windows.has_prompt_waiters or self._is_urgent_waiting()
-        if is_busy != self._is_busy:
-            self._is_busy = is_busy
-            self._on_busy(is_busy)
+        self._note_load(is_busy=self._windows.has_prompt_waiters or self._is_urgent_waiting())
+
+    def _note_load(self, *, is_busy: bool) -> None:
+        """Report load at once, and calm when it lasts."""
+        if is_busy and self._calm is not None:
+            self._calm.cancel()
+            self._calm = None
+        if is_busy and not self._is_busy:
+            self._is_busy = True
+            self._on_busy(True)  # noqa: FBT003 - of one callback
+        elif self._is_busy and not is_busy and self._calm is None:
+            self._calm = asyncio.get_running_loop().call_later(_CALM_SECONDS, self._note_calm)
+
+    def _note_calm(self) -> None:
+        self._calm, self._is_busy = None, False
+        self._on_busy(False)  # noqa: FBT003 - of one callback
 
     def _is_urgent_waiting(self) -> bool:
         return bool(self._waiting) and self._waiting[0][0].priority < Priority.PROGRESS
 
-    def _may_admit(self, rank: Rank) -> bool:
-        priority = rank.priority
-        gives_way = rank.opens or priority is Priority.PROGRESS
-        if gives_way and self._windows.has_prompt_waiters:
+    def _may_admit(self, priority: Priority) -> bool:
+        if priority is Priority.PROGRESS and self._windows.has_prompt_waiters:
             return False
         slots = self._limit.slots
         reserved = _RESERVES.get(priority, 0) * max(1, slots // _SLOTS_PER_RESERVED)

@@ -78,8 +78,6 @@ class NodeDrain:
         self._options = context.options
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
-        # Pods of the first list, until it is the turn of this drain.
-        self._waiting: list[PodView] = []
         self._has_volumes = False
         self._is_gone = False
         self._freeing: asyncio.Task[None] | None = None
@@ -266,20 +264,9 @@ class NodeDrain:
 
     def _on_arrival(self, pod: PodView) -> None:
         self._has_volumes = self._has_volumes or bool(pod.claims)
-        if pod.is_terminating:
-            return
-        if self._pods.is_listed:
-            self._start(self._evict_late(pod), f"evict {pod.ref} from")
-            return
-        self._waiting.append(pod)
-        if len(self._waiting) == 1:
-            self._start(self._begin_evictions(), "begin")
-
-    async def _begin_evictions(self) -> None:
-        await self._evictor.await_turn(self._waiting)
-        for pod in self._waiting:
-            self._start(self._evict(pod), f"evict {pod.ref} from")
-        self._waiting.clear()
+        if not pod.is_terminating:
+            evict = self._evict_late if self._pods.is_listed else self._evict
+            self._start(evict(pod), f"evict {pod.ref} from")
 
     async def _evict_late(self, pod: PodView) -> None:
         """Evict a pod that arrived although the node is cordoned, if that is still the same Node.

@@ -23,7 +23,6 @@ class Rank(NamedTuple):
         urgency: The deadline, rounded.
         is_repeated: Whether it has been refused before.
         turn: How many turns its drain had before.
-        opens: Whether it begins the evictions of a drain.
         order: In which they came.
     """
 
@@ -31,5 +30,4 @@ class Rank(NamedTuple):
     urgency: int
     is_repeated: bool
     turn: int
-    opens: bool
     order: int

@@ -339,7 +339,7 @@ class KubernetesSettings(Group):
         description="The maximum number of concurrent requests; the nearest deadline goes first."
         " Force deletes may take a twelfth more, and cordons two. An eviction that is not answered"
         " within a second does not count. Unset, the operator finds the limit of the API server by"
-        " itself, between 8 and 200.",
+        " itself, between 8 and 128.",
     )
     pod_uid: str | None = Field(
         default=None,

@@ -37,8 +37,8 @@ async def test_a_message_that_is_deleted_while_it_is_extended_is_not_told_as_los
 ) -> None:
     world.add_nodes(21)
     for number in range(20):
-        # All of them are extended after 10 s.
-        shape = manifests.PodSpec(exit_seconds=8 + number / 10)
+        # All of them are extended after 20 s.
+        shape = manifests.PodSpec(exit_seconds=18 + number / 10)
         world.cluster.add_pod(f"slow-{number}", node=f"node-{number}", spec=shape)
     world.queue.delay = 0.3
     await world.start()
