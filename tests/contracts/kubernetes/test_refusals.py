@@ -212,7 +212,7 @@ async def test_what_cannot_be_kept_is_dropped_without_waiting(
     silent: ports.EventRecorder = KubeEventRecorder(
         simulation.api, identity="process", clock=simulation.clock
     )
-    for _ in range(1_005):
+    for _ in range(5_005):
         silent.pod_event(POD, event_reasons.EVICTION_BLOCKED, "a budget does not allow it")
 
     assert dropped() == before + 5
