@@ -67,8 +67,10 @@ drain:
 ```
 
 The program refuses to start with an unknown setting or a value that is not allowed, and prints one
-line for each. AWS and Kubernetes are configured in their own ways: `AWS_REGION`, profiles, web
-identity; the pod's service account or `KUBECONFIG`.
+line for each. `queue-processor config validate` does only that, `config show` prints every setting
+with its value, and `config schema` the JSON schema. AWS and Kubernetes are configured in their own
+ways: profiles, web identity; the pod's service account or `KUBECONFIG`. The Region is that of the
+queue's URL, unless `AWS_REGION` names another.
 """
 
 _MIGRATION_HEAD = """\

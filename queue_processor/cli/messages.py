@@ -1,16 +1,24 @@
 """`queue-processor messages`: registers the queue tools."""
 
-from queue_processor.cli import exits, lazy
-from queue_processor.messages import explain, peek, record, redrive, replay, send
+from queue_processor.cli import lazy
+from queue_processor.cli.lazy import LazyCommand
 
-app = lazy.new_group("Look into the queue and its dead-letter queue, and put messages back.")
-for _command in (
-    explain.explain,
-    peek.peek,
-    record.record,
-    replay.replay,
-    redrive.redrive,
-    send.send,
-):
-    _name = _command.__name__
-    app.command(name=_name)(exits.errors_reported(_name)(_command))
+app = lazy.command_tree(
+    "Look into the queue and its dead-letter queue, and put messages back.",
+    {
+        "explain": LazyCommand(
+            "queue_processor.messages.explain:explain",
+            "Explain what the operator would do with a message.",
+        ),
+        "peek": LazyCommand("queue_processor.messages.peek:peek", "Show the messages of a queue."),
+        "record": LazyCommand(
+            "queue_processor.messages.record:record", "Copy the messages of a queue to a file."
+        ),
+        "replay": LazyCommand("queue_processor.messages.replay:replay", "Send recorded messages."),
+        "redrive": LazyCommand(
+            "queue_processor.messages.redrive:redrive",
+            "Move dead-lettered messages back to their queue.",
+        ),
+        "send": LazyCommand("queue_processor.messages.send:send", "Send the events of a drill."),
+    },
+)

@@ -1,27 +1,17 @@
 """`queue-processor run`: the operator."""
 
 import asyncio
-import pathlib
-from typing import Annotated
 
 import structlog
 import typer
 
 from queue_processor import bootstrap, settings
 from queue_processor.cli import exits
+from queue_processor.cli.options import ConfigOption
 from queue_processor.domain import errors
 from queue_processor.observability import logs
 
 _log = structlog.get_logger(__name__)
-
-ConfigOption = Annotated[
-    pathlib.Path | None,
-    typer.Option(
-        "--config",
-        envvar=settings.CONFIG_VARIABLE,
-        help="A YAML file with settings; environment variables take precedence.",
-    ),
-]
 
 
 def run(config: ConfigOption = None) -> None:
@@ -29,8 +19,8 @@ def run(config: ConfigOption = None) -> None:
 
     \b
     Example:
-      QUEUE_PROCESSOR_QUEUE_URL=https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions
-      AWS_REGION=eu-west-1 queue-processor run
+      export QUEUE_PROCESSOR_QUEUE_URL=https://sqs.eu-west-1.amazonaws.com/123456789012/interruptions
+      queue-processor run
     """  # noqa: D301 - after a real backspace the lines stay as they are
     with exits.settings_errors_reported():
         loaded = settings.load(config)

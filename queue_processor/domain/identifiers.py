@@ -1,7 +1,8 @@
-"""Instance ids, provider ids and node names, as three types that mypy keeps apart."""
+"""Instance ids, provider ids and node names, as three types that mypy keeps apart; Regions."""
 
 import json
 import re
+import urllib.parse
 from collections.abc import Mapping
 from typing import NewType
 
@@ -22,6 +23,8 @@ _EBS_DRIVER = "ebs.csi.aws.com"
 # https://docs.aws.amazon.com/eks/latest/userguide/fargate.html
 _COMPUTE_TYPE_LABEL = "eks.amazonaws.com/compute-type"
 _HYBRID_SCHEME = "eks-hybrid:"
+# https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]", re.ASCII)
 _INSTANCE_ARN = re.compile(r"arn:[a-z0-9-]+:ec2:[a-z0-9-]*:[0-9]*:instance/(?P<id>i-.+)", re.ASCII)
 
 
@@ -42,6 +45,12 @@ def parse_instance_id(text: str) -> InstanceId | None:
 def parse_node_name(text: str) -> NodeName | None:
     """Parse the name of a Node; return None for a text that no Node can have as its name."""
     return NodeName(text) if _NODE_NAME.fullmatch(text) else None
+
+
+def region_of(queue_url: str | None) -> str | None:
+    """Return the Region in the host of a queue's URL; an emulator's URL may show none."""
+    host = urllib.parse.urlsplit(queue_url or "").hostname or ""
+    return next((label for label in host.split(".") if _REGION.fullmatch(label)), None)
 
 
 def instance_of(provider_id: ProviderId) -> InstanceId | None:

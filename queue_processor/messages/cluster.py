@@ -113,7 +113,7 @@ async def match_nodes(
         managed: The instances whose nodes the setting node_selector selects.
         settings: The operator's settings. With a managed tag, EC2 is called.
     """
-    tagged = await _tagged(instance_ids, settings.managed_tag)
+    tagged = await _tagged(instance_ids, settings)
     matches = {}
     for instance_id in instance_ids:
         excluded = None
@@ -127,11 +127,15 @@ async def match_nodes(
     return matches
 
 
-async def _tagged(instance_ids: Sequence[InstanceId], tag_key: str | None) -> frozenset[InstanceId]:
-    """Return the instances that carry the tag; all of them without a tag."""
-    if tag_key is None:
+async def _tagged(
+    instance_ids: Sequence[InstanceId], settings: ToolSettings
+) -> frozenset[InstanceId]:
+    """Return the instances that carry the managed tag; all of them without such a setting."""
+    if settings.managed_tag is None:
         return frozenset(instance_ids)
-    client = clients.ClientFactory().ec2()
-    tags = TaggedInstances(client, tag_key=tag_key, threads=DaemonExecutor(1, name="aws"))
+    client = clients.ClientFactory(queue_url=settings.queue_url).ec2()
+    tags = TaggedInstances(
+        client, tag_key=settings.managed_tag, threads=DaemonExecutor(1, name="aws")
+    )
     answers = await asyncio.gather(*(tags.is_managed(each) for each in instance_ids))
     return frozenset(each for each, is_ours in zip(instance_ids, answers, strict=True) if is_ours)

@@ -74,8 +74,9 @@ def open_queue(ref: QueueRef, settings: ToolSettings) -> QueueClient:
         raise errors.UsageError(
             "no queue: name one with --queue, by URL or name, or set QUEUE_PROCESSOR_QUEUE_URL"
         )
-    client = clients.ClientFactory().sqs(
-        queue_url=name if name.startswith(("https://", "http://")) else settings.queue_url,
+    queue_url = name if name.startswith(("https://", "http://")) else settings.queue_url
+    client = clients.ClientFactory(queue_url=queue_url).sqs(
+        queue_url=queue_url,
         wait_time_seconds=int(WAIT.total_seconds()),
     )
     queue = QueueClient(client, "").named(name)

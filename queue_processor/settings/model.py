@@ -10,7 +10,7 @@ import pydantic_core
 import pydantic_settings
 from pydantic import Field
 
-from queue_processor.domain import deadlines, errors, policy, selectors
+from queue_processor.domain import deadlines, errors, identifiers, policy, selectors
 from queue_processor.domain.events import EventScope
 from queue_processor.settings.groups import (
     ActionSettings,
@@ -28,8 +28,6 @@ ENVIRONMENT_PREFIX = "QUEUE_PROCESSOR_"
 # The type of the error.
 NO_SOURCE = "no_source"
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
-# https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]", re.ASCII)
 # https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html
 # Clusters of kops have the names of domains.
 _CLUSTER_NAME = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,252}$"
@@ -130,19 +128,18 @@ class ToolSettings(pydantic_settings.BaseSettings):
 
     def _scope(self) -> EventScope:
         """Return whose events are for us; an emulator's URL may show neither account nor Region."""
-        host, account = _host_and_account(self.queue_url)
+        account = _account_of(self.queue_url)
         accounts = self.sources.sqs.accounts or ((account,) if account else ())
         return EventScope(
-            accounts=frozenset(accounts) or None,
-            region=next((label for label in host.split(".") if _REGION.fullmatch(label)), None),
+            accounts=frozenset(accounts) or None, region=identifiers.region_of(self.queue_url)
         )
 
 
-def _host_and_account(queue_url: str | None) -> tuple[str, str | None]:
-    """Return the host in the URL of a queue, and the account in its path."""
-    parsed = urllib.parse.urlsplit(queue_url or "")
-    account = parsed.path.split("/")[-2] if parsed.path.count("/") else ""
-    return parsed.hostname or "", account if _ACCOUNT.fullmatch(account) else None
+def _account_of(queue_url: str | None) -> str | None:
+    """Return the account in the path of a queue's URL."""
+    path = urllib.parse.urlsplit(queue_url or "").path
+    account = path.split("/")[-2] if path.count("/") else ""
+    return account if _ACCOUNT.fullmatch(account) else None
 
 
 class Settings(ToolSettings):

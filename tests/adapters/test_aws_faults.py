@@ -271,7 +271,7 @@ def test_what_is_missing_in_the_environment_is_told_in_one_line(
     for name, value in variables.items():
         environment.setenv(name, value)
     with pytest.raises(errors.ConfigurationError, match=expected) as raised:
-        clients.ClientFactory().autoscaling()
+        clients.ClientFactory(queue_url=None).autoscaling()
 
     assert "\n" not in str(raised.value)
 
@@ -282,10 +282,32 @@ def test_clients_are_made_from_the_environment_and_outlast_a_long_poll(
     environment.setenv("AWS_REGION", "eu-north-1")
     environment.setenv("AWS_ACCESS_KEY_ID", "x")
     environment.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    made = clients.ClientFactory()
+    made = clients.ClientFactory(queue_url=None)
     sqs = made.sqs(queue_url=None, wait_time_seconds=20)
 
     assert sqs.meta.config.read_timeout > 20  # type: ignore[attr-defined] # it is there
     for client in (sqs, made.autoscaling(), made.ec2(), made.events()):
         assert client.meta.region_name == "eu-north-1"
         client.close()
+
+
+@pytest.mark.parametrize(
+    ("variables", "region"),
+    [
+        ({}, "eu-west-1"),
+        ({"AWS_DEFAULT_REGION": "us-west-2"}, "eu-west-1"),
+        ({"AWS_REGION": "us-east-1"}, "us-east-1"),
+    ],
+    ids=["of the queue", "not of the profile", "named"],
+)
+def test_the_region_is_that_of_the_queue_unless_another_is_named(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], region: str
+) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    for name, value in {**keys, **variables}.items():
+        environment.setenv(name, value)
+    queue_url = "https://sqs.eu-west-1.amazonaws.com/123456789012/queue"
+    client = clients.ClientFactory(queue_url=queue_url).autoscaling()
+
+    assert client.meta.region_name == region
+    client.close()

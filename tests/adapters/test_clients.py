@@ -30,7 +30,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def endpoint_for(queue_url: str | None) -> str:
-    made = clients.ClientFactory().sqs(queue_url=queue_url, wait_time_seconds=0)
+    made = clients.ClientFactory(queue_url=queue_url).sqs(queue_url=queue_url, wait_time_seconds=0)
     with contextlib.closing(made):
         return made.meta.endpoint_url
 
@@ -85,7 +85,7 @@ async def test_credentials_that_nobody_hands_out_fail_within_the_longest_call(
     environment.setenv("AWS_ENDPOINT_URL_STS", silent.url)
     # Else it would take the 39 seconds that it is about.
     environment.setattr(clients, "_READ_SECONDS", 0.1)
-    made = clients.ClientFactory().sqs(
+    made = clients.ClientFactory(queue_url=None).sqs(
         queue_url=silent.url + "/123456789012/queue", wait_time_seconds=0
     )
     queue = QueueClient(made, silent.url + "/123456789012/queue")
@@ -99,7 +99,7 @@ async def test_the_queue_at_its_own_host_answers_without_an_endpoint_in_the_envi
     shell: queues.HttpShell,
 ) -> None:
     await shell.open()
-    made = clients.ClientFactory().sqs(queue_url=shell.url, wait_time_seconds=0)
+    made = clients.ClientFactory(queue_url=shell.url).sqs(queue_url=shell.url, wait_time_seconds=0)
 
     with contextlib.closing(made):
         assert QueueClient(made, shell.url).state().visible == 0

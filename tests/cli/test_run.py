@@ -233,7 +233,8 @@ def test_an_option_that_does_not_exist_is_wrong_usage(command: Command) -> None:
 
 
 def test_without_a_region_it_names_the_cure(command: Command) -> None:
-    ending = command("run", **QUEUE, **CREDENTIALS)
+    url = {"QUEUE_PROCESSOR_QUEUE_URL": "https://queues.invalid/123456789012/queue"}
+    ending = command("run", **url, **CREDENTIALS)
 
     assert ending.code == FAILURE
     assert "no AWS Region" in ending.cause

@@ -16,7 +16,7 @@ import botocore.config
 import botocore.exceptions
 import botocore.session
 
-from queue_processor.domain import errors
+from queue_processor.domain import errors, identifiers
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
@@ -42,14 +42,18 @@ class ClientFactory:
     Every method raises ConfigurationError if there is no Region.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, queue_url: str | None) -> None:
         """Find the credentials.
+
+        Args:
+            queue_url: The queue that the clients are about. Its Region is theirs, unless
+                `AWS_REGION` names another: that of a profile is often somewhere else.
 
         Raises:
             ConfigurationError: There are none, or the profile does not exist.
         """
         with _errors_translated():
-            self._session = _session()
+            self._session = _session(identifiers.region_of(queue_url))
 
     def sqs(self, *, queue_url: str | None, wait_time_seconds: int) -> "SQSClient":
         """Build the client for SQS.
@@ -125,7 +129,7 @@ def _config(wait_time_seconds: int) -> botocore.config.Config:
     )
 
 
-def _session() -> boto3.session.Session:
+def _session(region: str | None) -> boto3.session.Session:
     # The other SDKs, and the pods of EKS, name the Region like this; botocore does not.
     # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
     # Credentials come from other services, and the SDK would wait 60 seconds for each answer.
@@ -133,7 +137,7 @@ def _session() -> boto3.session.Session:
     core = botocore.session.Session()
     core.set_default_client_config(_config(0))
     session = boto3.session.Session(
-        botocore_session=core, region_name=os.environ.get("AWS_REGION") or None
+        botocore_session=core, region_name=os.environ.get("AWS_REGION") or region
     )
     if session.get_credentials() is None:
         raise errors.ConfigurationError(
@@ -149,7 +153,8 @@ def _errors_translated() -> Iterator[None]:
         yield
     except botocore.exceptions.NoRegionError as cause:
         raise errors.ConfigurationError(
-            "no AWS Region: set AWS_REGION, or `region` in the profile"
+            "no AWS Region: the URL of the queue shows none; set AWS_REGION, or `region` in the"
+            " profile"
         ) from cause
     except (botocore.exceptions.BotoCoreError, ValueError) as cause:
         raise errors.ConfigurationError(f"AWS: {cause}") from cause

@@ -49,7 +49,7 @@ async def open_aws(settings: Settings, *, clock: Callable[[], dt.datetime]) -> A
     """
     sqs_threads = DaemonExecutor(_SQS_THREADS, name="sqs")
     call = functools.partial(asyncio.get_running_loop().run_in_executor, sqs_threads)
-    factory = await call(ClientFactory)
+    factory = await call(functools.partial(ClientFactory, queue_url=settings.queue_url))
     managed = None
     if settings.managed_tag is not None:
         managed = TaggedInstances(

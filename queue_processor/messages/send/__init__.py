@@ -100,7 +100,7 @@ def send(  # noqa: PLR0913 - the options of a command
     loaded = settings.load_for_tool(config)
     queue_client = queues.open_queue(QueueRef(queue=queue), loaded)
     template = EventTemplate(kind=kind, options=event_options, queue_arn=queue_client.state().arn)
-    bus = None if event_bus is None else _open_bus(event_bus, source)
+    bus = None if event_bus is None else _open_bus(event_bus, source, queue_client.url)
     request = DrillRequest(
         template=template,
         sink=bus or QueueSink(queue_client, began_at=dt.datetime.now(dt.UTC)),
@@ -127,10 +127,10 @@ def _check_source(source: str | None, event_bus: str | None) -> None:
         )
 
 
-def _open_bus(name: str, source: str | None) -> EventBus:
+def _open_bus(name: str, source: str | None, queue_url: str) -> EventBus:
     if source is None:
         output.note(
             "AWS refuses events on a bus whose source begins with aws.; an emulator may take them."
             " With AWS leave --event-bus out, or name a --source of your own"
         )
-    return EventBus(clients.ClientFactory().events(), name, source=source)
+    return EventBus(clients.ClientFactory(queue_url=queue_url).events(), name, source=source)

@@ -1,0 +1,88 @@
+"""The nodes of the cluster that carry a mark of the operator, and what it says."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from queue_processor.adapters.kube import nodes
+from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.nodes import NodeReader
+from queue_processor.adapters.kube.pods import KubePods
+from queue_processor.domain import pods
+from queue_processor.domain.holds import Hold
+from queue_processor.domain.nodes import NodeView
+from queue_processor.domain.selectors import LabelSelector
+
+EVERY_NODE = LabelSelector()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MarkedNode:
+    """A node with a mark.
+
+    Attributes:
+        pods_left: How many of its pods a drain would still evict.
+    """
+
+    view: NodeView
+    pods_left: int
+
+    def rows(self, *, now: dt.datetime) -> Sequence[Sequence[str | None]]:
+        """Return a row for each event that holds the node, or one if none is written on it."""
+        name, left = self.view.name, str(self.pods_left)
+        if not self.view.holds:
+            return [(name, None, None, None, "marked, by no event", left)]
+        return [
+            (name, hold.kind, _time(hold.since), _time(hold.deadline.at), state(hold, now), left)
+            for hold in self.view.holds
+        ]
+
+    def fields(self, *, now: dt.datetime) -> Mapping[str, object]:
+        """Return the same for programs."""
+        return {
+            "node": self.view.name,
+            "instance_id": self.view.instance_id,
+            "is_unschedulable": self.view.is_unschedulable,
+            "was_cordoned_before": self.view.is_unschedulable and not self.view.is_cordoned_by_us,
+            "pods_left": self.pods_left,
+            "events": [
+                {
+                    "event_id": hold.event_id,
+                    "kind": hold.kind.value,
+                    "since": hold.since.isoformat(),
+                    "until": hold.deadline.at.isoformat(),
+                    "instance_goes_then": hold.deadline.is_hard,
+                    "state": state(hold, now),
+                }
+                for hold in self.view.holds
+            ],
+        }
+
+
+def state(hold: Hold, now: dt.datetime) -> str:
+    """Return how the work for an event stands."""
+    if hold.result is not None:
+        return hold.result.value
+    if hold.deadline.at < now:
+        return "past its deadline, and not ended"
+    return "draining" if hold.is_draining else "cordoned"
+
+
+async def marked_nodes(api: KubeApi) -> AsyncIterator[MarkedNode]:
+    """Yield the nodes that carry a mark, with the number of their pods, in the order of names.
+
+    Raises:
+        TemporaryError: The cluster cannot be read now.
+        PermanentError: It may not be read.
+    """
+    reader, kube_pods = NodeReader(EVERY_NODE), KubePods(api)
+    views = [view async for node in nodes.listed(api) if (view := reader.view_of(node)) is not None]
+    for view in sorted(views, key=lambda each: each.name):
+        if view.is_marked:
+            listed = await kube_pods.on_node(view.name)
+            left = sum(1 for pod in listed.pods if pods.verdict_on(pod).is_moved)
+            yield MarkedNode(view, left)
+
+
+def _time(moment: dt.datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
