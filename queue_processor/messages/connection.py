@@ -26,6 +26,19 @@ async def open_api(*, hint: str = "") -> AsyncIterator[KubeApi]:
             await opened.close()
 
 
+async def describe_cluster() -> str:
+    """Return which cluster the environment names, for people; nothing is sent there.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    opened = await connection.connect()
+    try:
+        return f"{opened.configuration.host} ({opened.origin})"
+    finally:
+        await opened.close()
+
+
 @contextlib.contextmanager
 def _translated(hint: str) -> Iterator[None]:
     try:

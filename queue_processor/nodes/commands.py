@@ -62,6 +62,7 @@ def uncordon(
       queue-processor nodes uncordon ip-10-0-1-7.ec2.internal --dry-run
     """  # noqa: D301 - after a real backspace the lines stay as they are
     nodes = _by_name(asyncio.run(_read()), names)
+    output.note(f"cluster: {asyncio.run(connection.describe_cluster())}")
     for node in nodes:
         output.note(_described(node))
     if dry_run:

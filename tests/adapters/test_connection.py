@@ -212,7 +212,9 @@ async def test_requests_that_are_refused_together_read_the_token_once(listen: Li
     async def reload(configuration: client.Configuration) -> None:
         reads.append(configuration)
 
-    made = connection.Connection(client.Configuration(host=server.url), reload=reload)
+    made = connection.Connection(
+        client.Configuration(host=server.url), origin="a test", reload=reload
+    )
     api = KubeApi(made.transport)
     await asyncio.gather(*(api.get("/api/v1/nodes") for _ in range(5)), return_exceptions=True)
     await made.close()

@@ -126,7 +126,7 @@ class Account:
         """Do everything that the program does."""
         stage = RealStage(self._cluster, self.log)
         await stage.prepare()
-        connection = kube.Connection(world.configuration_for(self._access))
+        connection = kube.Connection(world.configuration_for(self._access), origin="a test")
         await uses.exercise(connection, stage)
 
 

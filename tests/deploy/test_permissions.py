@@ -99,7 +99,9 @@ async def exercise(server: RecordingServer) -> None:
     shell = http.HttpServer(server)
     configuration = client.Configuration(host=await shell.start())
     try:
-        await uses.exercise(kube.Connection(configuration), SimulatedStage(server.cluster))
+        await uses.exercise(
+            kube.Connection(configuration, origin="a test"), SimulatedStage(server.cluster)
+        )
     finally:
         await shell.stop()
 

@@ -149,7 +149,7 @@ class TestQuestion:
         result = sender.run(SPOT, "--node", "node-0")
 
         assert result.code == 2
-        assert result.err.splitlines()[0].startswith(f"node-0 ({conftest.instance(0)}): ")
+        assert result.err.splitlines()[2].startswith(f"node-0 ({conftest.instance(0)}): ")
         assert "Send 1 spot_interruption events to http://127.0.0.1:" in result.err
         assert result.err.splitlines()[-1].endswith("stdin is not a terminal: confirm with --yes")
         assert sender.interrupted() == []

@@ -242,7 +242,9 @@ class TestQuestion:
 
         assert result.code == 2
         assert drill.contents() == ()
-        first, move, stay, question = result.err.splitlines()
+        cluster, queue, first, move, stay, question = result.err.splitlines()
+        assert re.fullmatch(r"cluster: http://127.0.0.1:\d+ \(context simulator\)", cluster)
+        assert re.fullmatch(r"queue: http://.*/\d{12}/\S+", queue)
         assert first == f"node-0 ({instance(0)}): 2 pods move, 2 stay"
         assert re.fullmatch(r"  move: (default/bare default/web-\w+|default/web-\w+ \S+)", move)
         assert "kube-system/static (mirror of a static pod)" in stay
@@ -284,7 +286,7 @@ class TestQuestion:
 
         result = drill.run("send", SPOT, "--node", "node-2", "--dry-run")
 
-        assert result.err.splitlines()[:3] == [
+        assert result.err.splitlines()[2:5] == [
             f"node-2 ({instance(2)}): 110 pods move, 0 stay",
             "  move: 55 in b, 55 in team",
             "--dry-run --output json names every pod",

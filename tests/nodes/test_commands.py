@@ -146,6 +146,7 @@ def test_nothing_is_changed_without_a_yes(
     before = state_of(cluster, "node-0")
     shown = terminal("uncordon", "node-0", *arguments)
 
+    assert shown.err.startswith("cluster: http://127.0.0.1:")
     assert "node-0: takes off the cordon, the taint of spot_interruption" in shown.err
     assert shown.code == (0 if arguments else 2)
     assert state_of(cluster, "node-0") == before

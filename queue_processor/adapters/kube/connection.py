@@ -35,21 +35,25 @@ class Connection:
     Attributes:
         configuration: Server, trust and credentials, as the official client holds them.
         transport: Requests to the server.
+        origin: Where the configuration comes from, for people.
     """
 
     def __init__(
         self,
         configuration: client.Configuration,
         *,
+        origin: str,
         reload: Callable[[client.Configuration], Awaitable[None]] | None = None,
     ) -> None:
         """Open no connection yet.
 
         Args:
             configuration: Server, trust and credentials.
+            origin: Where it comes from, for people.
             reload: Reads the credentials again, into a configuration.
         """
         self.configuration = configuration
+        self.origin = origin
         self.transport = HttpTransport(configuration, renew_credentials=self._renew_credentials)
         self._reload = reload
         self._renewing = asyncio.Lock()
@@ -95,7 +99,7 @@ async def _connect_from_pod() -> Connection | None:
         await _load_from_pod(configuration)
     except config.ConfigException:
         return None
-    return Connection(configuration, reload=_load_from_pod)
+    return Connection(configuration, origin="the service account of the pod", reload=_load_from_pod)
 
 
 async def _load_from_pod(configuration: client.Configuration) -> None:
@@ -105,7 +109,8 @@ async def _load_from_pod(configuration: client.Configuration) -> None:
 async def _connect_by_file() -> Connection:
     configuration = client.Configuration()
     await config.load_kube_config(client_configuration=configuration, persist_config=False)
-    return Connection(configuration, reload=_reload_by_file)
+    _, active = config.list_kube_config_contexts()
+    return Connection(configuration, origin=f"context {active['name']}", reload=_reload_by_file)
 
 
 async def _reload_by_file(configuration: client.Configuration) -> None:
