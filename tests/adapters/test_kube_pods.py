@@ -10,9 +10,11 @@ import pytest
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.adapters.kube.transport import Answer, JsonObject, Request
+from queue_processor.domain import errors
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import EvictionAnswer, PodRef
 
+OTHER_NODE = NodeName("node-other")
 NODE = NodeName("node-0")
 
 
@@ -78,6 +80,28 @@ async def test_a_list_goes_on_behind_a_pod_that_cannot_be_read(odd: JsonObject) 
     listed = await KubePods(KubeApi(CannedTransport(200, listing))).on_node(NODE)
 
     assert [each.ref.name for each in listed.pods] == ["web"]
+
+
+@pytest.mark.parametrize("odd", NOT_PODS)
+async def test_a_list_of_many_nodes_goes_on_behind_a_pod_that_cannot_be_read(
+    odd: JsonObject,
+) -> None:
+    listing = {"metadata": {"resourceVersion": "3"}, "items": [odd, pod("web", nodeName=NODE)]}
+
+    lists = await KubePods(KubeApi(CannedTransport(200, listing))).on_nodes([NODE, OTHER_NODE])
+
+    assert [each.ref.name for each in lists[NODE].pods][-1:] == ["web"]
+    assert lists[OTHER_NODE].pods == ()
+
+
+@pytest.mark.parametrize("answer", [{}, {"items": []}, {"items": 1, "metadata": {}}])
+async def test_an_answer_that_is_no_list_is_a_temporary_error(answer: JsonObject) -> None:
+    pods = KubePods(KubeApi(CannedTransport(200, answer)))
+
+    with pytest.raises(errors.TemporaryError, match="no list"):
+        await pods.on_node(NODE)
+    with pytest.raises(errors.TemporaryError, match="no list"):
+        await pods.on_nodes([NODE, OTHER_NODE])
 
 
 @pytest.mark.parametrize("odd", NOT_PODS)

@@ -87,17 +87,16 @@ class KubePods:
         query = {"fieldSelector": f"spec.nodeName={name}", "resourceVersion": not_before or "0"}
         if not_before:
             query["resourceVersionMatch"] = "NotOlderThan"
-        listed = await self._api.list(_PODS, query=query)
-        version = listed["metadata"]["resourceVersion"]
-        return PodList(pods=tuple(_views(listed["items"])), version=version)
+        items, version = _items_of(await self._api.list(_PODS, query=query))
+        return PodList(pods=tuple(_views(items)), version=version)
 
     async def on_nodes(self, names: Collection[NodeName]) -> Mapping[NodeName, PodList]:
         by_node: dict[str, list[PodView]] = {name: [] for name in names}
         version = ""
         async for page in self._api.pages(_PODS, query=_BOUND):
-            version = page["metadata"]["resourceVersion"]
-            for pod in page["items"]:
-                if (of_node := by_node.get(pod["spec"]["nodeName"])) is not None:
+            items, version = _items_of(page)
+            for pod in items:
+                if (of_node := by_node.get(_node_name_of(pod))) is not None:
                     of_node.extend(_views((pod,)))
         return {name: PodList(pods=tuple(by_node[name]), version=version) for name in names}
 
@@ -160,6 +159,24 @@ class KubePods:
                 raise errors.TemporaryError(str(conflict)) from conflict
 
 
+def _items_of(listed: JsonObject) -> tuple[list[JsonObject], str]:
+    """Return the items of a list, and its version.
+
+    Raises:
+        TemporaryError: The answer is not a list.
+    """
+    try:
+        items = [pod for pod in listed["items"] or () if isinstance(pod, dict)]
+        return items, str(listed["metadata"]["resourceVersion"])
+    except _NOT_A_POD as cause:
+        raise errors.TemporaryError(f"LIST {_PODS}: the answer is no list: {cause!r}") from cause
+
+
+def _node_name_of(pod: JsonObject) -> str:
+    spec = pod.get("spec")
+    return str(spec.get("nodeName") or "") if isinstance(spec, dict) else ""
+
+
 def _views(listed: Iterable[JsonObject]) -> Iterator[PodView]:
     return (view for pod in listed if (view := _view_or_none(pod)) is not None)
 
@@ -179,7 +196,7 @@ async def _changes(events: AsyncIterator[JsonObject], version: str) -> AsyncIter
     async for event in events:
         pod = event.get("object") or {}
         version = (pod.get("metadata") or {}).get("resourceVersion") or version
-        node_name = (pod.get("spec") or {}).get("nodeName")
+        node_name = _node_name_of(pod)
         view = None if event["type"] == "BOOKMARK" else _view_or_none(pod)
         if view is None or not node_name:
             yield PodChange(pod=None, version=version)
