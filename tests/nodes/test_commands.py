@@ -15,19 +15,18 @@ from queue_processor.domain.plan import Action, InstanceResult
 from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.messages.conftest import Terminal, ThreadedCluster
 
-NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
-
 
 def hold(result: InstanceResult | None, *, seconds: int = -60) -> Hold:
     """A Spot interruption whose deadline is so many seconds from now."""
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     return Hold(
         id="hold-1",
         event_id="event-1",
         kind=EventKind.SPOT_INTERRUPTION,
         action=Action.CORDON_AND_DRAIN,
-        occurred_at=NOW - dt.timedelta(seconds=120),
-        since=NOW - dt.timedelta(seconds=119),
-        deadline=Deadline(at=NOW + dt.timedelta(seconds=seconds), is_hard=True),
+        occurred_at=now - dt.timedelta(seconds=120),
+        since=now - dt.timedelta(seconds=119),
+        deadline=Deadline(at=now + dt.timedelta(seconds=seconds), is_hard=True),
         result=result,
     )
 
@@ -65,7 +64,7 @@ def build(made: SimulatedCluster) -> None:
         made.add_node(f"node-{number}", instance_id=f"i-{number:017x}")
     made.add_replica_set("web", replicas=2, labels={"app": "web"}, nodes=["node-1", "node-1"])
     mark(made, "node-0", hold(InstanceResult.DRAINED))
-    mark(made, "node-1", hold(None, seconds=60))
+    mark(made, "node-1", hold(None, seconds=600))
     mark(made, "node-2", hold(InstanceResult.DRAINED, seconds=3600), was_cordoned=True)
 
 
