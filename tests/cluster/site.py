@@ -92,7 +92,7 @@ class Site(operators.Operators):
         lease = await self.world.get(path)
         return "" if lease is None else lease["spec"].get("holderIdentity") or ""
 
-    async def told_about(self, kind: str, name: str) -> list[str]:
+    async def event_reasons_on(self, kind: str, name: str) -> list[str]:
         """The reasons of the Events about an object, sorted."""
         found: list[JsonObject] = await self.world.items("/apis/events.k8s.io/v1/events")
         return sorted(

@@ -43,7 +43,7 @@ async def test_a_node_is_drained_as_its_budget_allows(scene: Site) -> None:
     assert [pod.granted_seconds for pod in scene.history.told_to_go()] == [7] * 4
     assert scene.history.marked == {"node-a"}
     assert scene.audit.made("delete", "pods") == []
-    assert await scene.told_about("Node", "node-a") == ["Drained", "SpotInterruption"]
+    assert await scene.event_reasons_on("Node", "node-a") == ["Drained", "SpotInterruption"]
 
 
 async def test_what_belongs_to_the_node_stays_and_all_else_goes(scene: Site) -> None:
@@ -121,7 +121,7 @@ async def test_a_pod_that_its_budget_blocks_is_deleted_with_its_grace_before_the
     assert {request.code for request in scene.audit.made("create", "pods/eviction")} == {429}
     (deleted,) = scene.history.told_to_go()
     assert (deleted.name, deleted.granted_seconds) == ("web-0", 5)
-    assert await scene.told_about("Pod", "web-0") == ["DeletedAtDeadline"]
+    assert await scene.event_reasons_on("Pod", "web-0") == ["DeletedAtDeadline"]
     assert await scene.world.pods_on("node-a") == []
 
 
@@ -144,7 +144,7 @@ async def test_pods_that_stay_terminating_are_left_to_the_deadline_with_all_thei
     assert left["metadata"]["name"] == "stuck"
     assert left["metadata"]["deletionGracePeriodSeconds"] == 40
     assert scene.audit.made("delete", "pods") == []
-    assert await scene.told_about("Node", "node-a") == ["DrainStopped", "SpotInterruption"]
+    assert await scene.event_reasons_on("Node", "node-a") == ["DrainStopped", "SpotInterruption"]
     node = await scene.world.node("node-a")
     assert node is not None
     assert not objects.is_true(node, "Drained")

@@ -14,7 +14,7 @@ from tests.controller import stage
 pytestmark = pytest.mark.looptime
 
 
-def _told(world: stage.World, kind: str) -> list[tuple[str, str, str]]:
+def _recorded(world: stage.World, kind: str) -> list[tuple[str, str, str]]:
     """Type, reason and note of the Events about nodes, or about pods, in their order."""
     kept = sorted(
         (event.body for event in world.cluster.store.every(resources.EVENTS)),
@@ -42,7 +42,7 @@ async def test_a_drain_is_told_at_its_beginning_and_at_its_end(world: stage.Worl
     await world.until_settled()
     await asyncio.sleep(1)
 
-    assert _told(world, "Node") == [
+    assert _recorded(world, "Node") == [
         (
             "Normal",
             "SpotInterruption",
@@ -50,7 +50,7 @@ async def test_a_drain_is_told_at_its_beginning_and_at_its_end(world: stage.Worl
         ),
         ("Normal", "Drained", "0 of 3 pods left"),
     ]
-    assert not _told(world, "Pod")
+    assert not _recorded(world, "Pod")
 
 
 def _pods_on_nodes(world: stage.World, count: int) -> int:
@@ -76,14 +76,14 @@ async def test_a_storm_writes_events_after_evictions_and_one_for_each_node(
         world.send_spot(number)
     left = functools.partial(_pods_on_nodes, world, 50)
     await world.until(lambda: left() < 10, step=0.01)
-    assert len(_told(world, "Node")) <= 10
+    assert len(_recorded(world, "Node")) <= 10
     await world.until_settled()
     await asyncio.sleep(1)
 
-    told = _told(world, "Node")
-    drained = [note for _, reason, note in told if reason == "Drained"]
+    events_on_nodes = _recorded(world, "Node")
+    drained = [note for _, reason, note in events_on_nodes if reason == "Drained"]
     assert len(drained) == 50
-    assert len(told) <= 60
+    assert len(events_on_nodes) <= 60
     beginning = "0 of 4 pods left; before: SpotInterruption, cordon-and-drain, "
     assert len([note for note in drained if note.startswith(beginning)]) >= 40
 
@@ -125,11 +125,11 @@ async def test_a_pod_that_had_to_be_deleted_is_named_on_itself_and_on_its_node(
     await world.until_settled(limit=130)
     await asyncio.sleep(1)
 
-    ((kind, reason, note),) = _told(world, "Pod")
+    ((kind, reason, note),) = _recorded(world, "Pod")
     assert (kind, reason) == ("Warning", "DeletedAtDeadline")
     assert "taken away at 12:02:00 UTC" in note
     assert "disruption budget" in note
-    assert _told(world, "Node")[-1] == (
+    assert _recorded(world, "Node")[-1] == (
         "Normal",
         "Drained",
         f"0 of 1 pods left; 1 deleted at the deadline: default/{pod}",
@@ -146,7 +146,7 @@ async def test_pods_that_are_left_are_named_on_their_node(world: stage.World) ->
     await world.until_settled(limit=130)
     await asyncio.sleep(1)
 
-    assert _told(world, "Node")[-1] == (
+    assert _recorded(world, "Node")[-1] == (
         "Warning",
         "DrainStopped",
         f"1 of 1 pods left: default/{pod}",
@@ -167,11 +167,11 @@ async def test_a_dead_node_is_told_to_be_out_of_service(world: stage.World) -> N
     await asyncio.sleep(1)
 
     assert ("Warning", "OutOfService") in [
-        (kind, reason) for kind, reason, _ in _told(world, "Node")
+        (kind, reason) for kind, reason, _ in _recorded(world, "Node")
     ]
 
 
-async def test_a_change_that_is_cancelled_takes_back_what_was_told(world: stage.World) -> None:
+async def test_a_change_that_is_cancelled_takes_back_what_was_recorded(world: stage.World) -> None:
     world.add_nodes(2)
     await world.start()
     change = events.new_change(world.clock(), status="open")
@@ -188,7 +188,7 @@ async def test_a_change_that_is_cancelled_takes_back_what_was_told(world: stage.
     await world.until_settled()
     await asyncio.sleep(1)
 
-    assert _told(world, "Node")[-1] == (
+    assert _recorded(world, "Node")[-1] == (
         "Normal",
         "Uncordoned",
         "no event holds the node any more",

@@ -20,7 +20,7 @@ NOBODY = f"http://127.0.0.1:9/{HIDDEN}"
 """The port of the discard service, on which nobody listens."""
 
 
-def _told(outcome: str) -> tuple[float, float]:
+def _notifications(outcome: str) -> tuple[float, float]:
     """The notifications of the start, and of the end, that had this outcome so far."""
 
     def read(phase: str) -> float:
@@ -63,7 +63,7 @@ async def test_a_receiver_changes_nothing_about_when_a_drain_ends(
     plain = await world.start("plain")
     expected = await _drain(world, 0)
     await plain.stop()
-    delivered, failed = _told("delivered"), _told("failed")
+    delivered, failed = _notifications("delivered"), _notifications("failed")
 
     listening = _nobody() if behaviour is None else Receiver(behaviour).listening()
     async with listening as receiver:
@@ -83,8 +83,8 @@ async def test_a_receiver_changes_nothing_about_when_a_drain_ends(
         Behaviour.TAKES_IT_THE_SECOND_TIME,
         Behaviour.HANGS_IN_THE_BODY,
     }
-    assert _more(delivered, _told("delivered")) == ((1, 1) if takes else (0, 0))
-    assert _more(failed, _told("failed")) == ((0, 0) if takes else (1, 1))
+    assert _more(delivered, _notifications("delivered")) == ((1, 1) if takes else (0, 0))
+    assert _more(failed, _notifications("failed")) == ((0, 0) if takes else (1, 1))
     warnings = [line for line in lines if line["event"] == "webhook_failed"]
     assert len(warnings) == (0 if takes else 2)
     assert HIDDEN not in str(lines)
@@ -137,11 +137,11 @@ async def test_the_start_and_the_end_of_a_drain_are_told_in_their_order(
 
     start, end = (post.body for post in receiver.posts)
     assert (start["phase"], end["phase"]) == ("drain_start", "drain_end")
-    for told in (start, end):
-        assert (told["cluster"], told["node"]) == ("blue", "node-0")
-        assert (told["kind"], told["event_id"]) == ("spot_interruption", "e-1")
-        assert told["instance_id"] == stage.instance(0)
-        assert told["deadline"] == "2026-05-01T12:02:00+00:00"
+    for notification in (start, end):
+        assert (notification["cluster"], notification["node"]) == ("blue", "node-0")
+        assert (notification["kind"], notification["event_id"]) == ("spot_interruption", "e-1")
+        assert notification["instance_id"] == stage.instance(0)
+        assert notification["deadline"] == "2026-05-01T12:02:00+00:00"
     assert (start["result"], start["seconds"], start["evicted"]) == (None, None, None)
     assert (end["result"], end["evicted"], end["left"]) == ("drained", 1, [])
     assert end["seconds"] == pytest.approx(5, abs=0.2)
@@ -163,9 +163,9 @@ async def test_events_that_join_a_drain_are_not_told_again(world: stage.World) -
         await world.until_settled()
         await asyncio.sleep(1)
 
-    told = [(post.body["phase"], post.body["kind"]) for post in receiver.posts]
+    phases_and_kinds = [(post.body["phase"], post.body["kind"]) for post in receiver.posts]
     # The event whose deadline rules is named: at the end that is the later one.
-    assert told == [
+    assert phases_and_kinds == [
         ("drain_start", "rebalance_recommendation"),
         ("drain_end", "spot_interruption"),
     ]
@@ -246,7 +246,7 @@ async def test_a_url_file_that_gets_lost_or_broken_costs_the_notice_and_nothing_
     world.add_nodes(1)
     url = tmp_path / "url"
     url.write_text(NOBODY, encoding="utf-8")
-    failed = _told("failed")
+    failed = _notifications("failed")
     with structlog.testing.capture_logs() as lines:
         await world.start(webhooks=[{"url_file": str(url)}])
         if content is None:
@@ -257,7 +257,7 @@ async def test_a_url_file_that_gets_lost_or_broken_costs_the_notice_and_nothing_
         await world.until_settled()
         await asyncio.sleep(1)
 
-    assert _more(failed, _told("failed")) == (1, 1)
+    assert _more(failed, _notifications("failed")) == (1, 1)
     faults = [line["error"] for line in lines if line["event"] == "webhook_failed"]
     assert all(str(url) in fault for fault in faults)
     assert HIDDEN not in str(lines)

@@ -136,9 +136,9 @@ def test_every_alert_is_in_the_runbook_and_links_to_its_section(helm: chart.Helm
 def test_the_alarms_of_the_stack_are_in_the_runbook() -> None:
     resources = templates.read(templates.QUEUE)["Resources"]
     alarms = {name for name, made in resources.items() if made["Type"] == "AWS::CloudWatch::Alarm"}
-    told = (reference.DOCS / "runbook.md").read_text(encoding="utf-8")
+    runbook_text = (reference.DOCS / "runbook.md").read_text(encoding="utf-8")
 
-    assert {name for name in alarms if f"`{name}`" in told} == alarms
+    assert {name for name in alarms if f"`{name}`" in runbook_text} == alarms
 
 
 def test_the_selector_of_the_alerts_can_be_configured(helm: chart.Helm) -> None:

@@ -59,10 +59,10 @@ def _section(heading: str) -> str:
 
 
 def test_every_log_message_that_asks_for_a_person_is_in_the_runbook_and_no_other() -> None:
-    told = re.findall(r"^#### `(\w+)`$", _section("Log messages"), flags=re.MULTILINE)
+    documented = re.findall(r"^#### `(\w+)`$", _section("Log messages"), flags=re.MULTILINE)
 
-    assert len(told) == len(set(told))
-    assert set(told) == _logged()
+    assert len(documented) == len(set(documented))
+    assert set(documented) == _logged()
 
 
 def test_no_logger_has_another_name() -> None:
@@ -74,15 +74,15 @@ def test_no_logger_has_another_name() -> None:
 
 
 def test_every_outcome_is_in_the_runbook_and_no_other() -> None:
-    told = headings.below(reference.DOCS / "runbook.md", "Outcomes")
+    documented = headings.below(reference.DOCS / "runbook.md", "Outcomes")
 
-    assert told == [f"`{kind.value}`" for kind in OutcomeKind]
+    assert documented == [f"`{kind.value}`" for kind in OutcomeKind]
 
 
 def test_every_instance_result_is_in_the_runbook_and_no_other() -> None:
-    told = re.findall(r"^\| `(\w+)` \|", _section("Instance results"), flags=re.MULTILINE)
+    documented = re.findall(r"^\| `(\w+)` \|", _section("Instance results"), flags=re.MULTILINE)
 
-    assert sorted(told) == sorted(InstanceResult)
+    assert sorted(documented) == sorted(InstanceResult)
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -105,7 +105,7 @@ def notification(**fields: object) -> dict[str, object]:
 
 
 def health(*entities: object, **detail: object) -> dict[str, object]:
-    told = {
+    shared_detail = {
         "service": "EC2",
         "eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED",
         "eventTypeCategory": "scheduledChange",
@@ -122,7 +122,7 @@ def health(*entities: object, **detail: object) -> dict[str, object]:
         "source": "aws.health",
         "time": "2026-08-27T11:59:00Z",
         "resources": [],
-        "detail": told | detail,
+        "detail": shared_detail | detail,
     }
 
 

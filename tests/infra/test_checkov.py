@@ -36,16 +36,16 @@ def findings(folder: pathlib.Path) -> set[tuple[str, str, str]]:
         text=True,
         check=False,
     )
-    told = json.loads(finished.stdout)
-    assert told["summary"]["parsing_errors"] == 0
-    assert told["summary"]["passed"] > 0
+    report = json.loads(finished.stdout)
+    assert report["summary"]["parsing_errors"] == 0
+    assert report["summary"]["passed"] > 0
     return {
         (
             pathlib.Path(finding["file_path"]).stem,
             finding["resource"].rpartition(".")[2],
             finding["check_id"],
         )
-        for finding in told["results"]["failed_checks"]
+        for finding in report["results"]["failed_checks"]
     }
 
 

@@ -87,11 +87,11 @@ def test_the_events_that_are_ours_come_through_the_rules_and_the_policy(
 
     arrived = taken(sqs, stack["QueueUrl"])
 
-    def told(event: Mapping[str, Any]) -> str:
+    def identity_of(event: Mapping[str, Any]) -> str:
         return json.dumps([event["detail-type"], event["detail"]], sort_keys=True)
 
     expected = [event for event, rule in samples.EVENTS.values() if rule]
-    assert sorted(map(told, arrived)) == sorted(map(told, expected))
+    assert sorted(map(identity_of, arrived)) == sorted(map(identity_of, expected))
 
 
 def publish(emulator: ministack.Ministack, topic_arn: str) -> None:

@@ -45,18 +45,18 @@ async def test_the_nodes_of_a_storm_are_drained_and_no_others(site: Site) -> Non
         site.cluster.add_pod(f"pod-{number}", node=f"node-{number:02}", spec=spec)
     operator = await site.start()
 
-    told = await _send(
+    result = await _send(
         site, "spot_interruption", "-l", "pool=spot", "--storm", "3", "--spread", "1s"
     )
     await site.until(site.is_settled)
 
-    drained = {each["node"] for each in told["sent"]}
+    drained = {each["node"] for each in result["sent"]}
     others = {f"node-{number:02}" for number in range(12)} - drained
     assert drained == {"node-01", "node-04", "node-06"}
     assert (_pods(site, drained), _pods(site, others)) == (0, 9)
     assert {name for name in drained | others if site.is_cordoned(name)} == drained
     planned = {line["event_id"] for line in operator.lines() if line["event"] == "plan"}
-    assert planned == {each["event_id"] for each in told["sent"]}
+    assert planned == {each["event_id"] for each in result["sent"]}
 
 
 async def test_a_scheduled_change_is_announced_and_cancelled(site: Site) -> None:

@@ -103,10 +103,10 @@ async def test_what_asks_for_nothing_or_is_not_understood_has_an_outcome_alone(
     await site.until(lambda: len(_lines(operator, "outcome")) == 2)
 
     assert not _lines(operator, "plan")
-    told = {line["outcome"]: line for line in _lines(operator, "outcome")}
-    assert told["ignored"]["event_id"] == pending["id"]
-    assert told["dead_letter"]["event_id"] is None
-    for line in told.values():
+    outcomes = {line["outcome"]: line for line in _lines(operator, "outcome")}
+    assert outcomes["ignored"]["event_id"] == pending["id"]
+    assert outcomes["dead_letter"]["event_id"] is None
+    for line in outcomes.values():
         assert set(line) == _documented("Every line") | _documented("The outcome")
         assert (line["kind"], line["instance_id"], line["node"]) == (None, None, None)
         assert line["instances"] == []

@@ -117,7 +117,7 @@ async def test_a_held_node_goes_with_its_last_finalizer(client: DirectClient) ->
 
 
 @pytest.mark.parametrize(
-    ("precondition", "told"),
+    ("precondition", "refusal"),
     [
         ({"uid": "other"}, "the UID in the precondition (other) does not match the UID in record"),
         ({"resourceVersion": "1"}, "the ResourceVersion in the precondition (1) does not match"),
@@ -127,12 +127,12 @@ async def test_a_precondition_that_does_not_hold_is_a_conflict(
     client: DirectClient,
     cluster: SimulatedCluster,
     precondition: dict[str, str],
-    told: str,
+    refusal: str,
 ) -> None:
     cluster.add_pod("x", node="a")
     answer = await client.delete(f"{PODS}/x", {"preconditions": precondition})
     assert (answer.status, answer.body["reason"]) == (409, "Conflict")
-    assert told in answer.body["message"]
+    assert refusal in answer.body["message"]
     assert (await client.get(f"{PODS}/x")).status == 200
 
 
