@@ -94,7 +94,9 @@ async def test_a_list_of_many_nodes_goes_on_behind_a_pod_that_cannot_be_read(
     assert lists[OTHER_NODE].pods == ()
 
 
-@pytest.mark.parametrize("answer", [{}, {"items": []}, {"items": 1, "metadata": {}}])
+@pytest.mark.parametrize(
+    "answer", [{}, {"items": []}, {"items": [], "metadata": {}}, {"items": 1, "metadata": {}}]
+)
 async def test_an_answer_that_is_no_list_is_a_temporary_error(answer: JsonObject) -> None:
     pods = KubePods(KubeApi(CannedTransport(200, answer)))
 

@@ -94,9 +94,19 @@ class KubeApi:
     async def list(
         self, path: str, *, query: Mapping[str, str], limit_seconds: float = REQUEST_SECONDS
     ) -> JsonObject:
-        """List a small collection in one request."""
+        """List a small collection in one request.
+
+        Raises:
+            TemporaryError: The answer is not a list, so it shows neither items nor their absence.
+        """
         request = Request("GET", path, query=query, limit_seconds=limit_seconds)
-        return await self._object(request, verb="LIST")
+        listed = await self._object(request, verb="LIST")
+        # Go writes a list without items as null.
+        items, metadata = listed.get("items") or [], listed.get("metadata")
+        is_list = isinstance(items, list) and isinstance(metadata, dict)
+        if "items" not in listed or not is_list:
+            raise errors.TemporaryError(f"LIST {path}: the answer is no list")
+        return {**listed, "items": items}
 
     async def pages(
         self, path: str, *, query: Mapping[str, str] | None = None
@@ -115,7 +125,7 @@ class KubeApi:
                 # A continued list is of the version that its token names.
                 paged.pop("resourceVersion", None)
             page = await self.list(path, query=paged, limit_seconds=_PAGE_SECONDS)
-            token = page.get("metadata", {}).get("continue")
+            token = page["metadata"].get("continue")
             yield page
             # It takes megabytes, and the caller still has it while the next one is on its way.
             page.clear()
@@ -195,6 +205,18 @@ def _loaded(text: bytes, call: str) -> JsonObject:
     if not isinstance(loaded, dict):
         raise errors.TemporaryError(f"{call}: the answer is no object")
     return loaded
+
+
+def version_of(listed: JsonObject) -> str:
+    """Return the version of a list, which a watch goes on from.
+
+    Raises:
+        TemporaryError: It has none.
+    """
+    version = listed["metadata"].get("resourceVersion")
+    if not isinstance(version, str):
+        raise errors.TemporaryError("the answer is no list that a watch can go on from")
+    return version
 
 
 def error_of(answer: Answer, call: str) -> errors.QueueProcessorError:

@@ -87,15 +87,15 @@ class KubePods:
         query = {"fieldSelector": f"spec.nodeName={name}", "resourceVersion": not_before or "0"}
         if not_before:
             query["resourceVersionMatch"] = "NotOlderThan"
-        items, version = _items_of(await self._api.list(_PODS, query=query))
-        return PodList(pods=tuple(_views(items)), version=version)
+        listed = await self._api.list(_PODS, query=query)
+        return PodList(pods=tuple(_views(listed["items"])), version=api.version_of(listed))
 
     async def on_nodes(self, names: Collection[NodeName]) -> Mapping[NodeName, PodList]:
         by_node: dict[str, list[PodView]] = {name: [] for name in names}
         version = ""
         async for page in self._api.pages(_PODS, query=_BOUND):
-            items, version = _items_of(page)
-            for pod in items:
+            version = api.version_of(page)
+            for pod in page["items"]:
                 if (of_node := by_node.get(_node_name_of(pod))) is not None:
                     of_node.extend(_views((pod,)))
         return {name: PodList(pods=tuple(by_node[name]), version=version) for name in names}
@@ -159,26 +159,14 @@ class KubePods:
                 raise errors.TemporaryError(str(conflict)) from conflict
 
 
-def _items_of(listed: JsonObject) -> tuple[list[JsonObject], str]:
-    """Return the items of a list, and its version.
-
-    Raises:
-        TemporaryError: The answer is not a list.
-    """
-    try:
-        items = [pod for pod in listed["items"] or () if isinstance(pod, dict)]
-        return items, str(listed["metadata"]["resourceVersion"])
-    except _NOT_A_POD as cause:
-        raise errors.TemporaryError(f"LIST {_PODS}: the answer is no list: {cause!r}") from cause
-
-
-def _node_name_of(pod: JsonObject) -> str:
-    spec = pod.get("spec")
+def _node_name_of(pod: object) -> str:
+    spec = pod.get("spec") if isinstance(pod, dict) else None
     return str(spec.get("nodeName") or "") if isinstance(spec, dict) else ""
 
 
-def _views(listed: Iterable[JsonObject]) -> Iterator[PodView]:
-    return (view for pod in listed if (view := _view_or_none(pod)) is not None)
+def _views(listed: Iterable[object]) -> Iterator[PodView]:
+    pods = (pod for pod in listed if isinstance(pod, dict))
+    return (view for pod in pods if (view := _view_or_none(pod)) is not None)
 
 
 def _view_or_none(pod: JsonObject) -> PodView | None:

@@ -6,6 +6,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 
+from queue_processor.adapters.kube import api
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import errors
@@ -90,7 +91,7 @@ class KubeVolumes:
         items: list[JsonObject] = []
         version = ""
         async for page in self._api.pages(_ATTACHMENTS, query={"resourceVersion": "0"}):
-            version = page["metadata"]["resourceVersion"]
+            version = api.version_of(page)
             items += page["items"]
         self._attachments.replace(items)
         return version
