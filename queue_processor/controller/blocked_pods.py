@@ -57,6 +57,9 @@ class BlockedPods:
 
     def lead(self, due_at: dt.datetime) -> dt.timedelta:
         """Return how long it takes to delete the pods that are due by this time."""
+        if not self._counts:
+            # Nearly always, and this is asked for every pod.
+            return dt.timedelta()
         period = due_at.timestamp() // _SAME_SECONDS
         count = sum(pods for due, pods in self._counts.items() if due <= period)
         rate = max((_SLOWEST_PER_SECOND, *self._answers.values()))

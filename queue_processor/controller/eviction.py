@@ -21,14 +21,14 @@ import contextlib
 import dataclasses
 import datetime as dt
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import assert_never
 
 import structlog
 
 from queue_processor.controller.drain_context import DrainContext
-from queue_processor.controller.force_delete import NO_SLOT, EvictionStats, ForceDeleter
-from queue_processor.controller.limiter import Slot
+from queue_processor.controller.force_delete import EvictionStats, ForceDeleter
+from queue_processor.controller.limiter import NO_SLOT, Slot
 from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.domain import errors
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
@@ -60,14 +60,14 @@ class Evictor:
         self,
         holds: NodeHolds,
         *,
-        look_again: Callable[[], Awaitable[bool]],
+        force_deleter: ForceDeleter,
         context: DrainContext,
     ) -> None:
         """Build the evictor of one drain.
 
         Args:
             holds: What the node is drained for, and until when.
-            look_again: Reads the node as it is now into `holds`; False if it is gone.
+            force_deleter: Deletes the pods that their budgets block until they are due.
             context: What all drains share.
         """
         self._holds = holds
@@ -75,7 +75,7 @@ class Evictor:
         self._event_recorder = context.ports.event_recorder
         self._limiter = context.limiter
         self._blocked_pods = context.blocked_pods
-        self._force = ForceDeleter(holds, look_again=look_again, context=context)
+        self._force = force_deleter
         self._backoff = Backoff()
         self._turns = itertools.count()
         self._attempts: dict[_Attempt, asyncio.Timeout] = {}

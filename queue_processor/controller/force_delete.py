@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from queue_processor.controller.drain_context import DrainContext
+from queue_processor.controller.limiter import NO_SLOT
 from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.controller.ranks import Priority
 from queue_processor.domain import deadlines, errors
@@ -26,9 +27,6 @@ from queue_processor.observability import event_reasons, metrics
 from queue_processor.retrying import retrying
 
 _log = structlog.get_logger(__name__)
-
-NO_SLOT = "no slot was free in time"
-"""The reason that a pod is still there when its eviction has not been tried."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -89,12 +87,9 @@ class ForceDeleter:
         due_at = self.due_at(pod)
         if due_at is None:
             return None
-        return due_at - (self._lead(pod) if lead is None else lead) - self._holds.now
-
-    def _lead(self, pod: PodView) -> dt.timedelta:
-        """Return how long it takes to delete all blocked pods that are due when this one is."""
-        due_at = self.due_at(pod)
-        return dt.timedelta() if due_at is None else self._blocked_pods.lead(due_at)
+        if lead is None:
+            lead = self._blocked_pods.lead(due_at)
+        return due_at - lead - self._holds.now
 
     def due_at(self, pod: PodView) -> dt.datetime | None:
         """Return when the pod has to be deleted, if it is the only one; None: it is not deleted."""
@@ -111,7 +106,8 @@ class ForceDeleter:
         """
         grace, is_early = deadlines.MINIMUM_GRACE, False
         # It was due with this lead, which gets shorter with every pod that is deleted.
-        lead = self._lead(pod)
+        due_at = self.due_at(pod)
+        lead = dt.timedelta() if due_at is None else self._blocked_pods.lead(due_at)
         try:
             async for attempt in retrying(
                 metrics.Call.DELETE_POD,

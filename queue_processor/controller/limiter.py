@@ -34,6 +34,9 @@ from queue_processor.controller.namespace_windows import Heap, NamespaceWindows,
 from queue_processor.controller.ranks import Priority, Rank
 from queue_processor.domain import errors
 
+NO_SLOT = "no slot was free in time"
+"""The cause of what was not tried at all."""
+
 # Deadlines within so many seconds of each other are equally urgent.
 _EQUALLY_URGENT_SECONDS = 10.0
 # Evictions under one budget get into each other's way, and the API server repeats them every
@@ -134,7 +137,7 @@ class PriorityLimiter:
             async with asyncio.timeout_at(latest):
                 await self._acquire(self._rank(priority, ends_at))
         except TimeoutError as cause:
-            raise errors.TemporaryError("no slot was free in time") from cause
+            raise errors.TemporaryError(NO_SLOT) from cause
         try:
             with self.backing_off():
                 yield

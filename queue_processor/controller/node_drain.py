@@ -37,6 +37,7 @@ from queue_processor.controller import node_cordon
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.drain_status import DrainStatus
 from queue_processor.controller.eviction import Evictor
+from queue_processor.controller.force_delete import ForceDeleter
 from queue_processor.controller.node_holds import NodeHolds
 from queue_processor.controller.node_pods import NodePods
 from queue_processor.controller.ranks import Priority
@@ -92,7 +93,8 @@ class NodeDrain:
             on_arrival=self._on_arrival,
         )
         self._status = DrainStatus(holds, pods=self._pods, context=context)
-        self._evictor = Evictor(holds, look_again=self._look_again, context=context)
+        force_deleter = ForceDeleter(holds, look_again=self._look_again, context=context)
+        self._evictor = Evictor(holds, force_deleter=force_deleter, context=context)
 
     async def run(self) -> tuple[Hold, InstanceReport]:
         """Drain the node until the last of its holds has ended; return that one, and how it ended.

@@ -93,16 +93,7 @@ class PodWatcher:
                 del self._subscriptions[subscription.node_name]
 
     async def pods_on(self, name: NodeName, *, ends_at: float) -> PodList:
-        """List the pods of a node; its subscribers miss nothing that happens afterwards.
-
-        Args:
-            name: The node.
-            ends_at: The deadline of the drain, on the loop's clock.
-
-        Raises:
-            TemporaryError: The list is not available now.
-            PermanentError: The API server refuses it.
-        """
+        """List the pods of a node as `PodLister` does; its subscribers miss no later change."""
         return await self._lister.pods_on(name, ends_at=ends_at)
 
     async def _list(self, names: Collection[NodeName]) -> Mapping[NodeName, PodList]:
