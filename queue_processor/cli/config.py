@@ -8,7 +8,7 @@ import yaml
 from queue_processor import settings
 from queue_processor.cli import lazy
 from queue_processor.cli.lazy import LazyCommand
-from queue_processor.cli.options import ConfigOption
+from queue_processor.messages import options
 
 app = lazy.command_tree(
     "Show, check and describe the settings.",
@@ -20,7 +20,7 @@ app = lazy.command_tree(
 )
 
 
-def show(config: ConfigOption = None) -> None:
+def show(config: options.Config = None) -> None:
     """Print every setting with its value, as `run` would read it here; secrets are masked.
 
     The output is a settings file.
@@ -34,7 +34,7 @@ def show(config: ConfigOption = None) -> None:
     typer.echo(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
-def validate(config: ConfigOption = None) -> None:
+def validate(config: options.Config = None) -> None:
     """Check the settings as `run` does, and print each error in one line.
 
     Nothing is connected to: neither AWS nor a cluster.

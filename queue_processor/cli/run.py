@@ -7,14 +7,14 @@ import typer
 
 from queue_processor import bootstrap, settings
 from queue_processor.cli import exits
-from queue_processor.cli.options import ConfigOption
 from queue_processor.domain import errors
+from queue_processor.messages import options
 from queue_processor.observability import logs
 
 _log = structlog.get_logger(__name__)
 
 
-def run(config: ConfigOption = None) -> None:
+def run(config: options.Config = None) -> None:
     """Receive interruption events from the queue and drain their nodes, until SIGTERM or Ctrl-C.
 
     \b

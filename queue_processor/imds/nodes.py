@@ -42,8 +42,8 @@ async def connected(fleet: MetadataFleet) -> AsyncIterator["NodeFeed"]:
     Raises:
         ConfigurationError: There is no cluster, or its nodes cannot be listed.
     """
-    async with connection.open_api(hint=_HINT) as api:
-        feed = NodeFeed(api, fleet)
+    async with connection.open_cluster(hint=_HINT) as opened:
+        feed = NodeFeed(opened.api, fleet)
         await feed.refresh()
         yield feed
 
@@ -64,8 +64,8 @@ class NodeFeed:
         """
         every = []
         async for page in self._api.pages(_PATH):
-            every += [instance_on(node) for node in page.get("items") or ()]
-            self._version = page.get("metadata", {}).get("resourceVersion", "")
+            every += [instance_on(node) for node in page["items"]]
+            self._version = page["metadata"].get("resourceVersion", "")
         self._fleet.replace_all(every)
 
     async def run(self) -> None:

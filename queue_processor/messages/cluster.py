@@ -9,7 +9,6 @@ from queue_processor.adapters.aws.clients import DaemonExecutor
 from queue_processor.adapters.aws.ec2 import TaggedInstances
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube import nodes
-from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.nodes import NodeReader
 from queue_processor.adapters.kube.pods import KubePods
@@ -20,6 +19,7 @@ from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.pods import PodView
 from queue_processor.domain.selectors import LabelSelector
 from queue_processor.messages import connection, explanation
+from queue_processor.messages.connection import OpenCluster
 from queue_processor.messages.explanation import (
     ExclusionReason,
     Explanation,
@@ -34,10 +34,15 @@ _LISTS_AT_ONCE = 16
 
 
 class ClusterReader:
-    """Reads nodes and their pods."""
+    """Reads nodes and their pods.
 
-    def __init__(self, api: KubeApi) -> None:
-        self._api = api
+    Attributes:
+        cluster_name: As `OpenCluster` has it.
+    """
+
+    def __init__(self, opened: OpenCluster) -> None:
+        self._api = opened.api
+        self.cluster_name = opened.name
 
     async def nodes(
         self, *selectors: LabelSelector
@@ -73,9 +78,9 @@ class ClusterReader:
 
 @contextlib.asynccontextmanager
 async def connect(*, hint: str = "") -> AsyncIterator[ClusterReader]:
-    """Connect to the cluster that the environment names, as `connection.open_api` does."""
-    async with connection.open_api(hint=hint) as api:
-        yield ClusterReader(api)
+    """Connect to the cluster that the environment names, as `connection.open_cluster` does."""
+    async with connection.open_cluster(hint=hint) as opened:
+        yield ClusterReader(opened)
 
 
 async def read_lease(settings: ToolSettings) -> Lease | None:

@@ -1,6 +1,7 @@
 """Opens the way to the cluster for tools: every failure becomes one line about cause and cure."""
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 
 from queue_processor.adapters.kube import connection
@@ -8,8 +9,20 @@ from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.domain import errors
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class OpenCluster:
+    """A cluster that commands read and write.
+
+    Attributes:
+        name: Its server and the context that names it, for people.
+    """
+
+    api: KubeApi
+    name: str
+
+
 @contextlib.asynccontextmanager
-async def open_api(*, hint: str = "") -> AsyncIterator[KubeApi]:
+async def open_cluster(*, hint: str = "") -> AsyncIterator[OpenCluster]:
     """Connect to the cluster that the environment names.
 
     Args:
@@ -21,22 +34,10 @@ async def open_api(*, hint: str = "") -> AsyncIterator[KubeApi]:
     with _translated(hint):
         opened = await connection.connect()
         try:
-            yield KubeApi(opened.transport)
+            name = f"{opened.configuration.host} ({opened.origin})"
+            yield OpenCluster(KubeApi(opened.transport), name)
         finally:
             await opened.close()
-
-
-async def describe_cluster() -> str:
-    """Return which cluster the environment names, for people; nothing is sent there.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
-    opened = await connection.connect()
-    try:
-        return f"{opened.configuration.host} ({opened.origin})"
-    finally:
-        await opened.close()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import functools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
+from queue_processor.controller import node_cordon
 from queue_processor.domain import errors
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.nodes import Mark, NodeView, TaintEffect
@@ -33,7 +35,7 @@ def list_nodes(output_format: options.Output = OutputFormat.TEXT) -> None:
       queue-processor nodes list
       queue-processor nodes list --output json | jq -r '.[].node'
     """  # noqa: D301 - after a real backspace the lines stay as they are
-    nodes, now = asyncio.run(_read()), _now()
+    (_, nodes), now = asyncio.run(_read()), _now()
     if output_format is not OutputFormat.TEXT:
         output.print_data([node.fields(now=now) for node in nodes], output_format)
     elif nodes:
@@ -61,8 +63,9 @@ def uncordon(
       queue-processor nodes uncordon ip-10-0-1-7.ec2.internal
       queue-processor nodes uncordon ip-10-0-1-7.ec2.internal --dry-run
     """  # noqa: D301 - after a real backspace the lines stay as they are
-    nodes = _by_name(asyncio.run(_read()), names)
-    output.note(f"cluster: {asyncio.run(connection.describe_cluster())}")
+    cluster_name, every = asyncio.run(_read())
+    nodes = _by_name(every, names)
+    output.note(f"cluster: {cluster_name}")
     for node in nodes:
         output.note(_described(node))
     if dry_run:
@@ -72,9 +75,10 @@ def uncordon(
     asyncio.run(_uncordon([node.view for node in nodes]))
 
 
-async def _read() -> Sequence[MarkedNode]:
-    async with connection.open_api() as api:
-        return [node async for node in marked.marked_nodes(api)]
+async def _read() -> tuple[str, Sequence[MarkedNode]]:
+    """Return the name of the cluster, and its nodes that carry a mark."""
+    async with connection.open_cluster() as opened:
+        return opened.name, await marked.marked_nodes(opened)
 
 
 def _by_name(nodes: Sequence[MarkedNode], names: Collection[str]) -> Sequence[MarkedNode]:
@@ -117,7 +121,7 @@ def _described(node: MarkedNode) -> str:
         "its annotations",
     ]
     text = f"{view.name}: takes off {', '.join(undone)}"
-    if view.is_unschedulable and not view.is_cordoned_by_us:
+    if node.was_cordoned_before:
         text += "; it was cordoned before, and stays so"
     for hold in view.holds:
         if hold.deadline.is_hard and hold.deadline.at > now:
@@ -126,27 +130,21 @@ def _described(node: MarkedNode) -> str:
 
 
 async def _uncordon(views: Sequence[NodeView]) -> None:
-    async with connection.open_api() as api:
+    async with connection.open_cluster() as opened:
         for view in views:
-            await _take_off(api, view)
+            await _take_off(opened.api, view)
             output.note(f"{view.name}: back in use")
 
 
 async def _take_off(api: KubeApi, view: NodeView) -> None:
     nodes = KubeNodes(api, reader=NodeReader(marked.EVERY_NODE), clock=_now)
 
-    async def refresh(node: NodeView) -> NodeView:
-        current = await nodes.read(node.name)
-        if current is None or current.uid != node.uid:
-            raise errors.NotFound(f"{node.name} is gone")
-        return current
-
     async def take_off(node: NodeView) -> None:
         if _drain_of(node) is not None:
             raise errors.UsageError(f"{node.name}: a drain has begun meanwhile")
         await nodes.mark(node, _NO_MARK)
 
-    await retry_on_conflict(take_off, view, refresh=refresh)
+    await retry_on_conflict(take_off, view, refresh=functools.partial(node_cordon.refresh, nodes))
 
 
 def _now() -> dt.datetime:

@@ -2,16 +2,16 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from queue_processor.adapters.kube import nodes
-from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.nodes import NodeReader
-from queue_processor.adapters.kube.pods import KubePods
 from queue_processor.domain import pods
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.selectors import LabelSelector
+from queue_processor.messages.cluster import ClusterReader
+from queue_processor.messages.connection import OpenCluster
 
 EVERY_NODE = LabelSelector()
 
@@ -26,6 +26,11 @@ class MarkedNode:
 
     view: NodeView
     pods_left: int
+
+    @property
+    def was_cordoned_before(self) -> bool:
+        """True if somebody else cordoned the node."""
+        return self.view.is_unschedulable and not self.view.is_cordoned_by_us
 
     def rows(self, *, now: dt.datetime) -> Sequence[Sequence[str | None]]:
         """Return a row for each event that holds the node, or one if none is written on it."""
@@ -43,7 +48,7 @@ class MarkedNode:
             "node": self.view.name,
             "instance_id": self.view.instance_id,
             "is_unschedulable": self.view.is_unschedulable,
-            "was_cordoned_before": self.view.is_unschedulable and not self.view.is_cordoned_by_us,
+            "was_cordoned_before": self.was_cordoned_before,
             "pods_left": self.pods_left,
             "events": [
                 {
@@ -68,20 +73,21 @@ def state(hold: Hold, now: dt.datetime) -> str:
     return "draining" if hold.is_draining else "cordoned"
 
 
-async def marked_nodes(api: KubeApi) -> AsyncIterator[MarkedNode]:
-    """Yield the nodes that carry a mark, with the number of their pods, in the order of names.
+async def marked_nodes(opened: OpenCluster) -> Sequence[MarkedNode]:
+    """Return the nodes that carry a mark, with the number of their pods, in the order of names.
 
     Raises:
         TemporaryError: The cluster cannot be read now.
         PermanentError: It may not be read.
     """
-    reader, kube_pods = NodeReader(EVERY_NODE), KubePods(api)
-    views = [view async for node in nodes.listed(api) if (view := reader.view_of(node)) is not None]
-    for view in sorted(views, key=lambda each: each.name):
-        if view.is_marked:
-            listed = await kube_pods.on_node(view.name)
-            left = sum(1 for pod in listed.pods if pods.verdict_on(pod).is_moved)
-            yield MarkedNode(view, left)
+    reader = NodeReader(EVERY_NODE)
+    views = [reader.view_of(node) async for node in nodes.listed(opened.api)]
+    marked = [view for view in views if view is not None and view.is_marked]
+    of_nodes = await ClusterReader(opened).pods([view.name for view in marked])
+    return [
+        MarkedNode(view, sum(pods.verdict_on(pod).is_moved for pod in of_nodes[view.name]))
+        for view in sorted(marked, key=lambda view: view.name)
+    ]
 
 
 def _time(moment: dt.datetime) -> str:

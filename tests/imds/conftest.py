@@ -40,11 +40,8 @@ def fleet_of(made: SimulatedCluster) -> MetadataFleet:
 
 @pytest.fixture
 def cluster(tmp_path: pathlib.Path) -> Iterator[ThreadedCluster]:
-    made = ThreadedCluster(tmp_path)
-    made.start()
-    made.do(build)
-    yield made
-    made.stop()
+    with ThreadedCluster.running(tmp_path, build) as made:
+        yield made
 
 
 @pytest.fixture

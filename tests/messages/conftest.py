@@ -215,6 +215,18 @@ class ThreadedCluster:
         self._http = http.HttpServer(self.server)
         self.kubeconfig = folder / "kubeconfig"
 
+    @classmethod
+    @contextlib.contextmanager
+    def running(
+        cls, folder: pathlib.Path, build: Callable[[SimulatedCluster], None] = lambda _: None
+    ) -> Iterator["ThreadedCluster"]:
+        """Start a cluster, with what `build` puts into it, and stop it at the end."""
+        made = cls(folder)
+        made.start()
+        made.do(build)
+        yield made
+        made.stop()
+
     def start(self) -> None:
         self._thread.start()
         self._wait(self._http.start())
@@ -250,10 +262,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 @pytest.fixture
 def cluster(tmp_path: pathlib.Path) -> Iterator[ThreadedCluster]:
-    made = ThreadedCluster(tmp_path)
-    made.start()
-    yield made
-    made.stop()
+    with ThreadedCluster.running(tmp_path) as made:
+        yield made
 
 
 class CliHarness:

@@ -70,11 +70,8 @@ def build(made: SimulatedCluster) -> None:
 
 @pytest.fixture
 def cluster(tmp_path: pathlib.Path) -> Iterator[ThreadedCluster]:
-    made = ThreadedCluster(tmp_path)
-    made.start()
-    made.do(build)
-    yield made
-    made.stop()
+    with ThreadedCluster.running(tmp_path, build) as made:
+        yield made
 
 
 @pytest.fixture

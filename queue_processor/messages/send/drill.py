@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from queue_processor.domain import durations, errors
-from queue_processor.messages import connection, output, rate_limiter
+from queue_processor.messages import output, rate_limiter
 from queue_processor.messages.options import OutputFormat
 from queue_processor.messages.rate_limiter import RateLimiter
 from queue_processor.messages.send import preview, targets
@@ -100,7 +100,7 @@ def run(
     """
     now = dt.datetime.now(dt.UTC)
     drill = asyncio.run(targets.plan(query, request.template, settings, now=now))
-    output.note(f"cluster: {asyncio.run(connection.describe_cluster())}")
+    output.note(f"cluster: {drill.cluster_name}")
     for name, place in request.place.items():
         if place is not None:
             output.note(f"{name.replace('_', ' ')}: {place}")

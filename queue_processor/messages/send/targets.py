@@ -115,9 +115,11 @@ class Drill:
     """Everything that a drill is about.
 
     Attributes:
+        cluster_name: The cluster that was read, for people.
         left_out: Nodes that a selector selects and their label protects.
     """
 
+    cluster_name: str
     targets: Sequence[DrillTarget]
     left_out: Sequence[NodeName] = ()
 
@@ -198,6 +200,7 @@ async def plan(
         for each in targets.instance_ids
     ]
     return Drill(
+        cluster_name=reader.cluster_name,
         targets=await _with_pods(drill_targets),
         left_out=[every[instance_id].name for instance_id in targets.left_out],
     )
