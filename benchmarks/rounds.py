@@ -110,6 +110,11 @@ class Rounds:
             name = f"pods gone {each}"
             compared[f"bare {each}"], compared[f"storm {each}"] = bare[name], figures[name]
             compared[f"ratio {each}"] = figures[name] / bare[name]
+        name = "CPU a node, ms"
+        compared[f"bare {name}"], compared[f"ratio of {name}"] = (
+            bare[name],
+            figures[name] / bare[name],
+        )
         self._add("baseline", load.name, compared)
         return figures
 

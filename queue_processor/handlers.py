@@ -40,9 +40,26 @@ class Shared:
         return self
 
 
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Remembers no state of an object: no handler of ours asks kopf what has changed.
+
+    kopf compares the states at each event, and would copy the whole Node for it, twice.
+    """
+
+    def build(self, **_: object) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: object) -> None:
+        return None
+
+    def store(self, **_: object) -> None:
+        return None
+
+
 def settings() -> kopf.OperatorSettings:
     """Return the settings of kopf itself."""
     kopf_settings = kopf.OperatorSettings()
+    kopf_settings.persistence.diffbase_storage = _NoDiffBase()
     # Its log records would become Events on the nodes.
     kopf_settings.posting.enabled = False
     # Nodes are not a custom resource: nothing has to be discovered while we run.

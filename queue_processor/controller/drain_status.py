@@ -19,7 +19,7 @@ from queue_processor.observability import event_reasons
 _log = structlog.get_logger(__name__)
 
 # A drain that is over before that needs no condition that it has begun.
-_PROGRESS_INTERVAL_SECONDS = 10.0
+_PROGRESS_INTERVAL_SECONDS = 15.0
 _WRITE_LIMIT_SECONDS = 5.0
 _LAST_WRITE_LIMIT_SECONDS = 1.0
 

@@ -48,7 +48,7 @@ async def test_a_cordoned_node_says_why_until_when_and_takes_no_traffic(
 
 async def test_the_conditions_of_a_node_tell_of_its_drain(world: stage.World) -> None:
     world.add_nodes(2)
-    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=15))
+    world.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=20))
     await world.start()
 
     world.send_spot(0)

@@ -90,17 +90,18 @@ async def test_a_storm_writes_events_after_evictions_and_one_for_each_node(
 
 async def test_the_conditions_follow_the_drain(world: stage.World) -> None:
     world.add_nodes(2)
-    for name, seconds in (("quick", 15), ("slow", 29)):
-        world.cluster.add_pod(name, node="node-0", spec=manifests.PodSpec(exit_seconds=seconds))
+    for name, seconds in (("quick", 20), ("slow", 40)):
+        spec = manifests.PodSpec(exit_seconds=seconds, grace_seconds=60)
+        world.cluster.add_pod(name, node="node-0", spec=spec)
     await world.start()
     began = world.clock()
 
     world.send_spot(0)
-    await asyncio.sleep(10.2)
+    await asyncio.sleep(15.2)
     first = _condition(world, "DrainInProgress")
     assert (first["status"], first["message"]) == ("True", "2 of 2 pods left")
     assert _condition(world, "Drained")["status"] == "False"
-    await asyncio.sleep(10)
+    await asyncio.sleep(15)
     second = _condition(world, "DrainInProgress")
     assert (second["status"], second["message"]) == ("True", "1 of 2 pods left")
     assert second["lastTransitionTime"] == first["lastTransitionTime"]
