@@ -92,7 +92,9 @@ class Evictor:
             return
         self._intent = self._holds.intent
         for attempt, limit in self._attempts.items():
-            limit.reschedule(self._waits_until(attempt))
+            # One that expires in this very moment cannot be changed any more.
+            if not limit.expired():
+                limit.reschedule(self._waits_until(attempt))
 
     async def remove(self, pod: PodView, departure: asyncio.Event) -> None:
         """Return when the pod is on its way out.

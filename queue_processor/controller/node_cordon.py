@@ -117,7 +117,9 @@ class NodeCordon:
         """
         async for attempt in self._until_deadline(metrics.Call.UNCORDON):
             with attempt:
-                await self._refresh(self._holds.node)
+                # A new leader does this for every node of a storm, and at once.
+                async with self._limiter.slot(Priority.LIST, self._holds.ends_at):
+                    await self._refresh(self._holds.node)
 
     async def show_uncordoned(self) -> None:
         """Record that the node is schedulable again, as an Event and in its conditions."""

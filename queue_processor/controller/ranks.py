@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Priority(enum.IntEnum):
-    """The purposes of requests, the most urgent first."""
+    """The purposes of requests, the most urgent first; a list may be of one object."""
 
     CORDON = 0
     FORCE_DELETE = 1

@@ -515,6 +515,32 @@ async def test_a_new_process_does_not_wait_for_the_message_of_a_drain_that_was_k
     await world.until_settled(limit=40)
 
 
+async def test_a_new_process_reads_the_nodes_of_a_storm_a_few_at_a_time(
+    world: stage.World,
+) -> None:
+    nodes = world.add_nodes(40)
+    for node in nodes:
+        world.add_blocked_pod(node)
+    first = await world.start("first", leader_election={"enabled": False})
+    for number in range(40):
+        world.send_spot(number)
+    await world.until(lambda: all(world.is_cordoned(node) for node in nodes))
+    await first.kill()
+    path = "/api/v1/nodes/.+"
+    reads = world.server.faults
+    # Each of them shows as a read that has begun, and none has ended.
+    reads.add(faults.Fault(faults.Delay(5), method="GET", path=path, seconds=1))
+    before = world.cluster.history.count_requests("get", "nodes")
+
+    await world.start(
+        "second", leader_election={"enabled": False}, kubernetes={"requests_in_flight": 8}
+    )
+    await asyncio.sleep(4)
+
+    assert 0 < world.cluster.history.count_requests("get", "nodes") - before <= 10
+    await world.until_settled(limit=119)
+
+
 async def test_a_drain_that_ended_is_not_begun_again_by_a_new_process(world: stage.World) -> None:
     world.add_nodes(2)
     world.add_blocked_pod("node-0")
