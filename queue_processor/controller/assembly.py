@@ -20,11 +20,15 @@ from queue_processor.controller.notice_source import NoticeSource
 from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.ports import Dependencies
 from queue_processor.controller.processor import Processor
+from queue_processor.controller.waiting import Turnstile
 from queue_processor.domain.leases import LeaseTimes
 from queue_processor.observability import metrics
 from queue_processor.observability.health import Liveness
 from queue_processor.settings import Settings
 from queue_processor.settings.groups import OnDeadline, OnSoftTimeout
+
+# Of pods that are due in the same moment, in one iteration of the event loop.
+_DUE_AT_ONCE = 20
 
 
 def build_controller(
@@ -68,6 +72,7 @@ def build_controller(
             pod_watcher=pod_watcher,
             limiter=limiter,
             blocked_pods=BlockedPods(),
+            turnstile=Turnstile(at_once=_DUE_AT_ONCE),
             options=_drain_options(settings, dependencies.own_namespace),
             clock=clock,
         )

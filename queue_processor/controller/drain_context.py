@@ -8,6 +8,7 @@ from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.ports import Clock, Dependencies
+from queue_processor.controller.waiting import Turnstile
 from queue_processor.domain.nodes import TaintEffect
 
 
@@ -41,6 +42,7 @@ class DrainContext:
     Attributes:
         ports: The cluster, and who is notified about it.
         limiter: Admits every request of a drain.
+        turnstile: Passed by each pod that is due before anything more is done with it.
     """
 
     ports: Dependencies
@@ -48,5 +50,6 @@ class DrainContext:
     pod_watcher: PodWatcher
     limiter: PriorityLimiter
     blocked_pods: BlockedPods
+    turnstile: Turnstile
     options: DrainOptions
     clock: Clock

@@ -75,6 +75,7 @@ class Evictor:
         self._event_recorder = context.ports.event_recorder
         self._limiter = context.limiter
         self._blocked_pods = context.blocked_pods
+        self._turnstile = context.turnstile
         self._force = force_deleter
         self._backoff = Backoff()
         self._turns = itertools.count()
@@ -126,9 +127,10 @@ class Evictor:
                 is_granted = self._is_granted(pod, eviction)
                 if not is_granted:
                     await self._pause(pod, number, eviction)
-            is_due = self._force.is_due(pod) and not departure.is_set()
-            if is_due and await self._force.delete(pod):
-                return
+            if self._force.is_due(pod):
+                await self._turnstile.pass_through()
+                if not departure.is_set() and await self._force.delete(pod):
+                    return
 
     def _is_granted(self, pod: PodView, eviction: Eviction) -> bool:
         """Record an answer; return True if the pod will go, as far as the API server says."""
@@ -177,6 +179,7 @@ class Evictor:
                 await asyncio.wait((request,))
                 return request.result()
         except TimeoutError:
+            await self._turnstile.pass_through()
             return Eviction(answer=EvictionAnswer.BUSY, message=missing)
         except errors.TemporaryError as error:
             return _busy(error)

@@ -43,6 +43,23 @@ class ChangeSignal:
             self._waiters -= 1
 
 
+class Turnstile:
+    """Lets a few tasks pass in each iteration of the event loop.
+
+    The loop runs all that is ready before it looks at its sockets again. Thousands of pods may be
+    due in the same moment, and a millisecond for each of them would keep a leader from renewing its
+    Lease.
+    """
+
+    def __init__(self, *, at_once: int) -> None:
+        self._turns = asyncio.Semaphore(at_once)
+
+    async def pass_through(self) -> None:
+        """Return at once if few come together, else some iterations later."""
+        async with self._turns:
+            await asyncio.sleep(0)
+
+
 async def gathered(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run coroutines side by side until all of them have ended, then raise the first error.
 
