@@ -19,7 +19,9 @@ from queue_processor.simulator.demo.scenario import PlannedMessage
 from tests import operators
 from tests.cluster import assets, audit, manifests, plane, world
 
-_DEPLOY = pathlib.Path(__file__).parents[1] / "deploy" / "queue-processor.yaml"
+_DEPLOY = (
+    pathlib.Path(__file__).parents[1] / "deploy" / "kustomize" / "base" / "queue-processor.yaml"
+)
 _PREFIX = "QUEUE_PROCESSOR_"
 # With a tenth of a core the imports alone take a quarter of a minute.
 _START_SECONDS = 120.0

@@ -16,7 +16,9 @@ from queue_processor.simulator.aws import faults, records, simulator
 from tests import operators
 from tests.cluster import manifests, plane, site, world
 
-_DEPLOY = pathlib.Path(__file__).parents[2] / "deploy" / "queue-processor.yaml"
+_DEPLOY = (
+    pathlib.Path(__file__).parents[2] / "deploy" / "kustomize" / "base" / "queue-processor.yaml"
+)
 _TAKEOVER_SECONDS = 60.0
 _TICK_SECONDS = 0.5
 # A busy machine is late by a second or two.

@@ -6,7 +6,9 @@ import pytest
 from queue_processor.simulator.aws import simulator
 from tests.cluster import plane, site, world
 
-MANIFEST = pathlib.Path(__file__).parents[2] / "deploy" / "queue-processor.yaml"
+MANIFEST = (
+    pathlib.Path(__file__).parents[2] / "deploy" / "kustomize" / "base" / "queue-processor.yaml"
+)
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
-"""deploy/queue-processor.yaml, filled in as its users do, on a real API server."""
+"""The overlays of deploy/kustomize, filled in as their users do, on a real API server."""
 
 import copy
+import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -10,28 +12,55 @@ from queue_processor.domain import errors
 from tests.cluster import objects
 from tests.cluster.conftest import MANIFEST
 from tests.cluster.manifests import JsonObject
+from tests.cluster.plane import ControlPlane
 from tests.cluster.world import OPERATOR, World
 
+OVERLAYS_FOLDER = MANIFEST.parents[1]
 NAMESPACE, NAME = OPERATOR
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-# What its users put into its places.
+ROLE = "arn:aws:iam::123456789012:role/queue-processor"
+URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/queue"
 FILLED_IN = {
-    "REPLACE-WITH-THE-ARN-OF-THE-ROLE": "arn:aws:iam::123456789012:role/queue-processor",
+    "REPLACE-WITH-THE-ARN-OF-THE-ROLE": ROLE,
     "REPLACE-WITH-YOUR-REGISTRY": "registry.example",
-    "REPLACE-WITH-THE-URL-OF-YOUR-QUEUE": "https://sqs.eu-west-1.amazonaws.com/123456789012/queue",
-    "REPLACE-WITH-THE-REGION-OF-YOUR-QUEUE": "eu-west-1",
+    "REPLACE-WITH-THE-URL-OF-YOUR-QUEUE": URL,
 }
+# The files of each overlay that have something to fill in, and what is in all of them together.
+OVERLAYS = {"irsa": 3, "pod-identity": 2, "watcher": 1}
+
+
+def filled_in(overlay: str, folder: pathlib.Path) -> pathlib.Path:
+    """Copy the overlays, fill in one of them, and return its folder."""
+    own = shutil.copytree(OVERLAYS_FOLDER, folder / "overlays") / overlay
+    count = 0
+    for path in own.iterdir():
+        text = path.read_text(encoding="utf-8")
+        for placeholder, value in FILLED_IN.items():
+            count += text.count(placeholder)
+            text = text.replace(placeholder, value)
+        path.write_text(text, encoding="utf-8")
+    assert count == OVERLAYS[overlay]
+    return own
 
 
 @pytest.fixture(scope="module")
-def manifest() -> str:
-    """The manifest, filled in."""
-    text = MANIFEST.read_text(encoding="utf-8")
-    for placeholder, value in FILLED_IN.items():
-        assert text.count(placeholder) == 1
-        text = text.replace(placeholder, value)
-    assert "REPLACE-WITH" not in text
-    return text
+def manifest(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The objects of the overlay for IRSA, filled in."""
+    own = filled_in("irsa", tmp_path_factory.mktemp("irsa"))
+    return control_plane.kubectl("kustomize", str(own))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_has_nothing_left_to_fill_in(
+    control_plane: ControlPlane, overlay: str, tmp_path: pathlib.Path
+) -> None:
+    made = control_plane.kubectl("kustomize", str(filled_in(overlay, tmp_path)))
+
+    assert "REPLACE-" not in made
+    assert "image: registry.example/queue-processor:" in made
+    assert (ROLE in made) is (overlay == "irsa")
+    assert (URL in made) is (overlay != "watcher")
+    assert ("kind: DaemonSet" in made) is (overlay == "watcher")
 
 
 def apply(cluster: World, text: str) -> list[str]:

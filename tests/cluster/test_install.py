@@ -40,7 +40,7 @@ WAYS = {
     ),
 }
 CLUSTER = "my-cluster"
-SETTINGS = "/api/v1/namespaces/queue-processor/configmaps/queue-processor"
+SETTINGS = "/api/v1/namespaces/queue-processor/configmaps"
 DEPLOYMENT = "/apis/apps/v1/namespaces/queue-processor/deployments/queue-processor"
 ACCOUNT = "/api/v1/namespaces/queue-processor/serviceaccounts/queue-processor"
 SYSTEM = "kube-system"
@@ -93,7 +93,7 @@ def account(aws: simulator.AwsSimulator) -> simulator.AwsSimulator:
 @pytest.fixture
 async def cluster(control_plane: plane.ControlPlane) -> AsyncIterator[world.World]:
     """A cluster without the operator, with two nodes and some pods."""
-    ours = ("delete", f"--filename={chart.MANIFEST}", "--ignore-not-found")
+    ours = ("delete", f"--filename={chart.BASE.path}", "--ignore-not-found")
     await asyncio.to_thread(control_plane.kubectl, *ours)
     async with world.opened(control_plane) as opened:
         await opened.make_namespace()
@@ -134,6 +134,8 @@ def shell(
         **account.environment(),
         "AWS_CONFIG_FILE": str(tmp_path / "none"),
         "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+        # Where the overlays are copied to.
+        "HOME": str(tmp_path),
         "KUBECONFIG": str(control_plane.admin.write_kubeconfig(tmp_path / "admin")),
         "PATH": f"{tools}:/usr/bin:/bin",
     }
@@ -165,7 +167,11 @@ class Pod(operators.Operators):
         await self._cluster.until(
             lambda: self._cluster.get(DEPLOYMENT), limit=guide.PATIENCE_SECONDS
         )
-        found = await self._cluster.get(SETTINGS)
+        deployment = await self._cluster.get(DEPLOYMENT)
+        assert deployment is not None
+        # Kustomize puts a hash of the settings behind the name.
+        (volume,) = deployment["spec"]["template"]["spec"]["volumes"]
+        found = await self._cluster.get(f"{SETTINGS}/{volume['configMap']['name']}")
         assert found is not None
         self._settings.write_text(found["data"][self._settings.name], encoding="utf-8")
         access = await self._cluster.operator_access()

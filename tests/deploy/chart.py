@@ -1,13 +1,14 @@
-"""The chart, rendered by Helm, and the two files that are made from other files.
+"""The chart, rendered by Helm, and the files that are made from other files.
 
-`python -m tests.deploy.chart` (`make manifests`) writes deploy/queue-processor.yaml, which is the
-chart with the values of deploy/manifest-values.yaml, and the settings' part of the chart's
+`python -m tests.deploy.chart` (`make manifests`) writes what the overlays in deploy/kustomize begin
+with, which is the chart with a few values; the README of the chart; and the settings' part of its
 values.schema.json, which is the schema of the program's settings.
 """
 
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,22 +26,53 @@ JsonObject: TypeAlias = dict[str, Any]
 DEPLOY = pathlib.Path(__file__).parents[2] / "deploy"
 CHART = DEPLOY / "helm" / "queue-processor"
 SCHEMA = CHART / "values.schema.json"
-MANIFEST = DEPLOY / "queue-processor.yaml"
+README = CHART / "README.md"
 NAMESPACE = "queue-processor"
 RELEASE = "queue-processor"
 
+_KUSTOMIZE = DEPLOY / "kustomize"
 _NAMESPACE_MANIFEST = DEPLOY / "namespace.yaml"
-_MANIFEST_VALUES = DEPLOY / "manifest-values.yaml"
-
-_HEADER = f"""\
-# queue-processor, for `kubectl apply -f`. First fill in the four values marked REPLACE-... With
-# EKS Pod Identity, remove the annotation with the role.
-#
-# The settings are in the ConfigMap, and are read at the start only. After a change, run
-# `kubectl --namespace {NAMESPACE} rollout restart deployment/{RELEASE}`.
-#
+_HEADER = """\
 # `make manifests` generates this file from the chart in deploy/helm: change the chart instead.
 """
+# A manifest that was not installed by Helm is not managed by it.
+_OF_HELM = re.compile(r"^ *(?:app\.kubernetes\.io/managed-by|helm\.sh/chart): .*\n", re.MULTILINE)
+# An overlay replaces it.
+_IMAGE = {"repository": "queue-processor"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GeneratedManifest:
+    """A file that an overlay begins with.
+
+    Attributes:
+        path: The file.
+        values: The values of the chart.
+        namespace: Where its objects are; those of kube-system do not come with their namespace.
+    """
+
+    path: pathlib.Path
+    values: Mapping[str, Any]
+    namespace: str = NAMESPACE
+
+    def render(self, helm: "Helm") -> str:
+        """Return its text; placeholders in it are not what the schema of the chart allows."""
+        rendered = helm.template(self.values, "--skip-schema-validation", namespace=self.namespace)
+        own = _NAMESPACE_MANIFEST.read_text(encoding="utf-8")
+        begin = own if self.namespace == NAMESPACE else ""
+        return _HEADER + "---\n" + begin + _OF_HELM.sub("", rendered)
+
+
+BASE = GeneratedManifest(
+    _KUSTOMIZE / "base" / "queue-processor.yaml",
+    {"image": _IMAGE, "settings": {"queue_url": "REPLACE-WITH-THE-URL-OF-YOUR-QUEUE"}},
+)
+WATCHER = GeneratedManifest(
+    _KUSTOMIZE / "watcher" / "queue-processor.yaml",
+    {"image": _IMAGE, "watcher": {"enabled": True}},
+    namespace="kube-system",
+)
+MANIFESTS = (BASE, WATCHER)
 
 
 class HelmRefused(Exception):
@@ -106,16 +138,6 @@ def documents(text: str) -> list[JsonObject]:
     return [document for document in yaml.safe_load_all(text) if document is not None]
 
 
-def manifest(helm: Helm) -> str:
-    """Return deploy/queue-processor.yaml.
-
-    Its values are placeholders, which the schema of the chart does not allow.
-    """
-    values = yaml.safe_load(_MANIFEST_VALUES.read_text(encoding="utf-8"))
-    rendered = helm.template(values, "--skip-schema-validation")
-    return _HEADER + "---\n" + _NAMESPACE_MANIFEST.read_text(encoding="utf-8") + rendered
-
-
 def schema() -> str:
     """Return values.schema.json: the current file, with the settings of the program."""
     whole: JsonObject = json.loads(SCHEMA.read_text(encoding="utf-8"))
@@ -125,13 +147,24 @@ def schema() -> str:
     return json.dumps(whole, indent=2) + "\n"
 
 
+def write_readme(tools: pathlib.Path, folder: pathlib.Path) -> None:
+    """Write the README of the chart that is in this folder."""
+    options = ("--sort-values-order", "file", "--log-level", "warning")
+    subprocess.run(  # noqa: S603 - our own arguments
+        [str(tools / "helm-docs"), "--chart-search-root", str(folder), *options], check=True
+    )
+
+
 def _main() -> None:
     """Write the generated files."""
     folder = programs.built(on_progress=typer.echo)
     SCHEMA.write_text(schema(), encoding="utf-8")
     helm = Helm(program=folder / "helm", folder=folder)
-    MANIFEST.write_text(manifest(helm), encoding="utf-8")
-    typer.echo(f"{SCHEMA.name} and {MANIFEST.name} are up to date")
+    for manifest in MANIFESTS:
+        manifest.path.write_text(manifest.render(helm), encoding="utf-8")
+    write_readme(folder, CHART)
+    paths = (SCHEMA, README, *(manifest.path for manifest in MANIFESTS))
+    typer.echo("\n".join(f"{path.relative_to(DEPLOY.parent)} is up to date" for path in paths))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
         "serviceAccount": {"roleArn": "arn:aws:iam::123456789012:role/queue-processor"},
     },
     "a watcher and no queue": WATCHED,
+    "another name": {**NEEDED, "nameOverride": "spot", "watcher": {"enabled": True}},
     "everything off": {
         "settings": {**NEEDED["settings"], "leader_election": {"enabled": False}},
         "image": NEEDED["image"],
@@ -35,6 +36,7 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
         "image": {**NEEDED["image"], "digest": f"sha256:{'0' * 64}"},
         "imagePullSecrets": [{"name": "registry"}],
         "replicas": 3,
+        "revisionHistoryLimit": 2,
         "fullnameOverride": "drains",
         "serviceAccount": {
             "name": "drainer",
@@ -50,6 +52,15 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
         "podLabels": {"team": "platform"},
         "podAnnotations": {"example.com/scrape": "true"},
         "tolerations": [{"key": "system", "operator": "Exists"}],
+        "topologySpreadConstraints": [
+            {
+                "topologyKey": "kubernetes.io/hostname",
+                "maxSkew": 1,
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {"app.kubernetes.io/instance": "queue-processor"}},
+            }
+        ],
+        "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
         "terminationGracePeriodSeconds": 90,
         "watcher": {
             "enabled": True,

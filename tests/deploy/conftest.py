@@ -12,7 +12,7 @@ Manifest: TypeAlias = Mapping[str, dict[str, Any]]
 @pytest.fixture(scope="session")
 def manifest() -> Manifest:
     """The documents by kind; there is one of each."""
-    documents = chart.documents(chart.MANIFEST.read_text(encoding="utf-8"))
+    documents = chart.documents(chart.BASE.path.read_text(encoding="utf-8"))
     by_kind = {document["kind"]: document for document in documents}
     assert len(by_kind) == len(documents)
     return by_kind
@@ -35,7 +35,7 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def tools() -> pathlib.Path:
-    """The folder with helm and promtool."""
+    """The folder with helm and the other programs."""
     return programs.built_or_skip()
 
 

@@ -5,6 +5,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import shutil
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -54,8 +55,30 @@ def environment_of(objects: Mapping[str, JsonObject]) -> dict[str, str]:
 # Generated files.
 
 
-def test_the_manifest_for_kubectl_is_up_to_date(helm: Helm) -> None:
-    assert chart.MANIFEST.read_text(encoding="utf-8") == chart.manifest(helm), "make manifests"
+@pytest.mark.parametrize("manifest", chart.MANIFESTS, ids=lambda each: each.path.parent.name)
+def test_what_the_overlays_begin_with_is_up_to_date(
+    manifest: chart.GeneratedManifest, helm: Helm
+) -> None:
+    assert manifest.path.read_text(encoding="utf-8") == manifest.render(helm), "make manifests"
+
+
+def test_the_readme_of_the_chart_is_up_to_date(tools: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    made = shutil.copytree(chart.CHART, tmp_path / chart.CHART.name)
+    chart.write_readme(tools, tmp_path)
+
+    new = (made / chart.README.name).read_text(encoding="utf-8")
+    assert chart.README.read_text(encoding="utf-8") == new, "make manifests"
+
+
+def test_every_value_is_described_in_the_readme() -> None:
+    rows = [
+        row.split("|")[1:-1]
+        for row in chart.README.read_text(encoding="utf-8").splitlines()
+        if row.startswith("| ") and not row.startswith("| Key ")
+    ]
+
+    assert len(rows) > 40
+    assert [key for key, _, _, description in rows if not description.strip()] == []
 
 
 def test_the_schema_knows_the_settings_of_the_program() -> None:
@@ -96,6 +119,7 @@ BY_DEFAULT = ALWAYS | {"ServiceAccount", "Role", "RoleBinding", "NetworkPolicy"}
         ("two replicas", BY_DEFAULT | {"PodDisruptionBudget"}),
         ("a role by IRSA", BY_DEFAULT),
         ("a watcher and no queue", BY_DEFAULT),
+        ("another name", BY_DEFAULT),
         ("everything off", ALWAYS),
         (
             "everything on",
@@ -113,6 +137,19 @@ def test_values_select_the_objects(helm: Helm, choice: str, kinds: set[str]) -> 
     dashboards = {key for key in found if found[key]["metadata"]["name"].endswith("-dashboard")}
     named = {"ConfigMap drains-dashboard" if key in dashboards else key for key in found}
     assert {"ConfigMap" if key == "ConfigMap drains" else key for key in named} == kinds
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_object_has_the_recommended_labels(helm: Helm, choice: str) -> None:
+    """https://helm.sh/docs/chart_best_practices/labels/."""
+    about = yaml.safe_load((chart.CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    for key, body in rendered(helm, CHOICES[choice]).items():
+        labels = body["metadata"]["labels"]
+        assert labels["helm.sh/chart"] == f"queue-processor-{about['version']}", key
+        assert labels["app.kubernetes.io/managed-by"] == "Helm", key
+        assert labels["app.kubernetes.io/instance"] == chart.RELEASE, key
+        name = CHOICES[choice].get("nameOverride") or about["name"]
+        assert labels["app.kubernetes.io/name"].removesuffix("-watcher") == name, key
 
 
 @pytest.mark.parametrize("choice", CHOICES)

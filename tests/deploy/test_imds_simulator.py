@@ -72,8 +72,8 @@ def test_the_image_is_the_one_of_the_operator(kustomization: Object, container: 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (image,) = kustomization["images"]
 
+    assert f"image: {image['name']}:" in chart.BASE.path.read_text(encoding="utf-8")
     assert image["name"] == container["image"]
-    assert f"{image['newName']}:{image['newTag']}" in chart.MANIFEST.read_text(encoding="utf-8")
     assert image["newTag"] == project["version"]
 
 

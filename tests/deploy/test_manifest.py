@@ -1,4 +1,4 @@
-"""deploy/queue-processor.yaml fits the API, itself and the program."""
+"""The base of deploy/kustomize fits the API, itself and the program."""
 
 import json
 import os
@@ -17,7 +17,6 @@ from queue_processor.controller import consumer
 from queue_processor.domain import selectors
 from queue_processor.observability import health
 from queue_processor.settings import groups
-from tests.deploy import chart
 
 PROJECT = pathlib.Path(__file__).parents[2] / "pyproject.toml"
 
@@ -167,18 +166,6 @@ def test_the_program_loads_the_settings_with_a_queue_url(
 def test_the_placeholder_of_the_queue_url_is_refused() -> None:
     with pytest.raises(settings.SettingsError, match=r"^queue_url: 'REPLACE-"):
         settings.load()
-
-
-def test_the_header_counts_the_placeholders(manifest: Manifest, container: Object) -> None:
-    (region,) = (item["value"] for item in container["env"] if item["name"] == "AWS_REGION")
-    places = (
-        manifest["ServiceAccount"]["metadata"]["annotations"]["eks.amazonaws.com/role-arn"],
-        manifest["ConfigMap"]["data"]["settings.yaml"],
-        container["image"],
-        region,
-    )
-    assert all("REPLACE-WITH-" in place for place in places)
-    assert chart.MANIFEST.read_text(encoding="utf-8").count("REPLACE-WITH-") == len(places)
 
 
 def test_service_links_add_no_variables_of_their_own(pod: Object) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 from collections.abc import Iterator
 
@@ -25,7 +26,7 @@ GRAFANA_VARIABLES = {"$__rate_interval": "2m", "$__range": "6h"}
 MONITORED = {**NEEDED, "prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def rules(helm: chart.Helm) -> chart.JsonObject:
     """Return the spec of the PrometheusRule."""
     objects = chart.documents(helm.template(MONITORED))
@@ -37,12 +38,17 @@ def rules(helm: chart.Helm) -> chart.JsonObject:
 def in_dashboard() -> Iterator[tuple[str, str]]:
     """Yield the expressions of the dashboard, as Grafana sends them, with their panels."""
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    for panel in dashboard["panels"]:
-        for target in panel["targets"]:
-            expression = target["expr"]
-            for variable, value in GRAFANA_VARIABLES.items():
-                expression = expression.replace(variable, value)
-            yield panel["title"], expression
+    of_panels = [
+        (panel["title"], target["expr"])
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", ())
+    ]
+    of_annotations = [(each["name"], each["expr"]) for each in dashboard["annotations"]["list"]]
+    for place, shown in (*of_panels, *of_annotations):
+        expression = shown
+        for variable, value in GRAFANA_VARIABLES.items():
+            expression = expression.replace(variable, value)
+        yield place, expression
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
             call = variable["query"]["query"]
@@ -94,6 +100,15 @@ def test_the_chart_does_not_change_the_dashboard(helm: chart.Helm) -> None:
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
+def test_the_dashboard_leads_to_sections_of_the_runbook() -> None:
+    text = DASHBOARD.read_text(encoding="utf-8")
+    runbook = (reference.DOCS / "runbook.md").read_text(encoding="utf-8").lower()
+    anchors = set(re.findall(r"/docs/runbook\.md#([a-z]+)", text))
+
+    assert len(anchors) > 3
+    assert {anchor for anchor in anchors if f"# {anchor}\n" in runbook} == anchors
+
+
 def test_panels_do_not_overlap() -> None:
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     taken: set[tuple[int, int]] = set()
@@ -133,6 +148,16 @@ def test_every_alert_is_in_the_runbook_and_links_to_its_section(helm: chart.Helm
     assert links == {name: f"{address}#{headings.anchor(name)}" for name in sections}
 
 
+def test_alerts_lead_to_the_runbook_of_this_version_by_default(rules: chart.JsonObject) -> None:
+    about = yaml.safe_load((chart.CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    place = f"{about['home']}/blob/v{about['appVersion']}/docs/runbook.md#"
+    links = [
+        alert["annotations"]["runbook_url"] for group in rules["groups"] for alert in group["rules"]
+    ]
+
+    assert [link for link in links if not link.startswith(place)] == []
+
+
 def test_the_alarms_of_the_stack_are_in_the_runbook() -> None:
     resources = templates.read(templates.QUEUE)["Resources"]
     alarms = {name for name, made in resources.items() if made["Type"] == "AWS::CloudWatch::Alarm"}
@@ -150,7 +175,10 @@ def test_the_selector_of_the_alerts_can_be_configured(helm: chart.Helm) -> None:
 
 @pytest.fixture
 def rules_folder(rules: chart.JsonObject, tmp_path: pathlib.Path) -> pathlib.Path:
-    """The rules, and the tests of them."""
+    """The rules, and the tests of them, in which no alert has a link."""
+    for group in rules["groups"]:
+        for alert in group["rules"]:
+            alert["annotations"].pop("runbook_url", None)
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules), encoding="utf-8")
     (tmp_path / ALERT_TESTS.name).write_bytes(ALERT_TESTS.read_bytes())
     return tmp_path

@@ -9,7 +9,9 @@ from tests.contracts.kubernetes import targets
 from tests.contracts.kubernetes.cluster import Cluster
 from tests.contracts.kubernetes.simulated import SimulatedTarget
 
-MANIFEST = pathlib.Path(__file__).parents[3] / "deploy" / "queue-processor.yaml"
+MANIFEST = (
+    pathlib.Path(__file__).parents[3] / "deploy" / "kustomize" / "base" / "queue-processor.yaml"
+)
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,29 @@
+{{- define "queue-processor.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
 {{- define "queue-processor.fullname" -}}
-{{- $joined := printf "%s-%s" .Release.Name .Chart.Name -}}
-{{- $own := ternary .Release.Name $joined (contains .Chart.Name .Release.Name) -}}
+{{- $name := include "queue-processor.name" . -}}
+{{- $joined := printf "%s-%s" .Release.Name $name -}}
+{{- $own := ternary .Release.Name $joined (contains $name .Release.Name) -}}
 {{- .Values.fullnameOverride | default $own | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "queue-processor.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "queue-processor.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- /* Of all objects, but in no selector: they change from version to version. */ -}}
+{{- define "queue-processor.commonLabels" -}}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
 {{- define "queue-processor.labels" -}}
 {{ include "queue-processor.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{ include "queue-processor.commonLabels" . }}
 {{- end -}}
 
 {{- define "queue-processor.metadata" -}}
@@ -21,19 +33,23 @@ labels:
   {{- include "queue-processor.labels" . | nindent 2 }}
 {{- end -}}
 
+{{- define "queue-processor.watcherLabelName" -}}
+{{- include "queue-processor.name" . | trunc 55 | trimSuffix "-" -}}-watcher
+{{- end -}}
+
 {{- define "queue-processor.watcherName" -}}
 {{- include "queue-processor.fullname" . | trunc 55 | trimSuffix "-" -}}-watcher
 {{- end -}}
 
 {{- /* Not those of the operator, whose selectors must not select the watcher. */ -}}
 {{- define "queue-processor.watcherSelectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}-watcher
+app.kubernetes.io/name: {{ include "queue-processor.watcherLabelName" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "queue-processor.watcherLabels" -}}
 {{ include "queue-processor.watcherSelectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{ include "queue-processor.commonLabels" . }}
 {{- end -}}
 
 {{- define "queue-processor.watcherMetadata" -}}
@@ -52,6 +68,11 @@ labels:
 {{- /* Whether the operator reads the notices on Nodes. */ -}}
 {{- define "queue-processor.readsNotices" -}}
 {{- if dig "sources" "notices" "enabled" .Values.watcher.enabled .Values.settings -}}yes{{- end -}}
+{{- end -}}
+
+{{- /* The runbook of this version. */ -}}
+{{- define "queue-processor.runbookUrl" -}}
+{{- .Values.prometheusRule.runbookUrl | default (printf "%s/blob/v%s/docs/runbook.md" .Chart.Home .Chart.AppVersion) -}}
 {{- end -}}
 
 {{- define "queue-processor.account" -}}
