@@ -15,8 +15,9 @@ BENCH_ARGS ?= --storm 50 --storm 200 --storm 1000 --slow 50 --kill 50 --limits 5
 A ?= benchmarks/results.json
 B ?= benchmark.json
 SOAK_ARGS ?= --record
+IMAGE ?=
 
-.PHONY: help demo test test-quick check cluster bench bench-compare simulate soak format docs lock manifests clean
+.PHONY: help demo test test-quick check cluster bench bench-compare simulate soak format docs site lock manifests release-files clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -70,6 +71,10 @@ format: .venv/.test-installed  ## Format and mend what can be mended
 docs: .venv/.test-installed  ## Write the references that are made from the code
 	.venv/bin/python docs/reference.py
 
+site: .venv/.test-installed  ## Build the documentation site in build/site
+	@.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet --conf-dir docs/site --doctree-dir build/doctrees . build/site
+	@echo "build/site/index.html"
+
 lock: .venv/bin/uv  ## Lock the dependencies anew
 	$(UV) lock
 	@for program in awscli checkov ministack; do \
@@ -78,6 +83,10 @@ lock: .venv/bin/uv  ## Lock the dependencies anew
 
 manifests: .venv/.test-installed  ## Make what is made from the chart and the settings
 	.venv/bin/python -m tests.deploy.chart
+	.venv/bin/python -m tests.infra.terraform
+
+release-files: .venv/.test-installed  ## Make what a release consists of, in dist/ (IMAGE=repository@sha256:...)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python deploy/release.py files --image "$(IMAGE)"
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -36,7 +36,7 @@ _SLOWEST = 10
 _CORES = min(max(2, os.cpu_count() or 1), 8)
 _WORKERS, _BUILT_WORKERS = _CORES + 1, min(_CORES, 3)
 # Where the tests are that are marked `built`; their session collects no others.
-BUILT_FOLDERS = ("tests/cluster", "tests/contracts", "tests/deploy", "tests/infra")
+BUILT_FOLDERS = ("tests/cluster", "tests/contracts", "tests/deploy", "tests/infra", "tests/release")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
