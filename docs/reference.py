@@ -1,4 +1,4 @@
-"""Generate the references of Events, metrics, settings and the migration from the code.
+"""Generate the references of commands, Events, metrics, settings and the migration from the code.
 
 `make docs` runs it; a test fails when a file differs from its output.
 """
@@ -8,6 +8,11 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+import typer.core
+import typer.main
+import typer.testing
+
+from queue_processor import cli
 from queue_processor.migration import table
 from queue_processor.migration.table import Fate, Rule
 from queue_processor.observability import event_reasons, metrics
@@ -19,6 +24,13 @@ Schema: TypeAlias = Mapping[str, Any]
 DOCS = pathlib.Path(__file__).parent
 
 _WIDTH = 100
+
+_CLI_HEAD = """\
+# Commands
+
+What `--help` prints, for each command. `make docs` generates this page. `-h` does the same, and
+`queue-processor --install-completion` sets up completion for bash, zsh and fish.
+"""
 
 _METRICS_HEAD = """\
 # Metrics
@@ -143,6 +155,35 @@ _WORDS = {
     "path": "a path",
     "uri": "a URL",
 }
+
+
+def cli_reference() -> str:
+    """Return docs/cli.md."""
+    root = typer.main.get_group(cli.app)
+    sections = [_help_of(path) for path in _command_paths(root, ())]
+    return "\n".join([_CLI_HEAD, *sections])
+
+
+def _command_paths(
+    group: typer.core.TyperGroup, path: tuple[str, ...]
+) -> Iterator[tuple[str, ...]]:
+    """Yield the path of a group, and those of all commands in it."""
+    yield path
+    for name in group.commands:
+        command = group.commands[name]
+        if isinstance(command, typer.core.TyperGroup):
+            yield from _command_paths(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def _help_of(path: tuple[str, ...]) -> str:
+    """Return the section of a command, with its help as on a terminal of 80 columns."""
+    runner = typer.testing.CliRunner(env={"COLUMNS": "80"})
+    shown = runner.invoke(cli.app, [*path, "--help"], prog_name="queue-processor")
+    name = " ".join(("queue-processor", *path))
+    heading = "###" if len(path) > 1 else "##"
+    return f"{heading} {name}\n\n```text\n{shown.output.strip()}\n```\n"
 
 
 def metrics_reference() -> str:
@@ -308,6 +349,7 @@ def _migrated_key(key: str) -> str:
 
 
 REFERENCES: Mapping[str, Callable[[], str]] = {
+    "cli.md": cli_reference,
     "events.md": events_reference,
     "metrics.md": metrics_reference,
     "migrate-from-nth.md": migration_reference,
