@@ -40,7 +40,7 @@ WAYS = {
     ),
 }
 CLUSTER = "my-cluster"
-SETTINGS = "/api/v1/namespaces/queue-processor/configmaps"
+SETTINGS = "/api/v1/namespaces/queue-processor/configmaps/queue-processor"
 DEPLOYMENT = "/apis/apps/v1/namespaces/queue-processor/deployments/queue-processor"
 ACCOUNT = "/api/v1/namespaces/queue-processor/serviceaccounts/queue-processor"
 SYSTEM = "kube-system"
@@ -167,11 +167,7 @@ class Pod(operators.Operators):
         await self._cluster.until(
             lambda: self._cluster.get(DEPLOYMENT), limit=guide.PATIENCE_SECONDS
         )
-        deployment = await self._cluster.get(DEPLOYMENT)
-        assert deployment is not None
-        # Kustomize puts a hash of the settings behind the name.
-        (volume,) = deployment["spec"]["template"]["spec"]["volumes"]
-        found = await self._cluster.get(f"{SETTINGS}/{volume['configMap']['name']}")
+        found = await self._cluster.get(SETTINGS)
         assert found is not None
         self._settings.write_text(found["data"][self._settings.name], encoding="utf-8")
         access = await self._cluster.operator_access()
