@@ -26,11 +26,13 @@ help:  ## List the targets
 .venv/bin/uv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed, and there is" \
 		"none on the PATH. Set PYTHON=/path/to/python3." >&2; exit 1; }
+	@echo "Installing into .venv, which is needed once …"
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	.venv/bin/python -m pip install --disable-pip-version-check uv==$(UV_VERSION)
 
+# Not quiet: a download without a sign of life looks like a hang.
 .venv/.demo-installed: .venv/bin/uv uv.lock pyproject.toml
-	$(UV) sync --quiet --frozen --inexact --no-dev --extra demo
+	$(UV) sync --frozen --inexact --no-dev --extra demo
 	@touch $@
 
 .venv/.test-installed: .venv/bin/uv uv.lock pyproject.toml
