@@ -27,7 +27,8 @@ class DemoOutput(enum.StrEnum):
     JSON = "json"
 
 
-def demo(
+def demo(  # noqa: PLR0913 - the options of a command
+    *,
     scenario: Annotated[
         ScenarioName,
         typer.Option(
@@ -51,18 +52,22 @@ def demo(
         DemoOutput,
         typer.Option(help="text: for people. json: one object on stdout, logs on stderr."),
     ] = DemoOutput.TEXT,
+    details: Annotated[
+        bool, typer.Option("--details", help="Print every node, workload and check at the end.")
+    ] = False,
 ) -> None:
     """Play interruptions: the real operator, a simulated AWS and cluster, no account.
 
     Runs the same code as `queue-processor run` against AWS and a Kubernetes API server on ports
     of this machine, and checks the outcome there. Your own QUEUE_PROCESSOR_ settings apply.
-    Exit code 0: everything came out right; 1: something did not.
+    Exit code 0: everything came out right; 1: something did not, and the log of the operator
+    stays in the file that the last line names.
 
     \b
     Examples:
       queue-processor demo
       queue-processor demo --scenario mixed
-      queue-processor demo --scenario imds
+      queue-processor demo --scenario imds --details
       queue-processor demo --nodes 200 --events 80 --seed 7
       queue-processor demo --scenario single --output json | jq .event_to_cordon_seconds
       QUEUE_PROCESSOR_DRAIN__ON_DEADLINE=leave queue-processor demo --scenario mixed
@@ -91,4 +96,5 @@ def demo(
         raise typer.Exit(exits.FAILED) from error
     except KeyboardInterrupt:
         raise typer.Exit(exits.INTERRUPTED) from None
-    raise typer.Exit(run.run(plan, as_json=output is DemoOutput.JSON))
+    options = run.DemoOptions(as_json=output is DemoOutput.JSON, details=details)
+    raise typer.Exit(run.run(plan, options))

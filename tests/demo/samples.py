@@ -1,11 +1,13 @@
-"""A small scenario that came out right, written by hand."""
+"""Scenarios that came out right: a small one, written by hand, and the storm."""
 
+import collections
 import dataclasses
 import datetime as dt
 import json
 
 from queue_processor.domain.events import EventKind, LifecycleTransition
 from queue_processor.simulator.aws import lifecycle, records
+from queue_processor.simulator.demo import scenarios
 from queue_processor.simulator.demo.results import Observations, SentMessage
 from queue_processor.simulator.demo.scenario import (
     Budget,
@@ -169,5 +171,63 @@ def success() -> Observations:
         breaches=(breach("licence-1", store.Cause.DELETE),),
         lows={"web": history.LowPoint("default", "web", 2, 3, at(1))},
         ready={"web": 3, "licence": 1},
+        exit_code=0,
+    )
+
+
+def storm(*, seconds: float = 60, seed: int = 0) -> Observations:
+    """The storm, so many seconds after its first event; a pod leaves each node every second."""
+    plan = scenarios.compose("storm", seed=seed)
+    marks = {planned: f"event-{number:03}" for number, planned in enumerate(plan.messages)}
+    joined = {
+        node.name: at(node.joins_after - 0.01) for node in plan.nodes if node.joins_after <= seconds
+    }
+    staying = next(node.name for node in plan.nodes if node.name not in plan.interrupted)
+    leaving = collections.Counter[str]()
+    pods = []
+    for workload in plan.workloads:
+        for number, node in enumerate(workload.nodes):
+            name = f"{workload.name}-{number}"
+            if node not in plan.interrupted:
+                pods.append(resting(name, node))
+                continue
+            leaving[node] += 1
+            pod = moved(name, node, since=0.2, gone=leaving[node])
+            is_gone = leaving[node] <= seconds
+            pods.append(pod if is_gone else dataclasses.replace(pod, removed=None))
+            replacement = resting(f"{workload.name}-{number}x", staying)
+            pods.append(
+                dataclasses.replace(replacement, created=at(0.2), bound=at(0.3), ready=at(1.3))
+            )
+    drained = max(leaving.values())
+    cordons = {
+        node: history.CordonRecord(node, joined[node] + dt.timedelta(seconds=0.1), "operator")
+        for node in plan.interrupted
+        if node in joined
+    }
+    (held_up,) = (each for each in plan.messages if each.has_lifecycle_action)
+    return Observations(
+        scenario=plan,
+        sent=[
+            SentMessage(
+                planned=planned,
+                mark="message-garbage" if planned.kind is Noise.MALFORMED else mark,
+                deadline=at(120) if planned.is_interruption else None,
+            )
+            for planned, mark in marks.items()
+        ],
+        joined=joined,
+        messages=[
+            message("garbage", body=GARBAGE, deleted=0.1)
+            if planned.kind is Noise.MALFORMED
+            else message(mark, deleted=drained + 1)
+            for planned, mark in marks.items()
+        ],
+        dead_letters=(GARBAGE,),
+        actions=(action(marks[held_up], LifecycleTransition.TERMINATING, completed=drained + 0.5),),
+        pods=pods,
+        cordons=cordons,
+        unschedulable=frozenset(cordons),
+        ready={workload.name: workload.replicas for workload in plan.workloads},
         exit_code=0,
     )

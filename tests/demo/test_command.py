@@ -3,11 +3,15 @@
 The operator is a process of its own each time.
 """
 
+import contextlib
 import json
 import os
+import pathlib
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -16,6 +20,7 @@ from unittest import mock
 import pytest
 
 from queue_processor import cli
+from tests.messages.conftest import Screen
 
 _LIMIT_SECONDS = 100
 
@@ -36,6 +41,16 @@ def demo(capfd: pytest.CaptureFixture[str]) -> Demo:
         return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture
+def temporary(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> pathlib.Path:
+    """The folder for temporary files."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 def run_python(*arguments: str, **variables: str) -> Finished:
@@ -108,7 +123,28 @@ def test_single_comes_out_right_whatever_cloud_and_cluster_the_shell_points_to()
     assert '"outcome": "done"' in done.stderr
 
 
-def test_own_settings_apply_and_a_drain_that_is_switched_off_fails(demo: Demo) -> None:
+def test_on_a_small_terminal_no_line_is_too_long_and_the_end_fits(temporary: pathlib.Path) -> None:
+    screen = Screen(
+        ("--scenario", "single", "--pods-per-node", "2"),
+        {"TMPDIR": str(temporary)},
+        group="demo",
+        size=(24, 80),
+    )
+    with contextlib.closing(screen):
+        screen.until("Everything came out right.", limit=_LIMIT_SECONDS)
+        assert screen.code == 0
+    lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in screen.text.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("node-002 ") for line in lines)
+    start = max(number for number, line in enumerate(lines) if line.startswith("events "))
+    assert lines[-1] == "Everything came out right."
+    assert len(lines) - start < 24
+    assert list(temporary.iterdir()) == []
+
+
+def test_own_settings_apply_and_a_drain_that_is_switched_off_fails(
+    demo: Demo, temporary: pathlib.Path
+) -> None:
     done = demo(
         *("--scenario", "single", "--pods-per-node", "2"),
         QUEUE_PROCESSOR_ACTIONS__SPOT_INTERRUPTION="cordon",
@@ -116,15 +152,22 @@ def test_own_settings_apply_and_a_drain_that_is_switched_off_fails(demo: Demo) -
     assert done.returncode == 1
     assert "FAILED  they are drained: expected 1 nodes, found missing node-" in done.stdout
     assert "1 cordoned, 0 drained, of 3" in done.stdout
-    assert "log of the operator: /" in done.stdout
     assert '"outcome": "done"' in done.stderr
+    name, _, path = done.stdout.splitlines()[-1].partition(": ")
+    (log,) = temporary.glob("*/*")
+    assert (name, path) == ("log of the operator", str(log))
+    assert '"outcome": "done"' in log.read_text(encoding="utf-8")
 
 
-def test_settings_that_the_operator_refuses_are_reported_in_its_own_words(demo: Demo) -> None:
+def test_settings_that_the_operator_refuses_are_reported_in_its_own_words(
+    demo: Demo, temporary: pathlib.Path
+) -> None:
     done = demo("--scenario", "single", QUEUE_PROCESSOR_DRAIN__TAINT_EFFECT="sometimes")
     assert done.returncode == 1
     assert "demo: the operator ended with exit code 2" in done.stderr
     assert "settings: drain.taint_effect: 'sometimes' is not allowed" in done.stderr
+    (log,) = temporary.glob("*/*")
+    assert done.stdout.splitlines()[-1] == f"log of the operator: {log}"
     assert "Traceback" not in done.stderr
 
 
@@ -209,6 +252,7 @@ def test_other_commands_do_not_load_the_simulator(without_the_extra: Finished) -
 
 def test_the_help_has_the_options_and_examples(demo: Demo) -> None:
     text = demo("--help").stdout
-    for option in ("--scenario", "--pods-per-node", "--seed", "Examples:"):
+    for option in ("--scenario", "--pods-per-node", "--seed", "--details"):
         assert option in text
+    assert "Examples:" in text
     assert "queue-processor demo --scenario mixed" in [line.strip() for line in text.splitlines()]

@@ -103,6 +103,11 @@ class Running:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def line(self) -> str:
         """Wait for the next line on stdout."""
         assert self._process.stdout is not None
@@ -150,10 +155,11 @@ class Screen:
         environment: Mapping[str, str],
         *,
         group: str = "messages",
+        size: tuple[int, int] = (50, 200),
     ) -> None:
         self.text = ""
         self._ours, theirs = pty.openpty()
-        termios.tcsetwinsize(self._ours, (50, 200))
+        termios.tcsetwinsize(self._ours, size)
         self._process = subprocess.Popen(  # noqa: S603 - the program under test
             [sys.executable, "-m", "queue_processor", group, *arguments],
             env={"PATH": os.environ["PATH"], "TERM": "xterm", **NOWHERE, **environment},

@@ -1,6 +1,6 @@
 """Interruptions on one machine: the real operator in a simulated AWS and cluster.
 
 Read `scenario` and `scenarios` (what happens), `messages` and `environment` (how it is played),
-`operator` (the process under test), `results` and `checks` (what is measured and required),
-`run` (the whole) and `display` (how it looks).
+`operator` (the process under test), `results`, `timelines`, `workloads` and `checks` (what is
+measured and required), `run` (the whole), `display` and `summary` (how it looks).
 """

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from queue_processor.simulator.aws import lifecycle
-from queue_processor.simulator.demo.results import Observations, Spread, Summary, summarize
+from queue_processor.simulator.demo.results import (
+    Observations,
+    Spread,
+    Summary,
+    summarize,
+    workload_of,
+)
 from queue_processor.simulator.demo.scenario import Noise
 from queue_processor.simulator.kube import history
 
@@ -16,8 +22,13 @@ _LISTED_NAMES = 4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Check:
-    """One condition, what it expects, and what was observed."""
+    """One condition, what it expects, and what was observed.
 
+    Attributes:
+        label: Its name in a few words, to be read below the name of its group.
+    """
+
+    label: str
     name: str
     expected: str
     observed: str
@@ -25,11 +36,24 @@ class Check:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CheckGroup:
+    """The checks of one subject."""
+
+    name: str
+    checks: tuple[Check, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Assessment:
     """The checks of a scenario and its figures."""
 
     observed: Observations
-    checks: tuple[Check, ...]
+    groups: tuple[CheckGroup, ...]
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """List the checks of all groups."""
+        return tuple(check for group in self.groups for check in group.checks)
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -44,20 +68,30 @@ class Assessment:
 
 def assess(observed: Observations) -> Assessment:
     """Check everything, after the operator was stopped with SIGTERM."""
-    groups = (_messages, _nodes, _pods, _lifecycle_actions, _operator)
-    return Assessment(observed, tuple(check for group in groups for check in group(observed)))
+    groups = {
+        "messages": _messages,
+        "nodes": _nodes,
+        "pods": _pods,
+        "lifecycle actions": _lifecycle_actions,
+        "operator": _operator,
+    }
+    return Assessment(
+        observed,
+        tuple(CheckGroup(name, tuple(check(observed))) for name, check in groups.items()),
+    )
 
 
 def _messages(observed: Observations) -> Iterator[Check]:
     plan = observed.scenario
     yield _count(
+        "all came",
         "every message came into the queue, or onto its Node",
         plan.message_count,
         len(observed.messages),
     )
-    yield _count("no message is left there", 0, observed.left)
+    yield _count("none is left", "no message is left there", 0, observed.left)
     settled = plan.message_count - plan.malformed_count
-    yield _count("every message was settled", settled, observed.settled_count)
+    yield _count("all settled", "every message was settled", settled, observed.settled_count)
     malformed = sorted(
         record.body
         for sent in observed.sent
@@ -66,6 +100,7 @@ def _messages(observed: Observations) -> Iterator[Check]:
     )
     letters = observed.dead_letters
     yield Check(
+        "malformed dead-lettered",
         "malformed messages are in the dead-letter queue, and nothing else is",
         f"{plan.malformed_count} malformed",
         f"{len(letters)}: {_list(repr(body[:40]) for body in letters)}",
@@ -73,6 +108,7 @@ def _messages(observed: Observations) -> Iterator[Check]:
     )
     finished = _finished_at(observed)
     yield _none(
+        "deleted last",
         "a message is deleted only when its nodes are done",
         (
             f"{sent.planned.label} of {', '.join(sent.planned.nodes)}"
@@ -88,19 +124,24 @@ def _nodes(observed: Observations) -> Iterator[Check]:
     interrupted = {line.node for line in lines}
     drained = {line.node for line in lines if line.drained_at is not None}
     yield _same(
-        "the interrupted nodes were cordoned, and no others", interrupted, observed.cordons.keys()
+        "the right ones cordoned",
+        "the interrupted nodes were cordoned, and no others",
+        interrupted,
+        observed.cordons.keys(),
     )
-    yield _same("they stay cordoned", interrupted, observed.unschedulable)
-    yield _same("they are drained", interrupted, drained)
+    yield _same("still cordoned", "they stay cordoned", interrupted, observed.unschedulable)
+    yield _same("drained", "they are drained", interrupted, drained)
     limit = observed.scenario.cordon_limit_seconds
     p99 = Spread.of(line.cordon_seconds for line in lines).p99
     yield Check(
+        "cordoned at once",
         "nodes are cordoned at once (p99)",
         f"at most {limit} s",
         f"{p99} s",
         p99 is not None and p99 <= limit,
     )
     yield _none(
+        "in time",
         "nodes are drained before their deadlines",
         (
             line.node
@@ -113,19 +154,22 @@ def _nodes(observed: Observations) -> Iterator[Check]:
 
 def _pods(observed: Observations) -> Iterator[Check]:
     yield _none(
+        "budgets kept",
         "budgets are kept until a deadline is near",
         (f"{loss.pod} ({loss.cause.value})" for loss in observed.violations),
     )
-    deleted = [pod.name.rpartition("-")[0] for pod in observed.deleted_at_deadline]
+    deleted = [workload_of(pod) for pod in observed.deleted_at_deadline]
     blocked = observed.scenario.blocked_pods
     expected = [name for name, count in blocked.items() for _ in range(count)]
     yield Check(
+        "deleted only where blocked",
         "only pods whose budget never allows an eviction are deleted at the deadline",
         _list(expected),
         _list(deleted),
         sorted(deleted) == sorted(expected),
     )
     yield _none(
+        "evicted once",
         "no pod is evicted twice",
         (
             f"{pod} ({count} times)"
@@ -136,6 +180,7 @@ def _pods(observed: Observations) -> Iterator[Check]:
         ),
     )
     yield _none(
+        "SIGTERM and time to exit",
         "every pod that moved got its SIGTERM and the time to exit",
         (
             f"{pod.name} ({pod.termination.value if pod.termination else 'still there'})"
@@ -148,10 +193,12 @@ def _pods(observed: Observations) -> Iterator[Check]:
     )
     staying = [pod for pod in observed.pods if pod.node not in observed.scenario.interrupted]
     yield _none(
+        "others stay",
         "pods on other nodes stay, and so do those of the DaemonSet",
         (pod.name for pod in (*staying, *observed.agents) if pod.removal_requested is not None),
     )
     yield _none(
+        "replaced",
         "every workload is complete again",
         (
             f"{workload.name}: {observed.ready.get(workload.name, 0)} of {workload.replicas}"
@@ -163,11 +210,13 @@ def _pods(observed: Observations) -> Iterator[Check]:
 
 def _lifecycle_actions(observed: Observations) -> Iterator[Check]:
     yield _count(
+        "one for each hook",
         "every lifecycle hook held up one instance",
         len(observed.scenario.held_up),
         len(observed.actions),
     )
     yield _none(
+        "completed",
         "every lifecycle action was completed with CONTINUE",
         (
             f"{action.instance_id} at {action.hook.name}"
@@ -179,6 +228,7 @@ def _lifecycle_actions(observed: Observations) -> Iterator[Check]:
     finished = _finished_at(observed)
     nodes = {sent.mark: node for sent in observed.sent for node in sent.planned.nodes}
     yield _none(
+        "completed last",
         "no lifecycle action was completed before its node was done",
         (
             f"{action.instance_id} at {action.hook.name}"
@@ -191,12 +241,15 @@ def _lifecycle_actions(observed: Observations) -> Iterator[Check]:
 def _operator(observed: Observations) -> Iterator[Check]:
     exit_code, holder = observed.exit_code, observed.lease_holder
     yield Check(
+        "stops on SIGTERM",
         "the operator stops on SIGTERM",
         "exit code 0",
         "no exit code" if exit_code is None else f"exit code {exit_code}",
         exit_code == 0,
     )
-    yield Check("the Lease is released", "no holder", holder or "no holder", not holder)
+    yield Check(
+        "Lease released", "the Lease is released", "no holder", holder or "no holder", not holder
+    )
 
 
 def _finished_at(observed: Observations) -> Mapping[str, dt.datetime | None]:
@@ -208,15 +261,16 @@ def _is_before(moment: dt.datetime | None, finished: dt.datetime | None) -> bool
     return moment is not None and (finished is None or moment < finished)
 
 
-def _count(name: str, expected: int, observed: int) -> Check:
-    return Check(name, str(expected), str(observed), expected == observed)
+def _count(label: str, name: str, expected: int, observed: int) -> Check:
+    return Check(label, name, str(expected), str(observed), expected == observed)
 
 
-def _same(name: str, expected: AbstractSet[str], observed: AbstractSet[str]) -> Check:
+def _same(label: str, name: str, expected: AbstractSet[str], observed: AbstractSet[str]) -> Check:
     missing, surplus = sorted(expected - observed), sorted(observed - expected)
     differences = [f"missing {_list(missing)}"] * bool(missing)
     differences += [f"besides {_list(surplus)}"] * bool(surplus)
     return Check(
+        label,
         name,
         f"{len(expected)} nodes",
         ", ".join(differences) or f"{len(observed)} nodes",
@@ -224,9 +278,9 @@ def _same(name: str, expected: AbstractSet[str], observed: AbstractSet[str]) -> 
     )
 
 
-def _none(name: str, exceptions: Iterable[str]) -> Check:
+def _none(label: str, name: str, exceptions: Iterable[str]) -> Check:
     names = list(exceptions)
-    return Check(name, "no exception", _list(names), not names)
+    return Check(label, name, "no exception", _list(names), not names)
 
 
 def _list(names: Iterable[str]) -> str:

@@ -1,7 +1,9 @@
-"""The display of a scenario: a live table or plain lines, and a summary at the end."""
+"""The display of a scenario while it is played: a live table or plain lines."""
 
+import collections
+import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import rich.console
 import rich.live
@@ -9,15 +11,26 @@ import rich.table
 import rich.text
 
 from queue_processor.simulator.demo.checks import Assessment
-from queue_processor.simulator.demo.results import (
+from queue_processor.simulator.demo.summary import summary
+from queue_processor.simulator.demo.timelines import (
+    NodeState,
     NodeTimeline,
-    Observations,
-    Spread,
+    format_duration,
     seconds_between,
 )
 
-# The lines of the live table that are not nodes: title, header, the count of hidden nodes.
-_OTHER_LINES = 6
+# The lines of the live table that are not nodes: title, header, the count of hidden nodes, and
+# the last line of the terminal, so that it does not scroll.
+_OTHER_LINES = 4
+
+_STYLES: Mapping[NodeState, str] = {
+    NodeState.DRAINING: "yellow",
+    NodeState.INTERRUPTED: "red",
+    NodeState.NOT_JOINED: "dim",
+    NodeState.RUNNING: "dim",
+    NodeState.DRAINED: "green",
+}
+_URGENCY = list(NodeState).index
 
 
 class Reporter:
@@ -28,7 +41,7 @@ class Reporter:
 
     def step(self, text: str) -> None:
         """Report that something begins."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def progress(self, timelines: Sequence[NodeTimeline]) -> None:
         """Report what may have changed; called several times a second."""
@@ -43,8 +56,9 @@ class Reporter:
 class LineReporter(Reporter):
     """Prints a line for everything that happens to a node, and the summary."""
 
-    def __init__(self, console: rich.console.Console) -> None:
+    def __init__(self, console: rich.console.Console, *, details: bool) -> None:
         super().__init__(console)
+        self._details = details
         self._printed: set[tuple[str, str]] = set()
 
     def progress(self, timelines: Sequence[NodeTimeline]) -> None:
@@ -57,30 +71,32 @@ class LineReporter(Reporter):
 
     def outcome(self, assessment: Assessment) -> None:
         """Print the summary."""
-        for part in summary(assessment):
-            self._console.print(part, soft_wrap=isinstance(part, rich.text.Text))
+        for part in summary(assessment, details=self._details):
+            self._console.print(part)
 
 
 class TableReporter(LineReporter):
-    """Shows a table that changes several times a second, and prints the summary."""
+    """Shows a table that changes several times a second, and replaces it by the summary."""
 
-    def __init__(self, console: rich.console.Console, clock: Callable[[], dt.datetime]) -> None:
-        super().__init__(console)
+    def __init__(
+        self, console: rich.console.Console, clock: Callable[[], dt.datetime], *, details: bool
+    ) -> None:
+        super().__init__(console, details=details)
         self._clock = clock
         self._live = rich.live.Live(
-            console=console, auto_refresh=False, transient=False, vertical_overflow="crop"
+            console=console, auto_refresh=False, transient=not details, vertical_overflow="crop"
         )
 
     def progress(self, timelines: Sequence[NodeTimeline]) -> None:
-        """Show every node as it is now."""
+        """Show the nodes as they are now, as many as fit."""
         self._live.start()
-        rows = max(self._console.height - _OTHER_LINES, 1)
-        self._live.update(node_table(timelines, now=self._clock(), rows=rows), refresh=True)
+        self._live.update(self.table(timelines), refresh=True)
 
     def outcome(self, assessment: Assessment) -> None:
-        """Leave the last table where it is, and print the summary below it."""
-        lines = assessment.observed.timelines
-        self._live.update(node_table(lines, now=self._clock(), rows=len(lines)), refresh=True)
+        """Print the summary, and with details the last table with all nodes above it."""
+        if self._details:
+            lines = assessment.observed.timelines
+            self._live.update(self.table(lines, rows=len(lines)), refresh=True)
         self._live.stop()
         super().outcome(assessment)
 
@@ -88,51 +104,87 @@ class TableReporter(LineReporter):
         """Give the terminal back, wherever the scenario broke off."""
         self._live.stop()
 
+    def table(
+        self, timelines: Sequence[NodeTimeline], *, rows: int | None = None
+    ) -> rich.console.RenderableType:
+        """Make the table of nodes for this terminal, which may have another size each time."""
+        fitting = max(self._console.height - _OTHER_LINES, 1)
+        return node_table(
+            timelines, now=self._clock(), rows=rows or fitting, width=self._console.width
+        )
+
+
+def reporter_for(console: rich.console.Console, *, details: bool) -> LineReporter:
+    """Return the reporter that suits what is behind the console."""
+    if console.is_terminal and not console.is_dumb_terminal:
+        return TableReporter(console, lambda: dt.datetime.now(tz=dt.UTC), details=details)
+    return LineReporter(console, details=details)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeColumn:
+    """A column of the table of nodes: its heading, and its cell at a moment."""
+
+    heading: str
+    cell: Callable[[NodeTimeline, dt.datetime], str]
+    is_number: bool = False
+    may_shrink: bool = False
+
 
 def node_table(
-    timelines: Sequence[NodeTimeline], *, now: dt.datetime, rows: int
-) -> rich.table.Table:
-    """Make the table of nodes; where more than fit, those that are not drained come first."""
-    done = sum(line.drained_at is not None for line in timelines)
-    table = _table(
-        *("node", "kind", ">deadline", ">pods left", "outcome"),
-        title=f"{done} of {len(timelines)} nodes drained",
-    )
-    shown = list(timelines)
+    timelines: Sequence[NodeTimeline], *, now: dt.datetime, rows: int, width: int
+) -> rich.console.RenderableType:
+    """Make the table of nodes: the most urgent if not all fit, with a line about the others."""
+    done = sum(line.state is NodeState.DRAINED for line in timelines)
+    shown, hidden = list(timelines), list[NodeTimeline]()
     if len(shown) > rows:
-        shown.sort(key=lambda line: line.drained_at is not None)
-    for line in shown[:rows]:
-        outcome, style = _outcome(line)
-        pods = f"{line.pods_left} of {len(line.pods)}" if line.pods else "none"
-        cells = (line.node, " + ".join(line.labels), _time_left(line, now), pods, outcome)
-        table.add_row(*(rich.text.Text(cell, style=style) for cell in cells))
-    if len(shown) > rows:
-        table.add_row(f"and {len(shown) - rows} more", style="dim")
-    return table
+        shown.sort(key=_urgency)
+        shown, hidden = shown[:rows], shown[rows:]
+    columns = next(columns for least, columns in _LAYOUTS if width >= least)
+    table = rich.table.Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(
+            column.heading,
+            justify="right" if column.is_number else "left",
+            no_wrap=not column.may_shrink,
+        )
+    for line in shown:
+        style = _STYLES[line.state]
+        table.add_row(*(_text(column.cell(line, now), style) for column in columns))
+    parts: list[rich.console.RenderableType] = [
+        _text(f"{done} of {len(timelines)} nodes drained", "italic"),
+        table,
+    ]
+    if hidden:
+        counts = collections.Counter(line.state for line in hidden)
+        states = ", ".join(f"{counts[state]} {state}" for state in NodeState if counts[state])
+        parts.append(_text(f"and {len(hidden)} more: {states}", "dim"))
+    return rich.console.Group(*parts)
 
 
-def summary(assessment: Assessment) -> Iterator[rich.console.RenderableType]:
-    """Make the parts of the summary, one below the other."""
-    yield ""
-    yield _workloads(assessment.observed)
-    yield ""
-    yield _figures(assessment)
-    yield ""
-    passed = len(assessment.checks) - len(assessment.failed)
-    yield rich.text.Text(f"{passed} of {len(assessment.checks)} checks passed")
-    for check in assessment.failed:
-        text = f"FAILED  {check.name}: expected {check.expected}, found {check.observed}"
-        yield rich.text.Text(text, style="red")
+def _text(text: str, style: str) -> rich.text.Text:
+    return rich.text.Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _outcome(line: NodeTimeline) -> tuple[str, str]:
-    if line.drain_seconds is not None:
-        return f"drained in {line.drain_seconds:.1f} s", "green"
-    if line.cordon_seconds is not None:
-        return f"draining, cordoned in {line.cordon_seconds:.2f} s", "yellow"
-    if line.interrupted_at is None:
-        return "", "dim"
-    return ("interrupted", "red") if line.measured_from else ("not joined yet", "dim")
+def _urgency(line: NodeTimeline) -> tuple[int, float]:
+    """Order by state, then the nearest deadline, or what was drained last."""
+    if line.drained_at is not None:
+        return _URGENCY(line.state), -line.drained_at.timestamp()
+    deadline = line.deadline.timestamp() if line.deadline else float("inf")
+    return _URGENCY(line.state), deadline
+
+
+def _kinds(line: NodeTimeline, _: dt.datetime) -> str:
+    return " + ".join(line.labels)
+
+
+def _first_kind(line: NodeTimeline, _: dt.datetime) -> str:
+    more = len(line.labels) - 1
+    return "".join(line.labels[:1]) + (f" +{more}" if more > 0 else "")
+
+
+def _pods_left(line: NodeTimeline, _: dt.datetime) -> str:
+    return f"{line.pods_left} of {len(line.pods)}" if line.pods else "none"
 
 
 def _time_left(line: NodeTimeline, now: dt.datetime) -> str:
@@ -141,16 +193,32 @@ def _time_left(line: NodeTimeline, now: dt.datetime) -> str:
     seconds = seconds_between(line.drained_at or now, line.deadline)
     if seconds is None:
         return "none"
-    return f"-{_duration(-seconds)}" if seconds < 0 else _duration(seconds)
+    return f"-{format_duration(-seconds)}" if seconds < 0 else format_duration(seconds)
 
 
-def _duration(seconds: float) -> str:
-    whole = int(seconds)
-    if whole >= 86_400:  # noqa: PLR2004 - seconds in a day
-        return f"{whole // 86_400} d"
-    if whole >= 3600:  # noqa: PLR2004 - seconds in an hour
-        return f"{whole // 3600} h"
-    return f"{whole // 60}:{whole % 60:02}"
+def _cordoned(line: NodeTimeline, _: dt.datetime) -> str:
+    return "" if line.cordon_seconds is None else f"in {line.cordon_seconds:.2f} s"
+
+
+def _state(line: NodeTimeline, _: dt.datetime) -> str:
+    after = "" if line.drain_seconds is None else f" {line.drain_seconds:.1f} s"
+    return f"{line.state}{after}"
+
+
+_NODE = NodeColumn("node", lambda line, _: line.node)
+_KINDS = NodeColumn("kind", _kinds, may_shrink=True)
+_FIRST_KIND = NodeColumn("kind", _first_kind, may_shrink=True)
+_DEADLINE = NodeColumn("deadline", _time_left, is_number=True)
+_PODS_LEFT = NodeColumn("pods left", _pods_left, is_number=True)
+_CORDONED = NodeColumn("cordoned", _cordoned, is_number=True)
+_STATE = NodeColumn("state", _state)
+# The columns that fit into so many characters, for the longest names of nodes and kinds.
+_LAYOUTS: Sequence[tuple[int, Sequence[NodeColumn]]] = (
+    (108, (_NODE, _KINDS, _DEADLINE, _PODS_LEFT, _CORDONED, _STATE)),
+    (80, (_NODE, _FIRST_KIND, _DEADLINE, _PODS_LEFT, _STATE)),
+    (48, (_NODE, _DEADLINE, _PODS_LEFT, _STATE)),
+    (0, (_NODE, _PODS_LEFT, _STATE)),
+)
 
 
 def _happenings(line: NodeTimeline) -> Iterator[tuple[str, str]]:
@@ -162,74 +230,4 @@ def _happenings(line: NodeTimeline) -> Iterator[tuple[str, str]]:
         text = f"cordoned after {line.cordon_seconds:.2f} s, {line.pods_left} pods to move"
         yield "cordoned", text
     if line.drain_seconds is not None:
-        margin = line.margin_seconds
-        left = "no deadline" if margin is None else f"{_duration(margin)} before the deadline"
-        yield "drained", f"drained after {line.drain_seconds:.1f} s, {left}"
-
-
-def _workloads(observed: Observations) -> rich.table.Table:
-    table = _table(
-        *("workload", ">replicas", ">lowest", ">needed", "budget"),
-        title="Ready replicas at the lowest point",
-    )
-    for workload in observed.scenario.workloads:
-        replicas, budget = workload.replicas, workload.budget
-        low = observed.lows.get(workload.name)
-        lowest = replicas if low is None else low.count
-        needed = budget.min_ready(replicas) if budget else 0
-        table.add_row(
-            workload.name,
-            str(replicas),
-            str(lowest),
-            str(needed) if budget else "-",
-            str(budget) if budget else "none",
-            style="red" if lowest < needed else "",
-        )
-    return table
-
-
-def _figures(assessment: Assessment) -> rich.table.Table:
-    observed, figures = assessment.observed, assessment.summary
-    table = rich.table.Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(no_wrap=True)
-    refused = len(observed.evictions) - figures.pods_evicted
-    messages = (
-        f"{figures.messages_deleted} settled, {figures.messages_dead_lettered} dead-lettered,"
-        f" {figures.messages_left} left"
-    )
-    pods = (
-        f"{figures.pods_evicted} evicted ({refused} times refused),"
-        f" {figures.pods_deleted_at_deadline} deleted at the deadline"
-    )
-    nodes = f"{figures.cordoned} cordoned, {figures.drained} drained, of {figures.nodes}"
-    for row in (
-        ("events", f"{figures.events}, in {len(observed.messages)} messages"),
-        ("messages", messages),
-        ("nodes", nodes),
-        ("lifecycle actions", f"{figures.lifecycle_actions_completed} completed"),
-        ("event to cordon", _spread(figures.event_to_cordon_seconds, digits=2)),
-        ("event to drained", _spread(figures.event_to_drained_seconds, digits=1)),
-        ("smallest margin", _seconds(figures.margin_seconds_min, digits=1)),
-        ("pods", pods),
-        ("budgets", f"{figures.budget_violations} violations"),
-    ):
-        table.add_row(*row)
-    return table
-
-
-def _table(*headings: str, title: str) -> rich.table.Table:
-    """Make a table; a heading that begins with > belongs to a column aligned to the right."""
-    table = rich.table.Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for heading in headings:
-        name = heading.removeprefix(">")
-        table.add_column(name, justify="left" if name == heading else "right", no_wrap=True)
-    return table
-
-
-def _spread(spread: Spread, *, digits: int) -> str:
-    percentiles = (("p50", spread.p50), ("p99", spread.p99), ("max", spread.max))
-    return ", ".join(f"{name} {_seconds(value, digits=digits)}" for name, value in percentiles)
-
-
-def _seconds(value: float | None, *, digits: int) -> str:
-    return "none" if value is None else f"{value:.{digits}f} s"
+        yield "drained", f"drained after {line.drain_seconds:.1f} s, {line.margin}"

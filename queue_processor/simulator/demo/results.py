@@ -7,11 +7,12 @@ import dataclasses
 import datetime as dt
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
 from queue_processor.simulator.aws import lifecycle, records
 from queue_processor.simulator.demo.scenario import PlannedMessage, Scenario
+from queue_processor.simulator.demo.timelines import NodeTimeline, seconds_between
 from queue_processor.simulator.kube import history, store
 
 # How long before the deadline a pod may be deleted against its budget, if its own grace period
@@ -41,58 +42,6 @@ class SentMessage:
         if record.message_id == self.mark:
             return True
         return self.mark in record.body and record.event_id is not None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class NodeTimeline:
-    """One interrupted node, from its first event until it is drained.
-
-    Attributes:
-        node: Its name.
-        labels: The kinds of its events.
-        interrupted_at: When the first message about it was sent; None before that.
-        measured_from: The same, or when the node joined if that was later, because a node that
-            does not exist cannot be cordoned.
-        deadline: When the first of its events takes the instance; None if none does.
-        cordoned_at: When it was cordoned.
-        pods: The pods that ran on it at any time and had to move.
-    """
-
-    node: str
-    labels: tuple[str, ...]
-    interrupted_at: dt.datetime | None
-    measured_from: dt.datetime | None
-    deadline: dt.datetime | None
-    cordoned_at: dt.datetime | None
-    pods: tuple[history.PodRecord, ...]
-
-    @property
-    def pods_left(self) -> int:
-        """Count the pods that still have to move."""
-        return sum(pod.removed is None for pod in self.pods)
-
-    @property
-    def drained_at(self) -> dt.datetime | None:
-        """Return when the last pod that had to move was gone; None before that."""
-        if self.cordoned_at is None or self.pods_left:
-            return None
-        removals = (pod.removed for pod in self.pods if pod.removed is not None)
-        return max(removals, default=self.cordoned_at)
-
-    @property
-    def cordon_seconds(self) -> float | None:
-        """Return the time from the event to the cordon."""
-        return seconds_between(self.measured_from, self.cordoned_at)
-
-    @property
-    def drain_seconds(self) -> float | None:
-        """Return the time from the event until the node was drained."""
-        return seconds_between(self.measured_from, self.drained_at)
-
-    @property
-    def margin_seconds(self) -> float | None:
-        """Return the time from the end of the drain to the deadline; negative if it was late."""
-        return seconds_between(self.drained_at, self.deadline)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,7 +130,7 @@ class Observations:
             left = seconds_between(pod.removal_requested, deadlines.get(pod.node))
             if pod.removal_cause is not store.Cause.DELETE or left is None:
                 return False
-            own_grace = grace.get(pod.name.rpartition("-")[0], 0)
+            own_grace = grace.get(workload_of(pod), 0)
             return left <= max(own_grace, _FORCE_MARGIN_SECONDS) + _TOLERANCE_SECONDS
 
         return [pod for pod in self.pods if is_forced(pod)]
@@ -222,8 +171,18 @@ class Observations:
             ),
             deadline=min((each.deadline for each in sent if each.deadline), default=None),
             cordoned_at=None if cordon is None else cordon.at,
+            released_at=self._released_at({each.mark for each in sent}),
             pods=tuple(pods),
         )
+
+    def _released_at(self, tokens: Collection[str]) -> dt.datetime | None:
+        """Return when the lifecycle action with one of these tokens was completed."""
+        completions = (
+            action.completed_at
+            for action in self.actions
+            if action.token in tokens and action.ending is lifecycle.LifecycleActionEnding.COMPLETED
+        )
+        return next(completions, None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -310,8 +269,6 @@ def summarize(observed: Observations, *, ok: bool) -> Summary:
     )
 
 
-def seconds_between(first: dt.datetime | None, second: dt.datetime | None) -> float | None:
-    """Return the seconds from one moment to the other, to the millisecond, if both are set."""
-    if first is None or second is None:
-        return None
-    return round((second - first).total_seconds(), 3)
+def workload_of(pod: history.PodRecord) -> str:
+    """Return the name of the workload of a pod, to which its ReplicaSet adds a suffix."""
+    return pod.name.rpartition("-")[0]

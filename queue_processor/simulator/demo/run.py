@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import dataclasses
-import datetime as dt
 import json
 import pathlib
+import shutil
 import signal
 import sys
 import tempfile
@@ -14,7 +14,12 @@ from typing import IO
 
 import rich.console
 
-from queue_processor.simulator.demo import checks, display, operator
+from queue_processor.simulator.demo import (
+    checks,
+    display,
+    operator,
+    summary,
+)
 from queue_processor.simulator.demo.environment import Environment
 from queue_processor.simulator.demo.scenario import Scenario
 
@@ -22,8 +27,9 @@ _READY_LIMIT_SECONDS = 30.0
 # Nothing notifies us of what happens in AWS; this is as often as people can read.
 _POLL_SECONDS = 0.125
 _LOG_LINES = 20
-_KUBECONFIG = "kubeconfig"
 _FOLDER_PREFIX = "queue-processor-demo-"
+# Without a terminal no line is folded.
+_WIDE = 1000
 
 _PASSED = 0
 _FAILED = 1
@@ -35,14 +41,34 @@ class OperatorFailedError(Exception):
     """The operator did not begin to work."""
 
 
-def run(scenario: Scenario, *, as_json: bool) -> int:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """The options of a run that do not change its scenario.
+
+    Attributes:
+        as_json: Print one object on stdout, and logs on stderr.
+        details: Print every node, workload and check at the end.
+    """
+
+    as_json: bool = False
+    details: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Workspace:
+    """A folder for the files of a run, and the file that takes what the operator logs."""
+
+    folder: pathlib.Path
+    log: IO[str]
+
+
+def run(scenario: Scenario, options: DemoOptions) -> int:
     """Play a scenario, print what happens, and return the exit code."""
     errors = rich.console.Console(stderr=True)
     try:
-        return _print_json(scenario, errors) if as_json else _print_text(scenario, errors)
-    except OperatorFailedError as error:
-        errors.print(f"demo: {error}", highlight=False, soft_wrap=True)
-        return _FAILED
+        if options.as_json:
+            return _print_json(scenario, errors)
+        return _print_text(scenario, options, errors)
     except KeyboardInterrupt:
         errors.print("interrupted")
         return _INTERRUPTED
@@ -53,44 +79,48 @@ def run(scenario: Scenario, *, as_json: bool) -> int:
 
 def _print_json(scenario: Scenario, errors: rich.console.Console) -> int:
     with tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX) as folder:
-        playing = _play(scenario, display.Reporter(errors), pathlib.Path(folder), sys.stderr)
-        assessment = asyncio.run(playing)
-    figures = dataclasses.asdict(assessment.summary)
-    figures["failed_checks"] = [
-        {"name": check.name, "expected": check.expected, "found": check.observed}
-        for check in assessment.failed
-    ]
-    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+        workspace = Workspace(pathlib.Path(folder), sys.stderr)
+        try:
+            assessment = asyncio.run(_play(scenario, display.Reporter(errors), workspace))
+        except OperatorFailedError as error:
+            _print_error(error, errors)
+            return _FAILED
+    sys.stdout.write(json.dumps(summary.fields(assessment), indent=2) + "\n")
     return _FAILED if assessment.failed else _PASSED
 
 
-def _print_text(scenario: Scenario, errors: rich.console.Console) -> int:
-    console = rich.console.Console()
+def _print_text(scenario: Scenario, options: DemoOptions, errors: rich.console.Console) -> int:
+    """Print text, and keep the log of the operator where something went wrong."""
+    console = _console()
     folder = pathlib.Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
     log = folder / "operator.log"
-    reporter = _reporter(console)
+    reporter = display.reporter_for(console, details=options.details)
     try:
-        with log.open("w", encoding="utf-8") as lines:
-            assessment = asyncio.run(_play(scenario, reporter, folder, lines))
-    except OperatorFailedError:
-        _print_end_of(log, errors)
+        with log.open("w", encoding="utf-8") as lines, contextlib.closing(reporter):
+            workspace = Workspace(folder, lines)
+            assessment = asyncio.run(_play(scenario, reporter, workspace))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        shutil.rmtree(folder)
         raise
-    finally:
-        reporter.close()
-        (folder / _KUBECONFIG).unlink(missing_ok=True)
-        console.print(f"log of the operator: {log}", highlight=False, soft_wrap=True)
-    if assessment.failed:
+    except OperatorFailedError as error:
         _print_end_of(log, errors)
-        console.print("[bold red]Something did not come out right.")
-        return _FAILED
-    console.print("[bold green]Everything came out right.")
-    return _PASSED
+        _print_error(error, errors)
+    else:
+        if not assessment.failed:
+            shutil.rmtree(folder)
+            return _PASSED
+        _print_end_of(log, errors)
+    console.print(f"log of the operator: {log}", highlight=False, soft_wrap=True)
+    return _FAILED
 
 
-def _reporter(console: rich.console.Console) -> display.Reporter:
-    if console.is_terminal:
-        return display.TableReporter(console, lambda: dt.datetime.now(tz=dt.UTC))
-    return display.LineReporter(console)
+def _print_error(error: OperatorFailedError, errors: rich.console.Console) -> None:
+    errors.print(f"demo: {error}", highlight=False, soft_wrap=True)
+
+
+def _console() -> rich.console.Console:
+    console = rich.console.Console()
+    return console if console.is_terminal else rich.console.Console(width=_WIDE)
 
 
 def _print_end_of(log: pathlib.Path, errors: rich.console.Console) -> None:
@@ -100,15 +130,9 @@ def _print_end_of(log: pathlib.Path, errors: rich.console.Console) -> None:
 
 
 async def _play(
-    scenario: Scenario, reporter: display.Reporter, folder: pathlib.Path, log: IO[str]
+    scenario: Scenario, reporter: display.Reporter, workspace: Workspace
 ) -> checks.Assessment:
     """Play the scenario against the operator, and check what happened.
-
-    Args:
-        scenario: What to play.
-        reporter: Reports what happens.
-        folder: For the kubeconfig of the operator.
-        log: Takes what the operator logs.
 
     Raises:
         OperatorFailedError: The operator did not begin to work.
@@ -117,35 +141,40 @@ async def _play(
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    nodes, pods = len(scenario.nodes), scenario.pod_count
-    events, messages = scenario.event_count, scenario.message_count
     environment = Environment(scenario)
     async with contextlib.AsyncExitStack() as stack:
-        if scenario.has_queue:
-            reporter.step("Starting AWS: the queue and its rules, from the template …")
         stack.push_async_callback(environment.stop)
-        await environment.start_aws()
-        reporter.step(f"Starting a cluster: {nodes} nodes, {pods} pods …")
-        await environment.start_cluster()
-        reporter.step("Starting the operator …")
-        kubeconfig = folder / _KUBECONFIG
-        environment.server.write_kubeconfig(kubeconfig)
+        await _start(environment, reporter)
+        kubeconfig = environment.server.write_kubeconfig(workspace.folder / "kubeconfig")
+        stack.callback(kubeconfig.unlink)
         variables = {
             **environment.operator_variables(),
             "KUBECONFIG": str(kubeconfig),
             "QUEUE_PROCESSOR_HTTP__BIND": "127.0.0.1:0",
         }
-        process = await stack.enter_async_context(operator.running(variables, log=log))
+        process = await stack.enter_async_context(operator.running(variables, log=workspace.log))
         await _until_ready(environment, process)
         if (arguments := environment.watcher_arguments()) is not None:
             reporter.step("Starting the watchers of instance metadata …")
-            await stack.enter_async_context(operator.watching(arguments, log=log))
+            await stack.enter_async_context(operator.watching(arguments, log=workspace.log))
+        events, messages = scenario.event_count, scenario.message_count
         reporter.step(f"Playing {scenario.name}: events {events}, messages {messages} …")
         await _until_at_rest(environment, process, reporter)
         exit_code = await operator.stop(process)
         assessment = checks.assess(environment.observe(exit_code=exit_code))
-    reporter.outcome(assessment)
+        reporter.outcome(assessment)
     return assessment
+
+
+async def _start(environment: Environment, reporter: display.Reporter) -> None:
+    scenario = environment.scenario
+    nodes, pods = len(scenario.nodes), scenario.pod_count
+    if scenario.has_queue:
+        reporter.step("Starting AWS: the queue and its rules, from the template …")
+    await environment.start_aws()
+    reporter.step(f"Starting a cluster: {nodes} nodes, {pods} pods …")
+    await environment.start_cluster()
+    reporter.step("Starting the operator …")
 
 
 async def _until_ready(environment: Environment, process: asyncio.subprocess.Process) -> None:

@@ -94,6 +94,11 @@ class Workload:
         return len(self.nodes)
 
     @property
+    def min_ready(self) -> int:
+        """Count the ready replicas that it needs: what its budget says, and one at least."""
+        return max(self.budget.min_ready(self.replicas) if self.budget else 0, 1)
+
+    @property
     def is_blocked(self) -> bool:
         """True if its budget never allows an eviction."""
         return self.budget is not None and self.budget.min_ready(self.replicas) >= self.replicas
@@ -149,6 +154,7 @@ class Scenario:
     Attributes:
         name: Its name on the command line.
         nodes: All nodes, those that join later included.
+        seed: What everything random in it was drawn from.
         limit_seconds: When it is over, finished or not.
     """
 
@@ -156,6 +162,7 @@ class Scenario:
     nodes: tuple[PlannedNode, ...]
     workloads: tuple[Workload, ...]
     messages: tuple[PlannedMessage, ...]
+    seed: int = 0
     limit_seconds: float = 150.0
 
     @functools.cached_property

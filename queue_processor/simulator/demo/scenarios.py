@@ -90,7 +90,7 @@ def compose(
         random.Random(seed),  # noqa: S311 - reproducible, not a secret
     )
     _check_room(scenario)
-    return scenario
+    return dataclasses.replace(scenario, seed=seed)
 
 
 def make_nodes(count: int) -> tuple[PlannedNode, ...]:
