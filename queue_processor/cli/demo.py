@@ -1,6 +1,7 @@
 """`queue-processor demo`: interruptions on one machine."""
 
 import enum
+import pathlib
 from typing import Annotated
 
 import typer
@@ -55,6 +56,12 @@ def demo(  # noqa: PLR0913 - the options of a command
     details: Annotated[
         bool, typer.Option("--details", help="Print every node, workload and check at the end.")
     ] = False,
+    report_path: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--report", metavar="FILE.html", help="Write a page with timelines to this file."
+        ),
+    ] = None,
 ) -> None:
     """Play interruptions: the real operator, a simulated AWS and cluster, no account.
 
@@ -70,10 +77,11 @@ def demo(  # noqa: PLR0913 - the options of a command
       queue-processor demo --scenario imds --details
       queue-processor demo --nodes 200 --events 80 --seed 7
       queue-processor demo --scenario single --output json | jq .event_to_cordon_seconds
+      queue-processor demo --report storm.html
       QUEUE_PROCESSOR_DRAIN__ON_DEADLINE=leave queue-processor demo --scenario mixed
     """  # noqa: D301 - after a real backspace the lines stay as they are
     # Imported here, because no other command needs it or the extra.
-    from queue_processor.simulator.demo import operator, scenarios  # noqa: PLC0415
+    from queue_processor.simulator.demo import operator, report, scenarios  # noqa: PLC0415
     from queue_processor.simulator.demo.scenario import ImpossibleScenarioError  # noqa: PLC0415
 
     try:
@@ -83,6 +91,8 @@ def demo(  # noqa: PLR0913 - the options of a command
     except ImpossibleScenarioError as error:
         typer.echo(f"demo: {error}", err=True)
         raise typer.Exit(exits.WRONG_USAGE) from error
+    if report_path is not None:
+        report.check_writable(report_path)
     operator.isolate()
     try:
         from queue_processor.simulator.demo import run  # noqa: PLC0415
@@ -96,5 +106,7 @@ def demo(  # noqa: PLR0913 - the options of a command
         raise typer.Exit(exits.FAILED) from error
     except KeyboardInterrupt:
         raise typer.Exit(exits.INTERRUPTED) from None
-    options = run.DemoOptions(as_json=output is DemoOutput.JSON, details=details)
+    options = run.DemoOptions(
+        as_json=output is DemoOutput.JSON, details=details, report=report_path
+    )
     raise typer.Exit(run.run(plan, options))

@@ -123,6 +123,19 @@ def test_single_comes_out_right_whatever_cloud_and_cluster_the_shell_points_to()
     assert '"outcome": "done"' in done.stderr
 
 
+def test_a_run_that_comes_out_right_leaves_its_report_and_nothing_else(
+    demo: Demo, temporary: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "report.html"
+    done = demo("--scenario", "single", "--pods-per-node", "2", "--report", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "Everything came out right."
+    assert list(temporary.iterdir()) == []
+    page = path.read_text(encoding="utf-8")
+    assert "21 of 21 checks passed" in page
+    assert "node-002" in page
+
+
 def test_on_a_small_terminal_no_line_is_too_long_and_the_end_fits(temporary: pathlib.Path) -> None:
     screen = Screen(
         ("--scenario", "single", "--pods-per-node", "2"),
@@ -209,6 +222,7 @@ def test_a_signal_ends_it_and_the_operator_with_it(
         (("--scenario", "drizzle"), "'drizzle' is not one of"),
         (("--nodes", "1"), "Input should be greater than or equal to 2"),
         (("--output", "xml"), "'xml' is not one of"),
+        (("--report", "/proc/version/report.html"), "cannot be written to /proc/version/"),
     ],
 )
 def test_wrong_usage_is_refused_before_anything_starts(
@@ -252,7 +266,7 @@ def test_other_commands_do_not_load_the_simulator(without_the_extra: Finished) -
 
 def test_the_help_has_the_options_and_examples(demo: Demo) -> None:
     text = demo("--help").stdout
-    for option in ("--scenario", "--pods-per-node", "--seed", "--details"):
+    for option in ("--scenario", "--pods-per-node", "--seed", "--details", "--report"):
         assert option in text
     assert "Examples:" in text
     assert "queue-processor demo --scenario mixed" in [line.strip() for line in text.splitlines()]

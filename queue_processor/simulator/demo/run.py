@@ -14,10 +14,12 @@ from typing import IO
 
 import rich.console
 
+from queue_processor.domain.errors import UsageError
 from queue_processor.simulator.demo import (
     checks,
     display,
     operator,
+    report,
     summary,
 )
 from queue_processor.simulator.demo.environment import Environment
@@ -48,10 +50,12 @@ class DemoOptions:
     Attributes:
         as_json: Print one object on stdout, and logs on stderr.
         details: Print every node, workload and check at the end.
+        report: The file for a report in HTML.
     """
 
     as_json: bool = False
     details: bool = False
+    report: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,11 +67,15 @@ class Workspace:
 
 
 def run(scenario: Scenario, options: DemoOptions) -> int:
-    """Play a scenario, print what happens, and return the exit code."""
+    """Play a scenario, print what happens, and return the exit code.
+
+    Raises:
+        UsageError: The report cannot be written.
+    """
     errors = rich.console.Console(stderr=True)
     try:
         if options.as_json:
-            return _print_json(scenario, errors)
+            return _print_json(scenario, options, errors)
         return _print_text(scenario, options, errors)
     except KeyboardInterrupt:
         errors.print("interrupted")
@@ -77,11 +85,11 @@ def run(scenario: Scenario, options: DemoOptions) -> int:
         return _TERMINATED
 
 
-def _print_json(scenario: Scenario, errors: rich.console.Console) -> int:
+def _print_json(scenario: Scenario, options: DemoOptions, errors: rich.console.Console) -> int:
     with tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX) as folder:
         workspace = Workspace(pathlib.Path(folder), sys.stderr)
         try:
-            assessment = asyncio.run(_play(scenario, display.Reporter(errors), workspace))
+            assessment = asyncio.run(_play(scenario, options, display.Reporter(errors), workspace))
         except OperatorFailedError as error:
             _print_error(error, errors)
             return _FAILED
@@ -98,8 +106,8 @@ def _print_text(scenario: Scenario, options: DemoOptions, errors: rich.console.C
     try:
         with log.open("w", encoding="utf-8") as lines, contextlib.closing(reporter):
             workspace = Workspace(folder, lines)
-            assessment = asyncio.run(_play(scenario, reporter, workspace))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+            assessment = asyncio.run(_play(scenario, options, reporter, workspace))
+    except (KeyboardInterrupt, asyncio.CancelledError, UsageError):
         shutil.rmtree(folder)
         raise
     except OperatorFailedError as error:
@@ -130,12 +138,13 @@ def _print_end_of(log: pathlib.Path, errors: rich.console.Console) -> None:
 
 
 async def _play(
-    scenario: Scenario, reporter: display.Reporter, workspace: Workspace
+    scenario: Scenario, options: DemoOptions, reporter: display.Reporter, workspace: Workspace
 ) -> checks.Assessment:
     """Play the scenario against the operator, and check what happened.
 
     Raises:
         OperatorFailedError: The operator did not begin to work.
+        UsageError: The report cannot be written.
     """
     # SIGTERM ends it as Ctrl-C does, so that nothing is left behind.
     task = asyncio.current_task()
@@ -163,6 +172,8 @@ async def _play(
         exit_code = await operator.stop(process)
         assessment = checks.assess(environment.observe(exit_code=exit_code))
         reporter.outcome(assessment)
+        if options.report is not None:
+            report.write(options.report, assessment)
     return assessment
 
 
