@@ -1,4 +1,4 @@
-"""docs/install.md, as somebody types it."""
+"""A document, docs/install.md above all, as somebody types it."""
 
 import asyncio
 import os
@@ -25,10 +25,10 @@ _DOCUMENT = _ROOT / "docs" / "install.md"
 _AWS_CLI = _ROOT / "tests" / "infra" / "awscli.lock"
 
 
-def blocks() -> list[tuple[str, str]]:
+def blocks(document: pathlib.Path = _DOCUMENT) -> list[tuple[str, str]]:
     """The commands that the document says to type, and the headings above them."""
     heading, found = "", []
-    tokens = MarkdownIt().parse(_DOCUMENT.read_text(encoding="utf-8"))
+    tokens = MarkdownIt().parse(document.read_text(encoding="utf-8"))
     for number, token in enumerate(tokens):
         if token.type == "heading_open":
             heading = tokens[number + 1].content

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from queue_processor.cli import exits
+from queue_processor.domain import errors
 
 _FROM_EXTRA = frozenset({"moto", "flask", "werkzeug"})
 
@@ -62,13 +63,21 @@ def demo(  # noqa: PLR0913 - the options of a command
             "--report", metavar="FILE.html", help="Write a page with timelines to this file."
         ),
     ] = None,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Keep the cluster, AWS and the operator up until Ctrl-C, and print the variables"
+            " with which the other commands and kubectl work there.",
+        ),
+    ] = False,
 ) -> None:
     """Play interruptions: the real operator, a simulated AWS and cluster, no account.
 
     Runs the same code as `queue-processor run` against AWS and a Kubernetes API server on ports
     of this machine, and checks the outcome there. Your own QUEUE_PROCESSOR_ settings apply.
     Exit code 0: everything came out right; 1: something did not, and the log of the operator
-    stays in the file that the last line names.
+    stays in the file that the last line names. docs/playground.md is a tutorial for --keep.
 
     \b
     Examples:
@@ -78,6 +87,7 @@ def demo(  # noqa: PLR0913 - the options of a command
       queue-processor demo --nodes 200 --events 80 --seed 7
       queue-processor demo --scenario single --output json | jq .event_to_cordon_seconds
       queue-processor demo --report storm.html
+      queue-processor demo --keep --nodes 12 --events 4
       QUEUE_PROCESSOR_DRAIN__ON_DEADLINE=leave queue-processor demo --scenario mixed
     """  # noqa: D301 - after a real backspace the lines stay as they are
     # Imported here, because no other command needs it or the extra.
@@ -91,6 +101,8 @@ def demo(  # noqa: PLR0913 - the options of a command
     except ImpossibleScenarioError as error:
         typer.echo(f"demo: {error}", err=True)
         raise typer.Exit(exits.WRONG_USAGE) from error
+    if keep and output is DemoOutput.JSON:
+        raise errors.UsageError("--keep prints lines for a shell: leave --output json out")
     if report_path is not None:
         report.check_writable(report_path)
     operator.isolate()
@@ -107,6 +119,6 @@ def demo(  # noqa: PLR0913 - the options of a command
     except KeyboardInterrupt:
         raise typer.Exit(exits.INTERRUPTED) from None
     options = run.DemoOptions(
-        as_json=output is DemoOutput.JSON, details=details, report=report_path
+        as_json=output is DemoOutput.JSON, details=details, report=report_path, keep=keep
     )
     raise typer.Exit(run.run(plan, options))

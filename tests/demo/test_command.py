@@ -222,6 +222,7 @@ def test_a_signal_ends_it_and_the_operator_with_it(
         (("--scenario", "drizzle"), "'drizzle' is not one of"),
         (("--nodes", "1"), "Input should be greater than or equal to 2"),
         (("--output", "xml"), "'xml' is not one of"),
+        (("--keep", "--output", "json"), "leave --output json out"),
         (("--report", "/proc/version/report.html"), "cannot be written to /proc/version/"),
     ],
 )
@@ -266,7 +267,7 @@ def test_other_commands_do_not_load_the_simulator(without_the_extra: Finished) -
 
 def test_the_help_has_the_options_and_examples(demo: Demo) -> None:
     text = demo("--help").stdout
-    for option in ("--scenario", "--pods-per-node", "--seed", "--details", "--report"):
+    for option in ("--scenario", "--pods-per-node", "--seed", "--details", "--report", "--keep"):
         assert option in text
     assert "Examples:" in text
     assert "queue-processor demo --scenario mixed" in [line.strip() for line in text.splitlines()]

@@ -10,8 +10,10 @@ from typing import IO
 _STOP_LIMIT_SECONDS = 20.0
 # The prefixes of the variables by which a program finds an AWS, or the cluster that it runs in.
 _OTHER_PLACES = ("AWS_", "KUBERNETES_SERVICE_")
+# Two operators on a machine need two ports.
+_ANY_PORT = {"QUEUE_PROCESSOR_HTTP__BIND": "127.0.0.1:0"}
 # Files of the SDKs name endpoints and roles, and a proxy does not lead to this machine.
-_THIS_MACHINE = {
+THIS_MACHINE = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "NO_PROXY": "127.0.0.1",
@@ -26,7 +28,7 @@ def isolate() -> None:
     """
     for name in [name for name in os.environ if name.startswith(_OTHER_PLACES)]:
         del os.environ[name]
-    os.environ.update(_THIS_MACHINE)
+    os.environ.update(THIS_MACHINE)
 
 
 @contextlib.asynccontextmanager
@@ -43,7 +45,7 @@ async def running(
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "queue_processor", "run"),
-        env={**os.environ, **environment},
+        env={**os.environ, **_ANY_PORT, **environment},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=log,
         stderr=log,

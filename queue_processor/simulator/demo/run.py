@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO
 
 import rich.console
@@ -19,6 +19,7 @@ from queue_processor.simulator.demo import (
     checks,
     display,
     operator,
+    playground,
     report,
     summary,
 )
@@ -40,7 +41,7 @@ _TERMINATED = 143
 
 
 class OperatorFailedError(Exception):
-    """The operator did not begin to work."""
+    """The operator did not begin to work, or did not stay at work."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +52,13 @@ class DemoOptions:
         as_json: Print one object on stdout, and logs on stderr.
         details: Print every node, workload and check at the end.
         report: The file for a report in HTML.
+        keep: Let everything stay up after the scenario, until Ctrl-C.
     """
 
     as_json: bool = False
     details: bool = False
     report: pathlib.Path | None = None
+    keep: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,11 +159,7 @@ async def _play(
         await _start(environment, reporter)
         kubeconfig = environment.server.write_kubeconfig(workspace.folder / "kubeconfig")
         stack.callback(kubeconfig.unlink)
-        variables = {
-            **environment.operator_variables(),
-            "KUBECONFIG": str(kubeconfig),
-            "QUEUE_PROCESSOR_HTTP__BIND": "127.0.0.1:0",
-        }
+        variables = {**environment.operator_variables(), "KUBECONFIG": str(kubeconfig)}
         process = await stack.enter_async_context(operator.running(variables, log=workspace.log))
         await _until_ready(environment, process)
         if (arguments := environment.watcher_arguments()) is not None:
@@ -174,6 +173,8 @@ async def _play(
         reporter.outcome(assessment)
         if options.report is not None:
             report.write(options.report, assessment)
+        if options.keep:
+            await _keep(environment, variables, reporter, workspace)
     return assessment
 
 
@@ -188,6 +189,35 @@ async def _start(environment: Environment, reporter: display.Reporter) -> None:
     reporter.step("Starting the operator …")
 
 
+async def _keep(
+    environment: Environment,
+    variables: Mapping[str, str],
+    reporter: display.Reporter,
+    workspace: Workspace,
+) -> None:
+    """Let everything stay up until Ctrl-C or SIGTERM, with an operator at work.
+
+    It is a new one: that of the scenario was stopped, because the checks want to see that.
+
+    Raises:
+        OperatorFailedError: The operator ended.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with operator.running(variables, log=workspace.log) as process:
+        await _until_ready(environment, process)
+        shell = {**operator.THIS_MACHINE, **variables}
+        script = playground.write_script(workspace.folder, shell)
+        for line in playground.instructions(script):
+            reporter.step(line)
+        await _poll(stop.is_set, process)
+        script.unlink()
+        _check_running(process)
+        reporter.step("Stopping …")
+        await operator.stop(process)
+
+
 async def _until_ready(environment: Environment, process: asyncio.subprocess.Process) -> None:
     """Wait until the operator works, which it does only as the holder of the Lease."""
     await environment.send_probe()
@@ -198,6 +228,10 @@ async def _until_ready(environment: Environment, process: asyncio.subprocess.Pro
         raise OperatorFailedError(
             f"the operator did not begin to work within {_READY_LIMIT_SECONDS:.0f} s"
         ) from None
+    _check_running(process)
+
+
+def _check_running(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         raise OperatorFailedError(f"the operator ended with exit code {process.returncode}")
 
