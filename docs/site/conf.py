@@ -19,6 +19,7 @@ _REPOSITORY = f"{_PROJECT['urls']['Repository']}/blob/main"
 NAVIGATION = {
     "Begin": (
         "docs/do-i-need-this",
+        "docs/playground",
         "docs/install",
         "docs/migrate-from-nth",
         "docs/test-your-handler",
