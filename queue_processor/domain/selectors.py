@@ -1,4 +1,4 @@
-"""Label selectors, as kubectl and the Kubernetes API write them.
+"""Label selectors, as kubectl and the objects of the Kubernetes API write them.
 
 https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors
 """
@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from queue_processor.domain import errors
 
@@ -26,6 +27,15 @@ class _Operator(enum.Enum):
     NOT_IN = "notin"
     EXISTS = "exists"
     ABSENT = "!"
+
+
+# The operators of matchExpressions.
+_EXPRESSIONS = {
+    "In": _Operator.IN,
+    "NotIn": _Operator.NOT_IN,
+    "Exists": _Operator.EXISTS,
+    "DoesNotExist": _Operator.ABSENT,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,6 +79,24 @@ def parse(text: str) -> LabelSelector:
     if ",".join(parts) != text:
         raise errors.ConfigurationError(f"{text!r} is not a list of label requirements")
     return LabelSelector(tuple(_requirement(part.strip()) for part in parts))
+
+
+def read(selector: Mapping[str, Any]) -> LabelSelector:
+    """Read a LabelSelector object.
+
+    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/label-selector/
+    """
+    exact = [
+        _Requirement(key, _Operator.IN, frozenset({value}))
+        for key, value in (selector.get("matchLabels") or {}).items()
+    ]
+    expressions = [
+        _Requirement(
+            each["key"], _EXPRESSIONS[each["operator"]], frozenset(each.get("values") or ())
+        )
+        for each in selector.get("matchExpressions") or ()
+    ]
+    return LabelSelector((*exact, *expressions))
 
 
 def _requirement(text: str) -> _Requirement:

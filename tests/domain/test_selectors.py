@@ -133,3 +133,28 @@ def test_the_longest_names_that_kubernetes_takes_are_taken() -> None:
     assert selectors.parse(f"{'p' * 253}/{'k' * 63}={value}").selects(
         {f"{'p' * 253}/{'k' * 63}": value}
     )
+
+
+def test_match_expressions_and_match_labels_must_all_hold() -> None:
+    selector = selectors.read(
+        {
+            "matchLabels": {"app": "web"},
+            "matchExpressions": [
+                {"key": "tier", "operator": "NotIn", "values": ["db", "cache"]},
+                {"key": "zone", "operator": "In", "values": ["a", "b"]},
+                {"key": "team", "operator": "Exists"},
+                {"key": "gone", "operator": "DoesNotExist"},
+            ],
+        }
+    )
+    selected = {"app": "web", "zone": "b", "team": ""}
+    assert selector.selects(selected)
+    assert not selector.selects(selected | {"app": "api"})
+    assert not selector.selects(selected | {"tier": "cache"})
+    assert not selector.selects(selected | {"zone": "c"})
+    assert not selector.selects(selected | {"gone": "no"})
+    assert not selector.selects({"app": "web", "zone": "b"})
+
+
+def test_an_empty_selector_selects_everything() -> None:
+    assert selectors.read({}).selects({})

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from queue_processor.domain import selectors
 from queue_processor.domain.selectors import LabelSelector
-from queue_processor.simulator.kube import objects, resources, selection, store
+from queue_processor.simulator.kube import objects, resources, store
 
 # A namespace with one label and its value; both are empty for "any label".
 _Anchor = tuple[str, str, str]
@@ -64,7 +65,7 @@ class PdbIndex:
         # A budget without a selector selects nothing, an empty selector everything.
         if new is None:
             return
-        anchor, selector = _anchor(key[0], new), selection.label_selector_of(new)
+        anchor, selector = _anchor(key[0], new), selectors.read(new)
         self._selectors[key] = selector
         self._members[key] = {}
         self._budgets_at.setdefault(anchor, {})[key] = None

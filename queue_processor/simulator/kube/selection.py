@@ -12,13 +12,6 @@ from queue_processor.domain import errors, selectors
 from queue_processor.simulator.kube import objects, resources, statuses
 
 _TERM = re.compile(r"(?P<label>[^=!]+)(?P<operator>==|=|!=)(?P<value>.*)")
-# The operators of matchExpressions, in the text form of a selector.
-_EXPRESSIONS = {
-    "In": "{key} in ({values})",
-    "NotIn": "{key} notin ({values})",
-    "Exists": "{key}",
-    "DoesNotExist": "!{key}",
-}
 
 
 def parse_labels(text: str) -> selectors.LabelSelector:
@@ -31,21 +24,6 @@ def parse_labels(text: str) -> selectors.LabelSelector:
         return selectors.parse(text)
     except errors.ConfigurationError as error:
         raise statuses.bad_request(f"unable to parse requirement: {error}") from error
-
-
-def label_selector_of(selector: objects.JsonObject) -> selectors.LabelSelector:
-    """Read a LabelSelector object.
-
-    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/label-selector/
-    """
-    terms = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
-    terms += [
-        _EXPRESSIONS[expression["operator"]].format(
-            key=expression["key"], values=",".join(expression.get("values") or ())
-        )
-        for expression in selector.get("matchExpressions") or ()
-    ]
-    return selectors.parse(",".join(terms))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

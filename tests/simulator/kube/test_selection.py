@@ -10,31 +10,6 @@ def test_an_invalid_label_selector_is_a_bad_request(text: str) -> None:
     assert caught.value.code == 400
 
 
-def test_match_expressions_and_match_labels_must_all_hold() -> None:
-    selector = selection.label_selector_of(
-        {
-            "matchLabels": {"app": "web"},
-            "matchExpressions": [
-                {"key": "tier", "operator": "NotIn", "values": ["db", "cache"]},
-                {"key": "zone", "operator": "In", "values": ["a", "b"]},
-                {"key": "team", "operator": "Exists"},
-                {"key": "gone", "operator": "DoesNotExist"},
-            ],
-        }
-    )
-    selected = {"app": "web", "zone": "b", "team": ""}
-    assert selector.selects(selected)
-    assert not selector.selects(selected | {"app": "api"})
-    assert not selector.selects(selected | {"tier": "cache"})
-    assert not selector.selects(selected | {"zone": "c"})
-    assert not selector.selects(selected | {"gone": "no"})
-    assert not selector.selects({"app": "web", "zone": "b"})
-
-
-def test_an_empty_selector_selects_everything() -> None:
-    assert selection.label_selector_of({}).selects({})
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
