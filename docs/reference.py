@@ -40,8 +40,8 @@ generates this page from [the catalogue](../queue_processor/observability/metric
 runs the operator for each metric and checks what it counts.
 
 Label values come from fixed lists, so the number of series is bounded. Unless noted otherwise, all
-series exist from the start, at 0. With several replicas only the leader does the work: sum over the
-pods.
+series exist from the start, at 0. With several replicas only the leader does the work (with
+`mode: observe`, all of them do): sum over the pods.
 """
 
 _EVENTS_HEAD = """\

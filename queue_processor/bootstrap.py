@@ -17,6 +17,7 @@ from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube import permissions
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
+from queue_processor.adapters.kube.guarded_pods import KubeGuardedPods
 from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
@@ -28,6 +29,7 @@ from queue_processor.controller.lifecycle import NoLifecycleActions
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.node_refresh import NodeRefresh
 from queue_processor.domain import errors, leases, selectors
+from queue_processor.domain.policy import Mode
 from queue_processor.node_watch import NodeWatch
 from queue_processor.observability import health
 from queue_processor.settings import Settings, SettingsError
@@ -94,6 +96,8 @@ async def run(settings: Settings) -> None:
         # The server answers; how long the list takes depends on the number of nodes.
         node_refresh = NodeRefresh(node_index, cluster.nodes.all)
         await _fill(node_index, node_refresh)
+        if settings.mode is Mode.OBSERVE:
+            _log.info("observing", note="nothing is changed in the cluster or in Auto Scaling")
         lead = assembly.build_controller(
             settings,
             _dependencies(settings, aws, cluster, webhooks),
@@ -166,15 +170,10 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
 
 async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     """Log each permission that is missing, and stop if the program cannot work without it."""
-    election = settings.leader_election
-    needed = permissions.all_permissions(
-        lease_namespace=election.lease_namespace(cluster.own_namespace)
-        if election.enabled
-        else None,
-        force_deletes=settings.drain.on_deadline is OnDeadline.DELETE,
-    )
+    lease_name = settings.leader_election.lease_name
+    needed = _needed_permissions(settings, cluster.own_namespace)
     try:
-        missing = await permissions.missing(cluster.api, needed, lease_name=election.lease_name)
+        missing = await permissions.missing(cluster.api, needed, lease_name=lease_name)
     except errors.PermanentError as error:
         _log.warning("permissions_not_checked", error=str(error))
         return
@@ -185,9 +184,21 @@ async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     fatal = [str(permission) for permission in missing if permission.is_needed]
     if fatal:
         raise errors.ConfigurationError(
-            f"Kubernetes: the service account is not allowed to {', '.join(fatal)}; see the roles"
-            " in deploy/queue-processor.yaml"
+            f"Kubernetes: the service account is not allowed to {', '.join(fatal)}; apply the roles"
+            f" in deploy/ for `mode: {settings.mode}`"
         )
+
+
+def _needed_permissions(
+    settings: Settings, own_namespace: str | None
+) -> tuple[permissions.Permission, ...]:
+    if settings.mode is Mode.OBSERVE:
+        return permissions.TO_OBSERVE
+    lease_namespace = settings.leader_election.lease_namespace(own_namespace)
+    return permissions.all_permissions(
+        lease_namespace=lease_namespace if settings.elects_leader else None,
+        force_deletes=settings.drain.on_deadline is OnDeadline.DELETE,
+    )
 
 
 def _unreachable(error: errors.QueueProcessorError) -> errors.ConfigurationError:
@@ -278,6 +289,7 @@ def _dependencies(
         managed=None if aws is None else aws.managed,
         nodes=cluster.nodes,
         pods=cluster.pods,
+        guarded_pods=KubeGuardedPods(cluster.api),
         volumes=KubeVolumes(cluster.api),
         leases=KubeLeases(cluster.api, namespace=namespace, name=name),
         event_recorder=cluster.event_recorder,

@@ -19,6 +19,8 @@ SHORT = "Spot nodes only, no AWS set-up"
 LATER = "Add the queue"
 OPERATOR = "2. The operator"
 DRAIN = "3. Drain a node"
+OBSERVE = "Observe first"
+SWITCH = "Then let it drain"
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _DOCUMENT = _ROOT / "docs" / "install.md"

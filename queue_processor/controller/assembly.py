@@ -1,12 +1,15 @@
 """Assemble the controller from settings and ports."""
 
 import asyncio
+import dataclasses
 import datetime as dt
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TypeAlias, assert_never
 
 from queue_processor.controller import ports
 from queue_processor.controller.adaptive_limit import AdaptiveLimit
 from queue_processor.controller.blocked_pods import BlockedPods
+from queue_processor.controller.cancellations import Cancellations
 from queue_processor.controller.consumer import Consumer, InFlightMessages
 from queue_processor.controller.drain_context import DrainContext, DrainOptions
 from queue_processor.controller.drain_coordinator import DrainCoordinator
@@ -17,11 +20,13 @@ from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.node_reconciler import NodeReconciler
 from queue_processor.controller.node_refresh import NodeRefresh
 from queue_processor.controller.notice_source import NoticeSource
+from queue_processor.controller.plan_observer import PlanObserver
 from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.ports import Dependencies
-from queue_processor.controller.processor import Processor
+from queue_processor.controller.processor import PlanExecutor, Processor
 from queue_processor.controller.waiting import Turnstile
 from queue_processor.domain.leases import LeaseTimes
+from queue_processor.domain.policy import Mode
 from queue_processor.observability import metrics
 from queue_processor.observability.health import Liveness
 from queue_processor.settings import Settings
@@ -29,6 +34,7 @@ from queue_processor.settings.groups import OnDeadline, OnSoftTimeout
 
 # Of pods that are due in the same moment, in one iteration of the event loop.
 _DUE_AT_ONCE = 20
+_Runs: TypeAlias = Callable[[], Coroutine[None, None, None]]
 
 
 def build_controller(
@@ -55,33 +61,30 @@ def build_controller(
         its messages before it ends.
     """
     leadership = _leadership(settings, dependencies, liveness, clock)
-    heartbeats = LifecycleHeartbeats(dependencies.lifecycle, clock=clock)
+    is_observing = settings.mode is Mode.OBSERVE
+    heartbeats = LifecycleHeartbeats(
+        dependencies.lifecycle, is_recording=not is_observing, clock=clock
+    )
     pinned = settings.kubernetes.requests_in_flight
     limiter = PriorityLimiter(
         AdaptiveLimit() if pinned is None else AdaptiveLimit(floor=pinned, ceiling=pinned),
         may_write=_always if leadership is None else leadership.is_held,
         on_busy=lambda is_busy: dependencies.event_recorder.hold_back(is_busy=is_busy),
     )
-    pod_watcher = PodWatcher(
-        dependencies.pods, limiter=limiter, count_nodes=lambda: len(node_index)
+    cancellations = Cancellations(clock)
+    work_on_plans = _plan_work(
+        settings,
+        dependencies,
+        node_index=node_index,
+        cancellations=cancellations,
+        limiter=limiter,
+        clock=clock,
     )
-    coordinator = DrainCoordinator(
-        DrainContext(
-            ports=dependencies,
-            node_index=node_index,
-            pod_watcher=pod_watcher,
-            limiter=limiter,
-            blocked_pods=BlockedPods(),
-            turnstile=Turnstile(at_once=_DUE_AT_ONCE),
-            options=_drain_options(settings, dependencies.own_namespace),
-            clock=clock,
-        )
-    )
-    reconciler = NodeReconciler(node_index=node_index, coordinator=coordinator)
     processor = Processor(
         node_index=node_index,
         node_refresh=node_refresh,
-        coordinator=coordinator,
+        executor=work_on_plans.executor,
+        cancellations=cancellations,
         heartbeats=heartbeats,
         dependencies=dependencies,
         decisions=settings.policy(),
@@ -94,6 +97,7 @@ def build_controller(
                 node_index=node_index,
                 nodes=dependencies.nodes,
                 event_recorder=dependencies.event_recorder,
+                is_observing=is_observing,
                 clock=clock,
             )
         )
@@ -109,9 +113,9 @@ def build_controller(
     async def work() -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(pod_watcher.run(), name="watch pods")
                 tasks.create_task(consumer.run(), name="consume")
-                tasks.create_task(reconciler.run(), name="reconcile nodes")
+                for name, run in work_on_plans.beside.items():
+                    tasks.create_task(run(), name=name)
         finally:
             dependencies.event_recorder.hold_back(is_busy=False)
             # The next leader would evict these pods again.
@@ -127,6 +131,65 @@ def build_controller(
     return lead
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _PlanWork:
+    """The executor of plans.
+
+    Attributes:
+        executor: Takes each plan.
+        beside: What runs beside the consumer for that, by the name of its task.
+    """
+
+    executor: PlanExecutor
+    beside: Mapping[str, _Runs]
+
+
+def _plan_work(
+    settings: Settings,
+    dependencies: Dependencies,
+    *,
+    node_index: NodeIndex,
+    cancellations: Cancellations,
+    limiter: PriorityLimiter,
+    clock: ports.Clock,
+) -> _PlanWork:
+    """Decide whether plans are carried out or reported: nothing else that writes is built then."""
+    options = _drain_options(settings, dependencies.own_namespace)
+    match settings.mode:
+        case Mode.OBSERVE:
+            observer = PlanObserver(
+                dependencies.guarded_pods,
+                node_index=node_index,
+                cancellations=cancellations,
+                limiter=limiter,
+                force_margin=options.force_margin if options.force_deletes else None,
+                clock=clock,
+            )
+            return _PlanWork(executor=observer, beside={})
+        case Mode.DRAIN:
+            pod_watcher = PodWatcher(
+                dependencies.pods, limiter=limiter, count_nodes=lambda: len(node_index)
+            )
+            context = DrainContext(
+                ports=dependencies,
+                node_index=node_index,
+                pod_watcher=pod_watcher,
+                limiter=limiter,
+                blocked_pods=BlockedPods(),
+                turnstile=Turnstile(at_once=_DUE_AT_ONCE),
+                options=options,
+                clock=clock,
+            )
+            coordinator = DrainCoordinator(context, cancellations=cancellations)
+            reconciler = NodeReconciler(node_index=node_index, coordinator=coordinator)
+            return _PlanWork(
+                executor=coordinator,
+                beside={"watch pods": pod_watcher.run, "reconcile nodes": reconciler.run},
+            )
+        case _:
+            assert_never(settings.mode)
+
+
 def _always() -> bool:
     return True
 
@@ -134,9 +197,9 @@ def _always() -> bool:
 def _leadership(
     settings: Settings, dependencies: Dependencies, liveness: Liveness, clock: ports.Clock
 ) -> LeaderElector | None:
-    election = settings.leader_election
-    if not election.enabled:
+    if not settings.elects_leader:
         return None
+    election = settings.leader_election
     return LeaderElector(
         leases=dependencies.leases,
         identity=dependencies.identity,

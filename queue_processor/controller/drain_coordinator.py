@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import dataclasses
-import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from typing import assert_never
 
 from queue_processor.controller import waiting
+from queue_processor.controller.cancellations import Cancellations
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.held_node import HeldNode
 from queue_processor.domain import errors
-from queue_processor.domain.events import InterruptionEvent
 from queue_processor.domain.identifiers import InstanceId
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.plan import (
@@ -23,19 +22,15 @@ from queue_processor.domain.plan import (
 )
 from queue_processor.observability import metrics
 
-# How much later than its end an announcement may arrive: queues deliver again within minutes.
-_CANCELLATIONS_KEPT = dt.timedelta(hours=1)
-
 
 class DrainCoordinator:
     """Carries out plans, by node."""
 
-    def __init__(self, context: DrainContext) -> None:
+    def __init__(self, context: DrainContext, *, cancellations: Cancellations) -> None:
         self._context = context
+        self._cancellations = cancellations
         self._active: dict[str, HeldNode] = {}
         self._lost: dict[InstanceId, dict[str, Plan]] = {}
-        # The time of the cancellation, and when it came, the oldest first.
-        self._cancelled: dict[tuple[InstanceId, str], tuple[dt.datetime, dt.datetime]] = {}
 
     def is_active(self, node: NodeView) -> bool:
         """Return True while plans are carried out on the node."""
@@ -44,13 +39,9 @@ class DrainCoordinator:
     async def carry_out_on_nodes_of(
         self, instance_id: InstanceId, plan_for: Callable[[NodeView], Plan]
     ) -> InstanceReport:
-        """Carry out a plan on every Node of an instance, those that appear meanwhile included.
+        """Carry out a plan on every Node, those that appear meanwhile included.
 
         A kubelet that registers again, or under another name, makes another Node.
-
-        Raises:
-            TemporaryError: The API server could not be reached in time.
-            PermanentError: The API server refuses us.
         """
         index = self._context.node_index
         by_uid: dict[str, asyncio.Task[InstanceReport]] = {}
@@ -86,18 +77,6 @@ class DrainCoordinator:
             self._context.node_index.forget(node)
             self._keep_lost(plan)
         return report
-
-    def keep_cancellation(self, event: InterruptionEvent, instance_id: InstanceId) -> None:
-        """Remember that an event cancels what holds an instance, whether it has a Node or not."""
-        now = self._context.clock()
-        while self._cancelled:
-            oldest, (_, came_at) = next(iter(self._cancelled.items()))
-            if now - came_at < _CANCELLATIONS_KEPT:
-                break
-            del self._cancelled[oldest]
-        key = instance_id, event.hold_id
-        earlier, _ = self._cancelled.pop(key, (event.occurred_at, now))
-        self._cancelled[key] = max(event.occurred_at, earlier), now
 
     def has_lost_plans(self, node: NodeView) -> bool:
         """Return True if the instance of the node is going, and its Node was gone for a while."""
@@ -140,14 +119,6 @@ class DrainCoordinator:
     def _is_ahead(self, plan: Plan) -> bool:
         return plan.deadline.last_at > self._context.clock()
 
-    def _is_cancelled(self, plan: Plan) -> bool:
-        """Return True if a later event has cancelled what the plan is about.
-
-        Queues deliver more than once and in any order: an announcement may come after its end.
-        """
-        cancelled = self._cancelled.get((plan.instance_id, plan.hold_id))
-        return cancelled is not None and plan.occurred_at <= cancelled[0]
-
     @contextlib.asynccontextmanager
     async def _held(self, node: NodeView) -> AsyncIterator[HeldNode]:
         held = self._active.get(node.uid)
@@ -167,7 +138,7 @@ class DrainCoordinator:
 
     async def _act(self, plan: Plan, held: HeldNode) -> InstanceReport:
         match plan.action:
-            case Action.CORDON | Action.CORDON_AND_DRAIN if self._is_cancelled(plan):
+            case Action.CORDON | Action.CORDON_AND_DRAIN if self._cancellations.cover(plan):
                 return plan.report(InstanceResult.CANCELLED)
             case Action.CORDON | Action.CORDON_AND_DRAIN:
                 report = await held.hold(plan)

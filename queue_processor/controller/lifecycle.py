@@ -27,8 +27,18 @@ _LONGEST_RETRY_SECONDS = 30.0
 class LifecycleHeartbeats:
     """Records heartbeats, twice in each heartbeat timeout, until stopped."""
 
-    def __init__(self, lifecycle: ports.LifecycleActions, *, clock: ports.Clock) -> None:
+    def __init__(
+        self, lifecycle: ports.LifecycleActions, *, is_recording: bool, clock: ports.Clock
+    ) -> None:
+        """Build the heartbeats.
+
+        Args:
+            lifecycle: Where they are recorded, and hooks are looked up.
+            is_recording: False where lifecycle actions are only looked at.
+            clock: The present.
+        """
         self._lifecycle = lifecycle
+        self._is_recording = is_recording
         self._clock = clock
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -71,6 +81,8 @@ class LifecycleHeartbeats:
             since: When the action began.
             await_progress: Returns while there is progress to wait for; each heartbeat awaits it.
         """
+        if not self._is_recording:
+            return
         self._tasks[delivery_id] = asyncio.create_task(
             self._record_until_over(action, since, await_progress),
             name=f"heartbeats {action.instance_id}",

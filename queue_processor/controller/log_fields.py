@@ -1,9 +1,11 @@
-"""The fields of the two log lines about every message; docs/logs.md lists them."""
+"""The fields of the log lines about every message; docs/logs.md lists them."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from queue_processor.controller import ports
+from queue_processor.domain.events import LifecycleAction
+from queue_processor.domain.forecast import BlockedEviction, DrainForecast
 from queue_processor.domain.plan import HandledInstance, Plan, Processed
 
 Fields: TypeAlias = Mapping[str, object]
@@ -21,6 +23,26 @@ def of_plan(plan: Plan) -> Fields:
         "deadline": plan.deadline.at.isoformat(),
         "deadline_is_hard": plan.deadline.is_hard,
         "instance_is_gone": plan.is_instance_gone,
+        "lifecycle_hook": _hook_of(plan.lifecycle_action),
+    }
+
+
+def of_forecast(plan: Plan, forecast: DrainForecast) -> Fields:
+    """Return a plan, and what it would do to the pods of its node."""
+    return {
+        **of_plan(plan),
+        "evicted": [str(pod) for pod in forecast.evicted],
+        "blocked": [_of_blocked(each) for each in forecast.blocked],
+        "deleted_at_deadline": [str(pod) for pod in forecast.force_deleted],
+    }
+
+
+def _of_blocked(eviction: BlockedEviction) -> Fields:
+    deleted_at = eviction.deleted_at
+    return {
+        "pod": str(eviction.pod),
+        "budgets": eviction.budgets,
+        "deleted_at": None if deleted_at is None else deleted_at.isoformat(),
     }
 
 
@@ -35,6 +57,7 @@ def of_outcome(delivery: ports.Delivery, processed: Processed) -> Fields:
         "node": _joined(instance["node"] for instance in instances),
         "outcome": processed.outcome.kind,
         "reason": processed.outcome.reason,
+        "lifecycle_hook": _hook_of(processed.outcome.completes),
         "receive_count": delivery.receive_count,
         "instances": instances,
     }
@@ -53,6 +76,10 @@ def _of_instance(instance: HandledInstance) -> Fields:
         if report is None or report.margin is None
         else round(report.margin.total_seconds(), 3),
     }
+
+
+def _hook_of(action: LifecycleAction | None) -> Fields | None:
+    return None if action is None else {"group": action.hook.group, "name": action.hook.name}
 
 
 def _joined(names: Iterable[object]) -> str | None:

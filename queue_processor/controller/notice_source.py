@@ -7,12 +7,16 @@ notice is settled: then the annotation is removed, if it still has the value tha
 The Node is the store. A notice is kept here only while it is on its Node, and one that nobody has
 removed is delivered again by whichever process leads next. Another value of the annotation is
 another notice, and does not wait for the first: it may cancel it.
+
+A process that only observes removes nothing. It keeps what it has handled as never available, until
+the notice is gone.
 """
 
 import asyncio
 import contextlib
 import datetime as dt
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -41,11 +45,22 @@ class NoticeSource:
         node_index: NodeIndex,
         nodes: ports.Nodes,
         event_recorder: ports.EventRecorder,
+        is_observing: bool,
         clock: ports.Clock,
     ) -> None:
+        """Build the source.
+
+        Args:
+            node_index: Has the notices.
+            nodes: Where they are removed.
+            event_recorder: Records those that cannot be understood.
+            is_observing: True if nothing is removed or recorded.
+            clock: The present.
+        """
         self._node_index = node_index
         self._nodes = nodes
         self._event_recorder = event_recorder
+        self._is_observing = is_observing
         self._clock = clock
         self._waiting: dict[_Key, NoticeDelivery] = {}
         self._open: dict[_Key, NoticeDelivery] = {}
@@ -92,7 +107,7 @@ class NoticeSource:
         return delivery
 
     async def count_waiting(self) -> int:
-        return len(self._waiting)
+        return sum(each.available_at < math.inf for each in self._waiting.values())
 
     # For the deliveries.
 
@@ -101,18 +116,23 @@ class NoticeSource:
         current = self._node_index.get(node.uid)
         return current is not None and notice in current.notices
 
-    async def remove(self, node: NodeView, notice: WrittenNotice) -> None:
+    async def settle(self, delivery: "NoticeDelivery") -> None:
         """Take a notice off its node, unless another one is in its place."""
+        if self._is_observing:
+            delivery.available_at = math.inf
+            return
         try:
-            written = await self._nodes.remove_notice(node, notice)
+            written = await self._nodes.remove_notice(delivery.node, delivery.notice)
         except errors.NotFound:
-            self._node_index.forget(node)
+            self._node_index.forget(delivery.node)
             return
         # An older version of the Node, which the watch may show later, has the notice still.
         self._node_index.update(written)
 
     def report_malformed(self, node: NodeView, notice: WrittenNotice, reason: str) -> None:
         """Record that a notice cannot be understood."""
+        if self._is_observing:
+            return
         note = f"The annotation {notice.annotation} is not a notice, and was removed: {reason}"
         self._event_recorder.node_event(node, event_reasons.MALFORMED_NOTICE, note)
 
@@ -128,6 +148,7 @@ class NoticeDelivery:
 
     Attributes:
         node: The node that it is on, as it was when the notice was read.
+        notice: The notice.
         available_at: When it may be delivered, on the loop's clock.
     """
 
@@ -135,7 +156,7 @@ class NoticeDelivery:
         self, source: NoticeSource, node: NodeView, notice: WrittenNotice, *, sent_at: dt.datetime
     ) -> None:
         self._source = source
-        self._notice = notice
+        self.notice = notice
         self.node = node
         self.sent_at = sent_at
         self.receive_count = 0
@@ -147,28 +168,28 @@ class NoticeDelivery:
     @property
     def key(self) -> _Key:
         """Identify the notice: one value of one annotation of one Node."""
-        return self.node.uid, self._notice
+        return self.node.uid, self.notice
 
     @property
     def is_lost(self) -> bool:
-        return not self._source.is_on_node(self.node, self._notice)
+        return not self._source.is_on_node(self.node, self.notice)
 
     def read(self) -> InterruptionEvent:
         return notices.parse(
-            self._notice.annotation,
-            self._notice.value,
+            self.notice.annotation,
+            self.notice.value,
             instance_id=self.node.instance_id,
             received_at=self.sent_at,
         )
 
     async def acknowledge(self) -> None:
-        await self._source.remove(self.node, self._notice)
+        await self._source.settle(self)
 
     async def release(self, after: dt.timedelta) -> None:
         self.available_at = asyncio.get_running_loop().time() + after.total_seconds()
 
     async def reject(self, reason: str) -> None:
-        self._source.report_malformed(self.node, self._notice, reason)
+        self._source.report_malformed(self.node, self.notice, reason)
 
     def close(self) -> None:
         self._source.close(self)

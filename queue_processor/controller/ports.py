@@ -17,6 +17,7 @@ from queue_processor.domain.events import (
     LifecycleAction,
     LifecycleHook,
 )
+from queue_processor.domain.forecast import GuardedPod
 from queue_processor.domain.holds import Hold
 from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.leases import Lease
@@ -239,6 +240,13 @@ class Pods(Protocol):
         """Wait a little for the answers to evictions whose drains have stopped."""
 
 
+class GuardedPods(Protocol):
+    """Pods together with the disruption budgets that decide about their evictions."""
+
+    async def on_node(self, name: NodeName) -> Sequence[GuardedPod]:
+        """List the pods of a node, each with its budgets, as they are about now."""
+
+
 class Volumes(Protocol):
     """Volumes that are attached to nodes."""
 
@@ -303,6 +311,7 @@ class Dependencies:
     managed: ManagedInstances | None
     nodes: Nodes
     pods: Pods
+    guarded_pods: GuardedPods
     volumes: Volumes
     leases: Leases
     event_recorder: EventRecorder

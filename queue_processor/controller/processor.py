@@ -3,12 +3,13 @@
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import structlog
 
 from queue_processor.controller import log_fields, ports, waiting
-from queue_processor.controller.drain_coordinator import DrainCoordinator
+from queue_processor.controller.cancellations import Cancellations
 from queue_processor.controller.lifecycle import LifecycleHeartbeats
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.node_refresh import NodeRefresh
@@ -36,6 +37,20 @@ _LONGEST_RETURN = dt.timedelta(minutes=10)
 STOPPED = "the process stops, or leads no more"
 
 
+class PlanExecutor(Protocol):
+    """Carries plans out, or only reports what they would do."""
+
+    async def carry_out_on_nodes_of(
+        self, instance_id: InstanceId, plan_for: Callable[[NodeView], Plan]
+    ) -> InstanceReport:
+        """Carry out a plan on every Node of an instance, or report it.
+
+        Raises:
+            TemporaryError: The API server could not be reached in time.
+            PermanentError: The API server refuses us.
+        """
+
+
 class Processor:
     """Turns messages into outcomes."""
 
@@ -44,7 +59,8 @@ class Processor:
         *,
         node_index: NodeIndex,
         node_refresh: NodeRefresh,
-        coordinator: DrainCoordinator,
+        executor: PlanExecutor,
+        cancellations: Cancellations,
         heartbeats: LifecycleHeartbeats,
         dependencies: ports.Dependencies,
         decisions: Policy,
@@ -55,7 +71,8 @@ class Processor:
         Args:
             node_index: Finds nodes.
             node_refresh: Confirms that there is none.
-            coordinator: Drains them.
+            executor: Drains them, or reports that it would.
+            cancellations: Takes in what events cancel.
             heartbeats: Keep lifecycle actions open; the consumer stops them.
             dependencies: Decide whether instances and groups are ours.
             decisions: What the operator's owner decided.
@@ -63,7 +80,8 @@ class Processor:
         """
         self._node_index = node_index
         self._node_refresh = node_refresh
-        self._coordinator = coordinator
+        self._executor = executor
+        self._cancellations = cancellations
         self._heartbeats = heartbeats
         self._lifecycle = dependencies.lifecycle
         self._managed = dependencies.managed
@@ -208,7 +226,7 @@ class Processor:
     ) -> InstanceReport:
         """Do what the event asks for about one instance, and collect what was planned for that."""
         if event.is_cancelled:
-            self._coordinator.keep_cancellation(event, instance_id)
+            self._cancellations.keep(event, instance_id)
         is_launch = self._policy.action_for(event) is Action.AWAIT_READY
         if not (is_launch or await self._has_joined(event, instance_id)):
             return InstanceReport(instance_id=instance_id, result=InstanceResult.UNKNOWN_INSTANCE)
@@ -234,13 +252,13 @@ class Processor:
             self._announce(plan, plans)
             return plan
 
-        report = await self._coordinator.carry_out_on_nodes_of(instance_id, plan_for)
+        report = await self._executor.carry_out_on_nodes_of(instance_id, plan_for)
         while report.result is InstanceResult.NODE_GONE and not event.is_cancelled:
             # The instance may have registered again, and the watch may be silently dead.
             await self._node_refresh.refresh()
             if not self._node_index.nodes_of(instance_id):
                 break
-            report = await self._coordinator.carry_out_on_nodes_of(instance_id, plan_for)
+            report = await self._executor.carry_out_on_nodes_of(instance_id, plan_for)
         return report
 
     async def _await_return(self, instance_id: InstanceId) -> None:

@@ -55,6 +55,8 @@ class Settler:
                 if outcome.leaves is not None:
                     _report_left(outcome.leaves, outcome.reason)
                 await self._acknowledge(delivery)
+            case OutcomeKind.OBSERVED:
+                await self._acknowledge(delivery)
             case OutcomeKind.RETRY:
                 await delivery.release(outcome.visible_after)
             case OutcomeKind.DEAD_LETTER:

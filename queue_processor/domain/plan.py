@@ -36,6 +36,7 @@ class Plan:
         since: When this was planned first.
         node_name: None where the node is waited for.
         is_instance_gone: The event reports that nothing runs on the instance any more.
+        lifecycle_action: The one to complete afterwards, if the event has one.
     """
 
     event_id: str
@@ -48,6 +49,7 @@ class Plan:
     node_name: NodeName | None
     deadline: Deadline
     is_instance_gone: bool = False
+    lifecycle_action: LifecycleAction | None = None
 
     def report(self, result: "InstanceResult") -> "InstanceReport":
         """Return the report of a plan that ended without a drain of its own."""
@@ -70,6 +72,7 @@ class InstanceResult(enum.StrEnum):
     UNKNOWN_INSTANCE = "unknown_instance"
     NOT_MANAGED = "not_managed"
     HELD_BY_ANOTHER = "held_by_another"
+    OBSERVED = "observed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,7 @@ _WORST_FIRST = (
     InstanceResult.DRAINED,
     InstanceResult.CORDONED,
     InstanceResult.UNCORDONED,
+    InstanceResult.OBSERVED,
     InstanceResult.STILL_RUNNING,
     InstanceResult.NODE_GONE,
 )
@@ -170,9 +174,10 @@ class HandledInstance:
 
 
 class OutcomeKind(enum.StrEnum):
-    """The four outcomes of a message."""
+    """The five outcomes of a message."""
 
     DONE = "done"
+    OBSERVED = "observed"
     IGNORED = "ignored"
     RETRY = "retry"
     DEAD_LETTER = "dead_letter"
@@ -183,7 +188,8 @@ class Outcome:
     """The outcome of a message, and why.
 
     Attributes:
-        completes: The lifecycle action that is completed before the message is deleted.
+        completes: The lifecycle action that is completed before the message is deleted. With
+            OBSERVED, the one that would be.
         leaves: The lifecycle action that is left to the owner of its group, because nothing shows
             that the group is ours.
         visible_after: For a retry: when the queue gives the message out again.

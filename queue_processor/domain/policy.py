@@ -35,6 +35,13 @@ _CLUSTER_TAG_VALUES = frozenset({"owned", "shared"})
 _NOT_FOR_US = frozenset({InstanceResult.UNKNOWN_INSTANCE, InstanceResult.NOT_MANAGED})
 
 
+class Mode(enum.StrEnum):
+    """The choice between carrying plans out and only reporting them."""
+
+    DRAIN = "drain"
+    OBSERVE = "observe"
+
+
 class UnknownInstancePolicy(enum.StrEnum):
     """The outcome of a message about an instance that no node of ours runs on."""
 
@@ -68,6 +75,7 @@ class Policy:
         scope: Whose events are for us.
         cluster_name: The cluster that the tags of an Auto Scaling group name if it is ours; None
             if no tag is evidence.
+        mode: What happens to a plan.
     """
 
     actions: Mapping[EventKind, Action]
@@ -77,6 +85,7 @@ class Policy:
     complete_never_joined: CompleteNeverJoined = CompleteNeverJoined.EVIDENCE
     cluster_name: str | None = None
     scope: EventScope = EVERYWHERE
+    mode: Mode = Mode.DRAIN
 
     def join_timeout(self, event: InterruptionEvent) -> dt.timedelta:
         """Return how long the event's instance, if it is not a node, may take to become one.
@@ -173,6 +182,7 @@ def plan_without_node(
         node_name=None,
         deadline=deadlines.deadline_for(event, now=now, timeouts=policy.timeouts),
         is_instance_gone=deadlines.is_instance_gone(event),
+        lifecycle_action=event.lifecycle_action,
     )
 
 
@@ -193,6 +203,26 @@ def outcome_of(
         receive_count: How often the message was received.
         evidence: About the group of a lifecycle action that `needs_evidence`.
     """
+    outcome = _outcome_of_work(
+        event, reports, policy=policy, receive_count=receive_count, evidence=evidence
+    )
+    match policy.mode:
+        case Mode.DRAIN:
+            return outcome
+        case Mode.OBSERVE:
+            return _observed(outcome)
+        case _:
+            assert_never(policy.mode)
+
+
+def _outcome_of_work(
+    event: InterruptionEvent,
+    reports: Sequence[InstanceReport],
+    *,
+    policy: Policy,
+    receive_count: int,
+    evidence: GroupEvidence,
+) -> Outcome:
     endings = [report.result for report in reports]
     reason = ", ".join(f"{report.instance_id}: {report.result}" for report in reports)
     if InstanceResult.UNKNOWN_INSTANCE in endings:
@@ -214,6 +244,16 @@ def outcome_of(
         return Outcome(kind=OutcomeKind.IGNORED, reason=reason)
     action = None if _LEAVES_ACTION_OPEN.intersection(endings) else event.lifecycle_action
     return Outcome(kind=OutcomeKind.DONE, reason=reason, completes=action)
+
+
+def _observed(outcome: Outcome) -> Outcome:
+    """Return the outcome of a message for which nothing was done, where something would have been.
+
+    It completes no lifecycle action; its message is deleted.
+    """
+    if outcome.kind is OutcomeKind.DONE or outcome.completes is not None:
+        return dataclasses.replace(outcome, kind=OutcomeKind.OBSERVED)
+    return outcome
 
 
 def needs_evidence(

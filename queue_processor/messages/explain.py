@@ -163,10 +163,11 @@ def _deadline(explained: Explanation, now: dt.datetime) -> str | None:
 
 def _outcome(outcome: Outcome) -> str:
     match outcome.kind:
-        case OutcomeKind.DONE if outcome.completes is not None:
-            return "is deleted when every node is done and the lifecycle action is completed"
         case OutcomeKind.DONE:
-            return "is deleted when every node is done"
+            action = "" if outcome.completes is None else " and the lifecycle action is completed"
+            return f"is deleted when every node is done{action}"
+        case OutcomeKind.OBSERVED:
+            return "is deleted when its plans are logged; nothing is done, as the mode is observe"
         case OutcomeKind.IGNORED if outcome.leaves is not None:
             return (
                 "is deleted; first the lifecycle action is completed if its Auto Scaling group is"

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from queue_processor.domain import deadlines, errors, identifiers, policy, selectors
 from queue_processor.domain.events import EventScope
+from queue_processor.domain.policy import Mode
 from queue_processor.settings.groups import (
     ActionSettings,
     DrainSettings,
@@ -58,6 +59,13 @@ class ToolSettings(pydantic_settings.BaseSettings):
     )
 
     queue_url: QueueUrl | None = Field(default=None, description="The URL of the SQS queue.")
+    mode: Mode = Field(
+        default=Mode.DRAIN,
+        description="`drain`: carry plans out. `observe`: only log what would be done. Nothing is"
+        " changed in the cluster or in Auto Scaling then, so every replica works, without a Lease;"
+        " messages are received and deleted, so the queue must not be one that another program"
+        " reads.",
+    )
     node_selector: str = Field(
         default="", description="A label selector for the nodes to handle. Empty: all nodes."
     )
@@ -124,7 +132,13 @@ class ToolSettings(pydantic_settings.BaseSettings):
             # The tag is on every group of the cluster, and the selector excludes some of its nodes.
             scope=self._scope(),
             cluster_name=None if self.node_selector else self.cluster_name,
+            mode=self.mode,
         )
+
+    @property
+    def elects_leader(self) -> bool:
+        """Return True if only one process may work: a Lease decides which."""
+        return self.leader_election.enabled and self.mode is Mode.DRAIN
 
     def _scope(self) -> EventScope:
         """Return whose events are for us; an emulator's URL may show neither account nor Region."""

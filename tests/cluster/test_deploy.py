@@ -26,7 +26,7 @@ FILLED_IN = {
     "REPLACE-WITH-THE-URL-OF-YOUR-QUEUE": URL,
 }
 # The files of each overlay that have something to fill in, and what is in all of them together.
-OVERLAYS = {"irsa": 3, "pod-identity": 2, "watcher": 1}
+OVERLAYS = {"irsa": 3, "observe": 3, "pod-identity": 2, "watcher": 1}
 
 
 def filled_in(overlay: str, folder: pathlib.Path) -> pathlib.Path:
@@ -58,7 +58,8 @@ def test_an_overlay_has_nothing_left_to_fill_in(
 
     assert "REPLACE-" not in made
     assert "image: registry.example/queue-processor:" in made
-    assert (ROLE in made) is (overlay == "irsa")
+    assert (ROLE in made) is (overlay in {"irsa", "observe"})
+    assert ("mode: observe" in made) is (overlay == "observe")
     assert (URL in made) is (overlay != "watcher")
     assert ("kind: DaemonSet" in made) is (overlay == "watcher")
 

@@ -224,7 +224,7 @@ async def test_the_document_leads_from_nothing_to_a_drained_node(
     tmp_path: pathlib.Path,
     way: str,
 ) -> None:
-    without = {*WAYS[way], guide.HOOKS, guide.REMOVAL}
+    without = {*WAYS[way], guide.OBSERVE, guide.SWITCH, guide.HOOKS, guide.REMOVAL}
     text = "".join(command for heading, command in guide.blocks() if heading not in without)
     async with running(Pod(cluster, shell, tmp_path)), described(control_plane):
         said = await guide.typed(text, shell)
@@ -251,6 +251,45 @@ async def test_the_document_leads_back(cluster: world.World, shell: dict[str, st
     assert await cluster.get(f"/api/v1/namespaces/{chart.NAMESPACE}") is None
     roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
     assert await cluster.items(roles, labelSelector="app.kubernetes.io/name=queue-processor") == []
+
+
+ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/queue-processor"
+LEASE_ROLES = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{chart.NAMESPACE}/roles"
+
+
+async def verbs_and_lease_roles(cluster: world.World) -> tuple[set[str], int]:
+    """The verbs in the ClusterRole of the operator, and the number of its other roles."""
+    role = await cluster.get(ROLE)
+    assert role is not None
+    verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
+    return verbs, len(await cluster.items(LEASE_ROLES))
+
+
+async def test_the_document_leads_from_an_observer_to_an_operator_that_drains(
+    cluster: world.World, control_plane: plane.ControlPlane, shell: dict[str, str]
+) -> None:
+    blocks = guide.blocks()
+    stack = blocks[: [heading for heading, _ in blocks].index(guide.DRAIN)]
+    without = {
+        *WAYS["with EKS Pod Identity and Helm"],
+        *(guide.HOOKS, "With Helm", "Either way"),
+    }
+    before = "".join(
+        command
+        for heading, command in stack
+        if heading not in without or command.startswith("QUEUE_URL=")
+    )
+    by_heading = dict(blocks)
+    async with described(control_plane):
+        await guide.typed(before + by_heading[guide.OBSERVE], shell)
+        observing = await verbs_and_lease_roles(cluster)
+        await guide.typed(by_heading[guide.SWITCH], shell)
+        draining = await verbs_and_lease_roles(cluster)
+        removal = f"helm uninstall queue-processor --namespace {chart.NAMESPACE}"
+        await guide.typed(f"{removal}\nkubectl delete --filename deploy/namespace.yaml", shell)
+
+    assert observing == ({"list", "watch"}, 0)
+    assert draining == ({"create", "delete", "get", "list", "patch", "watch"}, 1)
 
 
 # The short path.

@@ -239,9 +239,9 @@ class World(Observer):
 
         await self.until(enough)
 
-    async def operator_access(self) -> plane.Access:
-        """Access as the operator: a token of the account that deploy/ makes."""
-        namespace, account = OPERATOR
+    async def operator_access(self, account: str = OPERATOR[1]) -> plane.Access:
+        """Access as the operator: a token of an account that deploy/ makes."""
+        namespace, _ = OPERATOR
         answer = await self.api.post(
             f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
             {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
@@ -266,9 +266,13 @@ class World(Observer):
 
 def rbac_of(manifest: pathlib.Path) -> list[JsonObject]:
     """The documents of a manifest that say who may do what, and the namespace they lie in."""
+    return rbac_in(yaml.safe_load_all(manifest.read_text(encoding="utf-8")))
+
+
+def rbac_in(documents: Iterable[JsonObject]) -> list[JsonObject]:
+    """Those of the documents that say who may do what, and the namespace they lie in."""
     kinds = {"Namespace", "ServiceAccount", "Role", "RoleBinding"}
     kinds |= {f"Cluster{kind}" for kind in kinds}
-    documents = yaml.safe_load_all(manifest.read_text(encoding="utf-8"))
     return [document for document in documents if document["kind"] in kinds]
 
 

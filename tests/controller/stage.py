@@ -13,6 +13,7 @@ from queue_processor.adapters.aws.source import SqsSource
 from queue_processor.adapters.aws.sqs import SqsQueue
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.event_recorder import KubeEventRecorder
+from queue_processor.adapters.kube.guarded_pods import KubeGuardedPods
 from queue_processor.adapters.kube.leases import KubeLeases
 from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
 from queue_processor.adapters.kube.pods import KubePods
@@ -82,6 +83,7 @@ class Process:
             managed=stage.managed,
             nodes=self._nodes,
             pods=KubePods(self._api),
+            guarded_pods=KubeGuardedPods(self._api),
             volumes=KubeVolumes(self._api),
             leases=KubeLeases(self._api, namespace="default", name="queue-processor"),
             event_recorder=self._event_recorder,

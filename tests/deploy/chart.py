@@ -72,7 +72,11 @@ WATCHER = GeneratedManifest(
     {"image": _IMAGE, "watcher": {"enabled": True}},
     namespace="kube-system",
 )
-MANIFESTS = (BASE, WATCHER)
+OBSERVER = GeneratedManifest(
+    _KUSTOMIZE / "observe" / "queue-processor.yaml",
+    {"image": _IMAGE, "settings": {**BASE.values["settings"], "mode": "observe"}},
+)
+MANIFESTS = (BASE, WATCHER, OBSERVER)
 
 
 class HelmRefused(Exception):

@@ -19,6 +19,11 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
     },
     "a watcher and no queue": WATCHED,
     "another name": {**NEEDED, "nameOverride": "spot", "watcher": {"enabled": True}},
+    "observing": {
+        "settings": {**NEEDED["settings"], "mode": "observe"},
+        "image": NEEDED["image"],
+        "replicas": 2,
+    },
     "everything off": {
         "settings": {**NEEDED["settings"], "leader_election": {"enabled": False}},
         "image": NEEDED["image"],

@@ -120,6 +120,7 @@ BY_DEFAULT = ALWAYS | {"ServiceAccount", "Role", "RoleBinding", "NetworkPolicy"}
         ("a role by IRSA", BY_DEFAULT),
         ("a watcher and no queue", BY_DEFAULT),
         ("another name", BY_DEFAULT),
+        ("observing", BY_DEFAULT - {"Role", "RoleBinding"} | {"PodDisruptionBudget"}),
         ("everything off", ALWAYS),
         (
             "everything on",
@@ -261,6 +262,20 @@ def test_the_roles_grant_what_the_program_checks_at_its_start(
         lease_namespace=lease_namespace, force_deletes=force_deletes
     )
     assert granted == {(item.verb, item.group, item.resource, item.namespace) for item in needed}
+
+
+def test_an_observer_is_granted_what_it_checks_at_its_start_and_only_reads(helm: Helm) -> None:
+    objects = rendered(helm, CHOICES["observing"])
+    granted = [
+        (verb, group, resource)
+        for rule in objects["ClusterRole"]["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+    needed = [(item.verb, item.group, item.resource) for item in permissions.TO_OBSERVE]
+    assert sorted(granted) == sorted(needed)
+    assert {verb for verb, _, _ in granted} <= {"get", "list", "watch"}
 
 
 @pytest.mark.parametrize(("wait", "retry"), [(5, 2), (20, 2), (0, 8.5), (20, 9)])
@@ -415,3 +430,11 @@ def test_without_an_election_the_old_pod_ends_before_the_new_one_starts(helm: He
     objects = rendered(helm, with_settings(leader_election={"enabled": False}))
 
     assert objects["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_observers_run_side_by_side_without_an_election(helm: Helm) -> None:
+    values = with_settings(mode="observe", leader_election={"enabled": False})
+    objects = rendered(helm, {**values, "replicas": 2})
+
+    assert objects["Deployment"]["spec"]["replicas"] == 2
+    assert objects["Deployment"]["spec"]["strategy"]["type"] == "RollingUpdate"

@@ -34,6 +34,7 @@ from queue_processor.domain.plan import (
 from queue_processor.domain.policy import (
     CompleteNeverJoined,
     GroupEvidence,
+    Mode,
     Policy,
     UnknownInstancePolicy,
 )
@@ -301,6 +302,7 @@ WORKED = [
     InstanceResult.CANCELLED,
     InstanceResult.HELD_BY_ANOTHER,
     InstanceResult.STILL_RUNNING,
+    InstanceResult.OBSERVED,
 ]
 NOT_FOR_US = [InstanceResult.UNKNOWN_INSTANCE, InstanceResult.NOT_MANAGED]
 
@@ -503,6 +505,42 @@ def test_a_message_that_nobody_takes_comes_back_less_and_less_often() -> None:
 
     assert waits == sorted(waits)
     assert waits[0] < waits[-1]
+
+
+# The mode `observe`.
+
+OBSERVING = dataclasses.replace(POLICY, mode=Mode.OBSERVE)
+
+
+def test_what_would_be_done_is_observed_and_names_the_action_that_would_be_completed() -> None:
+    settled = outcome(TERMINATION, InstanceResult.OBSERVED, decisions=OBSERVING)
+
+    assert settled.kind is OutcomeKind.OBSERVED
+    assert settled.completes == TERMINATION.lifecycle_action
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_an_action_that_evidence_would_complete_is_observed(*, is_ours: bool) -> None:
+    settled = outcome(
+        TERMINATION,
+        InstanceResult.UNKNOWN_INSTANCE,
+        decisions=OBSERVING,
+        evidence=GroupEvidence(is_ours=is_ours, reason="a node is in the group"),
+    )
+
+    assert settled.kind is (OutcomeKind.OBSERVED if is_ours else OutcomeKind.IGNORED)
+
+
+@pytest.mark.parametrize("result", NOT_FOR_US)
+def test_an_instance_that_is_not_ours_is_ignored_by_an_observer_too(result: InstanceResult) -> None:
+    assert outcome(SPOT, result, decisions=OBSERVING) == outcome(SPOT, result)
+
+
+def test_an_unknown_instance_is_left_for_its_owner_by_an_observer_too() -> None:
+    releasing = dataclasses.replace(RELEASING, mode=Mode.OBSERVE)
+    settled = outcome(SPOT, InstanceResult.UNKNOWN_INSTANCE, decisions=releasing)
+
+    assert settled.kind is OutcomeKind.RETRY
 
 
 # The other outcomes.

@@ -207,6 +207,16 @@ class TestOffline:
         assert "a node that is still there is drained until" in lines["deadline"]
         assert lines["the"] == "message     is deleted when every node is done"
 
+    def test_with_the_mode_observe_nothing_is_done(
+        self, terminal: Terminal, tmp_path: pathlib.Path
+    ) -> None:
+        config = tmp_path / "settings.yaml"
+        config.write_text("mode: observe\n", encoding="utf-8")
+
+        result = terminal("explain", "-", "--offline", "--config", str(config), stdin=spot())
+
+        assert "is deleted when its plans are logged; nothing is done" in result.out
+
     def test_a_body_cannot_command_the_terminal(self, terminal: Terminal) -> None:
         step = events.new_step(group="work\x1b[2Jers", hook="[red]drain")
         body = json.dumps(

@@ -65,6 +65,27 @@ async def test_one_line_holds_the_plan_and_one_the_outcome(site: Site) -> None:
     assert 100 < instance["margin_seconds"] < 120
 
 
+async def test_with_mode_observe_one_line_more_says_what_a_drain_would_do(site: Site) -> None:
+    site.cluster.add_node("node-0", instance_id=_instance(0))
+    site.cluster.add_replica_set("web", replicas=1, labels={"app": "web"}, nodes=["node-0"])
+    site.cluster.add_budget("web", match_labels={"app": "web"}, min_available=1)
+    operator = await site.start(QUEUE_PROCESSOR_MODE="observe")
+
+    site.aws.put_event(aws_events.spot_interruption(_instance(0), origin=events.new_origin()))
+    await site.until(lambda: bool(operator.logged("outcome")))
+
+    (plan,), (forecast,) = _lines(operator, "plan"), _lines(operator, "plan_observed")
+    fields = _documented("What a drain would do")
+    assert set(forecast) == set(plan) | fields
+    changing = {*fields, "event", "timestamp", "logger"}
+    assert {name: forecast[name] for name in plan if name not in changing} == {
+        name: value for name, value in plan.items() if name not in changing
+    }
+    (blocked,) = forecast["blocked"]
+    assert [blocked["pod"]] == forecast["evicted"]
+    assert _moment(blocked["deleted_at"]) < _moment(forecast["deadline"])
+
+
 async def test_an_event_that_names_several_instances_has_a_plan_for_each_and_one_outcome(
     site: Site,
 ) -> None:

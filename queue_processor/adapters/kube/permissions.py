@@ -46,8 +46,17 @@ _EVERYWHERE = (
 )
 
 
+# What the setting `mode: observe` needs: nothing that changes anything.
+TO_OBSERVE = (
+    Permission("list", "nodes"),
+    Permission("watch", "nodes"),
+    Permission("list", "pods"),
+    Permission("list", "poddisruptionbudgets", "policy"),
+)
+
+
 def all_permissions(*, lease_namespace: str | None, force_deletes: bool) -> tuple[Permission, ...]:
-    """Return a permission for each request that the program makes.
+    """Return a permission for each request that the program makes to drain nodes.
 
     Args:
         lease_namespace: The namespace of the Lease; None without leader election.

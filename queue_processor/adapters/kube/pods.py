@@ -24,7 +24,7 @@ from queue_processor.domain.pods import (
 
 _log = structlog.get_logger(__name__)
 
-_PODS = "/api/v1/pods"
+PODS = "/api/v1/pods"
 # Pods that are bound to a node, whichever.
 _BOUND = {"fieldSelector": "spec.nodeName!="}
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
@@ -87,13 +87,13 @@ class KubePods:
         query = {"fieldSelector": f"spec.nodeName={name}", "resourceVersion": not_before or "0"}
         if not_before:
             query["resourceVersionMatch"] = "NotOlderThan"
-        listed = await self._api.list(_PODS, query=query)
+        listed = await self._api.list(PODS, query=query)
         return PodList(pods=tuple(_views(listed["items"])), version=api.version_of(listed))
 
     async def on_nodes(self, names: Collection[NodeName]) -> Mapping[NodeName, PodList]:
         by_node: dict[str, list[PodView]] = {name: [] for name in names}
         version = ""
-        async for page in self._api.pages(_PODS, query=_BOUND):
+        async for page in self._api.pages(PODS, query=_BOUND):
             version = api.version_of(page)
             for pod in page["items"]:
                 if (of_node := by_node.get(_node_name_of(pod))) is not None:
@@ -103,7 +103,7 @@ class KubePods:
     @contextlib.asynccontextmanager
     async def watch(self, version: str) -> AsyncIterator[AsyncIterator[PodChange]]:
         query = {**_BOUND, "resourceVersion": version}
-        async with self._api.watch(_PODS, query=query) as events:
+        async with self._api.watch(PODS, query=query) as events:
             yield _changes(events, version)
 
     async def evict(self, pod: PodRef) -> Eviction:
@@ -166,10 +166,10 @@ def _node_name_of(pod: object) -> str:
 
 def _views(listed: Iterable[object]) -> Iterator[PodView]:
     pods = (pod for pod in listed if isinstance(pod, dict))
-    return (view for pod in pods if (view := _view_or_none(pod)) is not None)
+    return (view for pod in pods if (view := view_or_none(pod)) is not None)
 
 
-def _view_or_none(pod: JsonObject) -> PodView | None:
+def view_or_none(pod: JsonObject) -> PodView | None:
     """Return the view of a Pod; one that has another shape costs itself, not a list or a watch."""
     try:
         return view_of(pod)
@@ -185,7 +185,7 @@ async def _changes(events: AsyncIterator[JsonObject], version: str) -> AsyncIter
         pod = event.get("object") or {}
         version = (pod.get("metadata") or {}).get("resourceVersion") or version
         node_name = _node_name_of(pod)
-        view = None if event["type"] == "BOOKMARK" else _view_or_none(pod)
+        view = None if event["type"] == "BOOKMARK" else view_or_none(pod)
         if view is None or not node_name:
             yield PodChange(pod=None, version=version)
         else:

@@ -87,8 +87,18 @@ labels:
 {{- dig "leader_election" "namespace" .Release.Namespace .Values.settings -}}
 {{- end -}}
 
+{{- /* Whether the operator only looks: it needs no permission to change anything. */ -}}
+{{- define "queue-processor.observes" -}}
+{{- if eq (dig "mode" "drain" .Values.settings) "observe" -}}yes{{- end -}}
+{{- end -}}
+
 {{- define "queue-processor.electsLeader" -}}
-{{- if dig "leader_election" "enabled" true .Values.settings -}}yes{{- end -}}
+{{- if and (dig "leader_election" "enabled" true .Values.settings) (not (include "queue-processor.observes" .)) -}}yes{{- end -}}
+{{- end -}}
+
+{{- /* Whether several processes may run at a time. */ -}}
+{{- define "queue-processor.mayOverlap" -}}
+{{- if or (include "queue-processor.electsLeader" .) (include "queue-processor.observes" .) -}}yes{{- end -}}
 {{- end -}}
 
 {{- /* The port of http.bind, HOST:PORT. */ -}}
@@ -117,7 +127,7 @@ labels:
 
 {{- /* Fails for combinations of values that cannot work; included once. */ -}}
 {{- define "queue-processor.checked" -}}
-{{- if and (gt (int .Values.replicas) 1) (not (include "queue-processor.electsLeader" .)) -}}
+{{- if and (gt (int .Values.replicas) 1) (not (include "queue-processor.mayOverlap" .)) -}}
 {{- fail "replicas: more than 1 requires settings.leader_election.enabled, or each of them drains" -}}
 {{- end -}}
 {{- if .Values.watcher.enabled -}}
