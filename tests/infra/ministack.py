@@ -166,15 +166,17 @@ def without_what_it_lacks(template: Mapping[str, Any]) -> dict[str, Any]:
     service is, and a session has an ARN of its own instead of its role's: the statement that denies
     all but services and some roles is tried in test_senders.py.
     """
-    left_out = {"PodIdentityAssociation": "Resources", "OldestMessageAlarm": "Resources"}
+    associations = ("PodIdentityAssociation", "ObserverPodIdentityAssociation")
+    left_out = dict.fromkeys((*associations, "OldestMessageAlarm"), "Resources")
     left_out |= {"OldestMessageAlarmArn": "Outputs"}
     copy: dict[str, Any] = json.loads(json.dumps(template))
     for name, section in left_out.items():
         del copy[section][name]
-    document = copy["Resources"]["QueuePolicy"]["Properties"]["PolicyDocument"]
-    document["Statement"] = [
-        each for each in document["Statement"] if each.get("Sid") != "NobodyElseSends"
-    ]
+    for policy in ("QueuePolicy", "ObserverQueuePolicy"):
+        document = copy["Resources"][policy]["Properties"]["PolicyDocument"]
+        document["Statement"] = [
+            each for each in document["Statement"] if each.get("Sid") != "NobodyElseSends"
+        ]
     return copy
 
 

@@ -17,7 +17,7 @@ from moto.core import authorization
 
 from queue_processor.adapters.aws import autoscaling, clients, ec2, queue, sqs
 from queue_processor.domain import errors, events, parsing
-from queue_processor.simulator.aws import simulator, stacks
+from queue_processor.simulator.aws import lifecycle, simulator, stacks
 from tests.infra import samples, templates
 
 GROUP = "eks-workers"
@@ -135,6 +135,17 @@ def actions_of(statement: Mapping[str, Any]) -> list[str]:
     return [actions] if isinstance(actions, str) else actions
 
 
+def ready_in_simulator(aws: simulator.AwsSimulator) -> Cloud:
+    """Deploy the stack, and let an instance of a group wait for its termination."""
+    aws.reset()
+    stack = aws.deploy(templates.QUEUE.read_text(encoding="utf-8"), parameters=PARAMETERS)
+    (instance_id,) = aws.launch(1, tags={TAG: ""})
+    hook = lifecycle.SimulatedLifecycleHook(GROUP, HOOK, events.LifecycleTransition.TERMINATING)
+    aws.create_auto_scaling_group(GROUP, [instance_id], [hook])
+    aws.terminate_in_group(instance_id)
+    return in_simulator(aws, stack)
+
+
 def in_simulator(aws: simulator.AwsSimulator, stack: stacks.Stack) -> Cloud:
     """Return the stack in the simulator with its policies, as the pod uses it."""
     client = aws.session.client("cloudformation", endpoint_url=aws.endpoint_url)
@@ -163,7 +174,8 @@ def enforced_by_moto() -> Iterator[None]:
 class Job:
     """All that the program asks of AWS, through its own adapters."""
 
-    def __init__(self, cloud: Cloud, session: boto3.Session) -> None:
+    def __init__(self, cloud: Cloud, session: boto3.Session, *, is_observing: bool = False) -> None:
+        self._is_observing = is_observing
         options: dict[str, Any] = {**cloud.reach, "config": _NO_RETRIES}
         made = (
             session.client("sqs", **options),
@@ -209,6 +221,8 @@ class Job:
         assert await self._instances.is_managed(action.instance_id)
         await self._groups.heartbeat_timeout(action.hook)
         await self._groups.group(action.hook.group)
+        if self._is_observing:
+            return
         await self._groups.heartbeat(action)
         await self._groups.complete(action)
 

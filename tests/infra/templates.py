@@ -26,6 +26,7 @@ EVERYTHING = {
     "ReplayPrincipalArns": "arn:aws:iam::123456789012:role/a,arn:aws:iam::123456789012:user/b",
     "DrillSource": "drill",
     "CreateNotificationTopic": "true",
+    "CreateObserverQueue": "true",
     "QueueNamePrefix": "prod",
     "EncryptionKey": "new",
     "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
@@ -33,6 +34,7 @@ EVERYTHING = {
 POD_IDENTITY = {
     "WorkloadIdentity": "pod-identity",
     "ClusterName": "prod",
+    "CreateObserverQueue": "true",
     "EncryptionKey": "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012",
 }
 EXPERIMENT_PARAMETERS = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from queue_processor.simulator.aws import simulator, stacks
-from tests.infra import samples, templates
+from tests.infra import pod, samples, templates
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -47,6 +47,27 @@ def test_an_event_reaches_the_queue_once_and_whole_if_it_is_ours(
 
     arrived = [json.loads(message.body) for message in aws.contents(stack.queue_url)]
     assert arrived == ([event] if rule else [])
+
+
+def test_with_an_observer_a_copy_of_each_event_reaches_its_queue(
+    own: simulator.AwsSimulator,
+) -> None:
+    template = templates.QUEUE.read_text(encoding="utf-8")
+    stack = own.deploy(template, parameters={"CreateObserverQueue": "true"})
+    observer_url = pod.in_simulator(own, stack).outputs["ObserverQueueUrl"]
+
+    for event, _ in samples.EVENTS.values():
+        own.put_event(event)
+
+    expected = [event for event, rule in samples.EVENTS.values() if rule]
+    for url in (stack.queue_url, observer_url):
+        assert [json.loads(message.body) for message in own.contents(url)] == expected
+
+
+@pytest.mark.parametrize("template", templates.ALL, ids=lambda path: path.stem)
+def test_a_template_is_not_too_large_to_be_passed_without_a_bucket(template: pathlib.Path) -> None:
+    # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
+    assert template.stat().st_size <= 51_200
 
 
 @pytest.mark.parametrize("rule", sorted({rule for _, rule in samples.EVENTS.values() if rule}))

@@ -15,7 +15,6 @@ import pytest
 
 from queue_processor.adapters.aws import queue
 from queue_processor.domain import errors
-from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import lifecycle, simulator
 from tests import pyenvironments
 from tests.infra import ministack, pod, templates
@@ -38,14 +37,9 @@ ACTIONS = (
 
 @pytest.fixture
 def in_moto(aws: simulator.AwsSimulator) -> pod.Cloud:
-    aws.reset()
-    stack = aws.deploy(templates.QUEUE.read_text(encoding="utf-8"), parameters=pod.PARAMETERS)
-    (instance_id,) = aws.launch(1, tags={pod.TAG: ""})
-    hook = lifecycle.SimulatedLifecycleHook(pod.GROUP, pod.HOOK, LifecycleTransition.TERMINATING)
-    aws.create_auto_scaling_group(pod.GROUP, [instance_id], [hook])
-    aws.terminate_in_group(instance_id)
-    aws.send_raw("{}", queue_url=stack.queue_url)
-    return pod.in_simulator(aws, stack)
+    cloud = pod.ready_in_simulator(aws)
+    aws.send_raw("{}", queue_url=cloud.outputs["QueueUrl"])
+    return cloud
 
 
 @pytest.fixture

@@ -103,6 +103,44 @@ def test_both_queues_take_only_what_the_rules_and_the_topic_send(
         assert ":queue-processor-NotificationTopic-" in arns["aws:SourceArn"]
 
 
+def test_the_queue_of_the_observer_takes_only_what_the_rules_send(
+    everything: dict[str, Any],
+) -> None:
+    rules, denial, _ = everything["ObserverQueuePolicy"]["Properties"]["PolicyDocument"][
+        "Statement"
+    ]
+    of_queue = everything["QueuePolicy"]["Properties"]["PolicyDocument"]["Statement"][0]
+    assert rules["Principal"] == {"Service": "events.amazonaws.com"}
+    assert rules["Condition"] == of_queue["Condition"]
+    assert (denial["Effect"], denial["Principal"]) == ("Deny", "*")
+    assert denial["Condition"] == {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
+
+
+def test_an_observer_changes_nothing_but_its_queues(everything: dict[str, Any]) -> None:
+    allowed = {
+        statement["Sid"]: (listed(statement["Action"]), statement["Resource"])
+        for name, statement in allowing(everything)
+        if name == "ObserverPolicy"
+    }
+    queue, dead_letters = (
+        f"arn:aws:sqs:us-east-1:123456789012:prod-observed-{name}"
+        for name in ("events", "dead-letters")
+    )
+    assert allowed.keys() == {"ReadQueue", "PutAside", "LookUp", "UseKey"}
+    assert allowed["ReadQueue"][1] == queue
+    assert allowed["PutAside"] == (["sqs:SendMessage"], dead_letters)
+    assert all(action.partition(":")[2].startswith("Describe") for action in allowed["LookUp"][0])
+
+
+def test_by_default_there_is_no_observer(aws: simulator.AwsSimulator) -> None:
+    made = templates.rendered(aws, {})
+
+    assert not [name for name in made if name.startswith("Observer")]
+    for resource in made.values():
+        if resource["Type"] == "AWS::Events::Rule":
+            assert [target["Id"] for target in resource["Properties"]["Targets"]] == ["queue"]
+
+
 def test_without_a_topic_no_topic_may_send(aws: simulator.AwsSimulator) -> None:
     made = templates.rendered(aws, {})
 
@@ -113,6 +151,8 @@ def test_queues_and_topic_refuse_whoever_does_not_use_tls(everything: dict[str, 
     for policy, action in (
         ("QueuePolicy", "sqs:*"),
         ("DeadLetterQueuePolicy", "sqs:*"),
+        ("ObserverQueuePolicy", "sqs:*"),
+        ("ObserverDeadLetterQueuePolicy", "sqs:*"),
         ("NotificationTopicPolicy", "sns:Publish"),
     ):
         statements = everything[policy]["Properties"]["PolicyDocument"]["Statement"]
@@ -121,8 +161,14 @@ def test_queues_and_topic_refuse_whoever_does_not_use_tls(everything: dict[str, 
         assert denial["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_with_irsa_only_the_service_account_gets_the_role(everything: dict[str, Any]) -> None:
-    trust = trust_of(everything, "OperatorRole")
+ACCOUNTS = {"OperatorRole": "queue-processor", "ObserverRole": "queue-processor-observer"}
+
+
+@pytest.mark.parametrize("role", ACCOUNTS)
+def test_with_irsa_only_the_service_account_gets_the_role(
+    everything: dict[str, Any], role: str
+) -> None:
+    trust = trust_of(everything, role)
 
     issuer = templates.OIDC_PROVIDER.partition("oidc-provider/")[2]
     assert trust["Principal"] == {"Federated": templates.OIDC_PROVIDER}
@@ -130,29 +176,36 @@ def test_with_irsa_only_the_service_account_gets_the_role(everything: dict[str, 
     assert trust["Condition"] == {
         "StringEquals": {
             f"{issuer}:aud": "sts.amazonaws.com",
-            f"{issuer}:sub": "system:serviceaccount:queue-processor:queue-processor",
+            f"{issuer}:sub": f"system:serviceaccount:queue-processor:{ACCOUNTS[role]}",
         }
     }
 
 
+@pytest.mark.parametrize(
+    ("role", "association"),
+    [
+        ("OperatorRole", "PodIdentityAssociation"),
+        ("ObserverRole", "ObserverPodIdentityAssociation"),
+    ],
+)
 def test_with_pod_identity_only_the_service_account_of_the_cluster_gets_the_role(
-    aws: simulator.AwsSimulator,
+    aws: simulator.AwsSimulator, role: str, association: str
 ) -> None:
     made = templates.rendered(aws, templates.POD_IDENTITY)
 
-    trust = trust_of(made, "OperatorRole")
+    trust = trust_of(made, role)
     assert trust["Principal"] == {"Service": "pods.eks.amazonaws.com"}
     assert trust["Condition"]["StringEquals"] == {
         "aws:RequestTag/eks-cluster-arn": "arn:aws:eks:us-east-1:123456789012:cluster/prod",
         "aws:RequestTag/kubernetes-namespace": "queue-processor",
-        "aws:RequestTag/kubernetes-service-account": "queue-processor",
+        "aws:RequestTag/kubernetes-service-account": ACCOUNTS[role],
     }
-    association = made["PodIdentityAssociation"]["Properties"]
-    assert ":role/queue-processor-OperatorRole-" in association["RoleArn"]
-    assert association["ClusterName"] == "prod"
-    assert (association["Namespace"], association["ServiceAccount"]) == (
+    associated = made[association]["Properties"]
+    assert f":role/queue-processor-{role}-" in associated["RoleArn"]
+    assert associated["ClusterName"] == "prod"
+    assert (associated["Namespace"], associated["ServiceAccount"]) == (
         "queue-processor",
-        "queue-processor",
+        ACCOUNTS[role],
     )
 
 
@@ -215,8 +268,9 @@ def test_what_could_not_be_delivered_goes_to_the_dead_letter_queue(
     dead_letters = "arn:aws:sqs:us-east-1:123456789012:prod-dead-letters"
     for made in everything.values():
         if made["Type"] == "AWS::Events::Rule":
-            (target,) = made["Properties"]["Targets"]
+            target, copy = made["Properties"]["Targets"]
             assert target["DeadLetterConfig"] == {"Arn": dead_letters}
             assert 60 <= target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 86_400
+            assert copy["RetryPolicy"] == target["RetryPolicy"]
     subscription = everything["NotificationSubscription"]["Properties"]
     assert subscription["RedrivePolicy"] == {"deadLetterTargetArn": dead_letters}
