@@ -98,6 +98,22 @@ metadata and drains its own node. The values that are migrated from it enable th
 [watcher](install.md#spot-nodes-only-no-aws-set-up), which reads the same and leaves the draining to
 the operator.
 
+## Observe first
+
+Before you switch, let queue-processor run beside NTH and log what it would do. Nothing is drained
+twice, because only NTH drains.
+
+1. From Queue Processor mode, do steps 1 to 3 [below](#from-queue-processor-mode-step-by-step). The
+   queue must not be NTH's, or each program misses what the other takes: the rules of the new stack
+   send to the new queue, those of NTH to NTH's. From IMDS mode, do steps 1 and 2; the watchers
+   write notices on their Nodes, and nothing else.
+2. Install the chart with these values and `--set settings.mode=observe`, and compare its
+   `plan_observed` lines with what NTH does ([Observe first](install.md#observe-first)).
+3. To switch, add the tolerations below, upgrade with `--set settings.mode=drain`, wait for the
+   rollout, and uninstall NTH. Between the last two, both drain the node of an event.
+
+The command migrates `dryRun: true` to `mode: observe`.
+
 ## From IMDS mode, step by step
 
 1. Convert all values, because much of IMDS mode is NTH's default:

@@ -12,6 +12,13 @@ from queue_processor.migration import conversion, reading
 from queue_processor.migration.conversion import Migration
 
 _STDIN = "-"
+# What belongs to NTH, and what follows if both programs use it.
+_OF_NTH = {
+    ("queue_url",): "it is the queue of NTH, and two programs that read one queue take each other's"
+    " messages: set the URL of a queue of its own, or uninstall NTH first",
+    ("serviceAccount", "roleArn"): "it is the role of NTH, for the service account and the queue of"
+    " NTH: set the role of the new stack",
+}
 
 
 class MigrationOutput(enum.StrEnum):
@@ -62,6 +69,10 @@ def migrate(
         typer.echo(conversion.chart_values(migration), nl=False)
     else:
         typer.echo(conversion.settings_file(migration), nl=False)
+    printed = {**migration.settings, **(migration.chart if output is MigrationOutput.HELM else {})}
+    for path, note in _OF_NTH.items():
+        if path in printed:
+            typer.echo(f"warning: {'.'.join(path)}: {note}", err=True)
     for setting in migration.omitted:
         typer.echo(f"{setting.fate}: {setting.name}: {setting.note}", err=True)
     if output is MigrationOutput.CONFIG and migration.chart:

@@ -86,10 +86,10 @@ def _bind(value: object) -> str:
     return f":{port}"
 
 
-def _all_actions(action: str) -> Entries:
+def _cordon_all() -> Entries:
     # A launch drains nothing.
     kinds = [kind for kind in ActionSettings.model_fields if kind != "autoscaling_launch"]
-    return Entries({f"actions.{kind}": action for kind in kinds})
+    return Entries({f"actions.{kind}": "cordon" for kind in kinds})
 
 
 def _webhook(value: object) -> Entries:
@@ -159,8 +159,8 @@ CONVERTERS: Mapping[str, Converter] = {
     "port": _bind,
     "json or text": lambda value: "json" if flag(value) else "text",
     "delete or release": lambda value: "delete" if flag(value) else "release",
-    "cordon all": lambda _: _all_actions("cordon"),
-    "ignore all": lambda _: _all_actions("ignore"),
+    "cordon all": lambda _: _cordon_all(),
+    "observe": lambda _: "observe",
     "webhook": _webhook,
     "webhook in Secret": _webhook_in_secret,
     "service account": _service_account,

@@ -17,6 +17,9 @@ queueURL: https://sqs.eu-west-1.amazonaws.com/123456789012/nth
 workers: 20
 webhookTemplate: '{"text": "hi"}'
 replicas: 2
+serviceAccount:
+  annotations:
+    eks.amazonaws.com/role-arn: arn:aws:iam::123456789012:role/nth
 """
 
 
@@ -39,10 +42,11 @@ def test_settings_go_to_stdout_and_the_rest_to_stderr(file: pathlib.Path) -> Non
     assert "# From queueURL." in made
     assert yaml.safe_load(made)["queue_url"].endswith("/nth")
     lines = finished.stderr.splitlines()
-    assert lines[0].startswith("not supported: webhookTemplate: templates are Jinja2")
-    assert lines[1].startswith("not needed: enableSqsTerminationDraining: the program reads")
-    assert lines[2].startswith("not needed: workers: all nodes are drained in parallel")
-    assert lines[3:] == ["only with --output helm: replicas"]
+    assert lines[0].startswith("warning: queue_url: it is the queue of NTH, and two programs that")
+    assert lines[1].startswith("not supported: webhookTemplate: templates are Jinja2")
+    assert lines[2].startswith("not needed: enableSqsTerminationDraining: the program reads")
+    assert lines[3].startswith("not needed: workers: all nodes are drained in parallel")
+    assert lines[4:] == ["only with --output helm: replicas, serviceAccount.roleArn"]
 
 
 def test_the_program_has_the_command(file: pathlib.Path) -> None:
@@ -67,6 +71,23 @@ def test_values_of_the_chart_contain_the_settings_and_other_values(
     assert made["settings"]["queue_url"].endswith("/nth")
     assert made["replicas"] == 2
     assert "only with" not in finished.stderr
+
+
+def test_the_queue_and_the_role_of_nth_are_carried_over_with_a_warning(file: pathlib.Path) -> None:
+    finished = migrate(str(file), "--output", "helm")
+
+    warnings = [line for line in finished.stderr.splitlines() if line.startswith("warning: ")]
+    assert [line.split(":")[1].strip() for line in warnings] == [
+        "queue_url",
+        "serviceAccount.roleArn",
+    ]
+
+
+def test_no_warning_is_printed_where_nothing_of_nth_is_carried_over() -> None:
+    finished = migrate("-", "--output", "helm", stdin=b"DRY_RUN=true\n")
+
+    assert yaml.safe_load(finished.stdout)["settings"]["mode"] == "observe"
+    assert "warning" not in finished.stderr
 
 
 def test_a_missing_queue_is_reported() -> None:

@@ -130,6 +130,7 @@ def test_every_setting_of_nth_is_in_the_table() -> None:
         ("webhookURL", HOOK, {"webhooks": [{"url": HOOK, "template": "slack"}]}),
         ("cordonOnly", False, {}),
         ("dryRun", False, {}),
+        ("dryRun", True, {"mode": "observe"}),
     ],
 )
 def test_a_value_of_the_chart_becomes_a_setting(
@@ -138,18 +139,18 @@ def test_a_value_of_the_chart_becomes_a_setting(
     assert ours(of_values(**{key: value})) == made
 
 
-@pytest.mark.parametrize(("key", "action"), [("cordonOnly", "cordon"), ("dryRun", "ignore")])
-def test_an_action_for_all_events_is_set_for_each_kind_but_launches(key: str, action: str) -> None:
-    actions = ours(of_values(**{key: True}))["actions"]
+def test_an_action_for_all_events_is_set_for_each_kind_but_launches() -> None:
+    actions = ours(of_values(cordonOnly=True))["actions"]
 
-    assert set(actions.values()) == {action}
+    assert set(actions.values()) == {"cordon"}
     assert set(actions) == set(groups.ActionSettings.model_fields) - {"autoscaling_launch"}
 
 
-def test_a_dry_run_overrides_cordon_only() -> None:
-    actions = ours(of_values(dryRun=True, cordonOnly=True))["actions"]
+def test_a_dry_run_observes_what_would_be_cordoned_only() -> None:
+    made = ours(of_values(dryRun=True, cordonOnly=True))
 
-    assert set(actions.values()) == {"ignore"}
+    assert made["mode"] == "observe"
+    assert set(made["actions"].values()) == {"cordon"}
 
 
 @pytest.mark.parametrize(
@@ -274,10 +275,10 @@ def test_what_nth_leaves_alone_is_not_cordoned_by_cordon_only() -> None:
     assert actions["rebalance_recommendation"] == "cordon"
 
 
-def test_a_dry_run_overrides_what_is_cordoned_for_a_recommendation() -> None:
-    actions = ours(of_imds_values(dryRun=True, enableRebalanceMonitoring=True))["actions"]
+def test_a_dry_run_in_imds_mode_keeps_the_actions_and_observes() -> None:
+    made = ours(of_imds_values(dryRun=True, enableRebalanceMonitoring=True))
 
-    assert set(actions.values()) == {"ignore"}
+    assert made == {"mode": "observe", "actions": {"rebalance_recommendation": "cordon"}}
 
 
 def test_imds_mode_is_the_default_and_has_no_queue_and_no_tag() -> None:
