@@ -95,8 +95,14 @@ variable "create_notification_topic" {
   default     = false
 }
 
+variable "create_observer_queue" {
+  description = "true creates a second queue, to which the rules send a copy of each event, for a second queue-processor with the setting mode observe; and its role, for the service account with the name of the first one and -observer. The role can change nothing but that queue."
+  type        = bool
+  default     = false
+}
+
 variable "queue_name_prefix" {
-  description = "The prefix of the names of both queues. Empty: CloudFormation generates the names."
+  description = "The prefix of the names of the queues. Empty: CloudFormation generates the names."
   type        = string
   default     = ""
 }
@@ -134,6 +140,7 @@ locals {
     DrillSource             = tostring(var.drill_source)
     SenderArns              = join(",", var.sender_arns)
     CreateNotificationTopic = tostring(var.create_notification_topic)
+    CreateObserverQueue     = tostring(var.create_observer_queue)
     QueueNamePrefix         = tostring(var.queue_name_prefix)
     EncryptionKey           = tostring(var.encryption_key)
     OldestMessageSeconds    = tostring(var.oldest_message_seconds)
@@ -164,6 +171,21 @@ output "service_account_annotation" {
 output "operator_policy_arn" {
   description = "The permissions of the program, to attach to your own identity."
   value       = aws_cloudformation_stack.this.outputs["OperatorPolicyArn"]
+}
+
+output "observer_queue_url" {
+  description = "The setting queue_url of the observer."
+  value       = try(aws_cloudformation_stack.this.outputs["ObserverQueueUrl"], null)
+}
+
+output "observer_role_arn" {
+  description = "The role of the observer's pod."
+  value       = try(aws_cloudformation_stack.this.outputs["ObserverRoleArn"], null)
+}
+
+output "observer_policy_arn" {
+  description = "The permissions of the observer, to attach to your own identity."
+  value       = try(aws_cloudformation_stack.this.outputs["ObserverPolicyArn"], null)
 }
 
 output "replay_role_arn" {

@@ -117,7 +117,7 @@ class NoticeSource:
         return current is not None and notice in current.notices
 
     async def settle(self, delivery: "NoticeDelivery") -> None:
-        """Take a notice off its node, unless another one is in its place."""
+        """Take a notice off its node, or set it aside where it is only observed."""
         if self._is_observing:
             delivery.available_at = math.inf
             return
