@@ -24,8 +24,7 @@ import itertools
 from collections.abc import AsyncIterator
 from typing import assert_never
 
-import structlog
-
+from queue_processor.controller.blocked_evictions import BlockedEvictionLog
 from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.force_delete import EvictionStats, ForceDeleter
 from queue_processor.controller.limiter import NO_SLOT, Slot
@@ -34,8 +33,6 @@ from queue_processor.domain import errors
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
 from queue_processor.observability import event_reasons, metrics
 from queue_processor.retrying import Backoff, within
-
-_log = structlog.get_logger(__name__)
 
 # As many pods as most nodes have: of equally urgent nodes some are done early, and not all late.
 _IN_ONE_TURN = 10
@@ -77,6 +74,7 @@ class Evictor:
         self._blocked_pods = context.blocked_pods
         self._turnstile = context.turnstile
         self._force = force_deleter
+        self._blocked_log = BlockedEvictionLog(holds.node.name)
         self._backoff = Backoff()
         self._turns = itertools.count()
         self._attempts: dict[_Attempt, asyncio.Timeout] = {}
@@ -223,12 +221,7 @@ class Evictor:
         if self.stats.blocked.get(pod.ref.uid) == eviction.message:
             return
         self.stats.blocked[pod.ref.uid] = eviction.message
-        _log.info(
-            "eviction_blocked",
-            pod=str(pod.ref),
-            answer=eviction.answer.name.lower(),
-            response=eviction.message,
-        )
+        self._blocked_log.add(pod.ref, eviction)
         if eviction.answer is EvictionAnswer.AMBIGUOUS:
             self._event_recorder.pod_event(
                 pod.ref, event_reasons.EVICTION_BLOCKED, eviction.message

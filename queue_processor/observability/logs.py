@@ -2,6 +2,8 @@
 
 import dataclasses
 import datetime as dt
+import enum
+import json
 import logging
 import sys
 
@@ -34,9 +36,10 @@ def configure(*, as_text: bool, level: str) -> None:
     rendering: list[structlog.typing.Processor]
     if as_text:
         rendering = [
+            _flatten,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            ),
         ]
     else:
         rendering = [
@@ -67,6 +70,25 @@ def configure(*, as_text: bool, level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _flatten(
+    logger: object, method: str, line: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Write what is no word or number as JSON, for which text would show the code of Python."""
+    del logger, method
+    return {name: _flat(value) for name, value in line.items()}
+
+
+def _flat(value: object) -> object:
+    match value:
+        case enum.Enum() | dt.datetime() | dt.timedelta():
+            return plain(value)
+        case list() | dict() | frozenset() | set():
+            return json.dumps(value, default=plain, ensure_ascii=False)
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return json.dumps(value, default=plain, ensure_ascii=False)
+    return value
 
 
 def plain(value: object) -> object:

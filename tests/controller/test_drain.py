@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 
 import pytest
+import structlog
 
 from queue_processor.domain import nodes
 from queue_processor.simulator.kube import manifests, resources, store
@@ -58,6 +59,24 @@ async def test_the_conditions_of_a_node_tell_of_its_drain(world: stage.World) ->
     assert world.condition("node-0", "DrainInProgress") == "False"
     assert world.condition("node-0", "Drained") == "True"
     assert ("Drained", "node-0") in world.kubernetes_events()
+
+
+async def test_blocked_evictions_are_logged_in_one_line_for_a_node_and_second(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_replica_set("web", replicas=30, labels={"app": "web"}, nodes=["node-0"])
+    world.cluster.add_budget("web", match_labels={"app": "web"}, max_unavailable=0)
+    await world.start()
+    with structlog.testing.capture_logs() as lines:
+        world.send_spot(0)
+        await asyncio.sleep(10)
+
+    (line,) = [line for line in lines if line["event"] == "evictions_blocked"]
+    assert (line["node"], line["count"]) == ("node-0", 30)
+    (reason,) = line["blocked"]
+    assert (reason["answer"], reason["count"], len(reason["pods"])) == ("blocked", 30, 5)
+    assert "disruption budget" in reason["response"]
 
 
 async def test_other_taints_of_the_node_stay(world: stage.World) -> None:

@@ -1,6 +1,7 @@
 """The format of log lines, and what they never contain."""
 
 import datetime as dt
+import enum
 import json
 import logging
 import secrets
@@ -61,3 +62,24 @@ def test_values_without_a_json_type_are_converted(
     assert logged["took"] == 90
     assert logged["kind"] == "spot_interruption"
     assert logged["kinds"] == ["state_change"]
+
+
+class _Color(enum.StrEnum):
+    RED = "red"
+
+
+def test_text_shows_words_and_no_code_of_python(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(as_text=True, level="info")
+    structlog.get_logger("test").info(
+        "outcome",
+        result=_Color.RED,
+        instances=[{"node": "node-1", "result": _Color.RED, "left": []}],
+        limit=dt.timedelta(seconds=1.5),
+    )
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "result=red" in line
+    assert '[{"node": "node-1", "result": "red", "left": []}]' in line
+    assert "limit=1.5" in line
+    assert "_Color" not in line
+    assert "timedelta" not in line
