@@ -15,7 +15,8 @@ import typer
 import typer.core
 import typer.main
 
-from queue_processor.cli import exits
+from queue_processor.cli import exits, places
+from queue_processor.cli.places import Place
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,10 +26,12 @@ class LazyCommand:
     Attributes:
         place: Where it is: `package.module:attribute`, a function or another group.
         summary: Its line in the help of its group, which imports no command.
+        works_with: What it has options for, to name a cluster or an account.
     """
 
     place: str
     summary: str
+    works_with: tuple[Place, ...] = ()
 
 
 def command_tree(
@@ -114,5 +117,6 @@ class _Commands(collections.UserDict[str, Any]):
             group.name = name
             return group
         single = new_group("")
-        single.command(name=name)(exits.errors_reported(name)(loaded))
+        taking = places.taking(command.works_with)
+        single.command(name=name)(taking(exits.errors_reported(name)(loaded)))
         return typer.main.get_command(single)

@@ -52,9 +52,9 @@ def simulator(cluster: ThreadedCluster) -> Iterator[RunningSimulator]:
 
 
 @pytest.fixture
-def nowhere(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def nowhere() -> Terminal:
     """A terminal on a machine where nothing is set up."""
-    return Terminal({}, monkeypatch=monkeypatch, group=GROUP)
+    return Terminal({}, group=GROUP)
 
 
 @pytest.fixture

@@ -46,7 +46,6 @@ def run(
     drills: pod.Cloud,
     emulator: ministack.Ministack,
     tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Terminal]:
     """A terminal of a person with the replay role, in a cluster with one node."""
     role = drills.assume_replay_role()
@@ -66,7 +65,6 @@ def run(
             "AWS_SESSION_TOKEN": credentials.token or "",
             "QUEUE_PROCESSOR_QUEUE_URL": drills.outputs["QueueUrl"],
         },
-        monkeypatch=monkeypatch,
     )
     cluster.stop()
 

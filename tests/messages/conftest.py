@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import typer.testing
-from kubernetes.aio.config import kube_config
 
 from queue_processor import cli
 from queue_processor.simulator.aws import records, simulator, stacks
@@ -67,11 +66,9 @@ class Terminal:
         self,
         environment: Mapping[str, str],
         *,
-        monkeypatch: pytest.MonkeyPatch,
         group: str = "messages",
     ) -> None:
         self.environment = dict(environment)
-        self._monkeypatch = monkeypatch
         self._group = group
 
     def __call__(
@@ -79,8 +76,6 @@ class Terminal:
     ) -> Result:
         runner = typer.testing.CliRunner()
         env = {**NOWHERE, **self.environment, **variables}
-        # The client reads the variable when it is imported.
-        self._monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", env["KUBECONFIG"])
         return Result(runner.invoke(cli.app, [self._group, *arguments], input=stdin, env=env))
 
 
@@ -261,9 +256,9 @@ class ThreadedCluster:
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def terminal() -> Terminal:
     """A terminal on a machine where nothing is set up."""
-    return Terminal({}, monkeypatch=monkeypatch)
+    return Terminal({})
 
 
 @pytest.fixture

@@ -75,8 +75,8 @@ def cluster(tmp_path: pathlib.Path) -> Iterator[ThreadedCluster]:
 
 
 @pytest.fixture
-def terminal(cluster: ThreadedCluster, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    return Terminal(cluster.environment(), monkeypatch=monkeypatch, group="nodes")
+def terminal(cluster: ThreadedCluster) -> Terminal:
+    return Terminal(cluster.environment(), group="nodes")
 
 
 def state_of(
@@ -168,8 +168,8 @@ def test_a_cluster_without_held_nodes_says_so(cluster: ThreadedCluster, terminal
     assert terminal("list").line == "no node is held"
 
 
-def test_without_a_cluster_the_error_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    nowhere = Terminal({}, monkeypatch=monkeypatch, group="nodes")
+def test_without_a_cluster_the_error_is_a_line() -> None:
+    nowhere = Terminal({}, group="nodes")
     shown = nowhere("list")
 
     assert shown.code == 1

@@ -1,6 +1,8 @@
 """The connection to the API server: in the cluster, else by KUBECONFIG."""
 
 import asyncio
+import contextvars
+import os
 import pathlib
 from collections.abc import Awaitable, Callable
 
@@ -26,6 +28,9 @@ _UNUSABLE = (
     TypeError,
     ValueError,
 )
+#: The context of the kubeconfig that a person names; None: the current one, or that of the pod.
+context: contextvars.ContextVar[str | None] = contextvars.ContextVar("context", default=None)
+
 _NAMESPACE_FILE = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -79,14 +84,24 @@ class Connection:
 async def connect() -> Connection:
     """Find the API server: the pod's own account, else KUBECONFIG, else ~/.kube/config.
 
+    With a context that somebody names it is that of the kubeconfig, also in a pod.
+
     https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 
     Raises:
         ConfigurationError: There is neither, or the file cannot be understood.
     """
+    named = context.get()
     try:
+        if named is not None:
+            return await _connect_by_file(named)
         return await _connect_from_pod() or await _connect_by_file()
     except _UNUSABLE as cause:
+        if named is not None:
+            raise errors.ConfigurationError(
+                f"no Kubernetes cluster: the context {named} of the kubeconfig cannot be used;"
+                f" `kubectl config get-contexts` lists all: {_in_one_line(cause)}"
+            ) from cause
         raise errors.ConfigurationError(
             "no Kubernetes cluster: neither in a pod with a service account, nor with a"
             f" kubeconfig that can be used (set KUBECONFIG): {_in_one_line(cause)}"
@@ -106,18 +121,25 @@ async def _load_from_pod(configuration: client.Configuration) -> None:
     config.load_incluster_config(client_configuration=configuration)
 
 
-async def _connect_by_file() -> Connection:
+async def _connect_by_file(named: str | None = None) -> Connection:
+    # The client reads the variable when it is imported, which is too early for an option.
+    file = os.environ.get("KUBECONFIG") or None
+
+    async def load(configuration: client.Configuration) -> None:
+        await config.load_kube_config(
+            file, context=named, client_configuration=configuration, persist_config=False
+        )
+
+    async def reload(configuration: client.Configuration) -> None:
+        """Read the token again: from the file, the file that it names, or its credential plugin."""
+        loaded = client.Configuration()
+        await load(loaded)
+        configuration.api_key = loaded.api_key
+
     configuration = client.Configuration()
-    await config.load_kube_config(client_configuration=configuration, persist_config=False)
-    _, active = config.list_kube_config_contexts()
-    return Connection(configuration, origin=f"context {active['name']}", reload=_reload_by_file)
-
-
-async def _reload_by_file(configuration: client.Configuration) -> None:
-    """Read the token again: from the file, the file that it names, or its credential plugin."""
-    loaded = client.Configuration()
-    await config.load_kube_config(client_configuration=loaded, persist_config=False)
-    configuration.api_key = loaded.api_key
+    await load(configuration)
+    _, active = config.list_kube_config_contexts(file)
+    return Connection(configuration, origin=f"context {named or active['name']}", reload=reload)
 
 
 def _in_one_line(cause: Exception) -> str:
