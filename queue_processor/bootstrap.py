@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from queue_processor import retrying
 from queue_processor.adapters.kube import connection as kube
 from queue_processor.adapters.kube import permissions
 from queue_processor.adapters.kube.api import KubeApi
@@ -33,7 +34,6 @@ from queue_processor.domain.policy import Mode
 from queue_processor.node_watch import NodeWatch
 from queue_processor.observability import health
 from queue_processor.settings import Settings, SettingsError
-from queue_processor.settings.groups import OnDeadline
 
 if TYPE_CHECKING:
     from queue_processor.adapters.aws.services import Aws
@@ -88,9 +88,9 @@ async def run(settings: Settings) -> None:
             health.serving(settings.http.host, settings.http.port, liveness=liveness)
         )
         node_index = NodeIndex(on_news=liveness.node_news)
-        async with _within(_AWS_START_SECONDS, "AWS"):
+        async with retrying.answering_within(_AWS_START_SECONDS, "AWS"):
             aws = await _open_aws(settings)
-        async with _within(_KUBE_START_SECONDS, "the Kubernetes API server"):
+        async with retrying.answering_within(_KUBE_START_SECONDS, "the Kubernetes API server"):
             cluster = await stack.enter_async_context(_open_kube(settings))
             await _check_permissions(settings, cluster)
         # The server answers; how long the list takes depends on the number of nodes.
@@ -119,17 +119,6 @@ async def run(settings: Settings) -> None:
             node_silence=node_watch.refresh_when_silent(liveness),
             node_refresh=node_refresh.run(),
         )
-
-
-@contextlib.asynccontextmanager
-async def _within(seconds: float, whom: str) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as cause:
-        raise errors.ConfigurationError(
-            f"{whom} did not answer within {seconds:.0f} s; check endpoints and the network"
-        ) from cause
 
 
 async def _open_aws(settings: Settings) -> "Aws | None":
@@ -170,8 +159,8 @@ async def _open_kube(settings: Settings) -> AsyncIterator[_Kube]:
 
 async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     """Log each permission that is missing, and stop if the program cannot work without it."""
+    needed = permissions.needed_by(settings, own_namespace=cluster.own_namespace)
     lease_name = settings.leader_election.lease_name
-    needed = _needed_permissions(settings, cluster.own_namespace)
     try:
         missing = await permissions.missing(cluster.api, needed, lease_name=lease_name)
     except errors.PermanentError as error:
@@ -184,27 +173,16 @@ async def _check_permissions(settings: Settings, cluster: _Kube) -> None:
     fatal = [str(permission) for permission in missing if permission.is_needed]
     if fatal:
         raise errors.ConfigurationError(
-            f"Kubernetes: the service account is not allowed to {', '.join(fatal)}; apply the roles"
-            f" in deploy/ for `mode: {settings.mode}`"
+            f"Kubernetes: the service account is not allowed to {', '.join(fatal)}",
+            cure=permissions.cure_for(settings),
         )
-
-
-def _needed_permissions(
-    settings: Settings, own_namespace: str | None
-) -> tuple[permissions.Permission, ...]:
-    if settings.mode is Mode.OBSERVE:
-        return permissions.TO_OBSERVE
-    lease_namespace = settings.leader_election.lease_namespace(own_namespace)
-    return permissions.all_permissions(
-        lease_namespace=lease_namespace if settings.elects_leader else None,
-        force_deletes=settings.drain.on_deadline is OnDeadline.DELETE,
-    )
 
 
 def _unreachable(error: errors.QueueProcessorError) -> errors.ConfigurationError:
     return errors.ConfigurationError(
-        f"Kubernetes: {error}; check that KUBECONFIG names a cluster that can be reached, and"
-        " that the service account is allowed to list nodes"
+        f"Kubernetes: {error}",
+        cure="check that KUBECONFIG names a cluster that can be reached, and that the service"
+        " account is allowed to list nodes",
     )
 
 

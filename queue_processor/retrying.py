@@ -9,8 +9,10 @@ It stands below the controller and the adapters, because both repeat calls: the 
 that a drain or a message depends on, the adapters those that nobody above them waits for.
 """
 
+import asyncio
+import contextlib
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import structlog
@@ -68,6 +70,22 @@ def retrying(
         before_sleep=count,
         reraise=True,
     )
+
+
+@contextlib.asynccontextmanager
+async def answering_within(seconds: float, whom: str) -> AsyncIterator[None]:
+    """Give up on a service that does not answer in time, whatever is repeated inside.
+
+    Raises:
+        ConfigurationError: It did not.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as cause:
+        raise errors.ConfigurationError(
+            f"{whom} did not answer within {seconds:.0f} s", cure="check endpoints and the network"
+        ) from cause
 
 
 class Backoff:

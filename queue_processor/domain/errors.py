@@ -31,7 +31,17 @@ class QueueProcessorError(Exception):
 
 
 class ConfigurationError(QueueProcessorError):
-    """The program cannot start; the text names the cause and the fix."""
+    """The program cannot start; the text names the cause and the cure.
+
+    Attributes:
+        cause: Describes the problem.
+        cure: Describes what to do about it; empty if the cause shows that.
+    """
+
+    def __init__(self, cause: str, *, cure: str = "") -> None:
+        super().__init__(f"{cause}; {cure}" if cure else cause)
+        self.cause = cause
+        self.cure = cure
 
 
 class SettingsError(ConfigurationError):

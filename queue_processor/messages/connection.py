@@ -53,6 +53,7 @@ def _translated(hint: str) -> Iterator[None]:
         errors.WatchExpired,
     ) as error:
         raise errors.ConfigurationError(
-            f"Kubernetes: {error}; check that KUBECONFIG names a cluster that can be reached, and"
-            f" what you are allowed to do there{hint}"
+            f"Kubernetes: {error}",
+            cure="check that KUBECONFIG names a cluster that can be reached, and what you are"
+            f" allowed to do there{hint}",
         ) from error

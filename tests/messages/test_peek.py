@@ -167,7 +167,7 @@ def test_no_credentials_are_one_line_with_the_cure(terminal: Terminal) -> None:
     )
 
     assert result.code == 1
-    assert result.line.startswith("peek: no AWS credentials: ")
+    assert result.line.startswith("peek: no AWS credentials; ")
 
 
 def test_the_help_has_an_example(terminal: Terminal) -> None:

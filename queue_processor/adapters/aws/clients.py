@@ -141,8 +141,9 @@ def _session(region: str | None) -> boto3.session.Session:
     )
     if session.get_credentials() is None:
         raise errors.ConfigurationError(
-            "no AWS credentials: give the pod's service account an IAM role, or set"
-            " AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "no AWS credentials",
+            cure="give the pod's service account an IAM role, or set AWS_PROFILE or"
+            " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
     return session
 
@@ -153,11 +154,18 @@ def _errors_translated() -> Iterator[None]:
         yield
     except botocore.exceptions.NoRegionError as cause:
         raise errors.ConfigurationError(
-            "no AWS Region: the URL of the queue shows none; set AWS_REGION, or `region` in the"
-            " profile"
+            "no AWS Region: the URL of the queue shows none",
+            cure="set AWS_REGION, or `region` in the profile",
         ) from cause
-    except (botocore.exceptions.BotoCoreError, ValueError) as cause:
-        raise errors.ConfigurationError(f"AWS: {cause}") from cause
+    except (
+        botocore.exceptions.BotoCoreError,
+        # STS refuses the role of the pod, or that of the profile.
+        botocore.exceptions.ClientError,
+        ValueError,
+    ) as cause:
+        raise errors.ConfigurationError(
+            f"AWS: {cause}", cure="check AWS_PROFILE, and what the profile or the role needs"
+        ) from cause
 
 
 class DaemonExecutor(concurrent.futures.Executor):

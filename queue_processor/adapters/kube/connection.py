@@ -104,7 +104,8 @@ async def connect() -> Connection:
             ) from cause
         raise errors.ConfigurationError(
             "no Kubernetes cluster: neither in a pod with a service account, nor with a"
-            f" kubeconfig that can be used (set KUBECONFIG): {_in_one_line(cause)}"
+            f" kubeconfig that can be used: {_in_one_line(cause)}",
+            cure="set KUBECONFIG, or correct the file that it names",
         ) from cause
 
 

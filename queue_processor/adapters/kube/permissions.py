@@ -5,6 +5,9 @@ import dataclasses
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.domain import errors
+from queue_processor.domain.policy import Mode
+from queue_processor.settings import ToolSettings
+from queue_processor.settings.groups import OnDeadline
 
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -71,6 +74,27 @@ def all_permissions(*, lease_namespace: str | None, force_deletes: bool) -> tupl
             for verb in ("get", "create", "update")
         ]
     return tuple(permissions)
+
+
+def needed_by(settings: ToolSettings, *, own_namespace: str | None) -> tuple[Permission, ...]:
+    """Return the permissions that the program needs with these settings.
+
+    Args:
+        settings: The operator's settings.
+        own_namespace: The namespace of its pod; None outside of a cluster.
+    """
+    if settings.mode is Mode.OBSERVE:
+        return TO_OBSERVE
+    lease_namespace = settings.leader_election.lease_namespace(own_namespace)
+    return all_permissions(
+        lease_namespace=lease_namespace if settings.elects_leader else None,
+        force_deletes=settings.drain.on_deadline is OnDeadline.DELETE,
+    )
+
+
+def cure_for(settings: ToolSettings) -> str:
+    """Return what to do where one of these permissions is missing."""
+    return f"apply the roles in deploy/ for `mode: {settings.mode}`"
 
 
 async def missing(
