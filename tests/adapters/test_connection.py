@@ -117,6 +117,17 @@ async def test_a_kubeconfig_that_is_no_text_is_a_configuration_fault(
         await connection.connect()
 
 
+async def test_a_credential_plugin_that_fails_is_no_cluster(kubeconfig: Write) -> None:
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "sh",
+        "args": ["-c", "echo log in first >&2; exit 7"],
+    }
+    kubeconfig(written("http://localhost", users=[{"name": "one", "user": {"exec": plugin}}]))
+    with pytest.raises(errors.ConfigurationError, match=r"exec: process returned 7.*log in first"):
+        await connection.connect()
+
+
 @pytest.mark.usefixtures("kubeconfig")
 async def test_no_kubeconfig_at_all_is_a_configuration_fault() -> None:
     with pytest.raises(errors.ConfigurationError, match="neither in a pod"):

@@ -1,14 +1,17 @@
 """The connection to the API server: in the cluster, else by KUBECONFIG."""
 
 import asyncio
+import contextlib
 import contextvars
+import logging
 import os
 import pathlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 import yaml
 from kubernetes.aio import client, config
+from kubernetes.aio.config import kube_config
 
 from queue_processor.adapters.kube.transport import HttpTransport
 from queue_processor.domain import errors
@@ -127,9 +130,10 @@ async def _connect_by_file(named: str | None = None) -> Connection:
     file = os.environ.get("KUBECONFIG") or None
 
     async def load(configuration: client.Configuration) -> None:
-        await config.load_kube_config(
-            file, context=named, client_configuration=configuration, persist_config=False
-        )
+        with _logged_errors_raised():
+            await config.load_kube_config(
+                file, context=named, client_configuration=configuration, persist_config=False
+            )
 
     async def reload(configuration: client.Configuration) -> None:
         """Read the token again: from the file, the file that it names, or its credential plugin."""
@@ -141,6 +145,36 @@ async def _connect_by_file(named: str | None = None) -> Connection:
     await load(configuration)
     _, active = config.list_kube_config_contexts(file)
     return Connection(configuration, origin=f"context {named or active['name']}", reload=reload)
+
+
+class _LoggedErrors(logging.Filter):
+    """Keeps errors out of the log, and their texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_error = record.levelno >= logging.ERROR
+        if is_error:
+            self.texts.append(record.getMessage())
+        return not is_error
+
+
+@contextlib.contextmanager
+def _logged_errors_raised() -> Iterator[None]:
+    """Raise what the official client only logs: that a credential plugin has failed.
+
+    Without its token, every request would be answered with 401.
+    """
+    logger, logged = logging.getLogger(kube_config.__name__), _LoggedErrors()
+    logger.addFilter(logged)
+    try:
+        yield
+    finally:
+        logger.removeFilter(logged)
+    if logged.texts:
+        raise config.ConfigException("; ".join(logged.texts))
 
 
 def _in_one_line(cause: Exception) -> str:
