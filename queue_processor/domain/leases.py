@@ -60,6 +60,13 @@ class Lease:
             or unchanged_for >= self.duration
         )
 
+    def is_held(self, now: dt.datetime) -> bool:
+        """Return True if it seems that somebody leads, to an onlooker that sees the Lease once."""
+        # The clocks of two machines differ by less than the duration of the Lease.
+        return bool(self.holder) and (
+            self.renewed_at is None or now - self.renewed_at < 2 * self.duration
+        )
+
     def renewed(self, now: dt.datetime) -> "Lease":
         """Return the Lease as its holder renews it."""
         return dataclasses.replace(self, renewed_at=now)

@@ -11,9 +11,9 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 
 from queue_processor.adapters.aws import clients
-from queue_processor.adapters.aws.queue import QueueClient, QueueState
+from queue_processor.adapters.aws.queue import QueueClient
+from queue_processor.adapters.aws.queue_attributes import QueueState
 from queue_processor.domain import errors
-from queue_processor.domain.leases import Lease
 from queue_processor.domain.messages import QueueMessage, ReceivedMessage
 from queue_processor.messages import cluster, explanation
 from queue_processor.messages.explanation import ExplainedMessage
@@ -217,14 +217,7 @@ def find_consumers(
             f" cannot be read: {error}"
         )
         return QueueConsumers(none=False, text=text)
-    if lease is not None and _is_held(lease, now):
+    if lease is not None and lease.is_held(now):
         return QueueConsumers(none=False, text=f"{lease.holder} leads in the cluster")
     text = "none of its messages is in flight, and no operator leads in the cluster"
     return QueueConsumers(none=True, text=text)
-
-
-def _is_held(lease: Lease, now: dt.datetime) -> bool:
-    # The clocks of two machines differ by less than the duration of the Lease.
-    return bool(lease.holder) and (
-        lease.renewed_at is None or now - lease.renewed_at < 2 * lease.duration
-    )

@@ -193,7 +193,7 @@ async def test_a_queue_that_does_not_exist_is_told_in_one_line(shell: queues.Htt
 
     assert "\n" not in str(raised.value)
     assert f"{shell.url}-missing" in str(raised.value)
-    assert isinstance(raised.value.__cause__, errors.PermanentError)
+    assert isinstance(raised.value.__cause__, errors.UsageError)
 
 
 async def test_a_queue_that_refuses_us_is_told_in_one_line(shell: queues.HttpShell) -> None:

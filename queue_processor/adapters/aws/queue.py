@@ -3,20 +3,22 @@
 The commands for people call it as it is; the operator calls it through `sqs.SqsQueue`.
 """
 
-import dataclasses
 import datetime as dt
-import json
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from botocore.utils import ArnParser
 
 from queue_processor.adapters.aws import errors as aws_errors
+from queue_processor.adapters.aws import queue_attributes
 from queue_processor.adapters.aws.batches import BATCH_SIZE
+from queue_processor.adapters.aws.queue_attributes import QueueConfiguration, QueueState
+from queue_processor.domain import errors
 from queue_processor.domain.messages import Attribute, QueueMessage, ReceivedMessage
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.literals import QueueAttributeFilterType
     from types_boto3_sqs.type_defs import (
         ChangeMessageVisibilityBatchResultTypeDef,
         DeleteMessageBatchResultTypeDef,
@@ -34,52 +36,17 @@ if TYPE_CHECKING:
 
 ATTRIBUTE_LIMIT = 10
 
+_Attributes = TypeVar("_Attributes", QueueState, QueueConfiguration)
+
 Visibility: TypeAlias = tuple[str, int]
 """A receipt handle, and for how many seconds from now its message stays invisible."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RedrivePolicy:
-    """The redrive policy of a queue: when and where SQS moves messages that are not deleted.
-
-    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
-
-    Attributes:
-        target_arn: The dead-letter queue.
-        max_receive_count: A message that has been received this often is moved at its next
-            receipt.
-    """
-
-    target_arn: str
-    max_receive_count: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class QueueState:
-    """Attributes of a queue as SQS reports them; its counts lag behind by up to a minute.
-
-    Attributes:
-        redrive: None for a queue without a dead-letter queue.
-        visible: How many messages a receive could return.
-        in_flight: How many were received and are not settled.
-    """
-
-    arn: str
-    redrive: RedrivePolicy | None
-    visible: int
-    in_flight: int
-
-    @property
-    def is_fifo(self) -> bool:
-        """True for a FIFO queue, whose name always ends like this."""
-        return self.arn.endswith(".fifo")
 
 
 class QueueClient:
     """One queue.
 
-    Every method raises UsageError where there is no such queue, PermanentError with the
-    permission that is missing, or TemporaryError.
+    Every method raises UsageError where there is no such queue, Forbidden with the permission that
+    is missing, another PermanentError, or TemporaryError.
     """
 
     def __init__(self, client: "SQSClient", url: str) -> None:
@@ -96,7 +63,7 @@ class QueueClient:
         if name.startswith(("https://", "http://")):
             return QueueClient(self._client, name)
         if ArnParser.is_arn(name):
-            name = _name_in(name)
+            name = queue_attributes.name_in(name)
         with aws_errors.needs_permission("sqs:GetQueueUrl", name):
             return QueueClient(self._client, self._client.get_queue_url(QueueName=name)["QueueUrl"])
 
@@ -105,26 +72,49 @@ class QueueClient:
 
         It is in the same account and Region, as a dead-letter queue is in those of its source.
         """
-        return QueueClient(self._client, f"{self.url.rpartition('/')[0]}/{_name_in(arn)}")
+        return QueueClient(
+            self._client, f"{self.url.rpartition('/')[0]}/{queue_attributes.name_in(arn)}"
+        )
 
     def state(self) -> QueueState:
         """Return what SQS reports about the queue."""
-        with aws_errors.needs_permission("sqs:GetQueueAttributes", self.name):
-            attributes = self._client.get_queue_attributes(
-                QueueUrl=self.url,
-                AttributeNames=[
-                    "QueueArn",
-                    "RedrivePolicy",
-                    "ApproximateNumberOfMessages",
-                    "ApproximateNumberOfMessagesNotVisible",
-                ],
-            )["Attributes"]
-            return QueueState(
-                arn=attributes["QueueArn"],
-                redrive=_redrive_policy(attributes.get("RedrivePolicy")),
-                visible=int(attributes["ApproximateNumberOfMessages"]),
-                in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+        return self._read(queue_attributes.OF_STATE, queue_attributes.state_of)
+
+    def usable_state(self) -> QueueState:
+        """Return what SQS reports about the queue of the operator.
+
+        Raises:
+            ConfigurationError: The queue does not exist, refuses us, cannot be reached, or is a
+                FIFO queue.
+        """
+        try:
+            state = self.state()
+        except errors.QueueProcessorError as error:
+            raise errors.ConfigurationError(
+                f"the queue cannot be used: {error}",
+                cure=f"check queue_url ({self.url}), the Region, and that the role allows"
+                " sqs:GetQueueAttributes",
+            ) from error
+        if state.is_fifo:
+            raise errors.ConfigurationError(
+                f"the queue {self.url} is a FIFO queue: lifecycle hooks cannot send to it, and a"
+                " message in flight blocks its whole group",
+                cure="set queue_url to a standard queue",
             )
+        return state
+
+    def configuration(self) -> QueueConfiguration:
+        """Return how the queue is set up."""
+        return self._read(queue_attributes.OF_CONFIGURATION, queue_attributes.configuration_of)
+
+    def _read(
+        self,
+        names: Sequence["QueueAttributeFilterType"],
+        read: Callable[["queue_attributes.Attributes"], _Attributes],
+    ) -> _Attributes:
+        with aws_errors.needs_permission("sqs:GetQueueAttributes", self.name):
+            answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
+            return read(answer["Attributes"])
 
     def sources(self) -> Sequence["QueueClient"]:
         """Return the queues whose dead-letter queue this is."""
@@ -221,25 +211,6 @@ def _results(call: str, size: int, answer: "_BatchResult") -> aws_errors.Results
         done=[entry["Id"] for entry in answer.get("Successful", [])],
         failed=answer.get("Failed", []),
     )
-
-
-def _name_in(arn: str) -> str:
-    name: str = ArnParser().parse_arn(arn)["resource"]
-    return name
-
-
-def _redrive_policy(text: str | None) -> RedrivePolicy | None:
-    """Read the attribute RedrivePolicy of a queue; None where there is none."""
-    fields = json.loads(text or "{}")
-    if not fields.get("deadLetterTargetArn"):
-        return None
-    # The console writes the number, CloudFormation its text.
-    policy = RedrivePolicy(
-        target_arn=fields["deadLetterTargetArn"], max_receive_count=int(fields["maxReceiveCount"])
-    )
-    # Raises ValueError for what is not an ARN, here rather than where the queue is used.
-    _name_in(policy.target_arn)
-    return policy
 
 
 def _received(message: "MessageTypeDef") -> ReceivedMessage:

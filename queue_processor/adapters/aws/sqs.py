@@ -40,8 +40,6 @@ _POLL_OVERTIME = dt.timedelta(seconds=2)
 _REASON_ATTRIBUTE = "queue-processor.reason"
 _SOURCE_ATTRIBUTE = "queue-processor.message-id"
 _REASON_LIMIT = 1000
-# Restarts and releases cost good messages a receive each.
-_FEW_RECEIVES = 5
 
 _Result = TypeVar("_Result")
 
@@ -82,27 +80,14 @@ class SqsQueue:
         """Check that the queue can be used, and find its dead-letter queue.
 
         Raises:
-            ConfigurationError: The queue does not exist, refuses us, cannot be reached, or is a
-                FIFO queue.
+            ConfigurationError: As `QueueClient.usable_state` does.
         """
-        try:
-            state = await self._call(self._queue.state)
-        except errors.QueueProcessorError as error:
-            raise errors.ConfigurationError(
-                f"the queue cannot be used: {error}; check queue_url ({self._queue.url}), the"
-                " Region, and that the role allows sqs:GetQueueAttributes"
-            ) from error
-        if state.is_fifo:
-            raise errors.ConfigurationError(
-                f"the queue {self._queue.url} is a FIFO queue: lifecycle hooks cannot send to it,"
-                " and a message in flight blocks its whole group; set queue_url to a standard queue"
-            )
-        redrive = state.redrive
+        redrive = (await self._call(self._queue.usable_state)).redrive
         if redrive is None:
             _log.warning("queue_has_no_dead_letter_queue", queue_url=self._queue.url)
             return
         self._dead_letters = self._queue.beside(redrive.target_arn)
-        if redrive.max_receive_count < _FEW_RECEIVES:
+        if redrive.has_few_receives:
             _log.warning(
                 "max_receive_count_is_low",
                 queue_url=self._queue.url,
