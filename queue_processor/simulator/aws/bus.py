@@ -8,21 +8,17 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.h
 """
 
 import contextlib
-import fnmatch
 import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from moto.core import utils as moto_utils
-from moto.events import models
+from moto.events import models, responses
 
+from queue_processor.domain import queue_policy
 from queue_processor.simulator.aws import http, patches
 from queue_processor.simulator.aws.sqs import ACCOUNT, REGION, SimulatedSqs
-
-_CONDITIONS_ON_TEXT = ("ArnEquals", "ArnLike", "StringEquals", "StringLike", "Bool", "BoolIfExists")
-# They hold for a key that the request lacks, too.
-_NEGATED_CONDITIONS = ("ArnNotEquals", "ArnNotLike", "StringNotEquals", "StringNotLike")
 
 
 def deliver(event: Mapping[str, object]) -> None:
@@ -59,11 +55,25 @@ def installed(sqs: http.HttpSqs) -> Iterator[None]:
             # sender never hears of it.
             with sqs.locked() as service:
                 queue = service.queues.get(name)
-                if queue is not None and allows_rule(queue.settings.policy, rule.arn):
+                if queue is not None and queue_policy.allows_rule(queue.settings.policy, rule.arn):
                     queue.send(body, now=time.time())
 
+    def test_event_pattern(handler: responses.EventsHandler) -> tuple[str, dict[str, Any]]:
+        pattern, event = handler._get_param("EventPattern"), handler._get_param("Event")  # noqa: SLF001 as moto's own responses do
+        rule = models.EventPattern(pattern, json.loads(pattern))
+        answer = {"Result": rule.matches_event(json.loads(event))}
+        return json.dumps(answer), handler.response_headers
+
     parameters = ("self", "original_event", "transform_input")
-    with patches.replaced(models.Rule, "send_to_targets", send_to_targets, parameters=parameters):
+    with (
+        patches.replaced(models.Rule, "send_to_targets", send_to_targets, parameters=parameters),
+        patches.replaced(
+            responses.EventsHandler,
+            "test_event_pattern",
+            test_event_pattern,
+            parameters=("self",),
+        ),
+    ):
         yield
 
 
@@ -74,51 +84,3 @@ def _as_delivered(event: Mapping[str, object]) -> Mapping[str, object]:
         moment = moto_utils.utcfromtimestamp(int(sent_at))
         event = {**event, "time": moto_utils.iso_8601_datetime_without_milliseconds(moment)}
     return {name: value for name, value in event.items() if name != "ingestion-time"}
-
-
-def allows_rule(policy: str | None, rule_arn: str) -> bool:
-    """Return whether a queue policy lets a rule of EventBridge send messages to its queue.
-
-    Args:
-        policy: The policy document as JSON; None when the queue has none.
-        rule_arn: The ARN of the rule.
-    """
-    context = {
-        "aws:PrincipalIsAWSService": "true",
-        "aws:SecureTransport": "true",
-        "aws:SourceArn": rule_arn,
-    }
-    statements = json.loads(policy)["Statement"] if policy else []
-    effects = {
-        statement["Effect"]
-        for statement in statements
-        if _is_about_sending(statement) and _holds(statement.get("Condition", {}), context)
-    }
-    return effects == {"Allow"}
-
-
-def _is_about_sending(statement: Mapping[str, Any]) -> bool:
-    principal = statement["Principal"]
-    services = ["*"] if principal == "*" else _texts(principal.get("Service", []))
-    actions = [action.lower() for action in _texts(statement["Action"])]
-    return any(service in ("*", "events.amazonaws.com") for service in services) and any(
-        fnmatch.fnmatchcase("sqs:sendmessage", action) for action in actions
-    )
-
-
-def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
-    """Return whether every part of a condition holds; a kind or key unknown here never does."""
-    return all(
-        _compares(kind, context.get(key, ""), _texts(values))
-        for kind, keys in condition.items()
-        for key, values in keys.items()
-    )
-
-
-def _compares(kind: str, value: str, patterns: list[str]) -> bool:
-    is_one = any(fnmatch.fnmatchcase(value, pattern) for pattern in patterns)
-    return (kind in _CONDITIONS_ON_TEXT and is_one) or (kind in _NEGATED_CONDITIONS and not is_one)
-
-
-def _texts(values: str | list[str]) -> list[str]:
-    return [values] if isinstance(values, str) else values

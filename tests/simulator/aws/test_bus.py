@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from queue_processor.domain import aws_events
-from queue_processor.simulator.aws import bus, events, simulator
+from queue_processor.simulator.aws import events, simulator
 
 if TYPE_CHECKING:
     from types_boto3_events import EventBridgeClient
@@ -104,47 +104,17 @@ def test_a_queue_that_is_gone_does_not_trouble_the_sender(
     aws.put_event(aws_events.spot_interruption("i-1", origin=events.new_origin()))
 
 
-class TestPolicies:
-    RULE = "arn:aws:events:us-east-1:123456789012:rule/spot"
+@pytest.mark.parametrize(
+    ("detail_type", "is_matched"),
+    [("EC2 Spot Instance Interruption Warning", True), ("EC2 Instance Rebalance", False)],
+)
+def test_a_pattern_can_be_tried_on_an_event(
+    bridge: "EventBridgeClient", detail_type: str, *, is_matched: bool
+) -> None:
+    event = aws_events.spot_interruption("i-1", origin=events.new_origin())
 
-    def allows(self, *statements: dict[str, object]) -> bool:
-        return bus.allows_rule(json.dumps({"Statement": statements}), self.RULE)
+    answer = bridge.test_event_pattern(
+        EventPattern=json.dumps(SPOT), Event=json.dumps({**event, "detail-type": detail_type})
+    )
 
-    def allow(self, **changes: object) -> dict[str, object]:
-        return {
-            "Effect": "Allow",
-            "Principal": {"Service": ["events.amazonaws.com"]},
-            "Action": "sqs:*",
-            **changes,
-        }
-
-    def test_no_policy_allows_nothing(self) -> None:
-        assert not bus.allows_rule(None, self.RULE)
-
-    def test_the_service_is_allowed_by_name(self) -> None:
-        assert self.allows(self.allow())
-        assert not self.allows(self.allow(Principal={"Service": "sns.amazonaws.com"}))
-        assert not self.allows(self.allow(Principal={"AWS": "123456789012"}))
-
-    def test_another_action_allows_nothing(self) -> None:
-        assert not self.allows(self.allow(Action=["sqs:ReceiveMessage"]))
-
-    def test_a_denial_of_everybody_else_spares_the_service(self) -> None:
-        def allows_beside_denial(**condition: dict[str, str]) -> bool:
-            roles = {"ArnNotEquals": {"aws:PrincipalArn": "arn:aws:iam::123456789012:role/people"}}
-            denial = self.allow(Effect="Deny", Principal="*", Condition={**condition, **roles})
-            return self.allows(self.allow(), denial)
-
-        assert allows_beside_denial(BoolIfExists={"aws:PrincipalIsAWSService": "false"})
-        assert not allows_beside_denial(BoolIfExists={"aws:PrincipalIsAWSService": "true"})
-        assert not allows_beside_denial()
-
-    def test_a_condition_that_is_not_understood_allows_nothing(self) -> None:
-        assert not self.allows(self.allow(Condition={"NotIpAddress": {"aws:SourceIp": "1.2.3.4"}}))
-
-    def test_a_refusal_wins(self) -> None:
-        refusal = self.allow(Effect="Deny", Principal="*")
-        tls = refusal | {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}
-
-        assert not self.allows(self.allow(), refusal)
-        assert self.allows(self.allow(), tls)
+    assert answer["Result"] is is_matched
