@@ -11,6 +11,7 @@ exception reaches the layers above.
     ├── TemporaryError        retry, after `retry_after` if set
     │   └── Throttled         the server has too many requests
     ├── PermanentError        do not retry
+    │   └── Forbidden         the caller lacks the permission
     ├── NotFound              the object of a call does not exist
     ├── Conflict              the object has changed, or has been replaced: refresh and retry
     ├── WatchExpired          the watch cannot resume: list again
@@ -74,6 +75,10 @@ class Throttled(TemporaryError):
 
 class PermanentError(QueueProcessorError):
     """A call was refused, and will be refused again."""
+
+
+class Forbidden(PermanentError):
+    """The caller is not allowed to make the call; the text names the permission."""
 
 
 class NotFound(QueueProcessorError):

@@ -1,4 +1,4 @@
-"""Instance ids, provider ids and node names, as three types that mypy keeps apart; Regions."""
+"""Instance ids, provider ids and node names, as three types; Regions and accounts of queues."""
 
 import json
 import re
@@ -25,6 +25,7 @@ _COMPUTE_TYPE_LABEL = "eks.amazonaws.com/compute-type"
 _HYBRID_SCHEME = "eks-hybrid:"
 # https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]", re.ASCII)
+_ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _INSTANCE_ARN = re.compile(r"arn:[a-z0-9-]+:ec2:[a-z0-9-]*:[0-9]*:instance/(?P<id>i-.+)", re.ASCII)
 
 
@@ -51,6 +52,13 @@ def region_of(queue_url: str | None) -> str | None:
     """Return the Region in the host of a queue's URL; an emulator's URL may show none."""
     host = urllib.parse.urlsplit(queue_url or "").hostname or ""
     return next((label for label in host.split(".") if _REGION.fullmatch(label)), None)
+
+
+def account_of(queue_url: str | None) -> str | None:
+    """Return the account in the path of a queue's URL."""
+    path = urllib.parse.urlsplit(queue_url or "").path
+    account = path.split("/")[-2] if path.count("/") else ""
+    return account if _ACCOUNT.fullmatch(account) else None
 
 
 def instance_of(provider_id: ProviderId) -> InstanceId | None:

@@ -3,7 +3,7 @@
 import dataclasses
 import datetime as dt
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from queue_processor.domain.identifiers import NodeName
 
@@ -98,6 +98,12 @@ def verdict_on(pod: PodView) -> PodVerdict:
     if pod.owner_kind == "DaemonSet":
         return PodVerdict.SKIP_DAEMON_SET
     return PodVerdict.EVICT
+
+
+def slowest(several: Iterable[PodView]) -> PodView | None:
+    """Return the pod with the longest grace period of those that a drain evicts."""
+    moved = (pod for pod in several if verdict_on(pod).is_moved)
+    return max(moved, key=lambda pod: pod.grace, default=None)
 
 
 def grace_of(seconds: int | None) -> dt.timedelta:

@@ -1,8 +1,6 @@
 """All settings, and the policy that follows from them."""
 
 import datetime as dt
-import re
-import urllib.parse
 from typing import Annotated, TypeAlias
 
 import pydantic
@@ -28,7 +26,6 @@ from queue_processor.settings.webhooks import WebhookSettings
 ENVIRONMENT_PREFIX = "QUEUE_PROCESSOR_"
 # The type of the error.
 NO_SOURCE = "no_source"
-_ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 # https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html
 # Clusters of kops have the names of domains.
 _CLUSTER_NAME = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,252}$"
@@ -142,18 +139,11 @@ class ToolSettings(pydantic_settings.BaseSettings):
 
     def _scope(self) -> EventScope:
         """Return whose events are for us; an emulator's URL may show neither account nor Region."""
-        account = _account_of(self.queue_url)
+        account = identifiers.account_of(self.queue_url)
         accounts = self.sources.sqs.accounts or ((account,) if account else ())
         return EventScope(
             accounts=frozenset(accounts) or None, region=identifiers.region_of(self.queue_url)
         )
-
-
-def _account_of(queue_url: str | None) -> str | None:
-    """Return the account in the path of a queue's URL."""
-    path = urllib.parse.urlsplit(queue_url or "").path
-    account = path.split("/")[-2] if path.count("/") else ""
-    return account if _ACCOUNT.fullmatch(account) else None
 
 
 class Settings(ToolSettings):

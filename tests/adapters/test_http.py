@@ -169,7 +169,7 @@ async def test_an_error_in_a_watch_is_told_by_its_code(
 STATUSES = [
     (400, errors.PermanentError),
     (401, errors.TemporaryError),
-    (403, errors.PermanentError),
+    (403, errors.Forbidden),
     (404, errors.NotFound),
     (405, errors.PermanentError),
     (408, errors.TemporaryError),

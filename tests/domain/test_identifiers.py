@@ -64,6 +64,20 @@ def test_a_node_names_its_instance_in_the_last_segment_of_its_provider_id(
     assert identifiers.instance_of(ProviderId(provider_id)) == instance_id
 
 
+@pytest.mark.parametrize(
+    ("queue_url", "account"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com/123456789012/queue", "123456789012"),
+        ("http://127.0.0.1:4566/123456789012/queue", "123456789012"),
+        ("https://queues.invalid/proxy/queue", None),
+        ("https://queues.invalid/queue", None),
+        (None, None),
+    ],
+)
+def test_the_account_of_a_queue_is_in_its_url(queue_url: str | None, account: str | None) -> None:
+    assert identifiers.account_of(queue_url) == account
+
+
 ID, OTHER_ID = "i-1234567890abcdef0", "i-abcd1111"
 LABEL = {"alpha.eksctl.io/instance-id": ID}
 

@@ -218,7 +218,9 @@ def test_the_replay_role_is_for_whom_the_parameter_names(everything: dict[str, A
 def asked_by_people() -> set[str]:
     """Yield the actions of the queue tools, from their `needs_permission`."""
     found = set()
-    for path in pathlib.Path(aws_adapters.__file__).parent.glob("*.py"):
+    folder = pathlib.Path(aws_adapters.__file__).parent
+    # The permissions of `doctor` are in docs/doctor.md: it runs with those of its user.
+    for path in (folder / "eventbus.py", folder / "queue.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(func=ast.Attribute(attr="needs_permission"), args=[action, *_]):

@@ -2,19 +2,26 @@
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import datetime as dt
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
 from queue_processor.adapters.aws import errors as aws_errors
 from queue_processor.domain import errors
-from queue_processor.domain.events import AutoScalingGroup, LifecycleAction, LifecycleHook
+from queue_processor.domain.events import (
+    AutoScalingGroup,
+    LifecycleAction,
+    LifecycleHook,
+    LifecycleTransition,
+)
 from queue_processor.domain.identifiers import InstanceId
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
+    from types_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
 
 _log = structlog.get_logger(__name__)
 
@@ -25,6 +32,20 @@ _GROUP_TIME_TO_LIVE = dt.timedelta(seconds=30)
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Result = TypeVar("_Result")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HookConfiguration:
+    """A lifecycle hook as its group has it.
+
+    Attributes:
+        has_target: It sends its notifications to a queue or a topic, too, not to EventBridge alone.
+    """
+
+    hook: LifecycleHook
+    transition: LifecycleTransition
+    heartbeat_timeout: dt.timedelta
+    has_target: bool
 
 
 class _Lookups(Generic[_Key, _Result]):
@@ -137,10 +158,41 @@ class AutoScalingLifecycle:
         ]
         if not groups:
             raise errors.NotFound(f"there is no Auto Scaling group {name}")
-        return AutoScalingGroup(
-            name=name,
-            instance_ids=frozenset(
-                InstanceId(instance["InstanceId"]) for instance in groups[0].get("Instances", ())
-            ),
-            tags={tag["Key"]: tag.get("Value", "") for tag in groups[0].get("Tags", ())},
-        )
+        return _group(groups[0])
+
+
+def all_groups(client: "AutoScalingClient") -> Sequence[AutoScalingGroup]:
+    """Return every group of the account and Region.
+
+    Raises:
+        Forbidden: The permission is missing.
+        TemporaryError: Auto Scaling does not answer.
+    """
+    with aws_errors.needs_permission("autoscaling:DescribeAutoScalingGroups", "all groups"):
+        pages = client.get_paginator("describe_auto_scaling_groups").paginate()
+        return [_group(group) for page in pages for group in page["AutoScalingGroups"]]
+
+
+def hooks_of(client: "AutoScalingClient", group: str) -> Sequence[HookConfiguration]:
+    """Return the lifecycle hooks of a group; raises as `all_groups` does."""
+    with aws_errors.needs_permission("autoscaling:DescribeLifecycleHooks", group):
+        hooks = client.describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]
+        return [
+            HookConfiguration(
+                hook=LifecycleHook(group=group, name=hook["LifecycleHookName"]),
+                transition=LifecycleTransition(hook["LifecycleTransition"]),
+                heartbeat_timeout=dt.timedelta(seconds=hook["HeartbeatTimeout"]),
+                has_target=bool(hook.get("NotificationTargetARN")),
+            )
+            for hook in hooks
+        ]
+
+
+def _group(described: "AutoScalingGroupTypeDef") -> AutoScalingGroup:
+    return AutoScalingGroup(
+        name=described["AutoScalingGroupName"],
+        instance_ids=frozenset(
+            InstanceId(instance["InstanceId"]) for instance in described.get("Instances", ())
+        ),
+        tags={tag["Key"]: tag.get("Value", "") for tag in described.get("Tags", ())},
+    )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
     from types_boto3_events import EventBridgeClient
     from types_boto3_sqs import SQSClient
+    from types_boto3_sts import STSClient
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -79,6 +80,29 @@ class ClientFactory:
         """Build the client for EventBridge."""
         with _errors_translated():
             return self._session.client("events", config=_config(0))
+
+    def sts(self) -> "STSClient":
+        """Build the client for STS."""
+        with _errors_translated():
+            return self._session.client("sts", config=_config(0))
+
+    @property
+    def region(self) -> str:
+        """The Region of the clients; empty if there is none, and then there are no clients."""
+        return self._session.region_name or ""
+
+    def fetch_credentials(self) -> str:
+        """Fetch the credentials, as the first request would; return how they are provided.
+
+        Raises:
+            ConfigurationError: There are none, because a session has expired, or because a role
+                does not trust us.
+        """
+        with _errors_translated():
+            credentials = self._session.get_credentials()
+            assert credentials is not None  # noqa: S101 - checked when the session was built
+            credentials.get_frozen_credentials()
+            return credentials.method
 
 
 def longest_call(*, wait: dt.timedelta) -> dt.timedelta:

@@ -88,7 +88,8 @@ def needs_permission(action: str, subject: str) -> Iterator[None]:
 
     Raises:
         UsageError: There is no such queue.
-        PermanentError: The call is refused; if a permission is missing, the text names it.
+        Forbidden: The permission is missing; the text names it.
+        PermanentError: The call is refused for another reason.
         TemporaryError: The call failed, and may succeed later.
     """
     try:
@@ -98,7 +99,7 @@ def needs_permission(action: str, subject: str) -> Iterator[None]:
         cause = error.__cause__
         code = _code_of(cause) if isinstance(cause, botocore.exceptions.ClientError) else ""
         if code in _REFUSED:
-            raise errors.PermanentError(
+            raise errors.Forbidden(
                 f"the permission {action} on {subject} is missing: {' '.join(str(error).split())}"
             ) from error
         if code in _NO_SUCH_QUEUE:

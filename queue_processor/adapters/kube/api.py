@@ -5,6 +5,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import http
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,20 @@ _TEMPORARY = frozenset(
         http.HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
+_ERRORS: Mapping[int, type[errors.QueueProcessorError]] = {
+    http.HTTPStatus.FORBIDDEN: errors.Forbidden,
+    http.HTTPStatus.NOT_FOUND: errors.NotFound,
+    http.HTTPStatus.CONFLICT: errors.Conflict,
+    http.HTTPStatus.GONE: errors.WatchExpired,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerVersion:
+    """The version of the API server, and the `Date` of its answer; empty if there is none."""
+
+    version: str
+    date: str
 
 
 class Transport(Protocol):
@@ -58,6 +73,13 @@ class KubeApi:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    async def version(self) -> ServerVersion:
+        """Read the version of the API server, which anyone may whom it has authenticated."""
+        request = Request("GET", "/version")
+        answer = await self._send(request)
+        version = _read(answer, f"GET {request.path}").get("gitVersion")
+        return ServerVersion(version=str(version), date=answer.headers.get("Date", ""))
 
     async def get(self, path: str) -> JsonObject:
         """Read an object."""
@@ -155,10 +177,7 @@ class KubeApi:
     async def _object(self, request: Request, *, verb: str | None = None) -> JsonObject:
         """Send a request that an object answers; its faults name the verb, or else the method."""
         answer = await self._send(request)
-        call = f"{verb or request.method} {request.path}"
-        if not answer.is_success:
-            raise error_of(answer, call)
-        return _loaded(answer.body, call)
+        return _read(answer, f"{verb or request.method} {request.path}")
 
     async def _send(self, request: Request) -> Answer:
         with _counted(metrics.Method(request.method.lower())) as count:
@@ -196,6 +215,12 @@ async def _events(lines: AsyncIterator[bytes], path: str) -> AsyncIterator[JsonO
         yield event
 
 
+def _read(answer: Answer, call: str) -> JsonObject:
+    if not answer.is_success:
+        raise error_of(answer, call)
+    return _loaded(answer.body, call)
+
+
 def _loaded(text: bytes, call: str) -> JsonObject:
     """Read an object; what is none comes from a proxy, or was cut off."""
     try:
@@ -224,12 +249,8 @@ def error_of(answer: Answer, call: str) -> errors.QueueProcessorError:
     message = f"{call}: {answer.status} {message_of(answer)}"
     retry_after = retry_after_of(answer)
     match answer.status:
-        case http.HTTPStatus.NOT_FOUND:
-            return errors.NotFound(message)
-        case http.HTTPStatus.CONFLICT:
-            return errors.Conflict(message)
-        case http.HTTPStatus.GONE:
-            return errors.WatchExpired(message)
+        case status if status in _ERRORS:
+            return _ERRORS[status](message)
         # API Priority and Fairness always names a time; webhooks that say no with a 429 do not.
         case http.HTTPStatus.TOO_MANY_REQUESTS if retry_after is not None:
             return errors.Throttled(message, retry_after=retry_after)

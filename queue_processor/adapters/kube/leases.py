@@ -1,6 +1,7 @@
 """The Lease that decides which process works."""
 
 import datetime as dt
+from collections.abc import Mapping
 
 from queue_processor.adapters.kube.api import KubeApi
 from queue_processor.adapters.kube.transport import JsonObject
@@ -52,6 +53,18 @@ class KubeLeases:
             return _lease(await self._api.put(f"{self._collection}/{self._name}", body))
         except errors.NotFound as gone:
             raise errors.Conflict(f"the Lease has been deleted: {gone}") from gone
+
+
+async def in_all_namespaces(api: KubeApi, name: str) -> Mapping[str, Lease]:
+    """Return the Leases of a name by namespace.
+
+    Raises:
+        Forbidden: The account may read only some of them.
+        TemporaryError: The API server does not answer.
+    """
+    query = {"fieldSelector": f"metadata.name={name}"}
+    listed = await api.list("/apis/coordination.k8s.io/v1/leases", query=query)
+    return {body["metadata"]["namespace"]: _lease(body) for body in listed["items"]}
 
 
 def _lease(body: JsonObject) -> Lease:
