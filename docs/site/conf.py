@@ -24,7 +24,10 @@ NAVIGATION = {
         "docs/migrate-from-nth",
         "docs/test-your-handler",
     ),
-    "Operate": ("docs/runbook", "docs/logs", "docs/metrics", "docs/events", "docs/webhooks"),
+    "Operate": (
+        *("docs/doctor", "docs/runbook", "docs/logs", "docs/metrics", "docs/events"),
+        "docs/webhooks",
+    ),
     "Reference": (
         *("docs/settings", "docs/cli", "deploy/helm/queue-processor/README"),
         *("infra/terraform/README", "docs/glossary"),

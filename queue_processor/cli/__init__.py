@@ -8,6 +8,9 @@ from queue_processor.cli.lazy import LazyCommand
 COMMANDS: Mapping[str, LazyCommand] = {
     "run": LazyCommand("queue_processor.cli.run:run", "Run the operator."),
     "config": LazyCommand("queue_processor.cli.config:app", "Show and check the settings."),
+    "doctor": LazyCommand(
+        "queue_processor.cli.doctor:doctor", "Check the installation, and name each cure."
+    ),
     "demo": LazyCommand("queue_processor.cli.demo:demo", "Watch a storm on a simulated cluster."),
     "migrate": LazyCommand(
         "queue_processor.migration.command:migrate",

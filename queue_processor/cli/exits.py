@@ -9,6 +9,8 @@ from queue_processor.domain import errors
 
 FAILED = 1
 WRONG_USAGE = 2
+# The command has done its work, and the answer is no.
+NOT_RIGHT = 3
 INTERRUPTED = 130
 
 

@@ -19,7 +19,14 @@ from tests.docs import headings
 SOURCES = pathlib.Path(queue_processor.__file__).parent
 RUNBOOK = (reference.DOCS / "runbook.md").read_text(encoding="utf-8")
 ASKS_FOR_A_PERSON = {"warning", "error", "exception", "critical", "fatal", "warn"}
-WRITTEN = ["install.md", "logs.md", "runbook.md", "test-your-handler.md", "webhooks.md"]
+WRITTEN = [
+    "doctor.md",
+    "install.md",
+    "logs.md",
+    "runbook.md",
+    "test-your-handler.md",
+    "webhooks.md",
+]
 
 
 def _sources() -> list[pathlib.Path]:
