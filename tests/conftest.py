@@ -43,6 +43,7 @@ _LONGEST = (
     "infra",
     "deploy",
     "wiring",
+    "doctor",
     "messages",
     "demo",
     "cli",
