@@ -4,12 +4,15 @@ from collections.abc import Mapping
 
 from queue_processor.cli import lazy
 from queue_processor.cli.lazy import LazyCommand
+from queue_processor.cli.places import Place
 
 COMMANDS: Mapping[str, LazyCommand] = {
     "run": LazyCommand("queue_processor.cli.run:run", "Run the operator."),
     "config": LazyCommand("queue_processor.cli.config:app", "Show and check the settings."),
     "doctor": LazyCommand(
-        "queue_processor.cli.doctor:doctor", "Check the installation, and name each cure."
+        "queue_processor.cli.doctor:doctor",
+        "Check the installation, and name each cure.",
+        (Place.CLUSTER, Place.AWS),
     ),
     "demo": LazyCommand("queue_processor.cli.demo:demo", "Watch a storm on a simulated cluster."),
     "migrate": LazyCommand(

@@ -128,10 +128,8 @@ def running_aws(aws_faults: AwsFaults) -> Iterator[simulator.AwsSimulator]:
 
 
 @pytest.fixture
-def site(
-    running_aws: simulator.AwsSimulator, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[DoctorSite]:
-    terminal = Terminal({}, monkeypatch=monkeypatch, group="doctor")
+def site(running_aws: simulator.AwsSimulator, tmp_path: pathlib.Path) -> Iterator[DoctorSite]:
+    terminal = Terminal({}, group="doctor")
     with ThreadedCluster.running(tmp_path) as cluster:
         made = DoctorSite(running_aws, running_aws.deploy(), terminal, cluster)
         with contextlib.closing(made):

@@ -205,10 +205,8 @@ def test_credentials_that_have_expired_are_one_failure(
     assert findings["queue"]["detail"] == "see aws-credentials"
 
 
-def test_on_a_machine_where_nothing_is_set_up_each_cause_is_one_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    ended = Terminal({}, monkeypatch=monkeypatch, group="doctor")(
+def test_on_a_machine_where_nothing_is_set_up_each_cause_is_one_line() -> None:
+    ended = Terminal({}, group="doctor")(
         QUEUE_PROCESSOR_QUEUE_URL="https://sqs.eu-west-1.amazonaws.com/123456789012/queue"
     )
     causes = [line.split(maxsplit=1)[1] for line in ended.out.splitlines() if "failed" in line]
