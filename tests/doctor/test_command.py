@@ -14,7 +14,7 @@ from queue_processor.simulator.aws.faults import AwsFault, AwsFaults
 from queue_processor.simulator.kube import api, manifests, resources
 from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.doctor.conftest import DoctorSite
-from tests.messages.conftest import NOWHERE, Screen, Terminal
+from tests.messages.conftest import NOWHERE, Running, Screen, Terminal
 
 FAILED = 3
 # The actions of the operator's role.
@@ -226,6 +226,19 @@ def test_a_context_that_does_not_exist_is_named(site: DoctorSite, tmp_path: path
     assert "production" in findings["api-server"]["detail"]
     assert "set KUBECONFIG" in findings["api-server"]["cure"]
     assert findings["permissions"]["detail"] == "see api-server"
+
+
+def test_options_name_the_context_and_the_profile(site: DoctorSite) -> None:
+    options = ["--context", "staging", "--profile", "production", "--output", "json"]
+    # They change this process, so it is another one.
+    with contextlib.closing(Running(options, site.run.environment, group="doctor")) as command:
+        code, out, _ = command.ended()
+    findings = {each["check"]: each for each in json.loads(out)}
+
+    assert code == FAILED
+    assert failed(findings) == {"aws-credentials", "api-server"}
+    assert "staging" in findings["api-server"]["detail"]
+    assert "production" in findings["aws-credentials"]["detail"]
 
 
 def test_an_api_server_that_cannot_be_reached_is_named(
