@@ -177,5 +177,5 @@ def test_without_go_building_ahead_says_so_and_fails_in_ci_only(
 
     assert finished.returncode == code
     assert finished.stderr.startswith(
-        "helm and promtool cannot be built: there is no `go` on the PATH"
+        "Helm and the other programs cannot be built: there is no `go` on the PATH"
     )

@@ -55,7 +55,7 @@ async def test_a_message_stays_invisible_until_its_delivery_is_closed(
         assert queue.hidden_for(delivery.id) > 9.9
         await asyncio.sleep(1)
     delivery.close()
-    await asyncio.sleep(61)
+    await asyncio.sleep(31)
 
     assert queue.visible == 1
 
@@ -85,8 +85,7 @@ async def test_messages_that_are_due_together_are_extended_in_one_request(
         await source.receive()
         await asyncio.sleep(0.2)
     queue.calls.clear()
-    # The timeout is 30 s: one extension after 20 s, the next one 40 s later.
-    await asyncio.sleep(70)
+    await asyncio.sleep(40)
 
     changes = [call for call, _ in queue.calls if call == "ChangeMessageVisibilityBatch"]
     assert len(changes) == 2

@@ -33,7 +33,10 @@ def filled_in(overlay: str, folder: pathlib.Path) -> pathlib.Path:
     """Copy the overlays, fill in one of them, and return its folder."""
     own = shutil.copytree(OVERLAYS_FOLDER, folder / "overlays") / overlay
     count = 0
-    for path in own.iterdir():
+    for name in ("kustomization.yaml", "settings.yaml"):
+        path = own / name
+        if not path.exists():
+            continue
         text = path.read_text(encoding="utf-8")
         for placeholder, value in FILLED_IN.items():
             count += text.count(placeholder)

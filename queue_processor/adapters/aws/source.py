@@ -3,10 +3,8 @@
 SQS hides a message that it hands out for the visibility timeout, and hands it out again when
 nobody deletes it in that time. A drain may take hours, so this module keeps every message that is
 being worked on invisible: it extends the visibility when two thirds of the timeout are over, and
-tries again every sixth of it until that has succeeded. Each extension asks for twice the timeout: a
-node whose message is that old carries marks, which a new leader follows without the message.
-Messages that are nearly due are extended together with those that are due, so that requests carry
-full batches of ten.
+tries again every sixth of it until that has succeeded. Messages that are nearly due are extended
+together with those that are due, so that requests carry full batches of ten.
 
 Each receipt of a message has a receipt handle of its own, and only the newest one deletes. SQS is
 an at-least-once queue: a message may be received again while we work on it, because an extension
@@ -43,11 +41,9 @@ _LONGEST_INVISIBILITY_SECONDS = 12 * 3600.0
 # SQS counts from when it sent the message, which is a little earlier.
 _ON_ITS_WAY_SECONDS = 2.0
 _RETRY_SECONDS = 2.0
-# Parts of a time that a message is invisible: when it is extended, when that is tried once more if
-# there is no answer, and how much earlier for the sake of full batches.
+# Parts of the visibility timeout: when it is extended, when that is tried once more if there is no
+# answer, and how much earlier for the sake of full batches.
 _EXTEND_AFTER, _REPEAT_AFTER, _NEARLY = 2 / 3, 1 / 6, 1 / 6
-# An extension is so many visibility timeouts long.
-_EXTENDED_TIMES = 2
 # A stop releases messages when the open poll has ended, which must not take long.
 _POLL_WITH_DELIVERIES = dt.timedelta(seconds=2)
 
@@ -136,7 +132,7 @@ class SqsSource:
             _log.warning("message_visibility_limit_reached", message_id=delivery.id)
             return
         handle, began_at = delivery.receipt_handle, loop.time()
-        invisible = min(self._timeout * _EXTENDED_TIMES, int(left))
+        invisible = min(self._timeout, int(left))
         try:
             await self._queue.hide(handle, dt.timedelta(seconds=invisible))
         except errors.DeliveryLost as lost:

@@ -10,6 +10,7 @@ from queue_processor.controller import ports
 from queue_processor.domain.forecast import GuardedPod
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import EvictionAnswer, PodRef
+from queue_processor.simulator.kube import resources
 from tests.cluster.manifests import PodShape
 from tests.contracts.kubernetes.administrator import LABELS
 from tests.contracts.kubernetes.cluster import Cluster
@@ -101,6 +102,11 @@ async def test_no_budget_guards_a_pod_that_has_not_started(simulation: Simulated
     """On the simulator alone: the fake kubelets of the real cluster start every pod."""
     port, node = KubeGuardedPods(simulation.admin.api), NodeName(await simulation.add_node())
     pod = await simulation.admin.add_pod(node, shape=SILENT)
+    # Its kubelet writes the status once, and not after us.
+    pods = simulation.cluster.store
+    await simulation.until(
+        lambda: all(each.status.get("phase") == "Running" for each in pods.every(resources.PODS))
+    )
     await simulation.admin.set_status(simulation.admin.path_of(pod), UNREADY)
     await simulation.admin.add_observed_budget("web", healthy=0, minAvailable=1)
     await guards(simulation, port, node, ("web", 0))
