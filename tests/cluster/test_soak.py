@@ -18,7 +18,6 @@ _LEASE_AND_RETRY = 3 + 0.4
 _BUSY_SECONDS = 2
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["kill-with-standby", "stop-alone"])
 async def test_nothing_is_lost_when_leaders_end_in_a_storm(
     control_plane: plane.ControlPlane, tmp_path: pathlib.Path, name: str
