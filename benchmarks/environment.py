@@ -18,10 +18,8 @@ from queue_processor.simulator.demo import messages, scenarios
 from queue_processor.simulator.demo.scenario import PlannedMessage
 from tests import operators
 from tests.cluster import assets, audit, manifests, plane, world
+from tests.deploy import chart
 
-_DEPLOY = (
-    pathlib.Path(__file__).parents[1] / "deploy" / "kustomize" / "base" / "queue-processor.yaml"
-)
 _PREFIX = "QUEUE_PROCESSOR_"
 # With a tenth of a core the imports alone take a quarter of a minute.
 _START_SECONDS = 120.0
@@ -100,7 +98,7 @@ class BenchmarkEnvironment:
                 world.opened(control_plane) as cluster,
                 QueueProcess.started() as queue,
             ):
-                await cluster.apply(world.rbac_of(_DEPLOY))
+                await cluster.apply(world.rbac_of(chart.BASE.path))
                 await cluster.make_namespace()
                 environment = cls(cluster, queue, load)
                 await environment._populate()

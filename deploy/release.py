@@ -204,15 +204,9 @@ def _package_chart(folder: pathlib.Path, own: str, *, repository: str, digest: s
         shutil.copytree(_CHART, chart)
         values = chart / "values.yaml"
         text = values.read_text(encoding="utf-8")
-        for old, new in (
-            ('\n  repository: ""\n', f"\n  repository: {repository}\n"),
-            ('\n  digest: ""\n', f"\n  digest: {digest}\n"),
-        ):
-            if text.count(old) != 1:
-                raise ReleaseError(
-                    f"values.yaml: {old!r} is there {text.count(old)} times, not once"
-                )
-            text = text.replace(old, new)
+        for name, value in (("repository", repository), ("digest", digest)):
+            old, new = f'\n  {name}: ""\n', f"\n  {name}: {value}\n"
+            text = _replaced_once(text, old, new, file=values.name)
         values.write_text(text, encoding="utf-8")
         options = ("--version", own, "--app-version", own, "--destination", str(folder))
         _run("helm", "package", str(chart), *options)
@@ -221,10 +215,15 @@ def _package_chart(folder: pathlib.Path, own: str, *, repository: str, digest: s
 def _manifest(image: str, own: str) -> str:
     """Return the manifest with the published image in it."""
     text = _MANIFEST.read_text(encoding="utf-8")
-    old = f"image: queue-processor:{own}\n"
+    old, new = f"image: queue-processor:{own}\n", f"image: {image}\n"
+    return _MANIFEST_HEADER + _replaced_once(text, old, new, file=_MANIFEST.name)
+
+
+def _replaced_once(text: str, old: str, new: str, *, file: str) -> str:
+    """Replace what a text has exactly once; raise ReleaseError if it has not."""
     if text.count(old) != 1:
-        raise ReleaseError(f"{_MANIFEST.name}: {old!r} is there {text.count(old)} times, not once")
-    return _MANIFEST_HEADER + text.replace(old, f"image: {image}\n")
+        raise ReleaseError(f"{file}: {old!r} is there {text.count(old)} times, not once")
+    return text.replace(old, new)
 
 
 def _run(*command: str) -> None:

@@ -15,10 +15,8 @@ from benchmarks.soak.witness import Witness
 from queue_processor.simulator.aws import faults, records, simulator
 from tests import operators
 from tests.cluster import manifests, plane, site, world
+from tests.deploy import chart
 
-_DEPLOY = (
-    pathlib.Path(__file__).parents[2] / "deploy" / "kustomize" / "base" / "queue-processor.yaml"
-)
 _TAKEOVER_SECONDS = 60.0
 _TICK_SECONDS = 0.5
 # A busy machine is late by a second or two.
@@ -86,7 +84,7 @@ class SoakEnvironment:
             variables: Settings of the operators.
         """
         async with world.opened(control_plane) as cluster:
-            await cluster.apply(world.rbac_of(_DEPLOY))
+            await cluster.apply(world.rbac_of(chart.BASE.path))
             await cluster.make_namespace()
             access = await cluster.operator_access()
             async with ApiServerProxy.started(access, folder) as proxy:

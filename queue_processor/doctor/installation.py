@@ -192,7 +192,7 @@ class Installation:
             ) from error
         return ClusterReading(
             api=api,
-            name=f"{connection.configuration.host} ({connection.origin})",
+            name=connection.name,
             version=server.version,
             time=self._time_of("the API server", server.date, sent_at),
         )

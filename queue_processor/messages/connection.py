@@ -34,8 +34,7 @@ async def open_cluster(*, hint: str = "") -> AsyncIterator[OpenCluster]:
     with _translated(hint):
         opened = await connection.connect()
         try:
-            name = f"{opened.configuration.host} ({opened.origin})"
-            yield OpenCluster(KubeApi(opened.transport), name)
+            yield OpenCluster(KubeApi(opened.transport), opened.name)
         finally:
             await opened.close()
 

@@ -75,7 +75,7 @@ def configure(*, as_text: bool, level: str) -> None:
 def _flatten(
     logger: object, method: str, line: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Write what is no word or number as JSON, for which text would show the code of Python."""
+    """Write nested values as JSON, and others by their names: text would show code of Python."""
     del logger, method
     return {name: _flat(value) for name, value in line.items()}
 

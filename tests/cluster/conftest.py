@@ -5,10 +5,9 @@ import pytest
 
 from queue_processor.simulator.aws import simulator
 from tests.cluster import plane, site, world
+from tests.deploy import chart
 
-MANIFEST = (
-    pathlib.Path(__file__).parents[2] / "deploy" / "kustomize" / "base" / "queue-processor.yaml"
-)
+MANIFEST = chart.BASE.path
 
 
 @pytest.fixture

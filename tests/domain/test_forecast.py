@@ -14,24 +14,16 @@ from queue_processor.domain.forecast import (
     DrainForecast,
     GuardedPod,
 )
-from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.nodes import SHUTDOWN_TAINT, NodeView, Taint
 from queue_processor.domain.plan import Action, Plan
 from queue_processor.domain.pods import PodRef, PodView
+from tests.domain import samples
 
 NOW = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)
 MARGIN = 10 * SECOND
 
-NODE = NodeView(
-    name=NodeName("node-1"),
-    uid="uid-1",
-    resource_version="1",
-    instance_id=InstanceId("i-1234567890abcdef0"),
-    is_ready=True,
-    is_unschedulable=False,
-    taints=(),
-)
+NODE = samples.NODE
 DEAD = dataclasses.replace(
     NODE, is_ready=False, taints=(Taint(key=SHUTDOWN_TAINT, effect="NoSchedule"),)
 )

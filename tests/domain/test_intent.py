@@ -13,11 +13,11 @@ from queue_processor.domain import intent
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.holds import MOST_HOLDS, Hold, merge
-from queue_processor.domain.identifiers import InstanceId, NodeName
 from queue_processor.domain.intent import Intent
 from queue_processor.domain.nodes import SHUTDOWN_TAINT, Mark, NodeView, Taint, TaintEffect
 from queue_processor.domain.plan import Action, InstanceResult, Plan
 from queue_processor.domain.pods import EvictionGroup
+from tests.domain import samples
 
 NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)
@@ -27,14 +27,8 @@ DAY = dt.timedelta(days=1)
 MARGIN = 10 * SECOND
 GRACE = 30 * SECOND
 
-NODE = NodeView(
-    name=NodeName("node-1"),
-    uid="uid-1",
-    resource_version="1",
-    instance_id=InstanceId("i-1234567890abcdef0"),
-    is_ready=True,
-    is_unschedulable=False,
-    taints=(),
+NODE = dataclasses.replace(
+    samples.NODE,
     created_at=NOON - DAY,
     last_heartbeat_at=NOON - MINUTE,
     ready_since=NOON - HOUR,

@@ -7,23 +7,15 @@ from queue_processor.domain import nodes
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.holds import Hold
-from queue_processor.domain.identifiers import InstanceId, NodeName
-from queue_processor.domain.nodes import Mark, MarkScope, NodeView, Taint, TaintEffect
+from queue_processor.domain.nodes import Mark, MarkScope, Taint, TaintEffect
 from queue_processor.domain.plan import Action
+from tests.domain import samples
 
 NOON = dt.datetime(2026, 8, 27, 12, 0, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
 SPOT_TAINT = Taint(key="queue-processor/spot-interruption", effect="NoSchedule")
 OUT_OF_SERVICE = Taint(key=nodes.OUT_OF_SERVICE_TAINT, effect="NoExecute", value="nodeshutdown")
-FRESH = NodeView(
-    name=NodeName("node-1"),
-    uid="uid-1",
-    resource_version="1",
-    instance_id=InstanceId("i-1234567890abcdef0"),
-    is_ready=True,
-    is_unschedulable=False,
-    taints=(),
-)
+FRESH = samples.NODE
 HOLD = Hold(
     id="event-1",
     event_id="event-1",

@@ -141,11 +141,11 @@ def test_a_distribution_installs_and_runs(
 ) -> None:
     program = uv.find_uv_bin()
     python = tmp_path / "venv" / "bin" / "python"
-    wanted = ("pip", "install", "--quiet", "--python", str(python))
+    install = ("pip", "install", "--quiet", "--python", str(python))
     for command in (
         ("venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv")),
         # Exactly what is locked: other versions may have come out since.
-        (*wanted, "--constraints", str(locked_versions(tmp_path)), str(files[name])),
+        (*install, "--constraints", str(locked_versions(tmp_path)), str(files[name])),
     ):
         subprocess.run([program, *command], check=True, cwd=ROOT)  # noqa: S603 - our own
     shown = subprocess.run(  # noqa: S603 - what was installed

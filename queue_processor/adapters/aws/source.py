@@ -132,9 +132,8 @@ class SqsSource:
             _log.warning("message_visibility_limit_reached", message_id=delivery.id)
             return
         handle, began_at = delivery.receipt_handle, loop.time()
-        invisible = min(self._timeout, int(left))
         try:
-            await self._queue.hide(handle, dt.timedelta(seconds=invisible))
+            await self._queue.hide(handle, dt.timedelta(seconds=min(self._timeout, int(left))))
         except errors.DeliveryLost as lost:
             # A message that is settled in the meantime is not ours to lose.
             is_open = self._deliveries.get(delivery.id) is delivery
@@ -149,7 +148,7 @@ class SqsSource:
             self._changed.set()
         else:
             if handle == delivery.receipt_handle:
-                delivery.due_at = began_at + invisible * _EXTEND_AFTER
+                delivery.due_at = began_at + self._timeout * _EXTEND_AFTER
             _count(metrics.ExtensionOutcome.EXTENDED)
 
     async def count_waiting(self) -> int:

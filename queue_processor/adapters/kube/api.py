@@ -232,6 +232,12 @@ def _loaded(text: bytes, call: str) -> JsonObject:
     return loaded
 
 
+def ready_condition(body: JsonObject) -> JsonObject:
+    """Return the condition Ready of a Node or a Pod; empty without one."""
+    conditions: list[JsonObject] = (body.get("status") or {}).get("conditions") or []
+    return next((each for each in conditions if each["type"] == "Ready"), {})
+
+
 def version_of(listed: JsonObject) -> str:
     """Return the version of a list, which a watch goes on from.
 

@@ -67,6 +67,11 @@ class Connection:
         self._renewing = asyncio.Lock()
         self._next_renewal_at = 0.0
 
+    @property
+    def name(self) -> str:
+        """The cluster for people: its server, and where the configuration comes from."""
+        return f"{self.configuration.host} ({self.origin})"
+
     async def close(self) -> None:
         """Close all connections."""
         await self.transport.close()
@@ -102,8 +107,9 @@ async def connect() -> Connection:
     except _UNUSABLE as cause:
         if named is not None:
             raise errors.ConfigurationError(
-                f"no Kubernetes cluster: the context {named} of the kubeconfig cannot be used;"
-                f" `kubectl config get-contexts` lists all: {_in_one_line(cause)}"
+                f"no Kubernetes cluster: the context {named} of the kubeconfig cannot be used:"
+                f" {_in_one_line(cause)}",
+                cure="choose another: `kubectl config get-contexts` lists all",
             ) from cause
         raise errors.ConfigurationError(
             "no Kubernetes cluster: neither in a pod with a service account, nor with a"

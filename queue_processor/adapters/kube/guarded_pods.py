@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from queue_processor.adapters.kube import pods
-from queue_processor.adapters.kube.api import KubeApi
+from queue_processor.adapters.kube.api import KubeApi, ready_condition
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import errors, selectors
 from queue_processor.domain.forecast import DisruptionBudget, GuardedPod
@@ -88,17 +88,11 @@ def _guard_of(budget: JsonObject) -> _Guard:
 
 def _budgets_of(pod: JsonObject, guards: Iterable[_Guard]) -> Sequence[DisruptionBudget]:
     """Return the budgets that the API server asks before it evicts a pod."""
-    status = pod.get("status") or {}
-    if status.get("phase") == "Pending":
+    if (pod.get("status") or {}).get("phase") == "Pending":
         return ()
     selecting = [guard for guard in guards if guard.selects(pod)]
     match selecting:
-        case [guard] if guard.admits_unready and not _is_ready(status):
+        case [guard] if guard.admits_unready and ready_condition(pod).get("status") != "True":
             return ()
         case _:
             return [guard.budget for guard in selecting]
-
-
-def _is_ready(status: JsonObject) -> bool:
-    conditions = status.get("conditions") or ()
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 import structlog
 
 from queue_processor.adapters.kube import marks
-from queue_processor.adapters.kube.api import JSON_PATCH, KubeApi
+from queue_processor.adapters.kube.api import JSON_PATCH, KubeApi, ready_condition
 from queue_processor.adapters.kube.transport import JsonObject
 from queue_processor.domain import errors, identifiers, json_fields, nodes
 from queue_processor.domain.holds import Hold
@@ -83,7 +83,7 @@ class NodeReader:
             cause = f"spec.providerID is {provider_id!r}" if provider_id else "no spec.providerID"
             return _unmapped(metadata, None if is_new else cause)
         held = marks.read_holds(annotations, frozenset(taint.key for taint in taints))
-        ready = _ready_condition(node)
+        ready = ready_condition(node)
         is_ready = ready.get("status") == "True"
         return NodeView(
             name=NodeName(_text(metadata["name"])),
@@ -247,12 +247,6 @@ def _notices(annotations: Mapping[str, str]) -> tuple[WrittenNotice, ...]:
         for name, value in annotations.items()
         if name.startswith(ANNOTATION_PREFIX)
     )
-
-
-def _ready_condition(node: JsonObject) -> JsonObject:
-    """Return the condition Ready of a Node; empty when there is none."""
-    conditions: list[JsonObject] = (node.get("status") or {}).get("conditions") or []
-    return next((each for each in conditions if each["type"] == "Ready"), {})
 
 
 def _text(value: object) -> str:

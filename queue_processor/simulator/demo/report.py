@@ -152,7 +152,7 @@ def write(path: pathlib.Path, assessment: Assessment) -> None:
 def render(assessment: Assessment, *, version: str) -> str:
     """Return the page."""
     observed = assessment.observed
-    axis = TimeAxis.over(observed)
+    axis, results = TimeAxis.over(observed), workloads.workload_results(observed)
     source = (importlib.resources.files(__package__) / _TEMPLATE).read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -161,13 +161,10 @@ def render(assessment: Assessment, *, version: str) -> str:
         version=version,
         scenario=observed.scenario,
         assessment=assessment,
-        figures=summary.figures(assessment),
+        figures=summary.figures(assessment, results),
         axis=axis,
         nodes=[_node_chart(line, axis) for line in observed.timelines],
-        workloads=[
-            _workload_chart(result, observed, axis)
-            for result in workloads.workload_results(observed)
-        ],
+        workloads=[_workload_chart(result, observed, axis) for result in results],
         width=WIDTH,
         height=HEIGHT,
     )

@@ -9,7 +9,7 @@ import rich.text
 
 from queue_processor.simulator.demo import workloads
 from queue_processor.simulator.demo.checks import Assessment, Check
-from queue_processor.simulator.demo.results import Observations, Spread
+from queue_processor.simulator.demo.results import Spread
 from queue_processor.simulator.demo.workloads import WorkloadResult
 
 _SHOWN_SHORTFALLS = 3
@@ -22,7 +22,7 @@ def summary(assessment: Assessment, *, details: bool) -> Iterator[rich.console.R
         yield ""
         yield _workload_table(results)
     yield ""
-    yield _pairs(figures(assessment))
+    yield _pairs(figures(assessment, results))
     yield from _shortfalls(results, limit=len(results) if details else _SHOWN_SHORTFALLS)
     yield ""
     passed = len(assessment.checks) - len(assessment.failed)
@@ -69,7 +69,7 @@ def fields(assessment: Assessment) -> Mapping[str, object]:
     }
 
 
-def figures(assessment: Assessment) -> Sequence[tuple[str, str]]:
+def figures(assessment: Assessment, results: Sequence[WorkloadResult]) -> Sequence[tuple[str, str]]:
     """List the figures, each with its name."""
     observed, totals = assessment.observed, assessment.summary
     refused = len(observed.evictions) - totals.pods_evicted
@@ -91,12 +91,11 @@ def figures(assessment: Assessment) -> Sequence[tuple[str, str]]:
         ("smallest margin", _seconds(totals.margin_seconds_min, digits=1)),
         ("pods", pods),
         ("budgets", f"{totals.budget_violations} violations"),
-        ("workloads", _workload_counts(observed)),
+        ("workloads", _workload_counts(results)),
     )
 
 
-def _workload_counts(observed: Observations) -> str:
-    results = workloads.workload_results(observed)
+def _workload_counts(results: Sequence[WorkloadResult]) -> str:
     kept = sum(not each.shortfall for each in results)
     return f"{len(results)}, {kept} always had the ready replicas they need"
 

@@ -1,5 +1,4 @@
 import json
-import pathlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,10 +7,9 @@ from tests.cluster import plane, world
 from tests.contracts.kubernetes import targets
 from tests.contracts.kubernetes.cluster import Cluster
 from tests.contracts.kubernetes.simulated import SimulatedTarget
+from tests.deploy import chart
 
-MANIFEST = (
-    pathlib.Path(__file__).parents[3] / "deploy" / "kustomize" / "base" / "queue-processor.yaml"
-)
+MANIFEST = chart.BASE.path
 
 
 @pytest.fixture(scope="session")
