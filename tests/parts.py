@@ -31,10 +31,12 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _PROGRAMS = pathlib.Path(sys.executable).parent
 _LONGEST_LINE = 2**20
 _SLOWEST = 10
+_LONGEST_REASON = 200
 # Processes of the session of most tests: more than nine would only start. The other session has one
 # for the control plane, one for ministack, and a third where there is a core for it.
 _CORES = min(max(2, os.cpu_count() or 1), 8)
 _WORKERS, _BUILT_WORKERS = _CORES + 1, min(_CORES, 3)
+_OUTCOMES = {"failure": "failed", "error": "error", "skipped": "skipped"}
 # Where the tests are that are marked `built`; their session collects no others.
 BUILT_FOLDERS = ("tests/cluster", "tests/contracts", "tests/deploy", "tests/infra", "tests/release")
 
@@ -64,7 +66,7 @@ class Case:
         name: The test's module and function.
         seconds: The duration of the test with its fixtures.
         outcome: `passed`, `failed`, `error` or `skipped`.
-        reason: The reason of a skip.
+        reason: The reason of a skip, or the first line of a failure.
     """
 
     name: str
@@ -205,15 +207,9 @@ def read(path: pathlib.Path) -> Report:
 def _case(element: "ET.Element[str]") -> Case:
     outcome, reason = "passed", ""
     for child in element:
-        match child.tag:
-            case "failure":
-                outcome = "failed"
-            case "error":
-                outcome = "error"
-            case "skipped":
-                outcome, reason = "skipped", child.attrib["message"]
-            case _:
-                pass
+        if child.tag in _OUTCOMES:
+            outcome = _OUTCOMES[child.tag]
+            reason = child.attrib["message"].partition("\n")[0]
     # A module that cannot be imported has no class name.
     names = filter(None, (element.attrib["classname"], element.attrib["name"]))
     return Case("::".join(names), float(element.attrib["time"]), outcome, reason)
@@ -237,8 +233,8 @@ def _print_tables(finished: Sequence[Finished], seconds: float) -> None:
         table.add_row(name, f"{duration:.1f}", outcome)
     console.print(table)
     console.print()
-    for skip in _skips_in(cases):
-        console.print(skip, markup=False)
+    for line in (*_skips_in(cases), *_failures_in(cases)):
+        console.print(line, markup=False)
 
 
 def _rows(
@@ -268,6 +264,13 @@ def _skips_in(cases: Iterable[Case]) -> Iterator[str]:
     )
     for (folder, reason), count in skips.items():
         yield f"{count} TEST{'S' * (count > 1)} IN {folder.upper()} SKIPPED: {reason}"
+
+
+def _failures_in(cases: Iterable[Case]) -> Iterator[str]:
+    """Yield a line for each test that failed: a record of a run often keeps only its last lines."""
+    for case in cases:
+        if case.outcome in ("failed", "error"):
+            yield f"{case.outcome.upper()} {case.name}: {case.reason[:_LONGEST_REASON]}"
 
 
 def _main(

@@ -121,6 +121,16 @@ def test_a_part_that_fails_fails_all_and_stops_no_other(
     assert any(line.startswith("tests/cluster") for line in lines) or "error" in row
 
 
+def test_the_last_line_names_the_test_that_failed_and_why(
+    folder: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "tests" / "test_free.py").write_text(FAILS)
+
+    assert parts.run([PYTEST], folder=folder) == 1
+    *_, last = capfd.readouterr().out.rstrip().splitlines()
+    assert last == "FAILED tests.test_free::test_fails: assert False"
+
+
 def test_tests_that_do_not_even_start_fail_all(
     folder: pathlib.Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
