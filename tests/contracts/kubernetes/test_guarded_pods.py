@@ -10,7 +10,7 @@ from queue_processor.controller import ports
 from queue_processor.domain.forecast import GuardedPod
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import EvictionAnswer, PodRef
-from queue_processor.simulator.kube import resources
+from queue_processor.simulator.kube.manifests import STARTUP_ANNOTATION
 from tests.cluster.manifests import PodShape
 from tests.contracts.kubernetes.administrator import LABELS
 from tests.contracts.kubernetes.cluster import Cluster
@@ -18,6 +18,7 @@ from tests.contracts.kubernetes.simulated import SimulatedTarget
 
 # A fake kubelet that works would write that the pod is Ready.
 SILENT = PodShape(labels=LABELS, annotations={"cluster.test/kubelet": "dead"})
+STARTS_LATE = PodShape(labels=LABELS, annotations={STARTUP_ANNOTATION: "3600"})
 UNREADY = {"conditions": [{"type": "Ready", "status": "False"}]}
 
 
@@ -101,18 +102,11 @@ async def test_two_budgets_guard_a_pod_whatever_they_allow(
 async def test_no_budget_guards_a_pod_that_has_not_started(simulation: SimulatedTarget) -> None:
     """On the simulator alone: the fake kubelets of the real cluster start every pod."""
     port, node = KubeGuardedPods(simulation.admin.api), NodeName(await simulation.add_node())
-    pod = await simulation.admin.add_pod(node, shape=SILENT)
-    # Its kubelet writes the status once, and not after us.
-    pods = simulation.cluster.store
-    await simulation.until(
-        lambda: all(each.status.get("phase") == "Running" for each in pods.every(resources.PODS))
-    )
-    await simulation.admin.set_status(simulation.admin.path_of(pod), UNREADY)
+    pod = await simulation.admin.add(simulation.admin.pod_body("web", STARTS_LATE, node=node))
     await simulation.admin.add_observed_budget("web", healthy=0, minAvailable=1)
-    await guards(simulation, port, node, ("web", 0))
-    await simulation.admin.set_status(simulation.admin.path_of(pod), {"phase": "Pending"})
 
-    await guards(simulation, port, node)
+    (guarded,) = await port.on_node(node)
+    assert (guarded.pod.ref, guarded.budgets) == (pod, ())
     assert await eviction(simulation, pod) is EvictionAnswer.ACCEPTED
 
 
