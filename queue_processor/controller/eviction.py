@@ -29,6 +29,7 @@ from queue_processor.controller.drain_context import DrainContext
 from queue_processor.controller.force_delete import EvictionStats, ForceDeleter
 from queue_processor.controller.limiter import NO_SLOT, Slot
 from queue_processor.controller.node_holds import NodeHolds
+from queue_processor.controller.waiting import OneTimeEvent
 from queue_processor.domain import errors
 from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
 from queue_processor.observability import event_reasons, metrics
@@ -95,7 +96,7 @@ class Evictor:
             if not limit.expired():
                 limit.reschedule(self._waits_until(attempt))
 
-    async def remove(self, pod: PodView, departure: asyncio.Event) -> None:
+    async def remove(self, pod: PodView, departure: OneTimeEvent) -> None:
         """Return when the pod is on its way out.
 
         Args:
@@ -111,7 +112,7 @@ class Evictor:
         self.stats.blocked.pop(pod.ref.uid, None)
 
     async def _remove(
-        self, pod: PodView, departure: asyncio.Event, requests: asyncio.TaskGroup
+        self, pod: PodView, departure: OneTimeEvent, requests: asyncio.TaskGroup
     ) -> None:
         is_granted = False
         for number in itertools.count(1):
@@ -150,7 +151,7 @@ class Evictor:
             case _:
                 assert_never(eviction.answer)
 
-    async def _await_departure(self, attempt: "_Attempt", departure: asyncio.Event) -> None:
+    async def _await_departure(self, attempt: "_Attempt", departure: OneTimeEvent) -> None:
         """Wait until the watch shows that the pod goes, but not past the moment when it has to."""
         with contextlib.suppress(TimeoutError):
             async with self._until_due_for(attempt):

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from queue_processor.controller.pod_watcher import PodWatcher, Subscription
+from queue_processor.controller.waiting import OneTimeEvent
 from queue_processor.domain import errors, pods
 from queue_processor.domain.identifiers import NodeName
 from queue_processor.domain.pods import PodChange, PodView
@@ -54,7 +55,7 @@ class NodePods:
         self._on_arrival = on_arrival
         self._seen: set[str] = set()
         self._gone: set[str] = set()
-        self._departures: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._departures: defaultdict[str, OneTimeEvent] = defaultdict(OneTimeEvent)
         self._outdated = asyncio.Event()
         self.is_listed = False
         self.list_failure = "the list has not been answered, or has not had its turn"
@@ -66,7 +67,7 @@ class NodePods:
         """Return the number of evictable pods seen so far."""
         return len(self._seen)
 
-    def departure_of(self, uid: str) -> asyncio.Event:
+    def departure_of(self, uid: str) -> OneTimeEvent:
         """Return the event of a pod that the list or the watch shows as terminating, or gone."""
         return self._departures[uid]
 

@@ -43,6 +43,35 @@ class ChangeSignal:
             self._waiters -= 1
 
 
+class OneTimeEvent:
+    """An `asyncio.Event` for one waiter that is never cleared, in a tenth of its memory.
+
+    There is one for each pod that is evicted, and hardly any of them waits at the same time.
+    """
+
+    __slots__ = ("_is_set", "_waiter")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def is_set(self) -> bool:
+        """Return True once it has been set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Wake the waiter, and let none wait again."""
+        self._is_set = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Return once it has been set."""
+        if not self._is_set:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+
 class Turnstile:
     """Lets a few tasks pass in each iteration of the event loop.
 

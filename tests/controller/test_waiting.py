@@ -1,9 +1,43 @@
 """Ways to wait, on the real event loop."""
 
 import asyncio
+import contextlib
 import itertools
 
-from queue_processor.controller.waiting import Turnstile
+from queue_processor.controller.waiting import OneTimeEvent, Turnstile
+
+
+async def test_an_event_that_is_set_wakes_its_waiter_and_lets_none_wait_again() -> None:
+    event = OneTimeEvent()
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    event.set()
+    await asyncio.wait_for(waiting, 5)
+    event.set()
+    await asyncio.wait_for(event.wait(), 5)
+    assert event.is_set()
+
+
+async def test_an_event_whose_waiter_gave_up_can_be_waited_for_again() -> None:
+    event = OneTimeEvent()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), 0.01)
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.sleep(0)
+
+    event.set()
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_an_event_may_be_set_after_its_waiter_gave_up() -> None:
+    event = OneTimeEvent()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), 0.01)
+
+    event.set()
+    await asyncio.wait_for(event.wait(), 5)
 
 
 async def test_a_crowd_passes_a_few_in_each_iteration_and_others_run_in_between() -> None:
