@@ -13,7 +13,7 @@ app = lazy.command_tree(
             (Place.CLUSTER,),
         ),
         "uncordon": LazyCommand(
-            "queue_processor.nodes.commands:uncordon",
+            "queue_processor.nodes.commands:uncordon_nodes",
             "Undo what the operator did to nodes.",
             (Place.CLUSTER,),
         ),

@@ -13,6 +13,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Iterable
 
+from queue_processor.domain import drill_ids
 from queue_processor.domain.deadlines import Deadline
 from queue_processor.domain.events import EventKind
 from queue_processor.domain.plan import Action, InstanceResult, Plan
@@ -48,6 +49,11 @@ class Hold:
     def is_rebuilt(self) -> bool:
         """True if only its kind is certain: the node shows no more than a taint of this kind."""
         return self.id == self.kind
+
+    @property
+    def is_of_drill(self) -> bool:
+        """True if a drill sent the event, so the instance stays."""
+        return drill_ids.is_drill(self.event_id)
 
     @property
     def is_draining(self) -> bool:

@@ -21,6 +21,16 @@ class OutputFormat(enum.StrEnum):
     YAML = "yaml"
 
 
+class ListFormat(enum.StrEnum):
+    """The format of a list."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    NAME = "name"
+    JSON = "json"
+    YAML = "yaml"
+
+
 Config: TypeAlias = Annotated[
     pathlib.Path | None,
     typer.Option(
@@ -32,6 +42,15 @@ Config: TypeAlias = Annotated[
 Output: TypeAlias = Annotated[
     OutputFormat,
     typer.Option("--output", "-o", help="text: for people. json, yaml: for programs, on stdout."),
+]
+ListOutput: TypeAlias = Annotated[
+    ListFormat,
+    typer.Option(
+        "--output",
+        "-o",
+        help="table: the columns that fit the terminal. wide: all columns. name: one name a line."
+        " json, yaml: for programs.",
+    ),
 ]
 Queue: TypeAlias = Annotated[
     str | None,

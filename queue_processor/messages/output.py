@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import assert_never
 
 import humanize
 import rich.box
@@ -17,7 +18,7 @@ import typer
 import yaml
 
 from queue_processor.domain import errors
-from queue_processor.messages.options import OutputFormat
+from queue_processor.messages.options import ListFormat, OutputFormat
 
 # Exit codes of commands that did their work in part. `cli.exits` has those of raised errors.
 FAILED = 1
@@ -29,9 +30,15 @@ _WIDE = 1000
 _LINE_SECONDS = 1.0
 
 
-def print_data(data: object, output_format: OutputFormat) -> None:
+class Extra(str):
+    """The heading of a column that a terminal shows only if it is wide enough."""
+
+    __slots__ = ()
+
+
+def print_data(data: object, output_format: OutputFormat | ListFormat) -> None:
     """Print plain values as JSON or YAML."""
-    if output_format is OutputFormat.JSON:
+    if output_format == OutputFormat.JSON:
         typer.echo(json.dumps(data, indent=2))
     else:
         typer.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
@@ -45,14 +52,75 @@ def print_result(data: object, output_format: OutputFormat, *, text: str) -> Non
         print_data(data, output_format)
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
-    """Print rows below headings."""
+def print_list(
+    output_format: ListFormat,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str | None]],
+    *,
+    names: Iterable[str],
+    data: Sequence[Mapping[str, object]],
+) -> None:
+    """Print a list in the format that somebody has chosen.
+
+    Args:
+        output_format: The format.
+        headings: Of the table.
+        rows: Of the table; none are printed for an empty list.
+        names: For `name`: what other commands take.
+        data: For programs.
+    """
+    match output_format:
+        case ListFormat.TABLE | ListFormat.WIDE:
+            if rows:
+                print_table(headings, rows, is_wide=output_format is ListFormat.WIDE)
+        case ListFormat.NAME:
+            for name in names:
+                typer.echo(printable(name))
+        case ListFormat.JSON | ListFormat.YAML:
+            print_data(data, output_format)
+        case _:
+            assert_never(output_format)
+
+
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str | None]], *, is_wide: bool = False
+) -> None:
+    """Print rows below headings.
+
+    A terminal that is too narrow for all columns does without those with an `Extra` heading, from
+    the last to the first, and says so: an id that is folded over two lines cannot be copied.
+
+    Args:
+        headings: One for each column.
+        rows: The cells.
+        is_wide: Print all columns, however narrow the terminal is.
+    """
+    console, rows = _console(is_wide=is_wide), list(rows)
+    shown, hidden = list(range(len(headings))), list[str]()
+    extras = [number for number in shown if isinstance(headings[number], Extra)]
+    while extras and _width(_table(headings, rows, shown)) > console.width:
+        number = extras.pop()
+        shown.remove(number)
+        hidden.insert(0, headings[number])
+    console.print(_table(headings, rows, shown))
+    if hidden:
+        note(f"not shown, because the terminal is too narrow: {', '.join(hidden)}")
+
+
+def _table(
+    headings: Sequence[str], rows: Iterable[Sequence[str | None]], shown: Sequence[int]
+) -> rich.table.Table:
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for number in shown:
+        table.add_column(headings[number], overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    _console().print(table)
+        table.add_row(*(_cell(row[number]) for number in shown))
+    return table
+
+
+def _width(table: rich.table.Table) -> int:
+    """Return how wide a table is if no cell is folded."""
+    return rich.console.Console(width=_WIDE).measure(table).maximum
 
 
 def print_pairs(pairs: Mapping[str, str | None]) -> None:
@@ -157,6 +225,8 @@ def _cell(value: str | None) -> rich.text.Text:
     return rich.text.Text(printable(value) if value else "-")
 
 
-def _console() -> rich.console.Console:
+def _console(*, is_wide: bool = False) -> rich.console.Console:
     console = rich.console.Console(highlight=False)
-    return console if console.is_terminal else rich.console.Console(width=_WIDE, highlight=False)
+    if console.is_terminal and not is_wide:
+        return console
+    return rich.console.Console(width=_WIDE, highlight=False)

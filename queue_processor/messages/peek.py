@@ -11,10 +11,14 @@ from queue_processor import settings
 from queue_processor.domain.messages import QueueMessage
 from queue_processor.messages import options, output, queues
 from queue_processor.messages.explanation import ExplainedMessage
-from queue_processor.messages.options import OutputFormat
+from queue_processor.messages.options import ListFormat
+from queue_processor.messages.output import Extra
 from queue_processor.messages.queues import QueueRef
 
-_HEADINGS = ("message id", "age", "received", "kind", "instances", "verdict", "reason")
+_HEADINGS = (
+    *("message id", "kind", "verdict"),
+    *(Extra("age"), Extra("received"), Extra("instances"), Extra("reason")),
+)
 
 
 def peek(
@@ -25,7 +29,7 @@ def peek(
     queue: options.Queue = None,
     dead_letters: options.DeadLetters = False,
     config: options.Config = None,
-    output_format: options.Output = OutputFormat.TEXT,
+    output_format: options.ListOutput = ListFormat.TABLE,
 ) -> None:
     """Show the messages of a queue, and make them visible again at once.
 
@@ -38,16 +42,20 @@ def peek(
       queue-processor messages peek
       queue-processor messages peek --dead-letters --max 50
       queue-processor messages peek --queue interruptions --output json | jq '.[].verdict'
+      queue-processor messages peek --output name
     """  # noqa: D301 - after a real backspace the lines stay as they are
     loaded = settings.load_for_tool(config)
     ref = QueueRef(queue=queue, is_dead_letters=dead_letters)
     queue_client = queues.open_queue(ref, loaded)
     now = dt.datetime.now(dt.UTC)
     peeked = queues.peek_explained(queue_client, loaded, now=now, limit=limit)
-    if output_format is not OutputFormat.TEXT:
-        output.print_data([_fields(each, now) for each in peeked], output_format)
-    elif peeked:
-        output.print_table(_HEADINGS, [_cells(each, now) for each in peeked])
+    output.print_list(
+        output_format,
+        _HEADINGS,
+        [_cells(each, now) for each in peeked],
+        names=[each.message.message_id for each in peeked],
+        data=[_fields(each, now) for each in peeked],
+    )
     output.note(
         f"{len(peeked)} of {queue_client.name}; the receive count of each went up by one"
         if peeked
@@ -71,10 +79,10 @@ def _fields(peeked: ExplainedMessage, now: dt.datetime) -> Mapping[str, object]:
 def _cells(peeked: ExplainedMessage, now: dt.datetime) -> Sequence[str | None]:
     return (
         peeked.message.message_id,
+        peeked.explanation.kind,
+        peeked.explanation.verdict.value,
         humanize.naturaldelta(_age(peeked.message, now)),
         str(peeked.message.receive_count),
-        peeked.explanation.kind,
         peeked.explanation.instances,
-        peeked.explanation.verdict.value,
         peeked.explanation.reason,
     )

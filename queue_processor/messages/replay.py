@@ -32,6 +32,7 @@ from queue_processor.messages import (
 from queue_processor.messages.explanation import ExplainedMessage
 from queue_processor.messages.journal import Journal, JournalStep
 from queue_processor.messages.options import OutputFormat
+from queue_processor.messages.output import Extra
 from queue_processor.messages.queues import QueueRef
 from queue_processor.messages.rate_limiter import RateLimiter
 from queue_processor.messages.rewrite import Rewrite
@@ -39,7 +40,10 @@ from queue_processor.settings import ToolSettings
 
 # On each message: the id that it had when it was recorded.
 REPLAYED_ATTRIBUTE = "queue-processor.replayed"
-_HEADINGS = ("message id", "kind", "instances", "occurred at", "verdict", "reason")
+_HEADINGS = (
+    *("message id", "kind", "verdict"),
+    *(Extra("occurred at"), Extra("instances"), Extra("reason")),
+)
 
 
 def replay(  # noqa: PLR0913 - the options of a command
@@ -177,9 +181,9 @@ def _cells(preview: ExplainedMessage) -> Sequence[str | None]:
     return (
         preview.message.message_id,
         explained.kind,
-        explained.instances,
-        None if event is None else f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC",
         explained.verdict.value,
+        None if event is None else f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC",
+        explained.instances,
         explained.reason,
     )
 

@@ -2,29 +2,25 @@
 
 import asyncio
 import datetime as dt
-import functools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated
 
 import typer
 
-from queue_processor.adapters.kube.api import KubeApi
-from queue_processor.adapters.kube.nodes import KubeNodes, NodeReader
-from queue_processor.controller import node_cordon
 from queue_processor.domain import errors
-from queue_processor.domain.holds import Hold
-from queue_processor.domain.nodes import Mark, NodeView, TaintEffect
-from queue_processor.messages import connection, options, output
-from queue_processor.messages.options import OutputFormat
-from queue_processor.nodes import marked
-from queue_processor.nodes.marked import MarkedNode
-from queue_processor.retrying import retry_on_conflict
+from queue_processor.domain.nodes import NodeView
+from queue_processor.messages import connection, marked, options, output, uncordon
+from queue_processor.messages.marked import MarkedNode
+from queue_processor.messages.options import ListFormat
+from queue_processor.messages.output import Extra
 
-_HEADINGS = ("node", "kind", "since (UTC)", "until (UTC)", "state", "pods left")
-_NO_MARK = Mark(holds=(), ruling=None, effect=TaintEffect.NO_SCHEDULE)
+_HEADINGS = (
+    *("node", "kind", "state"),
+    *(Extra("pods left"), Extra("until (UTC)"), Extra("since (UTC)")),
+)
 
 
-def list_nodes(output_format: options.Output = OutputFormat.TEXT) -> None:
+def list_nodes(output_format: options.ListOutput = ListFormat.TABLE) -> None:
     """List the nodes that the operator holds: why, since when, until when, and the pods left.
 
     A drained node stays cordoned until it is gone, or until `nodes uncordon`. The command only
@@ -33,20 +29,30 @@ def list_nodes(output_format: options.Output = OutputFormat.TEXT) -> None:
     \b
     Examples:
       queue-processor nodes list
-      queue-processor nodes list --output json | jq -r '.[].node'
+      queue-processor nodes list --output wide
+      queue-processor nodes list --output name
     """  # noqa: D301 - after a real backspace the lines stay as they are
     (_, nodes), now = asyncio.run(_read()), _now()
-    if output_format is not OutputFormat.TEXT:
-        output.print_data([node.fields(now=now) for node in nodes], output_format)
-    elif nodes:
-        output.print_table(_HEADINGS, [row for node in nodes for row in node.rows(now=now)])
-    else:
+    output.print_list(
+        output_format,
+        _HEADINGS,
+        [row for node in nodes for row in node.rows(now=now)],
+        names=[node.view.name for node in nodes],
+        data=[node.fields(now=now) for node in nodes],
+    )
+    if not nodes:
         output.note("no node is held")
 
 
-def uncordon(
-    names: Annotated[list[str], typer.Argument(metavar="NODE...", help="The nodes.")],
+def uncordon_nodes(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NODE...", help="The nodes.")] = None,
     *,
+    all_drills: Annotated[
+        bool,
+        typer.Option(
+            "--all-drills", help="All nodes that only events of drills hold, once drained."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be undone, and change nothing.")
     ] = False,
@@ -62,13 +68,18 @@ def uncordon(
     Examples:
       queue-processor nodes uncordon ip-10-0-1-7.ec2.internal
       queue-processor nodes uncordon ip-10-0-1-7.ec2.internal --dry-run
+      queue-processor nodes uncordon --all-drills
     """  # noqa: D301 - after a real backspace the lines stay as they are
+    if bool(names) is all_drills:
+        raise errors.UsageError("name the nodes, or use --all-drills")
     cluster_name, every = asyncio.run(_read())
-    nodes = _by_name(every, names)
+    nodes = _by_name(every, names) if names else list(_of_drills(every))
     output.note(f"cluster: {cluster_name}")
     for node in nodes:
         output.note(_described(node))
-    if dry_run:
+    if not nodes:
+        output.note("no node is held by drills alone")
+    if dry_run or not nodes:
         return
     if not yes:
         output.confirm(f"Uncordon {len(nodes)} nodes?")
@@ -94,22 +105,28 @@ def _by_name(nodes: Sequence[MarkedNode], names: Collection[str]) -> Sequence[Ma
     return [by_name[name] for name in dict.fromkeys(names)]
 
 
+def _of_drills(nodes: Sequence[MarkedNode]) -> Iterator[MarkedNode]:
+    """Yield the nodes that drills alone hold; print those that are still being drained."""
+    for node in nodes:
+        if not node.is_of_drills:
+            continue
+        problem = next(_problems(node.view.name, node), None)
+        if problem is None:
+            yield node
+        else:
+            output.note(f"left out: {problem}")
+
+
 def _problems(name: str, node: MarkedNode | None) -> Iterator[str]:
     if node is None:
         yield f"{name}: not held by the operator; `nodes list` shows the nodes that are"
         return
-    hold = _drain_of(node.view)
+    hold = uncordon.drain_of(node.view)
     if hold is not None:
         yield (
             f"{name}: being drained until {hold.deadline.at:%H:%M:%S} UTC because of {hold.kind}"
             f" (event {hold.event_id}); wait for the end of the drain"
         )
-
-
-def _drain_of(view: NodeView) -> Hold | None:
-    """Return the event that a node is being drained for, if any."""
-    now = _now()
-    return next((hold for hold in view.holds if hold.is_draining and hold.deadline.at > now), None)
 
 
 def _described(node: MarkedNode) -> str:
@@ -124,7 +141,7 @@ def _described(node: MarkedNode) -> str:
     if node.was_cordoned_before:
         text += "; it was cordoned before, and stays so"
     for hold in view.holds:
-        if hold.deadline.is_hard and hold.deadline.at > now:
+        if hold.deadline.is_hard and hold.deadline.at > now and not hold.is_of_drill:
             text += f"; its instance may go at {hold.deadline.at:%Y-%m-%d %H:%M:%S} UTC"
     return text
 
@@ -132,19 +149,8 @@ def _described(node: MarkedNode) -> str:
 async def _uncordon(views: Sequence[NodeView]) -> None:
     async with connection.open_cluster() as opened:
         for view in views:
-            await _take_off(opened.api, view)
+            await uncordon.uncordon(opened.api, view)
             output.note(f"{view.name}: back in use")
-
-
-async def _take_off(api: KubeApi, view: NodeView) -> None:
-    nodes = KubeNodes(api, reader=NodeReader(marked.EVERY_NODE), clock=_now)
-
-    async def take_off(node: NodeView) -> None:
-        if _drain_of(node) is not None:
-            raise errors.UsageError(f"{node.name}: a drain has begun meanwhile")
-        await nodes.mark(node, _NO_MARK)
-
-    await retry_on_conflict(take_off, view, refresh=functools.partial(node_cordon.refresh, nodes))
 
 
 def _now() -> dt.datetime:

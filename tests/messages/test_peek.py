@@ -84,7 +84,27 @@ def test_people_see_a_table(harness: CliHarness) -> None:
     result = harness.run("peek")
 
     (row,) = [line.split() for line in result.out.splitlines() if sent in line]
-    assert row[3:6] == ["1", "spot_interruption", INSTANCE]
+    assert (row[1:3], row[-3:]) == (["spot_interruption", "interruption"], ["1", INSTANCE, "-"])
+
+
+def test_names_are_the_ids_of_messages(harness: CliHarness) -> None:
+    (sent,) = harness.send(SPOT)
+
+    assert harness.run("peek", "-o", "name").out.splitlines() == [sent]
+
+
+def test_an_id_is_whole_in_a_terminal_that_is_narrow(harness: CliHarness) -> None:
+    (sent,) = harness.send(SPOT)
+
+    screen = harness.start_on_terminal("peek", COLUMNS="80")
+    assert screen.code == 0
+    assert sent in screen.text
+    hidden = "not shown, because the terminal is too narrow: "
+    assert hidden in screen.text
+    wide = harness.start_on_terminal("peek", "--output", "wide", COLUMNS="80")
+    assert wide.code == 0
+    assert INSTANCE in wide.text
+    assert hidden not in wide.text
 
 
 def test_yaml_says_the_same(harness: CliHarness) -> None:

@@ -1,9 +1,11 @@
 """`messages send`: the events of AWS for a drill, and never about a protected node."""
 
 import copy
+import dataclasses
 import datetime as dt
 import json
 import re
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -11,9 +13,11 @@ import yaml
 
 from queue_processor.domain import parsing
 from queue_processor.domain.events import EventKind, InstanceState, InterruptionEvent
+from queue_processor.domain.plan import InstanceResult
 from queue_processor.simulator.kube import api
 from queue_processor.simulator.kube.cluster import SimulatedCluster
-from tests.messages.conftest import CliHarness, Terminal, ThreadedCluster
+from tests.messages.conftest import CliHarness, Running, Terminal, ThreadedCluster
+from tests.messages.held import hold, mark
 
 MARK = "queue-processor.sent"
 PROTECTED = "queue-processor/protected"
@@ -128,7 +132,7 @@ class TestWhatIsSent:
 
         event_id = json.loads(drill.bodies()[0])["id"]
         assert [line.split() for line in result.out.splitlines() if event_id in line] == [
-            [instance(1), "node-1", event_id]
+            ["node-1", event_id, instance(1)]
         ]
         assert result.out.splitlines()[-1].startswith("1 spot_interruption events sent to ")
 
@@ -393,6 +397,75 @@ class TestDryRun:
         assert parse(shown["body"]).event_id == shown["event_id"]
 
 
+class TestUndo:
+    """The operator is played: it marks the node for the event that was sent."""
+
+    def started(self, drill: CliHarness, *options: str) -> Running:
+        """Send an event about node-0, and return once it is in the queue."""
+        running = drill.start("send", SPOT, "--node", "node-0", "-y", "--undo-after", *options)
+        running.until(lambda: len(drill.bodies()) == 1)
+        return running
+
+    def test_a_node_is_taken_back_once_its_drain_is_over(
+        self, drill: CliHarness, cluster: ThreadedCluster
+    ) -> None:
+        running = self.started(drill, "1s")
+        event_id = parse(drill.bodies()[0]).event_id
+        draining = hold(None, seconds=600, event_id=event_id)
+        cluster.do(lambda made: mark(made, "node-0", draining))
+        time.sleep(2)
+        cordoned_meanwhile = cluster.do(is_cordoned)
+        drained = dataclasses.replace(draining, result=InstanceResult.DRAINED)
+        cluster.do(lambda made: mark(made, "node-0", drained))
+        code, _, err = running.ended()
+
+        assert (code, cordoned_meanwhile, cluster.do(is_cordoned)) == (0, True, False)
+        assert err.splitlines()[-1] == "node-0: back in use"
+
+    def test_a_node_that_aws_takes_as_well_stays_as_it_is(
+        self, drill: CliHarness, cluster: ThreadedCluster
+    ) -> None:
+        running = self.started(drill, "1s")
+        event_id = parse(drill.bodies()[0]).event_id
+        both = [hold(InstanceResult.DRAINED, event_id=each) for each in (event_id, "of AWS")]
+        cluster.do(lambda made: mark(made, "node-0", *both))
+        code, _, err = running.ended()
+
+        assert (code, cluster.do(is_cordoned)) == (1, True)
+        kept = "node-0 stays as it is: it is also held by spot_interruption (event of AWS)"
+        assert err.splitlines()[-1] == kept
+
+    def test_a_node_that_the_operator_never_held_is_named(self, drill: CliHarness) -> None:
+        code, _, err = self.started(drill, "0s").ended()
+
+        assert code == 1
+        assert err.splitlines()[-1] == "node-0 stays as it is: the operator does not hold it"
+
+    def test_ctrl_c_leaves_the_nodes_and_says_how_to_undo_it_later(self, drill: CliHarness) -> None:
+        running = self.started(drill, "1h")
+        running.interrupt()
+        code, out, err = running.ended()
+
+        assert code == 130
+        assert "1 spot_interruption events sent to " in out
+        assert "1 nodes will be uncordoned in 1 hour; Ctrl-C leaves them as they are" in err
+        assert err.splitlines()[-1].endswith("queue-processor nodes uncordon --all-drills")
+
+    def test_a_time_that_is_none_is_refused_before_anything_is_sent(
+        self, drill: CliHarness
+    ) -> None:
+        result = drill.run("send", SPOT, "--node", "node-0", "-y", "--undo-after", "soon")
+
+        assert result.code == 2
+        assert "soon" in result.line
+        assert not drill.bodies()
+
+
+def is_cordoned(made: SimulatedCluster) -> bool:
+    node = made.store.node("node-0")
+    return node is not None and bool(node.spec.get("unschedulable"))
+
+
 class TestStorm:
     def test_it_takes_its_time_and_shows_how_far_it_is(self, drill: CliHarness) -> None:
         began = dt.datetime.now(dt.UTC)
@@ -429,7 +502,7 @@ class TestStorm:
         screen.interrupt()
 
         assert screen.code == 130
-        assert re.search(rf"{instance(0)}\s+node-0\s+[0-9a-f-]{{36}}", screen.text)
+        assert re.search(r"node-0\s+6472696c-6c00-8[0-9a-f-]{21}", screen.text)
         assert "1 spot_interruption events sent to " in screen.text
         assert ", 4 left" in screen.text
 

@@ -1,62 +1,16 @@
 """`nodes list` and `nodes uncordon`, on nodes that the operator has drained."""
 
-import datetime as dt
 import pathlib
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from queue_processor.adapters.kube import marks
-from queue_processor.domain import nodes
-from queue_processor.domain.deadlines import Deadline
-from queue_processor.domain.events import EventKind
-from queue_processor.domain.holds import Hold
-from queue_processor.domain.plan import Action, InstanceResult
+from queue_processor.domain import drill_ids, nodes
+from queue_processor.domain.plan import InstanceResult
 from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.messages.conftest import Terminal, ThreadedCluster
-
-
-def hold(result: InstanceResult | None, *, seconds: int = -60) -> Hold:
-    """A Spot interruption whose deadline is so many seconds from now."""
-    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    return Hold(
-        id="hold-1",
-        event_id="event-1",
-        kind=EventKind.SPOT_INTERRUPTION,
-        action=Action.CORDON_AND_DRAIN,
-        occurred_at=now - dt.timedelta(seconds=120),
-        since=now - dt.timedelta(seconds=119),
-        deadline=Deadline(at=now + dt.timedelta(seconds=seconds), is_hard=True),
-        result=result,
-    )
-
-
-def mark(made: SimulatedCluster, name: str, held: Hold, *, was_cordoned: bool = False) -> None:
-    """Put on a node what the operator puts there."""
-    node = made.store.node(name)
-    assert node is not None
-    ours = {} if was_cordoned else {nodes.CORDONED_ANNOTATION: "true"}
-    annotations = {
-        **marks.holds_annotation([held]),
-        nodes.EXCLUDED_ANNOTATION: "true",
-        nodes.KIND_ANNOTATION: held.kind.value,
-        **ours,
-    }
-    metadata = {
-        **node.metadata,
-        "annotations": {**node.metadata.get("annotations", {}), **annotations},
-        "labels": {
-            **node.metadata.get("labels", {}),
-            nodes.EXCLUDE_FROM_LOAD_BALANCERS_LABEL: "true",
-            "team": "a",
-        },
-    }
-    taints = [
-        {"key": "team", "value": "a", "effect": "NoSchedule"},
-        {"key": nodes.taint_key(held.kind), "effect": "NoSchedule"},
-    ]
-    spec = {**node.spec, "unschedulable": True, "taints": taints}
-    made.store.update(node, node.body | {"metadata": metadata, "spec": spec})
+from tests.messages.held import hold, mark
 
 
 def build(made: SimulatedCluster) -> None:
@@ -107,12 +61,12 @@ def test_held_nodes_are_listed_with_event_times_state_and_pods(terminal: Termina
     shown = terminal("list")
     rows = [line.split() for line in shown.out.splitlines() if line.strip().startswith("node-")]
 
-    assert [(row[0], row[1], row[-1]) for row in rows] == [
+    assert [(row[0], row[1], row[3]) for row in rows] == [
         ("node-0", "spot_interruption", "0"),
         ("node-1", "spot_interruption", "2"),
         ("node-2", "spot_interruption", "0"),
     ]
-    assert [row[6] for row in rows] == ["drained", "draining", "drained"]
+    assert [row[2] for row in rows] == ["drained", "draining", "drained"]
     data = terminal("list", "--output", "json").data()
     assert [node["node"] for node in data] == ["node-0", "node-1", "node-2"]
     assert [node["was_cordoned_before"] for node in data] == [False, False, True]
@@ -133,6 +87,54 @@ def test_a_node_is_taken_back_with_exactly_what_was_not_ours(
     assert "it was cordoned before, and stays so" in shown.err
     assert "its instance may go at" in shown.err
     assert [node["node"] for node in terminal("list", "--output", "json").data()] == ["node-1"]
+
+
+def test_names_are_what_other_commands_take(terminal: Terminal) -> None:
+    assert terminal("list", "-o", "name").out.splitlines() == ["node-0", "node-1", "node-2"]
+
+
+def drill_id() -> str:
+    return drill_ids.from_random(uuid.uuid4())
+
+
+def test_all_nodes_that_drills_alone_hold_are_taken_back_once_they_are_drained(
+    cluster: ThreadedCluster, terminal: Terminal
+) -> None:
+    def add_drills(made: SimulatedCluster) -> None:
+        drained = InstanceResult.DRAINED
+        mark(made, "node-3", hold(drained, seconds=3600, event_id=drill_id()))
+        mark(made, "node-4", hold(drained, event_id=drill_id()), hold(drained))
+        made.add_node("node-5", instance_id=f"i-{5:017x}")
+        mark(made, "node-5", hold(None, seconds=600, event_id=drill_id()))
+
+    cluster.do(add_drills)
+    shown = terminal("uncordon", "--all-drills", "--yes")
+
+    assert shown.code == 0
+    assert "left out: node-5: being drained until" in shown.err
+    assert "its instance may go" not in shown.err
+    assert not state_of(cluster, "node-3")[0]
+    left = terminal("list", "-o", "json").data()
+    assert [node["node"] for node in left] == ["node-0", "node-1", "node-2", "node-4", "node-5"]
+    assert [[event["is_drill"] for event in node["events"]] for node in left[3:]] == [
+        [True, False],
+        [True],
+    ]
+
+
+def test_without_nodes_of_drills_nothing_is_asked(terminal: Terminal) -> None:
+    shown = terminal("uncordon", "--all-drills")
+
+    assert shown.code == 0
+    assert shown.err.splitlines()[-1] == "no node is held by drills alone"
+
+
+@pytest.mark.parametrize("arguments", [[], ["node-0", "--all-drills"]])
+def test_the_nodes_are_named_or_those_of_drills(terminal: Terminal, arguments: list[str]) -> None:
+    shown = terminal("uncordon", *arguments)
+
+    assert shown.code == 2
+    assert "name the nodes, or use --all-drills" in shown.line
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], []], ids=["dry run", "no terminal"])

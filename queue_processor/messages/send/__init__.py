@@ -8,7 +8,7 @@ import typer
 from queue_processor import settings
 from queue_processor.adapters.aws import clients, eventbus
 from queue_processor.adapters.aws.eventbus import EventBus
-from queue_processor.domain import errors
+from queue_processor.domain import durations, errors
 from queue_processor.domain.event_builder import ChangeStatus
 from queue_processor.domain.events import EventKind, InstanceState
 from queue_processor.messages import options, output, queues
@@ -66,6 +66,7 @@ def send(  # noqa: PLR0913 - the options of a command
             " your rule's target needs the InputPath $.detail.",
         ),
     ] = None,
+    undo_after: drill.UndoAfter = None,
     dry_run: drill.DryRun = False,
     queue: options.Queue = None,
     yes: options.Yes = False,
@@ -83,10 +84,14 @@ def send(  # noqa: PLR0913 - the options of a command
     aws.; emulators take them. With --source the events pass, and a rule for that source brings them
     to the queue: the parameter DrillSource of the CloudFormation template makes it.
 
+    The nodes stay cordoned until they are gone. With --undo-after the command stays and takes them
+    back into use, which needs the permission to patch nodes; `nodes uncordon` does it later.
+
     \b
     Examples:
       queue-processor messages send spot_interruption --node ip-10-0-1-7.ec2.internal
       queue-processor messages send spot_interruption -l pool=spot --storm 20 --spread 30s
+      queue-processor messages send spot_interruption --node NAME --undo-after 10min
       queue-processor messages send state_change --state stopping --instance i-0123456789abcdef0
       queue-processor messages send autoscaling_termination --group web --hook drain --node NAME
       queue-processor messages send scheduled_change --starts-in 2h --node NAME --dry-run
@@ -111,7 +116,12 @@ def send(  # noqa: PLR0913 - the options of a command
             "event_bus": None if bus is None else bus.name,
         },
     )
-    mode = DrillMode(dry_run=dry_run, yes=yes, output_format=output_format)
+    mode = DrillMode(
+        dry_run=dry_run,
+        yes=yes,
+        output_format=output_format,
+        undo_after=None if undo_after is None else durations.parse(undo_after),
+    )
     drill.run(query, request, loaded, mode=mode)
 
 

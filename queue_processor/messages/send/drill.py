@@ -11,10 +11,12 @@ import typer
 from queue_processor.domain import durations, errors
 from queue_processor.messages import output, rate_limiter
 from queue_processor.messages.options import OutputFormat
+from queue_processor.messages.output import Extra
 from queue_processor.messages.rate_limiter import RateLimiter
 from queue_processor.messages.send import preview, targets
 from queue_processor.messages.send.events import EventSink, Sender
 from queue_processor.messages.send.targets import Drill, DrillTarget, DrillTemplate, TargetQuery
+from queue_processor.messages.send.undo import DrillUndo
 from queue_processor.settings import ToolSettings
 
 # Events a second if they are not spread: as fast as batches are sent.
@@ -45,6 +47,16 @@ Spread: TypeAlias = Annotated[
 ]
 DryRun: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")
+]
+
+
+UndoAfter: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--undo-after",
+        metavar="TIME",
+        help="Stay, and uncordon the nodes after this time, each once it is drained: 10min.",
+    ),
 ]
 
 
@@ -82,10 +94,15 @@ class DrillRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DrillMode:
-    """The options that all drills have."""
+    """The options that all drills have.
+
+    Attributes:
+        undo_after: When the nodes are uncordoned; None: not by this command.
+    """
 
     dry_run: bool
     yes: bool
+    undo_after: dt.timedelta | None = None
     output_format: OutputFormat
 
 
@@ -110,7 +127,7 @@ def run(
         _show(drill, request, mode.output_format)
         return
     confirmed = drill.targets if mode.yes else _confirmed(drill, query, request)
-    _send(confirmed, request, mode.output_format)
+    _send(confirmed, request, mode)
 
 
 def _show(drill: Drill, request: DrillRequest, output_format: OutputFormat) -> None:
@@ -140,9 +157,7 @@ def _confirmed(drill: Drill, query: TargetQuery, request: DrillRequest) -> Seque
     return [each for each in drill.targets if each.instance_id not in protected]
 
 
-def _send(
-    confirmed: Sequence[DrillTarget], request: DrillRequest, output_format: OutputFormat
-) -> None:
+def _send(confirmed: Sequence[DrillTarget], request: DrillRequest, mode: DrillMode) -> None:
     with rate_limiter.stop_on_signals() as stop:
         limiter = RateLimiter(request.rate(len(confirmed)), stop=stop)
         sender = Sender(request.sink, request.template, limiter=limiter)
@@ -150,7 +165,15 @@ def _send(
             with output.progress(len(confirmed), verb="sent") as on_progress:
                 sender.run(confirmed, on_progress=on_progress)
         finally:
-            _report(sender, confirmed, request, output_format)
+            _report(sender, confirmed, request, mode.output_format)
+        if mode.undo_after is not None:
+            names = [
+                target.node.name
+                for target in confirmed
+                if target.node is not None and target.instance_id in sender.event_ids
+            ]
+            undo = DrillUndo(names, event_ids=sender.event_ids.values())
+            undo.run(mode.undo_after, stop=stop)
     if len(sender.event_ids) + len(sender.refused) < len(confirmed):
         raise typer.Exit(output.INTERRUPTED)
     if sender.refused:
@@ -173,8 +196,11 @@ def _report(
     sent = [(by_instance[each], event_id) for each, event_id in sender.event_ids.items()]
     if sent and output_format is OutputFormat.TEXT:
         output.print_table(
-            ("instance", "node", request.identity),
-            [(*target.identity().values(), event_id) for target, event_id in sent],
+            ("node or instance", request.identity, Extra("instance")),
+            [
+                (target.identity()["node"] or target.instance_id, event_id, target.instance_id)
+                for target, event_id in sent
+            ],
         )
     key = request.identity.replace(" ", "_")
     output.print_result(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from queue_processor.adapters.aws.queue import QueueClient
-from queue_processor.domain import durations, errors, event_builder
+from queue_processor.domain import drill_ids, durations, errors, event_builder
 from queue_processor.domain.aws_events import Event, Origin
 from queue_processor.domain.event_builder import ChangeStatus, EventOptions
 from queue_processor.domain.events import EventKind, InstanceState, LifecycleHook
@@ -20,8 +20,8 @@ from queue_processor.messages.explanation import Explanation
 from queue_processor.messages.rate_limiter import RateLimiter
 from queue_processor.messages.send.targets import DrillTarget, DrillTemplate
 
-# On each message: that no service of AWS sent it, and when the drill began. Nothing in the body
-# shows it, so the operator handles the message like any other.
+# On each message: that no service of AWS sent it, and when the drill began. In the body the id of
+# the event alone shows it, so the operator handles the message like any other.
 SENT_ATTRIBUTE = "queue-processor.sent"
 
 
@@ -102,7 +102,7 @@ class EventTemplate:
         origin = Origin(
             # AWS prints whole seconds.
             time=now.replace(microsecond=0),
-            event_id=str(uuid.uuid4()),
+            event_id=drill_ids.from_random(uuid.uuid4()),
             region=region,
             account=account,
             partition=partition,

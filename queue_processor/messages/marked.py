@@ -32,13 +32,18 @@ class MarkedNode:
         """True if somebody else cordoned the node."""
         return self.view.is_unschedulable and not self.view.is_cordoned_by_us
 
+    @property
+    def is_of_drills(self) -> bool:
+        """True if events hold the node, and drills sent all of them."""
+        return bool(self.view.holds) and all(hold.is_of_drill for hold in self.view.holds)
+
     def rows(self, *, now: dt.datetime) -> Sequence[Sequence[str | None]]:
         """Return a row for each event that holds the node, or one if none is written on it."""
         name, left = self.view.name, str(self.pods_left)
         if not self.view.holds:
-            return [(name, None, None, None, "marked, by no event", left)]
+            return [(name, None, "marked, by no event", left, None, None)]
         return [
-            (name, hold.kind, _time(hold.since), _time(hold.deadline.at), state(hold, now), left)
+            (name, _kind(hold), state(hold, now), left, _time(hold.deadline.at), _time(hold.since))
             for hold in self.view.holds
         ]
 
@@ -58,10 +63,15 @@ class MarkedNode:
                     "until": hold.deadline.at.isoformat(),
                     "instance_goes_then": hold.deadline.is_hard,
                     "state": state(hold, now),
+                    "is_drill": hold.is_of_drill,
                 }
                 for hold in self.view.holds
             ],
         }
+
+
+def _kind(hold: Hold) -> str:
+    return f"{hold.kind} (drill)" if hold.is_of_drill else hold.kind
 
 
 def state(hold: Hold, now: dt.datetime) -> str:
@@ -73,8 +83,8 @@ def state(hold: Hold, now: dt.datetime) -> str:
     return "draining" if hold.is_draining else "cordoned"
 
 
-async def marked_nodes(opened: OpenCluster) -> Sequence[MarkedNode]:
-    """Return the nodes that carry a mark, with the number of their pods, in the order of names.
+async def marked_views(opened: OpenCluster) -> Sequence[NodeView]:
+    """Return the nodes that carry a mark, in the order of their names.
 
     Raises:
         TemporaryError: The cluster cannot be read now.
@@ -83,10 +93,16 @@ async def marked_nodes(opened: OpenCluster) -> Sequence[MarkedNode]:
     reader = NodeReader(EVERY_NODE)
     views = [reader.view_of(node) async for node in nodes.listed(opened.api)]
     marked = [view for view in views if view is not None and view.is_marked]
-    of_nodes = await ClusterReader(opened).pods([view.name for view in marked])
+    return sorted(marked, key=lambda view: view.name)
+
+
+async def marked_nodes(opened: OpenCluster) -> Sequence[MarkedNode]:
+    """Return the same with the number of their pods; raises the same."""
+    views = await marked_views(opened)
+    of_nodes = await ClusterReader(opened).pods([view.name for view in views])
     return [
         MarkedNode(view, sum(pods.verdict_on(pod).is_moved for pod in of_nodes[view.name]))
-        for view in sorted(marked, key=lambda view: view.name)
+        for view in views
     ]
 
 
