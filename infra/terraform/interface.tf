@@ -13,13 +13,13 @@ variable "tags" {
 }
 
 variable "workload_identity" {
-  description = "irsa: IAM roles for service accounts. pod-identity: EKS Pod Identity. none: no role; attach the policy of the output OperatorPolicyArn to your own identity."
+  description = "pod-identity: EKS Pod Identity. irsa: IAM roles for service accounts. none: no role; attach the policy of the output OperatorPolicyArn to your own identity."
   type        = string
-  default     = "none"
+  default     = "pod-identity"
 
   validation {
-    condition     = contains(["none", "irsa", "pod-identity"], var.workload_identity)
-    error_message = "Must be one of none, irsa, pod-identity."
+    condition     = contains(["pod-identity", "irsa", "none"], var.workload_identity)
+    error_message = "Must be one of pod-identity, irsa, none."
   }
 }
 

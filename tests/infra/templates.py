@@ -31,8 +31,8 @@ EVERYTHING = {
     "EncryptionKey": "new",
     "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
 }
+NO_ROLE = {"WorkloadIdentity": "none"}
 POD_IDENTITY = {
-    "WorkloadIdentity": "pod-identity",
     "ClusterName": "prod",
     "CreateObserverQueue": "true",
     "EncryptionKey": "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012",
@@ -45,7 +45,7 @@ EXPERIMENT_PARAMETERS = {
 VARIANTS: Mapping[str, tuple[Mapping[str, str], pathlib.Path]] = {
     "everything": (EVERYTHING, QUEUE),
     "pod-identity": (POD_IDENTITY, QUEUE),
-    "defaults": ({}, QUEUE),
+    "no role": (NO_ROLE, QUEUE),
     "experiment": (EXPERIMENT_PARAMETERS, EXPERIMENT),
 }
 """The variants of the templates, by name: the template and its parameters."""

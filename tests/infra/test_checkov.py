@@ -57,7 +57,7 @@ def test_checkov_finds_only_what_has_a_reason(
         (tmp_path / f"{name}.json").write_text(json.dumps({"Resources": resources}))
 
     assert findings(tmp_path) == {
-        ("defaults", queue, check) for queue in ("Queue", "DeadLetterQueue") for check in ACCEPTED
+        ("no role", queue, check) for queue in ("Queue", "DeadLetterQueue") for check in ACCEPTED
     }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def stack(own: simulator.AwsSimulator) -> stacks.Stack:
-    return own.deploy(templates.QUEUE.read_text(encoding="utf-8"))
+    return own.deploy()
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,7 @@ def test_an_event_reaches_the_queue_once_and_whole_if_it_is_ours(
 def test_with_an_observer_a_copy_of_each_event_reaches_its_queue(
     own: simulator.AwsSimulator,
 ) -> None:
-    template = templates.QUEUE.read_text(encoding="utf-8")
-    stack = own.deploy(template, parameters={"CreateObserverQueue": "true"})
+    stack = own.deploy(parameters={"CreateObserverQueue": "true"})
     observer_url = pod.in_simulator(own, stack).outputs["ObserverQueueUrl"]
 
     for event, _ in samples.EVENTS.values():
@@ -78,7 +77,7 @@ def test_a_rule_that_the_policy_of_the_queue_leaves_out_brings_nothing(
     document = template["Resources"]["QueuePolicy"]["Properties"]["PolicyDocument"]
     sources = document["Statement"][0]["Condition"]["ArnEquals"]["aws:SourceArn"]
     sources.remove({"Fn::GetAtt": [rule, "Arn"]})
-    own.deploy(json.dumps(template))
+    own.deploy(json.dumps(template), parameters=templates.NO_ROLE)
 
     for event, matched in samples.EVENTS.values():
         if matched == rule:

@@ -114,7 +114,7 @@ def test_without_its_line_in_the_policy_of_the_queue_the_topic_does_not_get_thro
     closed = ministack.of_application(template, "closed")
     policy = closed["Resources"]["QueuePolicy"]["Properties"]["PolicyDocument"]
     policy["Statement"] = [s for s in policy["Statement"] if "Fn::If" not in s]
-    parameters = {"CreateNotificationTopic": "true"}
+    parameters = {**templates.NO_ROLE, "CreateNotificationTopic": "true"}
     outputs = emulator.deploy("closed", json.dumps(closed), parameters)
 
     publish(emulator, outputs["NotificationTopicArn"])
@@ -166,7 +166,7 @@ def test_bad_parameters_are_refused_with_the_reason(
     reason: str,
 ) -> None:
     with pytest.raises(botocore.exceptions.ClientError, match=reason):
-        emulator.deploy("refused", json.dumps(template), parameters)
+        emulator.deploy("refused", json.dumps(template), {**templates.NO_ROLE, **parameters})
 
 
 def test_pod_identity_and_a_key_of_ones_own_can_be_deployed(
@@ -275,7 +275,7 @@ async def test_the_guide_adds_hooks_and_takes_both_stacks_away(
     }
     for group in ("group-1", "group-2"):
         emulator.create_group(group)
-    outputs = emulator.deploy("queue-processor", json.dumps(template))
+    outputs = emulator.deploy("queue-processor", json.dumps(template), templates.NO_ROLE)
 
     await guide.typed("".join([*typed[guide.VARIABLES], *typed[guide.HOOKS]]), shell)
     added = hooks(autoscaling, "group-1")

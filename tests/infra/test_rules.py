@@ -40,11 +40,11 @@ def refusals(**chosen: str) -> list[str]:
 @pytest.mark.parametrize(
     "parameters",
     [
-        {},
+        CLUSTER,
         {"WorkloadIdentity": "irsa", **PROVIDER},
-        {"WorkloadIdentity": "pod-identity", **CLUSTER},
+        {"WorkloadIdentity": "none"},
     ],
-    ids=["defaults", "irsa", "pod-identity"],
+    ids=["pod-identity", "irsa", "none"],
 )
 def test_parameters_that_fit_are_accepted(parameters: Mapping[str, str]) -> None:
     assert refusals(**parameters) == []
@@ -54,9 +54,9 @@ def test_parameters_that_fit_are_accepted(parameters: Mapping[str, str]) -> None
     ("parameters", "reason"),
     [
         ({"WorkloadIdentity": "irsa"}, "irsa requires OidcProviderArn"),
-        ({"WorkloadIdentity": "pod-identity"}, "pod-identity requires ClusterName"),
-        (PROVIDER, "OidcProviderArn has no effect"),
-        (CLUSTER, "ClusterName has no effect"),
+        ({}, "pod-identity requires ClusterName"),
+        ({**CLUSTER, **PROVIDER}, "OidcProviderArn has no effect"),
+        ({"WorkloadIdentity": "none", **CLUSTER}, "ClusterName has no effect"),
     ],
 )
 def test_a_contradiction_is_refused_in_words(parameters: Mapping[str, str], reason: str) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _KEY_ID = _KEY = "simulator"
 # moto keeps its state in its modules.
+_NO_ROLE = {"WorkloadIdentity": "none"}
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -155,7 +156,8 @@ class AwsSimulator:
         """Create a stack of a CloudFormation template.
 
         Args:
-            template: The text of the template; the one of the project when None.
+            template: The text of the template. None: the one of the project, without a role for a
+                pod, because there is no cluster of EKS.
             stack_name: The name of the stack.
             parameters: The parameters of the template.
 
@@ -165,9 +167,9 @@ class AwsSimulator:
         """
         client = self._session.client("cloudformation", endpoint_url=self.endpoint_url)
         with contextlib.closing(client):
-            return stacks.create(
-                client, stack_name, template or stacks.own_template(), parameters or {}
-            )
+            if template is None:
+                template, parameters = stacks.own_template(), {**_NO_ROLE, **(parameters or {})}
+            return stacks.create(client, stack_name, template, parameters or {})
 
     def launch(
         self, count: int, *, zone: str = "us-east-1a", tags: Mapping[str, str] | None = None
