@@ -28,12 +28,12 @@ RUN python -c 'import tomllib; \
 
 # What changes seldom first. `--locked`: exactly what uv.lock names, each file by its hash, and an
 # error where the lock is out of date. Wheels only: there is no compiler here.
-RUN uv sync --locked --no-dev --no-editable --no-build --no-install-project
+RUN uv sync --locked --no-dev --extra tracing --no-editable --no-build --no-install-project
 COPY LICENSE README.md ./
 # A link in the package leads to the template: the demo deploys it.
 COPY infra/cloudformation infra/cloudformation
 COPY queue_processor queue_processor
-RUN uv sync --locked --no-dev --no-editable
+RUN uv sync --locked --no-dev --extra tracing --no-editable
 
 FROM ${BASE}
 ARG VERSION=0.1.0

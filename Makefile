@@ -36,7 +36,7 @@ help:  ## List the targets
 	@touch $@
 
 .venv/.test-installed: .venv/bin/uv uv.lock pyproject.toml
-	$(UV) sync --quiet --frozen --extra demo
+	$(UV) sync --quiet --frozen --all-extras
 	@touch $@ .venv/.demo-installed
 
 demo: .venv/.demo-installed  ## Watch a Spot storm drain a simulated cluster (DEMO_ARGS="--scenario single")

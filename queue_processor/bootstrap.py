@@ -33,7 +33,7 @@ from queue_processor.controller.node_refresh import NodeRefresh
 from queue_processor.domain import errors, leases, selectors
 from queue_processor.domain.policy import Mode
 from queue_processor.node_watch import NodeWatch
-from queue_processor.observability import health
+from queue_processor.observability import health, tracing
 from queue_processor.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ async def run(settings: Settings) -> None:
     liveness = health.Liveness()
     webhooks = delivery.from_settings(settings.webhooks)
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(tracing.exporting())
         await stack.enter_async_context(
             health.serving(settings.http.host, settings.http.port, liveness=liveness)
         )

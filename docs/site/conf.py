@@ -26,7 +26,7 @@ NAVIGATION = {
     ),
     "Operate": (
         *("docs/doctor", "docs/runbook", "docs/logs", "docs/metrics", "docs/events"),
-        "docs/webhooks",
+        *("docs/traces", "docs/webhooks"),
     ),
     "Reference": (
         *("docs/settings", "docs/cli", "deploy/helm/queue-processor/README"),

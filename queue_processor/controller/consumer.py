@@ -29,7 +29,7 @@ from queue_processor.controller.processor import Processor
 from queue_processor.controller.settlement import Settler
 from queue_processor.domain import errors, policy
 from queue_processor.domain.plan import Processed
-from queue_processor.observability import health, metrics
+from queue_processor.observability import health, metrics, tracing
 from queue_processor.retrying import Backoff
 
 _log = structlog.get_logger(__name__)
@@ -177,8 +177,15 @@ class Consumer:
         carrying.add_done_callback(self._carrying.discard)
 
     async def _carry(self, delivery: ports.Delivery) -> None:
-        """Bring one message to its end; only its processing can be cancelled, not its settling."""
+        """Bring one message to its end."""
         structlog.contextvars.bind_contextvars(message_id=delivery.id)
+        attributes = {"messaging.message.id": delivery.id}
+        with tracing.span("message", since=delivery.sent_at, attributes=attributes):
+            tracing.past_span("receive", since=delivery.sent_at)
+            await self._process_and_settle(delivery)
+
+    async def _process_and_settle(self, delivery: ports.Delivery) -> None:
+        """Process and settle a message; only its processing can be cancelled."""
         started_at = asyncio.get_running_loop().time()
         processing = asyncio.create_task(
             self._processor.process(delivery), name=f"process {delivery.id}"
@@ -201,6 +208,7 @@ class Consumer:
         metrics.MESSAGES.labels(
             kind=processed.kind or metrics.NO_KIND, outcome=processed.outcome.kind
         ).inc()
+        tracing.describe({"queue_processor.outcome": processed.outcome.kind.value})
         took = asyncio.get_running_loop().time() - started_at
         _log.info("outcome", **log_fields.of_outcome(delivery, processed), seconds=round(took, 3))
 

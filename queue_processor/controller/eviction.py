@@ -136,6 +136,7 @@ class Evictor:
         match eviction.answer:
             case EvictionAnswer.ACCEPTED:
                 self.stats.evicted += 1
+                self.stats.last_removal_at = self._holds.now
                 self._blocked_pods.discard(pod.ref.uid)
                 return True
             case EvictionAnswer.GONE:

@@ -34,11 +34,13 @@ class EvictionStats:
     """Counts what happened to the pods of one node.
 
     Attributes:
+        last_removal_at: When the API server accepted the last eviction or deletion.
         evicted: How many evictions were accepted.
         force_deleted: The pods that were deleted at the deadline against their budget.
         blocked: Why a pod is still there, by uid, in the API server's words.
     """
 
+    last_removal_at: dt.datetime | None = None
     evicted: int = 0
     force_deleted: list[str] = dataclasses.field(default_factory=list)
     blocked: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -144,6 +146,7 @@ class ForceDeleter:
 
     def _record_force_deleted(self, pod: PodView, grace: dt.timedelta, *, is_early: bool) -> None:
         self.stats.force_deleted.append(str(pod.ref))
+        self.stats.last_removal_at = self._holds.now
         blocked, ruling = self.stats.blocked.get(pod.ref.uid, ""), self._holds.ruling
         deadline = None if ruling is None else ruling.deadline.at
         was_too_slow = is_early or blocked == NO_SLOT

@@ -16,7 +16,7 @@ from queue_processor.domain.holds import Hold
 from queue_processor.domain.nodes import NodeView
 from queue_processor.domain.notifications import DrainNotification
 from queue_processor.domain.plan import InstanceReport, InstanceResult, Plan
-from queue_processor.observability import event_reasons, metrics
+from queue_processor.observability import event_reasons, metrics, tracing
 
 _log = structlog.get_logger(__name__)
 
@@ -49,16 +49,32 @@ class HeldNode:
             return plan.report(InstanceResult.STILL_RUNNING)
         if not hold.is_draining:
             self.holds.end(hold.id, InstanceResult.CORDONED)
-        await self._apply(plan)
+        with tracing.span("mark", attributes={"k8s.node.name": self.holds.node.name}):
+            await self._apply(plan)
         if not hold.is_draining:
             return plan.report(InstanceResult.CORDONED)
         if all(each.id != hold.id for each in self.holds.draining):
             # It ended, or another event cancelled it, while the node was being cordoned.
             result = self.holds.result_of(hold.id)
             return plan.report(result or InstanceResult.CANCELLED)
+        since = self._context.clock()
         report = await self._drain_for(hold)
+        self._trace_drain(report, since=since)
         await self._let_go(hold, report)
         return report
+
+    def _trace_drain(self, report: InstanceReport, *, since: dt.datetime) -> None:
+        """Record how long an event waited for the evictions, and for the pods to be gone."""
+        until = self._context.clock()
+        attributes: tracing.Attributes = {
+            "k8s.node.name": self.holds.node.name,
+            "queue_processor.result": report.result.value,
+            "queue_processor.evicted": report.evicted,
+            "queue_processor.left": len(report.left),
+        }
+        evicted_at = report.last_removal_at or until
+        tracing.past_span("evict", since=since, until=evicted_at, attributes=attributes)
+        tracing.past_span("wait", since=max(since, evicted_at), until=until, attributes=attributes)
 
     async def _apply(self, plan: Plan) -> None:
         """Write the mark that the holds ask for, and record that if anything was written."""

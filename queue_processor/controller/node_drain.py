@@ -224,6 +224,7 @@ class NodeDrain:
             force_deleted=tuple(self._evictor.stats.force_deleted),
             left=tuple(sorted(str(pod.ref) for pod in self._pods.left.values())),
             margin=margin if hold.deadline.is_hard else None,
+            last_removal_at=self._evictor.stats.last_removal_at,
         )
 
     async def _follow_node(self) -> None:

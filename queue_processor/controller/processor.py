@@ -27,7 +27,7 @@ from queue_processor.domain.plan import (
     Processed,
 )
 from queue_processor.domain.policy import GroupEvidence, Policy
-from queue_processor.observability import metrics
+from queue_processor.observability import metrics, tracing
 
 _log = structlog.get_logger(__name__)
 
@@ -107,6 +107,9 @@ class Processor:
         if isinstance(event, Ignored):
             return Processed(outcome=policy.ignored(event.reason), event=event)
         structlog.contextvars.bind_contextvars(event_id=event.event_id, kind=event.kind.value)
+        tracing.describe(
+            {"queue_processor.event_id": event.event_id, "queue_processor.kind": event.kind.value}
+        )
         age = (self._clock() - event.occurred_at).total_seconds()
         metrics.EVENT_AGE.labels(kind=event.kind).observe(max(age, 0.0))
         if (reason := self._policy.ignore_reason(event)) is not None:
@@ -248,8 +251,10 @@ class Processor:
             await self._await_return(instance_id)
 
         def plan_for(node: NodeView) -> Plan:
-            plan = policy.plan_for(event, node, policy=self._policy, now=self._clock())
-            self._announce(plan, plans)
+            with tracing.span("plan", attributes={"k8s.node.name": node.name}):
+                plan = policy.plan_for(event, node, policy=self._policy, now=self._clock())
+                self._announce(plan, plans)
+                tracing.describe({"queue_processor.action": plan.action.value})
             return plan
 
         report = await self._executor.carry_out_on_nodes_of(instance_id, plan_for)

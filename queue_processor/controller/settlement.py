@@ -11,7 +11,7 @@ from queue_processor.controller import ports
 from queue_processor.domain import errors, policy
 from queue_processor.domain.events import EventKind, LifecycleAction
 from queue_processor.domain.plan import OutcomeKind, Processed
-from queue_processor.observability import metrics
+from queue_processor.observability import metrics, tracing
 from queue_processor.retrying import retrying
 
 _log = structlog.get_logger(__name__)
@@ -83,16 +83,18 @@ class Settler:
     async def _complete(
         self, delivery: ports.Delivery, action: LifecycleAction, kind: EventKind | None
     ) -> None:
-        async for attempt in self._insisting(metrics.Call.COMPLETE_LIFECYCLE_ACTION, delivery):
-            with attempt:
-                await self._lifecycle.complete(action)
+        with tracing.span("complete", attributes={"queue_processor.hook": action.hook.name}):
+            async for attempt in self._insisting(metrics.Call.COMPLETE_LIFECYCLE_ACTION, delivery):
+                with attempt:
+                    await self._lifecycle.complete(action)
         if kind is not None:
             metrics.LIFECYCLE_ACTIONS_COMPLETED.labels(kind=kind).inc()
 
     async def _acknowledge(self, delivery: ports.Delivery) -> None:
-        async for attempt in self._insisting(metrics.Call.DELETE_MESSAGE, delivery):
-            with attempt:
-                await delivery.acknowledge()
+        with tracing.span("acknowledge"):
+            async for attempt in self._insisting(metrics.Call.DELETE_MESSAGE, delivery):
+                with attempt:
+                    await delivery.acknowledge()
 
     async def _reject(self, delivery: ports.Delivery, reason: str) -> None:
         """Copy the message to where people find it.

@@ -84,6 +84,7 @@ class InstanceReport:
         force_deleted: The pods that were deleted at the deadline against their budget.
         left: The pods that were still there at the end.
         margin: What was left until the deadline; None where there was no deadline to meet.
+        last_removal_at: When the API server accepted the last eviction or deletion; None: none.
     """
 
     instance_id: InstanceId
@@ -93,6 +94,7 @@ class InstanceReport:
     force_deleted: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     margin: dt.timedelta | None = None
+    last_removal_at: dt.datetime | None = None
 
     def summary(self, *, seen: int) -> str:
         """Summarize the report in a line that names the first pods.
