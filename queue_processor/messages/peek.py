@@ -16,8 +16,9 @@ from queue_processor.messages.output import Extra
 from queue_processor.messages.queues import QueueRef
 
 _HEADINGS = (
-    *("message id", "kind", "verdict"),
-    *(Extra("age"), Extra("received"), Extra("instances"), Extra("reason")),
+    "message id",
+    *(Extra("kind"), Extra("verdict"), Extra("age"), Extra("received")),
+    *(Extra("instances"), Extra("reason")),
 )
 
 

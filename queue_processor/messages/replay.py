@@ -41,8 +41,9 @@ from queue_processor.settings import ToolSettings
 # On each message: the id that it had when it was recorded.
 REPLAYED_ATTRIBUTE = "queue-processor.replayed"
 _HEADINGS = (
-    *("message id", "kind", "verdict"),
-    *(Extra("occurred at"), Extra("instances"), Extra("reason")),
+    "message id",
+    *(Extra("kind"), Extra("verdict"), Extra("occurred at")),
+    *(Extra("instances"), Extra("reason")),
 )
 
 

@@ -15,7 +15,7 @@ from queue_processor.messages.options import ListFormat
 from queue_processor.messages.output import Extra
 
 _HEADINGS = (
-    *("node", "kind", "state"),
+    *("node", Extra("kind"), Extra("state")),
     *(Extra("pods left"), Extra("until (UTC)"), Extra("since (UTC)")),
 )
 

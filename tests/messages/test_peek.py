@@ -3,11 +3,12 @@
 import json
 import time
 
+import pytest
 import yaml
 
 from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
-from tests.messages.conftest import CliHarness, Terminal
+from tests.messages.conftest import CliHarness, Terminal, ThreadedCluster
 
 INSTANCE = "i-0123456789abcdef0"
 SPOT = json.dumps(aws_events.spot_interruption(INSTANCE, origin=events.new_origin()))
@@ -93,15 +94,24 @@ def test_names_are_the_ids_of_messages(harness: CliHarness) -> None:
     assert harness.run("peek", "-o", "name").out.splitlines() == [sent]
 
 
-def test_an_id_is_whole_in_a_terminal_that_is_narrow(harness: CliHarness) -> None:
+@pytest.mark.parametrize("columns", ["80", "40"])
+def test_an_id_is_whole_in_a_terminal_that_is_narrow(
+    harness: CliHarness, cluster: ThreadedCluster, columns: str
+) -> None:
+    harness.run.environment |= cluster.environment()
     (sent,) = harness.send(SPOT)
 
-    screen = harness.start_on_terminal("peek", COLUMNS="80")
+    screen = harness.start_on_terminal("peek", COLUMNS=columns)
     assert screen.code == 0
     assert sent in screen.text
+    assert ("spot_interruption" in screen.text) is (columns == "80")
     hidden = "not shown, because the terminal is too narrow: "
     assert hidden in screen.text
-    wide = harness.start_on_terminal("peek", "--output", "wide", COLUMNS="80")
+    explained = harness.start_on_terminal("explain", sent, COLUMNS=columns)
+    assert explained.code == 0
+    assert INSTANCE in explained.text
+    assert (json.loads(SPOT)["id"] in explained.text) is (columns == "80")
+    wide = harness.start_on_terminal("peek", "--output", "wide", COLUMNS=columns)
     assert wide.code == 0
     assert INSTANCE in wide.text
     assert hidden not in wide.text

@@ -9,7 +9,7 @@ import pytest
 from queue_processor.domain import drill_ids, nodes
 from queue_processor.domain.plan import InstanceResult
 from queue_processor.simulator.kube.cluster import SimulatedCluster
-from tests.messages.conftest import Terminal, ThreadedCluster
+from tests.messages.conftest import Screen, Terminal, ThreadedCluster
 from tests.messages.held import hold, mark
 
 
@@ -87,6 +87,28 @@ def test_a_node_is_taken_back_with_exactly_what_was_not_ours(
     assert "it was cordoned before, and stays so" in shown.err
     assert "its instance may go at" in shown.err
     assert [node["node"] for node in terminal("list", "--output", "json").data()] == ["node-1"]
+
+
+LONG_NAME = "ip-10-0-123-234.eu-central-1.compute.internal"
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, {"drained"}), (50, set[str]())])
+def test_the_name_of_a_node_is_whole_in_a_terminal_that_is_narrow(
+    cluster: ThreadedCluster, columns: int, shown: set[str]
+) -> None:
+    def add(made: SimulatedCluster) -> None:
+        made.add_node(LONG_NAME, instance_id=f"i-{9:017x}")
+        mark(made, LONG_NAME, hold(InstanceResult.DRAINED))
+
+    cluster.do(add)
+    screen = Screen(["list"], cluster.environment(), group="nodes", size=(24, columns))
+    try:
+        assert screen.code == 0
+        (row,) = (line for line in screen.text.splitlines() if LONG_NAME in line)
+    finally:
+        screen.close()
+    assert {"drained"} & set(row.split()) == shown
+    assert "not shown, because the terminal is too narrow: " in screen.text
 
 
 def test_names_are_what_other_commands_take(terminal: Terminal) -> None:
