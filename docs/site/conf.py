@@ -54,6 +54,8 @@ html_additional_pages = {"index": "redirect.html"}
 html_theme = "furo"
 html_favicon = "../icon.svg"
 html_logo = "../icon.svg"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 # Headings have the anchors that the host of the repository gives them.

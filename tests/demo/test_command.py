@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 from unittest import mock
 
@@ -184,6 +184,15 @@ def test_settings_that_the_operator_refuses_are_reported_in_its_own_words(
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture
+def _heard() -> Iterator[None]:
+    """Let this process hear Ctrl-C: a shell that starts it in the background turns that off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heard")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )

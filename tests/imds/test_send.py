@@ -98,9 +98,8 @@ class TestWhatIsAnnounced:
     def test_people_get_a_table(self, sender: Sender) -> None:
         result = sender.run(SPOT, "--node", "node-1", "--yes")
 
-        assert any(
-            line.split()[:2] == [conftest.instance(1), "node-1"] for line in result.out.splitlines()
-        )
+        rows = [line.split() for line in result.out.splitlines() if " node-1 " in line]
+        assert [(row[0], row[-1]) for row in rows] == [("node-1", conftest.instance(1))]
         assert result.out.splitlines()[-1].startswith("1 spot_interruption events sent to http://")
 
 
