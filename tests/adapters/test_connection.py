@@ -129,9 +129,15 @@ async def test_a_credential_plugin_that_fails_is_no_cluster(kubeconfig: Write) -
 
 
 @pytest.mark.usefixtures("kubeconfig")
-async def test_no_kubeconfig_at_all_is_a_configuration_fault() -> None:
-    with pytest.raises(errors.ConfigurationError, match="neither in a pod"):
+async def test_no_kubeconfig_at_all_is_a_configuration_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(
+        errors.ConfigurationError, match=r"neither in a pod.*: Config not found: .*; Invalid"
+    ):
         await connection.connect()
+    # On a terminal it would be a second line.
+    assert caplog.messages == []
 
 
 async def test_the_token_of_a_kubeconfig_is_sent(kubeconfig: Write, listen: Listen) -> None:

@@ -136,7 +136,7 @@ async def _connect_by_file(named: str | None = None) -> Connection:
     file = os.environ.get("KUBECONFIG") or None
 
     async def load(configuration: client.Configuration) -> None:
-        with _logged_errors_raised():
+        with _logged_problems_raised():
             await config.load_kube_config(
                 file, context=named, client_configuration=configuration, persist_config=False
             )
@@ -153,30 +153,33 @@ async def _connect_by_file(named: str | None = None) -> Connection:
     return Connection(configuration, origin=f"context {named or active['name']}", reload=reload)
 
 
-class _LoggedErrors(logging.Filter):
-    """Keeps errors out of the log, and their texts."""
+class _LoggedProblems(logging.Filter):
+    """Keeps warnings and errors out of the log, and their texts."""
 
     def __init__(self) -> None:
         super().__init__()
         self.texts: list[str] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        is_error = record.levelno >= logging.ERROR
-        if is_error:
+        is_problem = record.levelno >= logging.WARNING
+        if is_problem:
             self.texts.append(record.getMessage())
-        return not is_error
+        return not is_problem
 
 
 @contextlib.contextmanager
-def _logged_errors_raised() -> Iterator[None]:
-    """Raise what the official client only logs: that a credential plugin has failed.
+def _logged_problems_raised() -> Iterator[None]:
+    """Raise what the official client only logs.
 
-    Without its token, every request would be answered with 401.
+    That is that the file does not exist, or that a credential plugin has failed: without its token,
+    every request would be answered with 401.
     """
-    logger, logged = logging.getLogger(kube_config.__name__), _LoggedErrors()
+    logger, logged = logging.getLogger(kube_config.__name__), _LoggedProblems()
     logger.addFilter(logged)
     try:
         yield
+    except config.ConfigException as error:
+        raise config.ConfigException("; ".join((*logged.texts, str(error)))) from error
     finally:
         logger.removeFilter(logged)
     if logged.texts:
