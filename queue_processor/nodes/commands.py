@@ -149,7 +149,8 @@ def _described(node: MarkedNode) -> str:
 async def _uncordon(views: Sequence[NodeView]) -> None:
     async with connection.open_cluster() as opened:
         for view in views:
-            await uncordon.uncordon(opened.api, view)
+            if not await uncordon.uncordon(opened.api, view):
+                raise errors.UsageError(f"{view.name}: another event holds it by now")
             output.note(f"{view.name}: back in use")
 
 

@@ -186,6 +186,22 @@ def test_a_node_that_cannot_be_taken_back_stops_the_command(
     assert state_of(cluster, "node-0")[0]
 
 
+def test_an_event_that_comes_while_the_question_is_open_keeps_its_node(
+    cluster: ThreadedCluster,
+) -> None:
+    drained = InstanceResult.DRAINED
+    screen = Screen(["uncordon", "node-0"], cluster.environment(), group="nodes")
+    try:
+        screen.until("Uncordon 1 nodes?")
+        cluster.do(lambda made: mark(made, "node-0", hold(drained), hold(drained, event_id="new")))
+        screen.type("y\n")
+        assert screen.code == 2
+    finally:
+        screen.close()
+    assert "node-0: another event holds it by now" in screen.text
+    assert state_of(cluster, "node-0")[0]
+
+
 def test_a_cluster_without_held_nodes_says_so(cluster: ThreadedCluster, terminal: Terminal) -> None:
     for name in ("node-0", "node-1", "node-2"):
         cluster.do(lambda made, name=name: made.remove_node(name))  # type: ignore[misc]

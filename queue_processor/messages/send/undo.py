@@ -75,11 +75,10 @@ class DrillUndo:
                 if view is None or reason is not None:
                     output.note(f"{name} stays as it is: {reason}")
                     self.kept.add(name)
-                elif uncordon.drain_of(view) is not None:
-                    continue
-                else:
-                    await uncordon.uncordon(opened.api, view)
+                elif await uncordon.uncordon(opened.api, view):
                     output.note(f"{name}: back in use")
+                else:
+                    continue
                 self.left.remove(name)
 
     def _why_kept(self, view: NodeView | None) -> str | None:
