@@ -24,6 +24,9 @@ from benchmarks.measurements import MachineTimes
 from tests.cluster import plane
 
 _LEAST = 12
+# The API server refuses more than 200 requests at once that change something, by default.
+# https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/
+_MOST = 192
 # What is less than that may be noise.
 _GAIN = 0.03
 
@@ -74,17 +77,17 @@ async def _process(
 async def concurrency_curve(
     measure: Callable[[int], Awaitable[float]],
 ) -> Mapping[int, float]:
-    """Double the concurrency until that is no gain any more.
+    """Double the concurrency until that is no gain any more, or refused.
 
     Args:
         measure: Returns the seconds that evictions take, so many at a time.
 
     Returns:
-        The seconds by concurrency; the last one is one too many.
+        The seconds by concurrency; the last one is one too many, or the most.
     """
     curve: dict[int, float] = {}
     at_once = _LEAST
-    while not _is_over(list(curve.values())):
+    while at_once <= _MOST and not _is_over(list(curve.values())):
         curve[at_once] = await measure(at_once)
         at_once *= 2
     return curve

@@ -12,8 +12,10 @@ from benchmarks import baseline
         ({12: 5.0, 24: 5.5}, [12, 24], 12),
         # A gain of a percent ends the search, and is still the best.
         ({12: 5.0, 24: 4.95}, [12, 24], 24),
+        # The API server refuses twice as many.
+        ({12: 9.0, 24: 7.0, 48: 5.0, 96: 3.0, 192: 2.0}, [12, 24, 48, 96, 192], 192),
     ],
-    ids=["a valley", "the least", "hardly better"],
+    ids=["a valley", "the least", "hardly better", "the most"],
 )
 async def test_concurrency_doubles_until_that_is_no_gain(
     seconds: dict[int, float], tried: list[int], best: int
