@@ -36,6 +36,7 @@ _LONGEST_REASON = 200
 # for the control plane, one for ministack, and a third where there is a core for it.
 _CORES = min(max(2, os.cpu_count() or 1), 8)
 _WORKERS, _BUILT_WORKERS = _CORES + 1, min(_CORES, 3)
+_FAILURES = frozenset({"failed", "error"})
 _OUTCOMES = {"failure": "failed", "error": "error", "skipped": "skipped"}
 # Where the tests are that are marked `built`; their session collects no others.
 BUILT_FOLDERS = ("tests/cluster", "tests/contracts", "tests/deploy", "tests/infra", "tests/release")
@@ -254,7 +255,7 @@ def _rows(
 def _counted(cases: Iterable[Case]) -> str:
     counts = collections.Counter(case.outcome for case in cases)
     text = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    return f"FAILED: {text}" if counts.keys() & {"failed", "error"} else text
+    return f"FAILED: {text}" if counts.keys() & _FAILURES else text
 
 
 def _skips_in(cases: Iterable[Case]) -> Iterator[str]:
@@ -269,7 +270,7 @@ def _skips_in(cases: Iterable[Case]) -> Iterator[str]:
 def _failures_in(cases: Iterable[Case]) -> Iterator[str]:
     """Yield a line for each test that failed: a record of a run often keeps only its last lines."""
     for case in cases:
-        if case.outcome in ("failed", "error"):
+        if case.outcome in _FAILURES:
             yield f"{case.outcome.upper()} {case.name}: {case.reason[:_LONGEST_REASON]}"
 
 

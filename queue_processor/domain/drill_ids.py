@@ -9,18 +9,16 @@ https://datatracker.ietf.org/doc/html/rfc9562#section-5.8
 
 import uuid
 
-# "drill" in ASCII, and a zero.
-_MARK = int.from_bytes(b"drill\0")
-_VERSION = 8
-# Below mark and version: the variant and 74 random bits of a UUID of version 4.
+# Below what all ids have: the variant and 74 random bits of a UUID of version 4.
 _REST_BITS = 76
-_PREFIX = str(uuid.UUID(int=(_MARK << 4 | _VERSION) << _REST_BITS))[:15]
+# "drill" in ASCII, a zero, and the version.
+_HEAD = (int.from_bytes(b"drill\0") << 4 | 8) << _REST_BITS
+_PREFIX = str(uuid.UUID(int=_HEAD))[:15]
 
 
 def from_random(random: uuid.UUID) -> str:
     """Return the id of a drill's event, made from a random UUID."""
-    rest = random.int & ((1 << _REST_BITS) - 1)
-    return str(uuid.UUID(int=(_MARK << 4 | _VERSION) << _REST_BITS | rest))
+    return str(uuid.UUID(int=_HEAD | random.int & ((1 << _REST_BITS) - 1)))
 
 
 def is_drill(event_id: str) -> bool:

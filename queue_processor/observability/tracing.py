@@ -90,7 +90,7 @@ async def exporting() -> AsyncIterator[None]:
     if processor is None:
         yield
         return
-    with recording(processor):
+    with _recording(processor):
         try:
             yield
         finally:
@@ -98,7 +98,7 @@ async def exporting() -> AsyncIterator[None]:
 
 
 @contextlib.contextmanager
-def recording(processor: "SpanProcessor") -> Iterator[None]:
+def _recording(processor: "SpanProcessor") -> Iterator[None]:
     """Give all spans to a processor while this lasts."""
     from opentelemetry.sdk import resources  # noqa: PLC0415 - an extra
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
@@ -143,18 +143,10 @@ def _processor() -> "SpanProcessor | None":
 
 async def _end(processor: "SpanProcessor") -> None:
     """Send what is left, but do not wait long for a collector that does not answer."""
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-
-    def shut_down() -> None:
-        processor.shutdown()
-        with contextlib.suppress(RuntimeError):
-            # The loop may be closed by then.
-            loop.call_soon_threadsafe(ended.set)
-
     # The interpreter does not wait for this thread.
-    threading.Thread(target=shut_down, name="last traces", daemon=True).start()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(ended.wait(), _LAST_EXPORT_SECONDS)
+    thread = threading.Thread(target=processor.shutdown, name="last traces", daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, _LAST_EXPORT_SECONDS)
 
 
 def _nanoseconds(moment: dt.datetime) -> int:

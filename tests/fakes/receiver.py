@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import enum
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -45,6 +45,21 @@ class Post:
     body: Any
 
 
+@contextlib.asynccontextmanager
+async def serving(
+    answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+) -> AsyncIterator[str]:
+    """Answer all requests for as long as this lasts; yield the URL of the server."""
+    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
 class Receiver:
     """Keeps what was posted to it.
 
@@ -62,18 +77,12 @@ class Receiver:
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Receiver"]:
         """Answer for as long as this lasts."""
-        server = web.Server(self._answer)
-        runner = web.ServerRunner(server, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}/{HIDDEN}"
-        try:
-            yield self
-        finally:
-            self._released.set()
-            await runner.cleanup()
+        async with serving(self._answer) as url:
+            self.url = f"{url}/{HIDDEN}"
+            try:
+                yield self
+            finally:
+                self._released.set()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         now = asyncio.get_running_loop().time()

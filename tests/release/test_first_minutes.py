@@ -3,7 +3,6 @@
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 
 from tests import guide, pyenvironments
+from tests.release import copies
 
 ROOT = pathlib.Path(__file__).parents[2]
 HEADING = "Interrupt a node yourself"
@@ -31,12 +31,7 @@ def project(tmp_path: pathlib.Path) -> pathlib.Path:
     """A copy of the project in which nothing is installed."""
     folder = tmp_path / "queue-processor"
     folder.mkdir()
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
-        else:
-            shutil.copy(ROOT / name, folder / name)
+    copies.copy_project(COPIED, folder)
     return folder
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,6 +16,7 @@ import yaml
 from deploy import release
 from tests import gobinaries
 from tests.deploy import chart, programs
+from tests.release import copies
 
 ROOT = release.ROOT
 IMAGE = f"registry.example/team/queue-processor@sha256:{'0123456789abcdef' * 4}"
@@ -49,12 +49,7 @@ def run(
 def project(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A copy of the project in which the next version is set."""
     folder = tmp_path_factory.mktemp("project")
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
-        else:
-            shutil.copy(ROOT / name, folder / name)
+    copies.copy_project(COPIED, folder)
     # `make manifests` follows.
     finished = run(folder, "set", VERSION)
     assert finished.returncode == 0, finished.stderr

@@ -15,6 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from queue_processor.domain import aws_events
 from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import events, lifecycle
+from tests.fakes import receiver
 from tests.wiring.conftest import Site
 
 NODE = "node-a"
@@ -37,20 +38,11 @@ class Collector:
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Collector"]:
         """Receive for as long as this lasts."""
-        app = web.Application()
-        app.router.add_post("/v1/traces", self._take)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
-        try:
+        async with receiver.serving(self._take) as self.url:
             yield self
-        finally:
-            await runner.cleanup()
 
-    async def _take(self, request: web.Request) -> web.Response:
+    async def _take(self, request: web.BaseRequest) -> web.Response:
+        assert (request.method, request.path) == ("POST", "/v1/traces")
         body = await request.read()
         if request.headers.get("Content-Encoding") == "gzip" and body[:2] == b"\x1f\x8b":
             body = gzip.decompress(body)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
 
 _KEY_ID = _KEY = "simulator"
-# moto keeps its state in its modules.
 _NO_ROLE = {"WorkloadIdentity": "none"}
+# moto keeps its state in its modules.
 _ONE_AT_A_TIME = threading.Lock()
 
 
