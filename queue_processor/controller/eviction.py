@@ -38,17 +38,20 @@ from queue_processor.retrying import Backoff, within
 # As many pods as most nodes have: of equally urgent nodes some are done early, and not all late.
 _IN_ONE_TURN = 10
 
-# How long the first attempt may take where the pod is due already.
-_FIRST_ATTEMPT = dt.timedelta(seconds=5)
+# Where the pod is due already: how long the first request may take, and how long the watch may
+# take to show what an accepted one has done.
+_PATIENCE = dt.timedelta(seconds=5)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class _Attempt:
-    """One attempt to evict a pod, counted from 1; it begins at a time of the loop's clock."""
+    """One attempt to evict a pod; it is not left behind before `patient_until`.
+
+    That is a time of the loop's clock.
+    """
 
     pod: PodView
-    number: int
-    began_at: float
+    patient_until: float
 
 
 class Evictor:
@@ -118,14 +121,14 @@ class Evictor:
         for number in itertools.count(1):
             if departure.is_set():
                 return
-            attempt = _Attempt(pod, number, began_at=asyncio.get_running_loop().time())
             if is_granted:
-                await self._await_departure(attempt, departure)
+                await self._await_departure(pod, departure)
             else:
-                eviction = await self._try_to_evict(attempt, requests)
+                eviction = await self._try_to_evict(pod, requests, is_repeated=number > 1)
                 is_granted = self._is_granted(pod, eviction)
-                if not is_granted:
-                    await self._pause(pod, number, eviction)
+                if is_granted:
+                    continue
+                await self._pause(pod, number, eviction)
             if self._force.is_due(pod):
                 await self._turnstile.pass_through()
                 if not departure.is_set() and await self._force.delete(pod):
@@ -152,23 +155,25 @@ class Evictor:
             case _:
                 assert_never(eviction.answer)
 
-    async def _await_departure(self, attempt: "_Attempt", departure: OneTimeEvent) -> None:
+    async def _await_departure(self, pod: PodView, departure: OneTimeEvent) -> None:
         """Wait until the watch shows that the pod goes, but not past the moment when it has to."""
         with contextlib.suppress(TimeoutError):
-            async with self._until_due_for(attempt):
+            async with self._until_due_for(pod, patience=_PATIENCE):
                 await departure.wait()
 
-    async def _try_to_evict(self, attempt: "_Attempt", requests: asyncio.TaskGroup) -> Eviction:
+    async def _try_to_evict(
+        self, pod: PodView, requests: asyncio.TaskGroup, *, is_repeated: bool
+    ) -> Eviction:
         """Return the answer, or that there is none before the pod has to be deleted."""
-        pod = attempt.pod
         missing = NO_SLOT
+        patience = dt.timedelta() if is_repeated else _PATIENCE
         try:
-            async with self._until_due_for(attempt):
+            async with self._until_due_for(pod, patience=patience):
                 slot = await self._limiter.slot_to_evict(
                     pod.ref.namespace,
                     self._holds.ends_at,
                     turn=next(self._turns) // _IN_ONE_TURN,
-                    is_repeated=attempt.number > 1,
+                    is_repeated=is_repeated,
                 )
                 missing = "there was no answer in time"
                 request = requests.create_task(
@@ -185,8 +190,10 @@ class Evictor:
             return _busy(error)
 
     @contextlib.asynccontextmanager
-    async def _until_due_for(self, attempt: "_Attempt") -> AsyncIterator[None]:
+    async def _until_due_for(self, pod: PodView, *, patience: dt.timedelta) -> AsyncIterator[None]:
         """Raise TimeoutError when an attempt has to be left behind, also if that comes nearer."""
+        now = asyncio.get_running_loop().time()
+        attempt = _Attempt(pod, patient_until=now + patience.total_seconds())
         async with asyncio.timeout_at(self._waits_until(attempt)) as limit:
             self._attempts[attempt] = limit
             try:
@@ -213,9 +220,7 @@ class Evictor:
         if until_due is None:
             return None
         due_at = asyncio.get_running_loop().time() + until_due.total_seconds()
-        if attempt.number > 1:
-            return due_at
-        return max(due_at, attempt.began_at + _FIRST_ATTEMPT.total_seconds())
+        return max(due_at, attempt.patient_until)
 
     def _record_blocked(self, pod: PodView, eviction: Eviction) -> None:
         if eviction.answer is EvictionAnswer.BLOCKED:

@@ -6,7 +6,7 @@ import pytest
 import structlog.testing
 
 from queue_processor.domain import errors, nodes
-from queue_processor.simulator.kube import faults, manifests
+from queue_processor.simulator.kube import faults, manifests, store
 from tests.controller import stage
 
 pytestmark = pytest.mark.looptime
@@ -408,6 +408,40 @@ async def test_a_forced_deletion_that_conflicts_is_retried(world: stage.World) -
     await world.until_settled(limit=115)
 
     assert world.pods_on("node-0") == set()
+
+
+async def test_an_accepted_eviction_keeps_its_grace_where_the_watch_shows_it_after_the_deadline(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod(
+        "slow", node="node-0", spec=manifests.PodSpec(grace_seconds=40, exit_seconds=30)
+    )
+    operator = await world.start()
+    operator.transport.watch_lag = 2
+
+    # It goes in 6 s: the pod would have to be deleted at once.
+    world.send_spot(0, age=114)
+    await world.until_settled(limit=60)
+
+    (slow,) = (pod for pod in world.cluster.history.pods if pod.name == "slow")
+    assert slow.removal_cause is store.Cause.EVICTION
+    assert slow.grace_seconds == 40
+
+
+async def test_a_pod_that_stays_although_its_eviction_was_accepted_is_deleted_when_it_is_due(
+    world: stage.World,
+) -> None:
+    world.add_nodes(2)
+    world.cluster.add_pod("stays", node="node-0")
+    await world.start()
+    world.server.faults.add(faults.Fault(faults.ErrorResponse(201), path=".*/pods/stays/eviction"))
+
+    world.send_spot(0, age=114)
+    await world.until_settled(limit=60)
+
+    (stays,) = (pod for pod in world.cluster.history.pods if pod.name == "stays")
+    assert stays.removal_cause is store.Cause.DELETE
 
 
 async def test_a_pod_that_its_terminating_namespace_leaves_alone_is_deleted_at_the_deadline(
