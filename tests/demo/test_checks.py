@@ -87,7 +87,7 @@ BREAKS: dict[str, list[Break]] = {
         lambda right: without_cordon(right, "b"),
     ],
     "nodes are cordoned at once (p99)": [
-        lambda right: with_cordon(right, "b", 1.6),
+        lambda right: with_cordon(right, "b", 5.1),
         lambda right: dataclasses.replace(right, cordons={}),
     ],
     "nodes are drained before their deadlines": [

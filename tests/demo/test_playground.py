@@ -62,7 +62,7 @@ def lines_until(kept: Running, text: str) -> list[str]:
         line = kept.line()
         printed.append(line)
         # At the end of the process every line is empty.
-        assert printed[-50:] != [""] * 50, kept.ended()
+        assert printed[-50:] != [""] * 50, (printed[:-50], kept.ended())
     return printed
 
 
@@ -70,7 +70,7 @@ def test_everything_that_the_document_says_to_type_works(
     kept: Running, shell: Mapping[str, str], tmp_path: pathlib.Path
 ) -> None:
     printed = lines_until(kept, "nodes list")
-    assert "Everything came out right." in printed
+    assert "Everything came out right." in printed, "\n".join(printed)
     (script,) = (line.partition(" or type: ")[2] for line in printed if " or type: " in line)
     pasted = "\n".join(line for line in printed if re.match(r"(?:unset|export) ", line))
     assert pasted + "\n" == pathlib.Path(script.removeprefix(". ")).read_text(encoding="utf-8")
