@@ -117,8 +117,8 @@ class SqsSettings(Group):
         ge=6,
         le=43_200,
         description="The visibility timeout of a received message. While the message is in flight,"
-        " it is extended when two thirds of this time are over; after a crash, messages return"
-        " this soon.",
+        " it is extended by twice this time when two thirds are over; after a crash, messages"
+        " return this soon, and those of long drains after twice this time at most.",
     )
     wait_time_seconds: int = Field(
         default=5,

@@ -120,7 +120,11 @@ async def test_each_of_many_deletes_has_a_result_of_its_own(shell: SqsShell) -> 
 async def test_each_of_many_hides_has_a_result_of_its_own(shell: SqsShell) -> None:
     shell.send("one", "two")
     one, two = await shell.queue.receive()
-    await shell.queue.delete(one.receipt_handle)
+    # A deletion waits for company, and the other message must not come back meanwhile.
+    await asyncio.gather(
+        shell.queue.delete(one.receipt_handle),
+        shell.queue.hide(two.receipt_handle, dt.timedelta(seconds=30)),
+    )
 
     deleted, kept, unknown = await asyncio.gather(
         shell.queue.hide(one.receipt_handle, _NONE),

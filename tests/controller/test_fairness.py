@@ -310,7 +310,7 @@ async def test_a_drain_that_ends_at_its_deadline_does_not_wait_long_to_report_it
 
     world.send_spot(0)
 
-    assert await world.until_settled(limit=130) < 121.5
+    assert await world.until_settled(limit=130) < 121.8
 
 
 class Requests:

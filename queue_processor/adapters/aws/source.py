@@ -3,8 +3,10 @@
 SQS hides a message that it hands out for the visibility timeout, and hands it out again when
 nobody deletes it in that time. A drain may take hours, so this module keeps every message that is
 being worked on invisible: it extends the visibility when two thirds of the timeout are over, and
-tries again every sixth of it until that has succeeded. Messages that are nearly due are extended
-together with those that are due, so that requests carry full batches of ten.
+tries again every sixth of it until that has succeeded. An extension lasts twice as long as the
+timeout, which halves the requests of a long storm: by then the node carries its marks, and after a
+crash the next process goes on with it at once, without the message. Messages that are nearly due
+are extended together with those that are due, so that requests carry full batches of ten.
 
 Each receipt of a message has a receipt handle of its own, and only the newest one deletes. SQS is
 an at-least-once queue: a message may be received again while we work on it, because an extension
@@ -41,6 +43,8 @@ _LONGEST_INVISIBILITY_SECONDS = 12 * 3600.0
 # SQS counts from when it sent the message, which is a little earlier.
 _ON_ITS_WAY_SECONDS = 2.0
 _RETRY_SECONDS = 2.0
+# In visibility timeouts.
+_EXTENSION = 2
 # Parts of the visibility timeout: when it is extended, when that is tried once more if there is no
 # answer, and how much earlier for the sake of full batches.
 _EXTEND_AFTER, _REPEAT_AFTER, _NEARLY = 2 / 3, 1 / 6, 1 / 6
@@ -63,6 +67,7 @@ class SqsSource:
         self._queue = queue
         self._clock = clock
         self._timeout = queue.visibility_timeout.total_seconds()
+        self._extension = _EXTENSION * self._timeout
         self._deliveries: dict[str, SqsDelivery] = {}
         self._changed = asyncio.Event()
 
@@ -115,7 +120,7 @@ class SqsSource:
                 next_due = min(
                     (each.due_at for each in self._deliveries.values()), default=math.inf
                 )
-                await self._wait_for_change(limit=min(next_due - now, self._timeout))
+                await self._wait_for_change(limit=min(next_due - now, self._extension))
 
     async def _wait_for_change(self, *, limit: float) -> None:
         try:
@@ -133,7 +138,7 @@ class SqsSource:
             return
         handle, began_at = delivery.receipt_handle, loop.time()
         try:
-            await self._queue.hide(handle, dt.timedelta(seconds=min(self._timeout, int(left))))
+            await self._queue.hide(handle, dt.timedelta(seconds=min(self._extension, int(left))))
         except errors.DeliveryLost as lost:
             # A message that is settled in the meantime is not ours to lose.
             is_open = self._deliveries.get(delivery.id) is delivery
@@ -148,7 +153,7 @@ class SqsSource:
             self._changed.set()
         else:
             if handle == delivery.receipt_handle:
-                delivery.due_at = began_at + self._timeout * _EXTEND_AFTER
+                delivery.due_at = began_at + self._extension * _EXTEND_AFTER
             _count(metrics.ExtensionOutcome.EXTENDED)
 
     async def count_waiting(self) -> int:

@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 _HIDE_LINGER = dt.timedelta(milliseconds=20)
 # Nobody waits for a deletion, and a message that comes again meanwhile costs nothing: batches may
 # fill up.
-_DELETE_LINGER = dt.timedelta(milliseconds=400)
+_DELETE_LINGER = dt.timedelta(milliseconds=600)
 # A poll that outlasts its wait by this much has probably lost its connection.
 _POLL_OVERTIME = dt.timedelta(seconds=2)
 _REASON_ATTRIBUTE = "queue-processor.reason"
