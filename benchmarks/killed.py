@@ -42,7 +42,7 @@ async def killed_storm(load: Load, *, is_same_pod: bool) -> Figures:
         async with environment.operating(_pod("first" if is_same_pod else "second")):
             await environment.until_settled()
             machine = MachineTimes.read()
-        await environment.check_drained()
+        await environment.check_cluster()
         gone_at = await environment.pods_gone_at(kubelets_log)
         evictions = requests_log.made("create", "pods/eviction")
     evicted_at = [each.received_at.timestamp() for each in evictions]

@@ -5,11 +5,11 @@ rounds of one row alone, and a storm has its baseline and its disturbed versions
 """
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from benchmarks import baseline, control_groups, idle, killed, notices, storm
 from benchmarks.control_groups import NoControlGroupError
-from benchmarks.environment import Load, OperatorEndedError
+from benchmarks.environment import Load, OperatorEndedError, StormFailedError
 from benchmarks.figures import Figures, Row, Rows
 from benchmarks.measurements import OTHERS
 
@@ -87,10 +87,12 @@ class Rounds:
         self._add("storms", f"{_SINGLES.name} one by one", await storm.storm(_SINGLES, at_once=1))
         storms = {load: await self._storm(load) for load in self._sizes.loads}
         for count in self._sizes.kills:
-            for place, is_same_pod in _PLACES.items():
-                await self._kill(Load(count), place, storms[Load(count)], is_same_pod=is_same_pod)
+            if (undisturbed := storms[Load(count)]) is not None:
+                for place, is_same_pod in _PLACES.items():
+                    await self._kill(Load(count), place, undisturbed, is_same_pod=is_same_pod)
         for count in self._sizes.limits:
-            await self._limit(Load(count), storms[Load(count)])
+            if (unlimited := storms[Load(count)]) is not None:
+                await self._limit(Load(count), unlimited)
         for count in self._sizes.indexes:
             self._begin(f"{count} nodes, idle")
             self._add("idle", f"{count} nodes", await idle.idle(count))
@@ -98,12 +100,14 @@ class Rounds:
             self._begin(f"{count} nodes, notices")
             self._add("notices", f"{count} nodes", await notices.notices(count))
 
-    async def _storm(self, load: Load) -> Figures:
+    async def _storm(self, load: Load) -> Figures | None:
         at_once = self._concurrency[load]
         self._begin(f"bare evictions of {load.name}, {at_once} at once")
         bare = await baseline.bare_evictions(load, at_once)
         self._begin(f"storm of {load.name}")
-        figures = await storm.storm(load)
+        figures = await self._tried("storms", load.name, storm.storm(load))
+        if figures is None:
+            return None
         self._add("storms", load.name, figures)
         compared = {"at once": float(at_once), OTHERS: bare[OTHERS]}
         for each in ("p99", "max"):
@@ -123,8 +127,11 @@ class Rounds:
     ) -> None:
         name = f"{load.name}, started again {place}"
         self._begin(f"kill in a storm of {name}")
-        figures = await killed.killed_storm(load, is_same_pod=is_same_pod)
-        self._add("kills", name, {**figures, "undisturbed": undisturbed["pods gone max"]})
+        figures = await self._tried(
+            "kills", name, killed.killed_storm(load, is_same_pod=is_same_pod)
+        )
+        if figures is not None:
+            self._add("kills", name, {**figures, "undisturbed": undisturbed["pods gone max"]})
 
     async def _limit(self, load: Load, unlimited: Figures) -> None:
         name = f"{load.name}, {control_groups.NAME}"
@@ -132,13 +139,26 @@ class Rounds:
         compared = {f"{each}, unlimited": unlimited[each] for each in ("ready", "pods gone max")}
         try:
             with control_groups.limited() as group:
-                figures = await storm.storm(load, group=group)
-                self._add("limits", name, {**figures, **compared, "OOM kills": group.oom_kills})
+                figures = await self._tried("limits", name, storm.storm(load, group=group))
+                if figures is not None:
+                    self._add("limits", name, {**figures, **compared, "OOM kills": group.oom_kills})
         except NoControlGroupError as error:
             self._rows.skip("limits", name, f"skipped: {error}")
-        except OperatorEndedError as error:
+
+    async def _tried(
+        self, section: str, name: str, measuring: Awaitable[Figures]
+    ) -> Figures | None:
+        """Return what was measured; None where the storm failed, which the row then says.
+
+        The other rows of the run, which takes an hour, are not lost with it.
+        """
+        try:
+            return await measuring
+        except (OperatorEndedError, StormFailedError) as error:
             reason, _, _ = str(error).partition("\n")
-            self._rows.skip("limits", name, f"failed: {reason}")
+            self._rows.skip(section, name, f"failed: {reason}")
+            self._report(f"warning: {section}, {name}: failed: {reason}")
+            return None
 
     def _begin(self, name: str) -> None:
         self._report(f"{name}, round {self._round} of {self._count}")

@@ -51,7 +51,7 @@ async def _measure(
     sent_at = await _send(environment, waves)
     machine, cpu = MachineTimes.read(), _processor_times(environment, pid)
     queue = await environment.queue.figures()
-    await environment.check_drained()
+    await environment.check_cluster()
     gone_at, requests = await environment.pods_gone_at(kubelets_log), requests_log.requests()
     cordoned_at, drained_at = measurements.cordoned_at(requests), measurements.drained_at(requests)
     aws_calls = sum(queue.calls.values()) - sum(queue_before.calls.values())
@@ -60,7 +60,10 @@ async def _measure(
     return {
         **measurements.percentiles("cordoned", (cordoned_at[node] - at for node, at in sent_at)),
         **measurements.percentiles("pods gone", (gone_at[node] - at for node, at in sent_at)),
-        **measurements.percentiles("drained", (drained_at[node] - at for node, at in sent_at)),
+        **measurements.percentiles(
+            "drained", (drained_at[node] - at for node, at in sent_at if node in drained_at)
+        ),
+        "not drained": sum(node not in drained_at for node, _ in sent_at),
         "messages deleted": queue.last_deleted_at - max(at for _, at in sent_at),
         "messages left": queue.left,
         "API requests a node": len(requests) / len(sent_at),
