@@ -27,7 +27,7 @@ from queue_processor.domain.identifiers import InstanceId
 from queue_processor.observability.health import Liveness
 from queue_processor.settings import Settings
 from queue_processor.simulator.aws import events
-from queue_processor.simulator.kube import api, clock, objects, resources
+from queue_processor.simulator.kube import api, clock, history, objects, resources
 from queue_processor.simulator.kube.cluster import SimulatedCluster
 from tests.fakes.autoscaling import HOOK, FakeLifecycle
 from tests.fakes.cluster import DirectTransport
@@ -318,6 +318,11 @@ class World:
     def pods_on(self, name: str) -> set[str]:
         """The names of the pods on a node."""
         return {pod.name for pod in self.cluster.store.pods_on(name)}
+
+    def pod_record(self, name: str) -> history.PodRecord:
+        """The life of the only pod with this name."""
+        (record,) = (pod for pod in self.cluster.history.pods if pod.name == name)
+        return record
 
     def kubernetes_events(self) -> list[tuple[str, str]]:
         """Reason and object of each Event so far."""

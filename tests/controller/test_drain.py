@@ -151,7 +151,7 @@ async def test_critical_pods_do_not_wait_past_half_of_the_time_that_is_left(
     world.send_spot(0)
     await world.until_settled(limit=130)
 
-    critical = next(each for each in world.cluster.history.pods if each.name == "critical")
+    critical = world.pod_record("critical")
     assert critical.signalled is not None
     assert 55 < (critical.signalled - began).total_seconds() < 65
 

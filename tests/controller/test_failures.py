@@ -417,14 +417,15 @@ async def test_an_accepted_eviction_keeps_its_grace_where_the_watch_shows_it_aft
     world.cluster.add_pod(
         "slow", node="node-0", spec=manifests.PodSpec(grace_seconds=40, exit_seconds=30)
     )
-    operator = await world.start()
-    operator.transport.watch_lag = 2
+    await world.start()
+    # So long each takes: the list of the pods, and then their watch.
+    world.server.faults.add(faults.Fault(faults.Delay(2), path="/api/v1/pods"))
 
     # It goes in 6 s: the pod would have to be deleted at once.
     world.send_spot(0, age=114)
     await world.until_settled(limit=60)
 
-    (slow,) = (pod for pod in world.cluster.history.pods if pod.name == "slow")
+    slow = world.pod_record("slow")
     assert slow.removal_cause is store.Cause.EVICTION
     assert slow.grace_seconds == 40
 
@@ -440,8 +441,7 @@ async def test_a_pod_that_stays_although_its_eviction_was_accepted_is_deleted_wh
     world.send_spot(0, age=114)
     await world.until_settled(limit=60)
 
-    (stays,) = (pod for pod in world.cluster.history.pods if pod.name == "stays")
-    assert stays.removal_cause is store.Cause.DELETE
+    assert world.pod_record("stays").removal_cause is store.Cause.DELETE
 
 
 async def test_a_pod_that_its_terminating_namespace_leaves_alone_is_deleted_at_the_deadline(

@@ -21,11 +21,6 @@ def _change(world: stage.World, *, days: float = 3) -> aws_events.ScheduledChang
     return events.new_change(world.clock() + dt.timedelta(days=days))
 
 
-def _signalled(world: stage.World, pod: str) -> dt.datetime | None:
-    """Return when a pod got its SIGTERM."""
-    return next(each.signalled for each in world.cluster.history.pods if each.name == pod)
-
-
 def _ours(world: stage.World, name: str) -> list[str]:
     """Return what is ours on a node."""
     node = world.node(name)
@@ -112,7 +107,7 @@ async def test_a_spot_interruption_after_a_recommendation_keeps_the_order_of_pod
     world.send_spot(0)
     await world.until_settled(limit=130)
 
-    critical, operator = _signalled(world, "critical"), _signalled(world, "operator")
+    critical, operator = (world.pod_record(each).signalled for each in ("critical", "operator"))
     assert critical is not None
     assert operator is not None
     assert (critical - began_at).total_seconds() > 55

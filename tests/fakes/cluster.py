@@ -19,7 +19,6 @@ class DirectTransport:
 
     Attributes:
         is_reachable: Cleared for an outage: every request fails.
-        watch_lag: How many seconds later every line of a watch arrives that begins from now on.
     """
 
     def __init__(
@@ -29,7 +28,6 @@ class DirectTransport:
         self._user_agent = user_agent
         self._is_alive = is_alive
         self.is_reachable = True
-        self.watch_lag = 0.0
         # In order, so that runs in virtual time repeat exactly.
         self._requests: dict[asyncio.Timeout, None] = {}
         self._streams: dict[_Stream, None] = {}
@@ -58,7 +56,7 @@ class DirectTransport:
         if not isinstance(answer.lines, watches.Watcher):
             yield head, _nothing()
             return
-        stream = _Stream(answer.lines, path, lag=self.watch_lag)
+        stream = _Stream(answer.lines, path)
         self._streams[stream] = None
         try:
             yield head, stream.lines()
@@ -103,10 +101,9 @@ class DirectTransport:
 class _Stream:
     """The client's side of an open watch."""
 
-    def __init__(self, watcher: watches.Watcher, path: str, *, lag: float) -> None:
+    def __init__(self, watcher: watches.Watcher, path: str) -> None:
         self._watcher = watcher
         self._path = path
-        self._lag = lag
         self._is_cut = False
 
     def cut(self) -> None:
@@ -115,7 +112,6 @@ class _Stream:
 
     async def lines(self) -> AsyncIterator[bytes]:
         async for line in self._watcher:
-            await asyncio.sleep(self._lag)
             if self._is_cut:
                 break
             yield line
