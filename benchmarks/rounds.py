@@ -4,8 +4,9 @@ A round measures everything once, so that what slows the machine down for a whil
 rounds of one row alone, and a storm has its baseline and its disturbed versions beside it.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 from benchmarks import baseline, control_groups, idle, killed, notices, storm
 from benchmarks.control_groups import NoControlGroupError
@@ -83,15 +84,20 @@ class Rounds:
 
     async def _measure(self) -> None:
         """Measure everything once."""
-        self._begin(f"{_SINGLES.name} one by one")
-        self._add("storms", f"{_SINGLES.name} one by one", await storm.storm(_SINGLES, at_once=1))
-        storms = {load: await self._storm(load) for load in self._sizes.loads}
+        singles = f"{_SINGLES.name} one by one"
+        self._begin(singles)
+        with self._failing_alone("storms", singles):
+            self._add("storms", singles, await storm.storm(_SINGLES, at_once=1))
+        storms: dict[Load, Figures] = {}
+        for load in self._sizes.loads:
+            with self._failing_alone("storms", load.name):
+                storms[load] = await self._storm(load)
         for count in self._sizes.kills:
-            if (undisturbed := storms[Load(count)]) is not None:
+            if undisturbed := storms.get(Load(count)):
                 for place, is_same_pod in _PLACES.items():
                     await self._kill(Load(count), place, undisturbed, is_same_pod=is_same_pod)
         for count in self._sizes.limits:
-            if (unlimited := storms[Load(count)]) is not None:
+            if unlimited := storms.get(Load(count)):
                 await self._limit(Load(count), unlimited)
         for count in self._sizes.indexes:
             self._begin(f"{count} nodes, idle")
@@ -100,14 +106,12 @@ class Rounds:
             self._begin(f"{count} nodes, notices")
             self._add("notices", f"{count} nodes", await notices.notices(count))
 
-    async def _storm(self, load: Load) -> Figures | None:
+    async def _storm(self, load: Load) -> Figures:
         at_once = self._concurrency[load]
         self._begin(f"bare evictions of {load.name}, {at_once} at once")
         bare = await baseline.bare_evictions(load, at_once)
         self._begin(f"storm of {load.name}")
-        figures = await self._tried("storms", load.name, storm.storm(load))
-        if figures is None:
-            return None
+        figures = await storm.storm(load)
         self._add("storms", load.name, figures)
         compared = {"at once": float(at_once), OTHERS: bare[OTHERS]}
         for each in ("p99", "max"):
@@ -127,38 +131,29 @@ class Rounds:
     ) -> None:
         name = f"{load.name}, started again {place}"
         self._begin(f"kill in a storm of {name}")
-        figures = await self._tried(
-            "kills", name, killed.killed_storm(load, is_same_pod=is_same_pod)
-        )
-        if figures is not None:
+        with self._failing_alone("kills", name):
+            figures = await killed.killed_storm(load, is_same_pod=is_same_pod)
             self._add("kills", name, {**figures, "undisturbed": undisturbed["pods gone max"]})
 
     async def _limit(self, load: Load, unlimited: Figures) -> None:
         name = f"{load.name}, {control_groups.NAME}"
         self._begin(f"storm of {name}")
         compared = {f"{each}, unlimited": unlimited[each] for each in ("ready", "pods gone max")}
+        with self._failing_alone("limits", name), control_groups.limited() as group:
+            figures = await storm.storm(load, group=group)
+            self._add("limits", name, {**figures, **compared, "OOM kills": group.oom_kills})
+
+    @contextlib.contextmanager
+    def _failing_alone(self, section: str, name: str) -> Iterator[None]:
+        """Let a storm that fails cost its own row, which says why, and not a run of an hour."""
         try:
-            with control_groups.limited() as group:
-                figures = await self._tried("limits", name, storm.storm(load, group=group))
-                if figures is not None:
-                    self._add("limits", name, {**figures, **compared, "OOM kills": group.oom_kills})
+            yield
         except NoControlGroupError as error:
-            self._rows.skip("limits", name, f"skipped: {error}")
-
-    async def _tried(
-        self, section: str, name: str, measuring: Awaitable[Figures]
-    ) -> Figures | None:
-        """Return what was measured; None where the storm failed, which the row then says.
-
-        The other rows of the run, which takes an hour, are not lost with it.
-        """
-        try:
-            return await measuring
+            self._rows.skip(section, name, f"skipped: {error}")
         except (OperatorEndedError, StormFailedError) as error:
             reason, _, _ = str(error).partition("\n")
             self._rows.skip(section, name, f"failed: {reason}")
             self._report(f"warning: {section}, {name}: failed: {reason}")
-            return None
 
     def _begin(self, name: str) -> None:
         self._report(f"{name}, round {self._round} of {self._count}")
