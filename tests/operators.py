@@ -2,6 +2,7 @@
 
 import abc
 import asyncio
+import collections
 import contextlib
 import json
 import os
@@ -129,9 +130,17 @@ class Operators(abc.ABC):
         loop = asyncio.get_running_loop()
         began = loop.time()
         while not holds():
-            assert loop.time() - began < limit, f"it does not hold after {limit} s"
+            assert loop.time() - began < limit, (
+                f"it does not hold after {limit} s; operators logged {self._counts()}"
+            )
             await asyncio.sleep(0.02)
         return loop.time() - began
+
+    def _counts(self) -> dict[str, int]:
+        """How often the operators logged each event: what a failed wait leaves to go by."""
+        return collections.Counter(
+            line["event"] for process in self.processes for line in process.lines()
+        )
 
     async def close(self) -> None:
         """End all of them, and print what they logged last: pytest shows it when a test fails."""

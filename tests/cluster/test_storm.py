@@ -1,12 +1,18 @@
 """A hundred nodes at once."""
 
+from tests import operators
 from tests.cluster import manifests
 from tests.cluster.manifests import PodShape
 from tests.cluster.site import Site
 
-GOING, STAYING, PODS_EACH = 100, 20, 10
+GOING, STAYING, PODS_EACH, OWNED_EACH = 100, 20, 5, 2
 APPS = 10
 ON_STAYING, MAY_BE_AWAY = 5, 10
+# Nothing here is about a new leader, and a busy machine stands still for seconds.
+PATIENT = {
+    **operators.election(lease=15, renew=10, retry=2),
+    "QUEUE_PROCESSOR_SOURCES__SQS__VISIBILITY_TIMEOUT_SECONDS": "30",
+}
 
 
 def _node(number: int) -> tuple[str, str]:
@@ -14,14 +20,14 @@ def _node(number: int) -> tuple[str, str]:
 
 
 async def test_a_storm_of_100_nodes_leaves_none_of_them_and_touches_no_other(scene: Site) -> None:
-    """Of the ten pods of each node that goes, three are owned and under a budget."""
+    """Of the five pods of each node that goes, two are owned and under a budget."""
     world = scene.world
     going = [_node(number) for number in range(GOING)]
     staying = [_node(number) for number in range(GOING, GOING + STAYING)]
     names = {name for name, _ in going}
     await world.make_nodes([*going, *staying])
     shape = PodShape(exits_after="100ms", grace_seconds=9)
-    owned = GOING * 3 // APPS
+    owned = GOING * OWNED_EACH // APPS
     for app in range(APPS):
         places = {going[(owned * app + step) % GOING][0]: 1 for step in range(owned)}
         await world.make_replicas(f"web-{app}", shape, {**places, staying[app][0]: ON_STAYING})
@@ -29,16 +35,16 @@ async def test_a_storm_of_100_nodes_leaves_none_of_them_and_touches_no_other(sce
     await world.create_all(
         manifests.pod(f"bare-{name}-{number}", shape, node_name=name)
         for name, _ in going
-        for number in range(PODS_EACH - 3)
+        for number in range(PODS_EACH - OWNED_EACH)
     )
-    await scene.lead()
+    await scene.lead(**PATIENT)
 
     async with scene.history.watching():
         before = {pod.uid for pod in scene.history.left_on(*names)}
         assert len(before) == GOING * PODS_EACH
         for _, instance in going:
             scene.interrupt(instance)
-        await scene.until(scene.is_settled, limit=90)
+        await scene.until(scene.is_settled, limit=120)
         for app in range(APPS):
             await world.until_running(f"web-{app}", owned + ON_STAYING)
 
