@@ -137,7 +137,7 @@ class Operators(abc.ABC):
         return loop.time() - began
 
     def _counts(self) -> dict[str, int]:
-        """How often the operators logged each event: what a failed wait leaves to go by."""
+        """Count the events in the logs, which a machine that only keeps this output does not."""
         return collections.Counter(
             line["event"] for process in self.processes for line in process.lines()
         )

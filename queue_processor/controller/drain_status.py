@@ -1,8 +1,9 @@
 """Shows how a drain stands: in the conditions of its node, and in an Event at its end."""
 
 import asyncio
+import contextlib
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -35,26 +36,30 @@ class DrainStatus:
         self._limiter = context.limiter
         self._clock = context.clock
         self._started_at = context.clock()
+        self._shown = ""
 
     async def follow(self) -> None:
         """Keep the condition on the node true, without a write for every pod."""
-        shown = None
         while True:
             await asyncio.sleep(_PROGRESS_INTERVAL_SECONDS)
-            message = f"{len(self._pods.left)} of {self._pods.seen} pods left"
-            if message != shown and self._pods.left:
-                await self.show_in_progress(message)
-                shown = message
+            if self._pods.left:
+                await self.show_in_progress(self._pods_left)
 
-    async def show_in_progress(self, message: str) -> None:
-        """Write the condition of a drain that goes on, once no eviction waits for its slot."""
-        await self._write(
-            DrainProgress.IN_PROGRESS,
-            message,
-            since=self._started_at,
-            priority=Priority.PROGRESS,
-            left=self._holds.left,
-        )
+    def _pods_left(self) -> str:
+        return f"{len(self._pods.left)} of {self._pods.seen} pods left"
+
+    async def show_in_progress(self, message: Callable[[], str]) -> None:
+        """Write the condition of a drain that goes on, once evictions do not wait for slots.
+
+        Args:
+            message: Returns how it stands when that time has come.
+        """
+        with self._failing_softly():
+            async with self._limiter.slot(Priority.PROGRESS, self._holds.ends_at):
+                now = message()
+                if now != self._shown:
+                    await self._write(DrainProgress.IN_PROGRESS, now, since=self._started_at)
+                    self._shown = now
 
     async def show_end(self, report: InstanceReport) -> None:
         """Write how the drain ended, unless there is no node any more to write it on."""
@@ -63,14 +68,17 @@ class DrainStatus:
         is_drained = report.result is InstanceResult.DRAINED
         message = report.summary(seen=self._pods.seen)
         async with self._holds.writing:
-            await self._write(
-                DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED,
-                message,
-                since=self._clock(),
-                priority=Priority.ENDING,
-                left=report.margin,
-                held=self._holds.written,
-            )
+            with self._failing_softly():
+                async with (
+                    asyncio.timeout(_limit_of(report.margin)),
+                    self._limiter.slot(Priority.ENDING, self._holds.ends_at),
+                ):
+                    await self._write(
+                        DrainProgress.DRAINED if is_drained else DrainProgress.STOPPED,
+                        message,
+                        since=self._clock(),
+                        held=self._holds.written,
+                    )
         self._event_recorder.node_event(
             self._holds.node,
             event_reasons.DRAINED if is_drained else event_reasons.DRAIN_STOPPED,
@@ -83,19 +91,15 @@ class DrainStatus:
         message: str,
         *,
         since: dt.datetime,
-        priority: Priority,
-        left: dt.timedelta | None,
         held: Sequence[Hold] = (),
     ) -> None:
+        node = self._holds.node
+        self._holds.see(await self._nodes.report(node, progress, message, since=since, held=held))
+
+    @contextlib.contextmanager
+    def _failing_softly(self) -> Iterator[None]:
         try:
-            async with (
-                asyncio.timeout(_limit_of(left)),
-                self._limiter.slot(priority, self._holds.ends_at),
-            ):
-                written = await self._nodes.report(
-                    self._holds.node, progress, message, since=since, held=held
-                )
-                self._holds.see(written)
+            yield
         except (TimeoutError, errors.QueueProcessorError) as error:
             _log.info(
                 "node_conditions_update_failed",

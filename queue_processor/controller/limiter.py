@@ -11,7 +11,8 @@ none of its nodes is more urgent than another. Among drains that are equally urg
 turns (ten pods of each, then the next ten), so that a node with many pods does not hold up a node
 with few. Repeated attempts come last, because what was refused a moment ago is likely to be refused
 again. Lists come before all evictions: they are few (`pod_lister`), and a node that is not listed
-has no chance at all.
+has no chance at all. What shows progress waits until nothing else has waited for a second: between
+the evictions of a storm it would take their place, and most of its drains end without it.
 
 Slots. How many there are is read anew for each admission, from an `AdaptiveLimit`. It learns from
 the evictions that were accepted while every slot was held; a refusal is less work than an eviction,
@@ -248,12 +249,13 @@ class PriorityLimiter:
     def _note_calm(self) -> None:
         self._calm, self._is_busy = None, False
         self._on_busy(False)  # noqa: FBT003 - of one callback
+        self._admit()
 
     def _is_urgent_waiting(self) -> bool:
         return bool(self._waiting) and self._waiting[0][0].priority < Priority.PROGRESS
 
     def _may_admit(self, priority: Priority) -> bool:
-        if priority is Priority.PROGRESS and self._windows.has_prompt_waiters:
+        if priority is Priority.PROGRESS and self._is_busy:
             return False
         slots = self._limit.slots
         reserved = _RESERVES.get(priority, 0) * max(1, slots // _SLOTS_PER_RESERVED)

@@ -346,7 +346,8 @@ class NodeDrain:
 
     async def _await_volume_detachment(self) -> None:
         """Wait until the volumes of the pods that left can be attached elsewhere."""
-        await self._status.show_in_progress("no pods left, volumes still attached")
+        message = "no pods left, volumes still attached"
+        self._start(self._status.show_in_progress(lambda: message), "show volumes of")
         limit = min(self._options.volume_timeout, self._holds.left).total_seconds()
         staying = {
             (pod.ref.namespace, claim)

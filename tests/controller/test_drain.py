@@ -268,6 +268,10 @@ async def test_a_drained_node_waits_until_its_volumes_are_detached(world: stage.
         for each in world.cluster.store.every(resources.ATTACHMENTS)
     )
     assert world.lifecycle.records[stage.instance(0)].completed_at is None
+    await world.until(lambda: world.condition("node-0", "DrainInProgress") == "True")
+    assert "no pods left, volumes still attached" in [
+        each.get("message") for each in world.node("node-0").status["conditions"]
+    ]
     await world.until_settled()
 
     assert not any(

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 
 import pytest
+import structlog.testing
 
 from queue_processor.domain import aws_events
 from queue_processor.simulator.aws import events
@@ -86,6 +87,35 @@ async def test_a_storm_writes_events_after_evictions_and_one_for_each_node(
     assert len(events_on_nodes) <= 60
     beginning = "0 of 4 pods left; before: SpotInterruption, cordon-and-drain, "
     assert len([note for note in drained if note.startswith(beginning)]) >= 40
+
+
+async def test_a_storm_longer_than_an_interval_writes_no_progress_while_evictions_wait(
+    world: stage.World,
+) -> None:
+    world.add_nodes(51)
+    names = [f"node-{number}" for number in range(50)]
+    for name in names:
+        world.cluster.add_replica_set(
+            f"of-{name}", replicas=4, labels={"app": name}, nodes=[name], exit_seconds=0.1
+        )
+    # 5 evictions in a second: 40 s for all of them.
+    world.server.faults.add(faults.Fault(faults.Delay(0.8), path=".*/eviction"))
+    await world.start(kubernetes={"requests_in_flight": 4})
+
+    with structlog.testing.capture_logs() as lines:
+        for number in range(50):
+            world.send_spot(number)
+        storm = asyncio.create_task(world.until_settled())
+        shown = set()
+        while not storm.done():
+            shown |= {name for name in names if world.condition(name, "DrainInProgress") == "True"}
+            await asyncio.sleep(0.1)
+        lasted = await storm
+
+    assert lasted > 38
+    assert not shown
+    assert {world.condition(name, "Drained") for name in names} == {"True"}
+    assert "node_conditions_update_failed" not in {line["event"] for line in lines}
 
 
 async def test_the_conditions_follow_the_drain(world: stage.World) -> None:
