@@ -82,8 +82,9 @@ class _HoldRecord(pydantic.BaseModel):
 
     @staticmethod
     def of(hold: Hold) -> JsonObject:
+        # Not by asdict, which copies deeply.
         fields = {
-            **dataclasses.asdict(hold),
+            **{each.name: getattr(hold, each.name) for each in dataclasses.fields(hold)},
             "deadline": hold.deadline.at,
             "is_hard": hold.deadline.is_hard,
             "instance_ends_at": hold.deadline.instance_ends_at,
