@@ -16,7 +16,8 @@ The differences:
   the same, and only then empties the holder, so that a standby need not wait for the duration.
 - An attempt may take half of the renew deadline. client-go lets one request use up all of it, so
   that a single response that is lost costs the leadership.
-- A conflict at a renewal is not yet a loss: it may be our own write, whose answer did not arrive.
+- A conflict is not yet a loss: it may be our own write, whose answer did not arrive, or was not
+  waited for. So a stop also releases a Lease that it was about to acquire.
 
 Rejected: the official client's election, which measures by the wall clock, never releases the Lease
 and does not wait for the work to end (docs/decisions/0002-a-leader-election-of-our-own.md).
@@ -82,7 +83,11 @@ class LeaderElector:
         """
         metrics.IS_LEADER.set(0)
         while True:
-            await self._acquire()
+            try:
+                await self._acquire()
+            except asyncio.CancelledError:
+                await waiting.to_the_end(self._release())
+                raise
             _log.info("leadership_acquired", identity=self._identity)
             metrics.IS_LEADER.set(1)
             _count(metrics.LeadershipChange.ACQUIRED)
@@ -154,13 +159,15 @@ class LeaderElector:
         return min(next_at, free_at) if started_at < free_at else next_at
 
     async def _try_to_acquire(self, started_at: float) -> bool:
+        self._held = None
         lease = await self._leases.read()
         if lease is not None and not self._is_free(lease):
             return False
-        ours = leases.acquired(
+        # From now on it may be ours, whether we hear of it or not.
+        self._held = leases.acquired(
             lease, holder=self._identity, duration=self._times.duration, now=self._clock()
         )
-        self._hold(await self._leases.write(ours), started_at)
+        self._hold(await self._leases.write(self._held), started_at)
         return True
 
     def _is_free(self, lease: Lease) -> bool:
@@ -195,29 +202,35 @@ class LeaderElector:
 
     async def _renew(self, started_at: float) -> bool:
         """Renew, or return False when another process holds the Lease."""
-        if self._held is None:
-            return False
-        try:
-            self._hold(await self._leases.write(self._held.renewed(self._clock())), started_at)
-        except errors.Conflict:
-            # Perhaps it was our own write, whose answer was lost.
-            lease = await self._leases.read()
-            if lease is None or lease.holder != self._identity:
-                return False
-            self._held = lease
-        return True
+        now = self._clock()
+        lease = await self._write_changed(lambda held: held.renewed(now))
+        if lease is not None:
+            self._hold(lease, started_at)
+        return lease is not None
 
     async def _release(self) -> None:
         """Empty the holder, so that a standby takes over at its next attempt."""
         if self._held is None:
             return
+        now = self._clock()
         try:
             async with asyncio.timeout(self._times.retry_period.total_seconds()):
-                await self._leases.write(self._held.released(self._clock()))
+                lease = await self._write_changed(lambda held: held.released(now))
+        except _FAILED as error:
+            _log.warning("lease_not_released", error=str(error) or "timed out")
+            return
+        if lease is not None:
             _count(metrics.LeadershipChange.RELEASED)
             _log.info("leadership_released", identity=self._identity)
-        except (errors.Conflict, *_FAILED) as error:
-            _log.warning("lease_not_released", error=str(error) or "timed out")
+
+    async def _write_changed(self, changed: Callable[[Lease], Lease]) -> Lease | None:
+        """Write the Lease that we hold, changed; return None when another process holds it."""
+        while self._held is not None and self._held.holder == self._identity:
+            try:
+                return await self._leases.write(changed(self._held))
+            except errors.Conflict:
+                self._held = await self._leases.read()
+        return None
 
 
 def _count(change: metrics.LeadershipChange) -> None:

@@ -249,6 +249,36 @@ async def test_one_lease_request_without_a_response_costs_no_leadership(
     assert world.queue.receive_count(world.queue.in_flight[0]) == 1
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT"], ids=["acquired", "renewed"])
+async def test_a_stop_after_a_write_whose_answer_was_lost_releases_the_lease(
+    world: stage.World, method: str
+) -> None:
+    world.add_nodes(1)
+    lost = faults.Fault(faults.Cut(after_effect=True), method=method, path=".*/leases.*", times=1)
+    world.server.faults.add(lost)
+    one = await world.start("one")
+    await world.until(lambda: not world.server.faults.pending)
+    assert _holder(world) == "one"
+
+    await one.stop()
+
+    assert _holder(world) == ""
+
+
+async def test_a_stop_while_another_process_leads_leaves_the_lease_alone(
+    world: stage.World,
+) -> None:
+    world.add_nodes(1)
+    await world.start("one")
+    two = await world.start("two")
+    await asyncio.sleep(5)
+
+    await two.stop()
+
+    assert _holder(world) == "one"
+    assert set(world.cluster.history.writers) <= {"one"}
+
+
 async def test_a_takeover_whose_request_hangs_is_tried_again_after_half_the_renew_deadline(
     world: stage.World,
 ) -> None:
