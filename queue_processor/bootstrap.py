@@ -46,6 +46,8 @@ _log = structlog.get_logger(__name__)
 _AWS_START_SECONDS = 30.0
 _KUBE_START_SECONDS = 6.0
 _FLUSH_LIMIT_SECONDS = 1.0
+# Twice a page of a list, and 20 of these: a storm of 1,000 nodes.
+_NEW_OBJECTS, _YOUNG_COLLECTIONS = 50_000, 20
 
 
 def utc_now() -> dt.datetime:
@@ -133,10 +135,16 @@ def _leave_the_start_behind() -> None:
     The SDK's list of all endpoints takes 7 MiB and refers to itself, so it stays until a full
     collection. Later ones need not visit the modules, which live as long as the process.
 
+    By default a collection follows every 700 new objects, and a page of a list has 24,000. In a
+    storm of 200 nodes, collections took a sixth of our CPU time and found next to nothing: what we
+    drop is freed by its reference count.
+
     https://docs.python.org/3/library/gc.html#gc.freeze
+    https://docs.python.org/3/library/gc.html#gc.set_threshold
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, _YOUNG_COLLECTIONS)
 
 
 async def _open_aws(settings: Settings) -> "Aws | None":

@@ -11,9 +11,12 @@ so by then the nodes that a storm is about are all waiting. The number of lists 
 the number of nodes that wait. So all of them are listed within seconds, and none is unlisted at its
 deadline because others were ahead of it.
 
+Nodes that come while a list of the cluster is under way wait for the next one: a storm of 1,000
+comes over some seconds, and would begin such a list again and again.
+
 A list that hangs, or a list of the whole cluster that fails, must not hold up the nodes behind it.
-After a second a list does not count any more, and after a failure the nodes are listed one by one
-until none waits.
+After a second a list does not count any more, or after ten seconds if it is of the cluster. After a
+failure the nodes are listed one by one until none waits.
 
 Rejected: to wait a moment for company, since a single node would wait for nobody; and a watch that
 begins with all pods, since it would read the whole cluster for a single node.
@@ -37,6 +40,7 @@ _WAITING_PER_LIST = 40
 _MANY = 4
 _PART_OF_ALL = 1 / 4
 _PROMPT_SECONDS = 1.0
+_SHARED_PROMPT_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +74,7 @@ class PodLister:
         self._count_nodes = count_nodes
         self._waiting: dict[_ListRequest, None] = {}
         self._prompt: set[asyncio.Task[None]] = set()
+        self._shared: asyncio.Task[None] | None = None
         self._lists_together = True
         self._changed = asyncio.Event()
 
@@ -98,15 +103,25 @@ class PodLister:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                self._lists_together = self._lists_together or not self._waiting
+                if self._shared is not None and self._may_share:
+                    continue
                 limit = _AT_ONCE + len(self._waiting) // _WAITING_PER_LIST
                 for request in itertools.islice(self._waiting, max(0, limit - len(self._prompt))):
                     listing = lists.create_task(self._list_next(request), name="list pods")
                     self._prompt.add(listing)
                     listing.add_done_callback(self._count_no_more)
 
+    def _count_for_a_while(self, listing: "asyncio.Task[None]", *, is_shared: bool) -> None:
+        if is_shared:
+            self._shared = listing
+        asyncio.get_running_loop().call_later(
+            _SHARED_PROMPT_SECONDS if is_shared else _PROMPT_SECONDS, self._count_no_more, listing
+        )
+
     def _count_no_more(self, listing: "asyncio.Task[None]") -> None:
         self._prompt.discard(listing)
+        if self._shared is listing:
+            self._shared = None
         self._changed.set()
 
     async def _list_next(self, oldest: _ListRequest) -> None:
@@ -115,15 +130,14 @@ class PodLister:
         assert listing is not None  # noqa: S101 - only for the types: a coroutine runs in a task
         try:
             async with self._limiter.slot(Priority.LIST, oldest.ends_at):
-                asyncio.get_running_loop().call_later(_PROMPT_SECONDS, self._count_no_more, listing)
-                await self._answer(self._take_next())
+                if requests := self._take_next():
+                    self._count_for_a_while(listing, is_shared=len(requests) > 1)
+                    await self._answer(requests)
         except errors.TemporaryError as error:
             # There was no slot in time.
             _fail((oldest,), error)
 
     async def _answer(self, requests: Collection[_ListRequest]) -> None:
-        if not requests:
-            return
         try:
             lists = await self._list_pods({request.node_name for request in requests})
         except errors.QueueProcessorError as error:
@@ -133,11 +147,22 @@ class PodLister:
         for request in requests:
             if not request.pods.done():
                 request.pods.set_result(lists[request.node_name])
+        # Not after a failure: those who list again are not waiting yet.
+        self._lists_together = self._lists_together or not self._waiting
+
+    @property
+    def _may_share(self) -> bool:
+        enough = max(_MANY, self._count_nodes() * _PART_OF_ALL)
+        return self._lists_together and len(self._waiting) >= enough
 
     def _take_next(self) -> Collection[_ListRequest]:
-        enough = max(_MANY, self._count_nodes() * _PART_OF_ALL)
-        is_shared = self._lists_together and len(self._waiting) >= enough
-        taken = tuple(itertools.islice(self._waiting, None if is_shared else 1))
+        """Take the requests that the next list answers; none while all wait for another to end."""
+        if not self._may_share:
+            taken = tuple(itertools.islice(self._waiting, 1))
+        elif self._shared is None:
+            taken = tuple(self._waiting)
+        else:
+            taken = ()
         for request in taken:
             del self._waiting[request]
         return taken

@@ -24,15 +24,18 @@ NOTHING = PodList(pods=(), version="1")
 
 @dataclasses.dataclass
 class Server:
-    """Answers lists: that of one node after `seconds`, that of the cluster after a second.
+    """Answers lists: that of one node after `seconds`, that of the cluster after others.
 
     Attributes:
+        seconds: Of a list of one node.
+        of_cluster: The seconds of a list of the cluster.
         lists: The nodes that were asked for, by list.
         failing: Lists of so many nodes fail.
         hanging: The lists of these nodes are never answered.
     """
 
     seconds: float = 0.1
+    of_cluster: float = 1.0
     failing: range = range(0)
     hanging: Collection[str] = ()
     lists: list[Collection[NodeName]] = dataclasses.field(default_factory=list)
@@ -41,7 +44,7 @@ class Server:
         self.lists.append(names)
         if any(name in self.hanging for name in names):
             await asyncio.Event().wait()
-        await asyncio.sleep(self.seconds if len(names) == 1 else 1.0)
+        await asyncio.sleep(self.seconds if len(names) == 1 else self.of_cluster)
         if len(names) in self.failing:
             raise errors.TemporaryError("the list is too long")
         return dict.fromkeys(names, NOTHING)
@@ -60,12 +63,18 @@ class Lister:
     async def run(self) -> None:
         await self._lister.run()
 
-    async def list_nodes(self, count: int) -> list[float]:
-        """Ask for the pods of so many nodes at once, and return when each was answered."""
+    async def list_nodes(self, count: int, *, apart: float = 0.0) -> list[float]:
+        """Ask for the pods of so many nodes, and return when each was answered.
+
+        Args:
+            count: How many nodes.
+            apart: The seconds from one node to the next.
+        """
         loop = asyncio.get_running_loop()
 
         async def answered_at(number: int) -> float:
             name = NodeName(f"node-{number}")
+            await asyncio.sleep(number * apart)
             while True:
                 try:
                     await self._lister.pods_on(name, ends_at=ENDS_AT)
@@ -94,6 +103,28 @@ async def test_nodes_that_are_most_of_the_cluster_share_a_list(lister: Lister) -
     assert max(await lister.list_nodes(90)) <= 1.2
     assert len(lister.server.lists) <= 4
     assert max(map(len, lister.server.lists)) >= 80
+
+
+async def test_nodes_that_come_during_a_list_of_the_cluster_share_the_next_one(
+    lister: Lister,
+) -> None:
+    lister.server.of_cluster = 8.0
+    assert max(await lister.list_nodes(400, apart=0.02)) <= 20.0
+    shared = [names for names in lister.server.lists if len(names) > 1]
+    assert len(shared) == 2
+    assert sum(map(len, shared)) >= 370
+
+
+async def test_a_list_of_the_cluster_that_hangs_holds_up_the_next_one_for_ten_seconds(
+    lister: Lister,
+) -> None:
+    lister.server.hanging = {"node-0", "node-10", "node-30"}
+    listing = asyncio.create_task(lister.list_nodes(400, apart=0.02), name="list")
+    await asyncio.sleep(13.0)
+    asked_for = {name for names in lister.server.lists for name in names}
+    listing.cancel()
+    await asyncio.wait((listing,))
+    assert len(asked_for) == 400
 
 
 async def test_a_few_nodes_of_a_large_cluster_do_not_cost_a_list_of_all_pods(
