@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 _AWS_START_SECONDS = 30.0
 _KUBE_START_SECONDS = 6.0
 _FLUSH_LIMIT_SECONDS = 1.0
-# Twice a page of a list, and 20 of these: a storm of 1,000 nodes.
+# More than two pages of a list; 20 of these are a storm of 1,000 nodes.
 _NEW_OBJECTS, _YOUNG_COLLECTIONS = 50_000, 20
 
 

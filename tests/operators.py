@@ -137,7 +137,7 @@ class Operators(abc.ABC):
         return loop.time() - began
 
     def _counts(self) -> dict[str, int]:
-        """Count the events in the logs, which a machine that only keeps this output does not."""
+        """Count the events in the logs: a failed run may keep its output, and not its files."""
         return collections.Counter(
             line["event"] for process in self.processes for line in process.lines()
         )

@@ -103,7 +103,7 @@ class PodLister:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                if self._shared is not None and self._may_share:
+                if self._awaits_shared:
                     continue
                 limit = _AT_ONCE + len(self._waiting) // _WAITING_PER_LIST
                 for request in itertools.islice(self._waiting, max(0, limit - len(self._prompt))):
@@ -155,14 +155,16 @@ class PodLister:
         enough = max(_MANY, self._count_nodes() * _PART_OF_ALL)
         return self._lists_together and len(self._waiting) >= enough
 
+    @property
+    def _awaits_shared(self) -> bool:
+        """True while the next list would be of the cluster, and such a list is under way."""
+        return self._may_share and self._shared is not None
+
     def _take_next(self) -> Collection[_ListRequest]:
-        """Take the requests that the next list answers; none while all wait for another to end."""
-        if not self._may_share:
-            taken = tuple(itertools.islice(self._waiting, 1))
-        elif self._shared is None:
-            taken = tuple(self._waiting)
-        else:
-            taken = ()
+        """Take the requests that the next list answers; none while it has to wait."""
+        if self._awaits_shared:
+            return ()
+        taken = tuple(itertools.islice(self._waiting, None if self._may_share else 1))
         for request in taken:
             del self._waiting[request]
         return taken

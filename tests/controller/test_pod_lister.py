@@ -40,6 +40,11 @@ class Server:
     hanging: Collection[str] = ()
     lists: list[Collection[NodeName]] = dataclasses.field(default_factory=list)
 
+    @property
+    def shared(self) -> list[Collection[NodeName]]:
+        """The lists of the cluster."""
+        return [names for names in self.lists if len(names) > 1]
+
     async def list_pods(self, names: Collection[NodeName]) -> Mapping[NodeName, PodList]:
         self.lists.append(names)
         if any(name in self.hanging for name in names):
@@ -110,9 +115,8 @@ async def test_nodes_that_come_during_a_list_of_the_cluster_share_the_next_one(
 ) -> None:
     lister.server.of_cluster = 8.0
     assert max(await lister.list_nodes(400, apart=0.02)) <= 20.0
-    shared = [names for names in lister.server.lists if len(names) > 1]
-    assert len(shared) == 2
-    assert sum(map(len, shared)) >= 370
+    assert len(lister.server.shared) == 2
+    assert sum(map(len, lister.server.shared)) >= 370
 
 
 async def test_a_list_of_the_cluster_that_hangs_holds_up_the_next_one_for_ten_seconds(
@@ -139,10 +143,10 @@ async def test_nodes_are_listed_one_by_one_after_a_list_of_the_cluster_has_faile
 ) -> None:
     lister.server.failing = range(2, 1000)
     assert max(await lister.list_nodes(90)) <= 6.0
-    assert len([names for names in lister.server.lists if len(names) > 1]) == 1
+    assert len(lister.server.shared) == 1
     lister.server.failing = range(0)
     await lister.list_nodes(90)
-    assert len([names for names in lister.server.lists if len(names) > 1]) > 1
+    assert len(lister.server.shared) > 1
 
 
 async def test_lists_that_hang_hold_up_the_other_nodes_for_two_seconds_at_most(
