@@ -113,7 +113,7 @@ def started() -> Iterator[plane.Started]:
         # In a thread of its own, for whoever asks for this fixture out of a loop that runs.
         with futures.ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, _until_a_pod_runs(running)).result()
-        yield plane.Started(running, time.monotonic() - began, running.cpu_seconds())
+        yield plane.Started(running, time.monotonic() - began)
 
 
 async def _until_a_pod_runs(running: plane.ControlPlane) -> None:

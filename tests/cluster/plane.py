@@ -157,18 +157,6 @@ class ControlPlane:
         """The process id of a component."""
         return self._processes[component].pid
 
-    def cpu_seconds(self) -> float:
-        """Return how long all components have computed.
-
-        https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: utime and stime.
-        """
-        ticks = 0
-        for process in self._processes.values():
-            stat = pathlib.Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8")
-            # The name before the fields may hold spaces.
-            ticks += sum(map(int, stat.rpartition(")")[2].split()[11:13]))
-        return ticks / os.sysconf("SC_CLK_TCK")
-
     def kill(self, component: str) -> None:
         """Take a process away without a word."""
         process = self._processes.pop(component)
@@ -367,12 +355,10 @@ class Started:
 
     Attributes:
         seconds: The time from nothing to a pod that ran.
-        cpu_seconds: How long its components computed for it.
     """
 
     plane: ControlPlane
     seconds: float
-    cpu_seconds: float
 
 
 def free_ports(count: int) -> list[int]:

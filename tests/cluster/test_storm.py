@@ -44,7 +44,7 @@ async def test_a_storm_of_100_nodes_leaves_none_of_them_and_touches_no_other(sce
         assert len(before) == GOING * PODS_EACH
         for _, instance in going:
             scene.interrupt(instance)
-        await scene.until(scene.is_settled, limit=120)
+        await scene.until(scene.is_settled)
         for app in range(APPS):
             await world.until_running(f"web-{app}", owned + ON_STAYING)
 

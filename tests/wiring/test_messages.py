@@ -63,7 +63,7 @@ async def test_a_dead_letter_is_explained_and_handled_when_a_setting_is_mended(
     operator = await site.start(**wrong)
 
     site.aws.put_event(aws_events.spot_interruption(INSTANCE, origin=events.new_origin()))
-    await site.until(lambda: site.aws.queue_state(dead_letters).visible == 1, limit=40)
+    await site.until(lambda: site.aws.queue_state(dead_letters).visible == 1)
     operator.send(signal.SIGTERM)
     assert await operator.ended() == 0
     (letter,) = site.aws.contents(dead_letters)

@@ -8,7 +8,11 @@ from queue_processor.domain import aws_events
 from queue_processor.domain.events import LifecycleTransition
 from queue_processor.simulator.aws import events, lifecycle
 from queue_processor.simulator.kube import api, faults, manifests
+from tests import operators
 from tests.wiring.conftest import Site
+
+# Whoever waits for its end waits longer than a test does.
+_LONG_LEASE = operators.election(lease=300, renew=200, retry=0.4)
 
 
 def _instance(number: int) -> str:
@@ -51,7 +55,7 @@ async def test_a_kill_in_the_middle_of_a_storm_loses_nothing(site: Site) -> None
     await first.kill()
     assert not site.is_settled()
     await site.start()
-    await site.until(site.is_settled, limit=60)
+    await site.until(site.is_settled)
 
     assert not any(site.cluster.store.pods_on(f"node-{number}") for number in range(12))
     assert all(site.is_cordoned(f"node-{number}") for number in range(12))
@@ -70,19 +74,18 @@ async def test_sigterm_hands_the_messages_and_the_leadership_to_the_standby(site
     for number in range(3):
         site.cluster.add_node(f"node-{number}", instance_id=_instance(number))
     site.cluster.add_pod("slow", node="node-0", spec=manifests.PodSpec(exit_seconds=8))
-    leader = await site.start()
+    leader = await site.start(**_LONG_LEASE)
     await site.until(lambda: bool(site.holder()))
     before = site.holder()
-    await site.start()
+    await site.start(**_LONG_LEASE)
 
     site.aws.put_event(aws_events.spot_interruption(_instance(0), origin=events.new_origin()))
     await site.until(lambda: site.is_cordoned("node-0"))
     leader.send(signal.SIGTERM)
-    took = await site.until(lambda: site.holder() not in {"", before})
+    await site.until(lambda: site.holder() not in {"", before})
     code = await leader.ended()
     await site.until(site.is_settled)
 
-    assert took < 3
     assert code == 0
     assert leader.logged("stopped")
     assert not site.cluster.store.pods_on("node-0")
@@ -97,7 +100,7 @@ async def test_a_second_signal_stops_at_once(site: Site) -> None:
     await site.until(lambda: bool(operator.logged("stopping")))
     operator.send(signal.SIGINT)
 
-    assert await operator.ended(limit=10) == 1
+    assert await operator.ended() == 1
 
 
 async def test_an_api_server_that_is_away_for_a_while_is_waited_for(site: Site) -> None:
@@ -110,10 +113,10 @@ async def test_an_api_server_that_is_away_for_a_while_is_waited_for(site: Site) 
     site.aws.put_event(aws_events.spot_interruption(_instance(0), origin=events.new_origin()))
     await asyncio.sleep(4)
     await site.http.resume()
-    await site.until(site.is_settled, limit=30)
+    await site.until(site.is_settled)
     site.cluster.add_node("late", instance_id=_instance(9))
     site.aws.put_event(aws_events.spot_interruption(_instance(9), origin=events.new_origin()))
-    await site.until(lambda: site.is_cordoned("late"), limit=30)
+    await site.until(lambda: site.is_cordoned("late"))
 
     assert site.is_cordoned("node-0")
 
@@ -125,9 +128,10 @@ async def test_a_node_that_joins_after_its_event_is_seen_by_the_watch(site: Site
     site.aws.put_event(aws_events.spot_interruption(_instance(5), origin=events.new_origin()))
     await asyncio.sleep(1)
     site.cluster.add_node("joined", instance_id=_instance(5))
-    took = await site.until(lambda: site.is_cordoned("joined"))
+    await site.until(lambda: site.is_cordoned("joined"))
 
-    assert took < 1
+    (message,) = site.aws.message_log(site.stack.queue_url)
+    assert len(message.received_at) == 1
 
 
 async def test_a_list_of_nodes_may_take_longer_than_one_request(site: Site) -> None:
@@ -145,7 +149,7 @@ async def test_an_api_server_that_never_answers_is_one_line_at_the_start(site: S
 
     operator = await site.launch()
 
-    assert await operator.ended(limit=15) == 1
+    assert await operator.ended() == 1
     assert "the Kubernetes API server did not answer within 6 s" in operator.lines()[-1]["cause"]
 
 
