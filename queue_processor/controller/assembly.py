@@ -8,7 +8,6 @@ from typing import TypeAlias, assert_never
 
 from queue_processor.controller import ports
 from queue_processor.controller.adaptive_limit import AdaptiveLimit
-from queue_processor.controller.blocked_pods import BlockedPods
 from queue_processor.controller.cancellations import Cancellations
 from queue_processor.controller.consumer import Consumer, InFlightMessages
 from queue_processor.controller.drain_context import DrainContext, DrainOptions
@@ -24,6 +23,7 @@ from queue_processor.controller.plan_observer import PlanObserver
 from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.ports import Dependencies
 from queue_processor.controller.processor import PlanExecutor, Processor
+from queue_processor.controller.remaining_pods import RemainingPods
 from queue_processor.controller.waiting import Turnstile
 from queue_processor.domain.leases import LeaseTimes
 from queue_processor.domain.policy import Mode
@@ -175,7 +175,7 @@ def _plan_work(
                 node_index=node_index,
                 pod_watcher=pod_watcher,
                 limiter=limiter,
-                blocked_pods=BlockedPods(),
+                remaining_pods=RemainingPods(),
                 turnstile=Turnstile(at_once=_DUE_AT_ONCE),
                 options=options,
                 clock=clock,

@@ -3,11 +3,11 @@
 import dataclasses
 import datetime as dt
 
-from queue_processor.controller.blocked_pods import BlockedPods
 from queue_processor.controller.limiter import PriorityLimiter
 from queue_processor.controller.node_index import NodeIndex
 from queue_processor.controller.pod_watcher import PodWatcher
 from queue_processor.controller.ports import Clock, Dependencies
+from queue_processor.controller.remaining_pods import RemainingPods
 from queue_processor.controller.waiting import Turnstile
 from queue_processor.domain.nodes import TaintEffect
 
@@ -49,7 +49,7 @@ class DrainContext:
     node_index: NodeIndex
     pod_watcher: PodWatcher
     limiter: PriorityLimiter
-    blocked_pods: BlockedPods
+    remaining_pods: RemainingPods
     turnstile: Turnstile
     options: DrainOptions
     clock: Clock

@@ -35,6 +35,8 @@ from queue_processor.domain.pods import Eviction, EvictionAnswer, PodView
 from queue_processor.observability import event_reasons, metrics
 from queue_processor.retrying import Backoff, within
 
+_TOO_MANY_LEFT = "the API server cannot evict all pods in time"
+
 # As many pods as most nodes have: of equally urgent nodes some are done early, and not all late.
 _IN_ONE_TURN = 10
 
@@ -75,7 +77,7 @@ class Evictor:
         self._pods = context.ports.pods
         self._event_recorder = context.ports.event_recorder
         self._limiter = context.limiter
-        self._blocked_pods = context.blocked_pods
+        self._remaining = context.remaining_pods
         self._turnstile = context.turnstile
         self._force = force_deleter
         self._blocked_log = BlockedEvictionLog(holds.node.name)
@@ -97,6 +99,7 @@ class Evictor:
         for attempt, limit in self._attempts.items():
             # One that expires in this very moment cannot be changed any more.
             if not limit.expired():
+                self._expect(attempt.pod)
                 limit.reschedule(self._waits_until(attempt))
 
     async def remove(self, pod: PodView, departure: OneTimeEvent) -> None:
@@ -111,8 +114,11 @@ class Evictor:
             async with asyncio.TaskGroup() as requests:
                 await self._remove(pod, departure, requests)
         finally:
-            self._blocked_pods.discard(pod.ref.uid)
+            self._remaining.discard(pod.ref.uid)
         self.stats.blocked.pop(pod.ref.uid, None)
+
+    def _expect(self, pod: PodView) -> None:
+        self._remaining.add(pod.ref.uid, self._force.due_at(pod))
 
     async def _remove(
         self, pod: PodView, departure: OneTimeEvent, requests: asyncio.TaskGroup
@@ -124,6 +130,7 @@ class Evictor:
             if is_granted:
                 await self._await_departure(pod, departure)
             else:
+                self._expect(pod)
                 eviction = await self._try_to_evict(pod, requests, is_repeated=number > 1)
                 is_granted = self._is_granted(pod, eviction)
                 if is_granted:
@@ -140,7 +147,7 @@ class Evictor:
             case EvictionAnswer.ACCEPTED:
                 self.stats.evicted += 1
                 self.stats.last_removal_at = self._holds.now
-                self._blocked_pods.discard(pod.ref.uid)
+                self._remaining.discard(pod.ref.uid)
                 return True
             case EvictionAnswer.GONE:
                 return True
@@ -175,6 +182,9 @@ class Evictor:
                     turn=next(self._turns) // _IN_ONE_TURN,
                     is_repeated=is_repeated,
                 )
+                if self._force.bring_forward(pod):
+                    slot.release()
+                    return Eviction(answer=EvictionAnswer.BUSY, message=_TOO_MANY_LEFT)
                 missing = "there was no answer in time"
                 request = requests.create_task(
                     self._evict(pod, slot), name=f"request for {pod.ref}"
@@ -211,7 +221,7 @@ class Evictor:
         if eviction.answer is EvictionAnswer.ACCEPTED:
             slot.accept()
         metrics.EVICTIONS.labels(answer=eviction.answer.name.lower()).inc()
-        self._blocked_pods.count_answer()
+        self._remaining.count_answer()
         return eviction
 
     def _waits_until(self, attempt: "_Attempt") -> float | None:
@@ -224,7 +234,7 @@ class Evictor:
 
     def _record_blocked(self, pod: PodView, eviction: Eviction) -> None:
         if eviction.answer is EvictionAnswer.BLOCKED:
-            self._blocked_pods.add(pod.ref.uid, self._force.due_at(pod))
+            self._remaining.note_blocked(pod.ref.uid)
         if self.stats.blocked.get(pod.ref.uid) == eviction.message:
             return
         self.stats.blocked[pod.ref.uid] = eviction.message

@@ -3,9 +3,15 @@
 At a soft deadline nothing more happens. At a hard one AWS takes the instance whatever the budget
 allows, and then the pod dies without a SIGTERM. A pod that is still blocked is therefore deleted in
 time for its own grace period, or at the latest `force_margin` before the deadline, and earlier
-where more pods are due than the API server can delete at once (`blocked_pods`). Karpenter's
+where more pods are due than the API server can delete at once (`remaining_pods`). Karpenter's
 `needsForceDelete` is the same idea. The budget loses a pod that it would have lost anyway; the
 workload wins a clean stop. `drain.on_deadline: leave` switches that off.
+
+A pod that waits for its turn to be evicted is deleted instead if the API server is too slow to
+evict all that are left. That is decided at its turn, and those behind it have one less before them,
+so it ends with the first pod for which the time is enough again. And it needs evidence: in the
+first half of the time the API server is busy with cordons and lists, and few evictions show how
+fast it is.
 
 Rejected: to delete at the deadline itself, which leaves no time to stop, and to delete all pods of
 the node at one time, which would not wait for budgets of pods that stop quickly.
@@ -68,8 +74,10 @@ class ForceDeleter:
         self._pods = context.ports.pods
         self._event_recorder = context.ports.event_recorder
         self._limiter = context.limiter
-        self._blocked_pods = context.blocked_pods
+        self._remaining = context.remaining_pods
         self._options = context.options
+        self._began_at = holds.now
+        self._brought_forward: dict[str, dt.datetime] = {}
         self.stats = EvictionStats()
 
     def is_due(self, pod: PodView, *, lead: dt.timedelta | None = None) -> bool:
@@ -82,7 +90,7 @@ class ForceDeleter:
 
         Args:
             pod: The pod.
-            lead: How much earlier; None: as much as all take that are due at the same time.
+            lead: How much earlier; None: as much as the other pods make necessary.
         """
         if self._options.force_deletes and self._holds.intent.is_dead:
             return dt.timedelta()
@@ -90,7 +98,7 @@ class ForceDeleter:
         if due_at is None:
             return None
         if lead is None:
-            lead = self._blocked_pods.lead(due_at)
+            lead = self._lead(pod, due_at)
         return due_at - lead - self._holds.now
 
     def due_at(self, pod: PodView) -> dt.datetime | None:
@@ -99,6 +107,30 @@ class ForceDeleter:
             return None
         force_margin = self._options.force_margin
         return self._holds.intent.delete_blocked_at(grace=pod.grace, force_margin=force_margin)
+
+    def bring_forward(self, pod: PodView) -> bool:
+        """Decide whether a pod has to be deleted now that it could be evicted.
+
+        Returns:
+            True if there is no time to evict all pods that are left. The pod is due from now on,
+            unless its deadline changes.
+        """
+        due_at = self.due_at(pod)
+        if due_at is None:
+            return False
+        left = due_at - self._holds.now
+        # A pod that is due by itself gets its eviction.
+        has_time = not dt.timedelta() < left < (due_at - self._began_at) / 2
+        if has_time or self._remaining.time_for_all(due_at) <= left:
+            return False
+        self._brought_forward[pod.ref.uid] = due_at
+        self._remaining.discard(pod.ref.uid)
+        return True
+
+    def _lead(self, pod: PodView, due_at: dt.datetime) -> dt.timedelta:
+        if self._brought_forward.get(pod.ref.uid) == due_at:
+            return due_at - self._holds.now
+        return self._remaining.lead(due_at)
 
     async def delete(self, pod: PodView) -> bool:
         """Delete the pod against its budget.
@@ -109,7 +141,7 @@ class ForceDeleter:
         grace, is_early = deadlines.MINIMUM_GRACE, False
         # It was due with this lead, which gets shorter with every pod that is deleted.
         due_at = self.due_at(pod)
-        lead = dt.timedelta() if due_at is None else self._blocked_pods.lead(due_at)
+        lead = dt.timedelta() if due_at is None else self._lead(pod, due_at)
         try:
             async for attempt in retrying(
                 metrics.Call.DELETE_POD,
@@ -126,7 +158,7 @@ class ForceDeleter:
                         is_early = not self.is_due(pod, lead=dt.timedelta())
                         grace = self._grace_that_fits(pod)
                         await self._pods.delete(pod.ref, grace)
-                        self._blocked_pods.count_answer()
+                        self._remaining.count_answer()
         except (errors.TemporaryError, errors.PermanentError) as error:
             _log.error("pod_not_deleted", pod=str(pod.ref), error=str(error))
             return True

@@ -34,7 +34,7 @@ def parse_http_url(text: str) -> pydantic.AnyHttpUrl:
 
 
 class OnDeadline(enum.StrEnum):
-    """The action on a pod that a disruption budget still blocks at a hard deadline."""
+    """The action on a pod that could not be evicted in time for a hard deadline."""
 
     DELETE = "delete"
     LEAVE = "leave"
@@ -166,13 +166,14 @@ class DrainSettings(Group):
 
     on_deadline: OnDeadline = Field(
         default=OnDeadline.DELETE,
-        description="The action on a pod that a disruption budget still blocks at a hard deadline:"
-        " `delete` it, so that it gets a SIGTERM, or `leave` it until the instance is gone.",
+        description="The action on a pod that cannot be evicted in time for a hard deadline, nearly"
+        " always because a disruption budget blocks it: `delete` it, so that it gets a SIGTERM, or"
+        " `leave` it until the instance is gone.",
     )
     force_margin_seconds: Seconds = Field(
         default=10,
         description="How long before the deadline such a pod is deleted; earlier if its grace"
-        " period is longer.",
+        " period is longer, or if the API server is too slow for all such pods.",
     )
     soft_drain_timeout_seconds: Seconds = Field(
         default=1800,

@@ -72,6 +72,15 @@ async def test_every_pod_of_a_namespace_whose_evictions_hang_gets_its_sigterm_in
     assert_all_were_signalled_in_time(world, warned_at)
 
 
+def slow_down_requests(world: stage.World, *, evictions: float, deletions: float) -> None:
+    """Have the API server take so many seconds for each."""
+    for seconds, method, path in (
+        (evictions, "POST", ".*/eviction"),
+        (deletions, "DELETE", ".*/pods/.*"),
+    ):
+        world.server.faults.add(faults.Fault(faults.Delay(seconds), method=method, path=path))
+
+
 @pytest.mark.parametrize("pods", [5, 40], ids=["few", "many"])
 async def test_blocked_pods_of_a_storm_all_get_their_full_grace_whatever_the_api_server_can_do(
     world: stage.World, pods: int
@@ -84,8 +93,7 @@ async def test_blocked_pods_of_a_storm_all_get_their_full_grace_whatever_the_api
         )
         world.cluster.add_budget(web, match_labels={"app": web}, max_unavailable=0)
     # 50 pods in a second.
-    for method, path in (("POST", ".*/eviction"), ("DELETE", ".*/pods/.*")):
-        world.server.faults.add(faults.Fault(faults.Delay(0.04), method=method, path=path))
+    slow_down_requests(world, evictions=0.04, deletions=0.04)
     await world.start(kubernetes={"requests_in_flight": 2})
 
     warned_at = world.clock()
@@ -99,6 +107,45 @@ async def test_blocked_pods_of_a_storm_all_get_their_full_grace_whatever_the_api
     assert len(signalled) == 10 * pods
     assert max(signalled) <= due_at + dt.timedelta(seconds=3)
     assert min(signalled) >= due_at - seconds * 1.2
+
+
+async def drain_on_a_slow_server(world: stage.World, *, nodes: int) -> dt.datetime:
+    """Interrupt nodes with 200 pods each; 20 are evicted in a second, or some 60 deleted."""
+    world.add_nodes(nodes)
+    for number in range(nodes):
+        for pod in range(200):
+            world.cluster.add_pod(f"web-{number}-{pod}", node=f"node-{number}")
+    slow_down_requests(world, evictions=0.1, deletions=0.05)
+    await world.start(kubernetes={"requests_in_flight": 2})
+
+    warned_at = world.clock()
+    for number in range(nodes):
+        world.send_spot(number)
+    await world.until_settled(limit=119)
+    return warned_at
+
+
+async def test_pods_that_cannot_all_be_evicted_in_time_are_deleted_with_their_grace(
+    world: stage.World,
+) -> None:
+    warned_at = await drain_on_a_slow_server(world, nodes=15)
+
+    pods = world.cluster.history.pods
+    assert len(pods) == 3_000
+    signalled = [pod.signalled for pod in pods if pod.signalled is not None]
+    assert len(signalled) == 3_000
+    assert {pod.grace_seconds for pod in pods} == {30}
+    deleted = [pod for pod in pods if pod.removal_cause is store.Cause.DELETE]
+    # Not before there is evidence; 20 were evicted in each second until then.
+    first = min(pod.signalled for pod in deleted if pod.signalled is not None)
+    assert first >= warned_at + (NOTICE - GRACE) / 2
+    assert len(deleted) <= 3_000 - 20 * 45
+
+
+async def test_pods_that_a_slow_server_evicts_in_time_are_not_deleted(world: stage.World) -> None:
+    await drain_on_a_slow_server(world, nodes=8)
+
+    assert {pod.removal_cause for pod in world.cluster.history.pods} == {store.Cause.EVICTION}
 
 
 async def drain_others(world: stage.World, *, hanging: bool, head_start: float) -> float:
