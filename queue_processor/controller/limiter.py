@@ -11,8 +11,9 @@ none of its nodes is more urgent than another. Among drains that are equally urg
 turns (ten pods of each, then the next ten), so that a node with many pods does not hold up a node
 with few. Repeated attempts come last, because what was refused a moment ago is likely to be refused
 again. Lists come before all evictions: they are few (`pod_lister`), and a node that is not listed
-has no chance at all. What shows progress waits until nothing else has waited for a second: between
-the evictions of a storm it would take their place, and most of its drains end without it.
+has no chance at all. What shows progress waits until nothing else has waited for a second, and then
+takes two slots at most: between the evictions of a storm it would take their place, after them the
+time of the API server and of the kubelets, and most drains of a storm end without it.
 
 Slots. How many there are is read anew for each admission, from an `AdaptiveLimit`. It learns from
 the evictions that were accepted while every slot was held; a refusal is less work than an eviction,
@@ -48,6 +49,7 @@ _PROMPT_SECONDS = 1.0
 _AFTER_DEADLINE_SECONDS = 5.0
 # A storm has moments in which no request waits.
 _CALM_SECONDS = 1.0
+_PROGRESS_SLOTS = 2
 # One of so many slots is reserved for each of the two urgent priorities.
 _SLOTS_PER_RESERVED = 12
 
@@ -255,8 +257,8 @@ class PriorityLimiter:
         return bool(self._waiting) and self._waiting[0][0].priority < Priority.PROGRESS
 
     def _may_admit(self, priority: Priority) -> bool:
-        if priority is Priority.PROGRESS and self._is_busy:
-            return False
+        if priority is Priority.PROGRESS:
+            return not self._is_busy and self._held < _PROGRESS_SLOTS
         slots = self._limit.slots
         reserved = _RESERVES.get(priority, 0) * max(1, slots // _SLOTS_PER_RESERVED)
         return self._held < slots + reserved

@@ -82,8 +82,7 @@ class RemainingPods:
 
     def lead(self, due_at: dt.datetime) -> dt.timedelta:
         """Return how long it takes to delete the blocked pods that are due by this time."""
-        lead = self._time_for(due_at, only_blocked=True)
-        return lead if lead > _NEGLIGIBLE else dt.timedelta()
+        return self._time_for(due_at, only_blocked=True)
 
     def time_for_all(self, due_at: dt.datetime) -> dt.timedelta:
         """Return how long it takes to remove all pods that are due by this time."""
@@ -103,7 +102,9 @@ class RemainingPods:
         if not count:
             # Nearly always, and this is asked for every pod.
             return dt.timedelta()
-        return dt.timedelta(seconds=count / max((_SLOWEST_PER_SECOND, *self._answers.values())))
+        rate = max((_SLOWEST_PER_SECOND, *self._answers.values()))
+        needed = dt.timedelta(seconds=count / rate)
+        return needed if needed > _NEGLIGIBLE else dt.timedelta()
 
 
 def _period(moment: dt.datetime) -> int:

@@ -118,6 +118,30 @@ async def test_a_storm_longer_than_an_interval_writes_no_progress_while_eviction
     assert "node_conditions_update_failed" not in {line["event"] for line in lines}
 
 
+async def test_the_progress_of_a_storm_is_written_a_few_nodes_at_a_time(
+    world: stage.World,
+) -> None:
+    """Many pods of one storm stop for long, and their kubelets have enough to do."""
+    world.add_nodes(51)
+    names = [f"node-{number}" for number in range(50)]
+    for name in names:
+        spec = manifests.PodSpec(exit_seconds=60, grace_seconds=90)
+        world.cluster.add_pod(f"of-{name}", node=name, spec=spec)
+    await world.start(kubernetes={"requests_in_flight": 24})
+    for number in range(50):
+        world.send_spot(number)
+    await world.until(lambda: all(world.is_cordoned(name) for name in names))
+    world.server.faults.add(faults.Fault(faults.Delay(0.5), method="PATCH", path=".*/status"))
+
+    def shown() -> int:
+        return sum(world.condition(name, "DrainInProgress") == "True" for name in names)
+
+    await world.until(lambda: bool(shown()), limit=20)
+    await asyncio.sleep(1)
+    assert shown() <= 8
+    await world.until(lambda: shown() == 50, limit=20)
+
+
 async def test_the_conditions_follow_the_drain(world: stage.World) -> None:
     world.add_nodes(2)
     for name, seconds in (("quick", 20), ("slow", 40)):

@@ -134,7 +134,8 @@ async def test_pods_that_cannot_all_be_evicted_in_time_are_deleted_with_their_gr
     assert len(pods) == 3_000
     signalled = [pod.signalled for pod in pods if pod.signalled is not None]
     assert len(signalled) == 3_000
-    assert {pod.grace_seconds for pod in pods} == {30}
+    # What takes two seconds begins no earlier.
+    assert min(pod.grace_seconds for pod in pods if pod.grace_seconds is not None) >= 28
     deleted = [pod for pod in pods if pod.removal_cause is store.Cause.DELETE]
     # Not before there is evidence; 20 were evicted in each second until then.
     first = min(pod.signalled for pod in deleted if pod.signalled is not None)
