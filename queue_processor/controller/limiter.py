@@ -11,9 +11,9 @@ none of its nodes is more urgent than another. Among drains that are equally urg
 turns (ten pods of each, then the next ten), so that a node with many pods does not hold up a node
 with few. Repeated attempts come last, because what was refused a moment ago is likely to be refused
 again. Lists come before all evictions: they are few (`pod_lister`), and a node that is not listed
-has no chance at all. What shows progress waits until nothing else has waited for a second, and then
-takes two slots at most: between the evictions of a storm it would take their place, after them the
-time of the API server and of the kubelets, and most drains of a storm end without it.
+has no chance at all. What shows progress waits until nothing else has waited for some seconds, and
+then takes two slots at most: between the evictions of a storm it would take their place, after them
+the time of the API server and of the kubelets, and most drains of a storm end without it.
 
 Slots. How many there are is read anew for each admission, from an `AdaptiveLimit`. It learns from
 the evictions that were accepted while every slot was held; a refusal is less work than an eviction,
@@ -47,8 +47,8 @@ _EQUALLY_URGENT_SECONDS = 10.0
 _PROMPT_SECONDS = 1.0
 # How long a request of a drain that is past its deadline may wait.
 _AFTER_DEADLINE_SECONDS = 5.0
-# A storm has moments in which no request waits.
-_CALM_SECONDS = 1.0
+# A storm has moments in which no request waits, and its last pods take seconds to stop.
+_CALM_SECONDS = 5.0
 _PROGRESS_SLOTS = 2
 # One of so many slots is reserved for each of the two urgent priorities.
 _SLOTS_PER_RESERVED = 12
@@ -111,7 +111,7 @@ class PriorityLimiter:
             limit: How many requests may run at once; a few cordons and force deletes more.
             may_write: True while this process leads; called right before every request.
             on_busy: Called with True when requests begin to wait that do more than show progress,
-                and with False when none of them has waited for a second.
+                and with False when none of them has waited for some seconds.
         """
         self._limit = limit
         self._may_write = may_write

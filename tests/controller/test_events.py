@@ -79,7 +79,7 @@ async def test_a_storm_writes_events_after_evictions_and_one_for_each_node(
     await world.until(lambda: left() < 10, step=0.01)
     assert len(_recorded(world, "Node")) <= 10
     await world.until_settled()
-    await asyncio.sleep(1)
+    await asyncio.sleep(6)
 
     events_on_nodes = _recorded(world, "Node")
     drained = [note for _, reason, note in events_on_nodes if reason == "Drained"]
