@@ -97,7 +97,7 @@ class MachineTimes:
         """Return the share of the CPU time since then that was not ours."""
         others = (self.busy - before.busy) - (self.ours - before.ours)
         # The kernel counts the time of all in ticks, and that of a process in nanoseconds.
-        return max(0.0, 100 * others / (self.total - before.total))
+        return max(0.0, round(100 * others / (self.total - before.total), 2))
 
 
 def _our_cpu_seconds() -> float:
