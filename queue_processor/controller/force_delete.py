@@ -118,10 +118,9 @@ class ForceDeleter:
         due_at = self.due_at(pod)
         if due_at is None:
             return False
-        left = due_at - self._holds.now
-        # A pod that is due by itself gets its eviction.
-        has_time = not dt.timedelta() < left < (due_at - self._began_at) / 2
-        if has_time or self._remaining.time_for_all(due_at) <= left:
+        left, half = due_at - self._holds.now, (due_at - self._began_at) / 2
+        # One that is due by itself gets its eviction.
+        if not dt.timedelta() < left < half or self._remaining.time_for_all(due_at) <= left:
             return False
         self._brought_forward[pod.ref.uid] = due_at
         self._remaining.discard(pod.ref.uid)

@@ -271,5 +271,5 @@ def told_by_the_kernel(pid: int) -> dict[str, str]:
 
 
 def status_of(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
+    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - our own server
         return int(answer.status)

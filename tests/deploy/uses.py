@@ -31,7 +31,7 @@ INSTANCE = InstanceId("i-0aaaaaaaaaaaaaaaa")
 DEAD_INSTANCE = InstanceId("i-0bbbbbbbbbbbbbbbb")
 LATE_INSTANCE = InstanceId("i-0cccccccccccccccc")
 LEASE_NAMESPACE = "queue-processor"
-_LIMIT = dt.timedelta(seconds=5)
+_LIMIT = dt.timedelta(seconds=60)
 
 
 class Stage(Protocol):

@@ -71,7 +71,7 @@ def _outcomes(operator: OperatorProcess) -> list[str]:
 def _nodes_indexed(operator: OperatorProcess) -> str:
     """The number of nodes in the operator's index."""
     url = f"http://127.0.0.1:{operator.logged('http_listening')['port']}/metrics"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         text: str = answer.read().decode()
     return next(line for line in text.splitlines() if line.startswith(_INDEXED)).split()[1]
 

@@ -21,7 +21,7 @@ def _instance(number: int) -> str:
 
 async def _get(url: str) -> tuple[int, str]:
     def get() -> tuple[int, str]:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
+        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - our own server
             return answer.status, answer.read().decode()
 
     return await asyncio.to_thread(get)

@@ -27,7 +27,7 @@ def waiting(
 
 async def ends(task: "asyncio.Task[None]") -> bool:
     """Return True if a task ends soon."""
-    done, _ = await asyncio.wait((task,), timeout=5)
+    done, _ = await asyncio.wait((task,), timeout=60)
     return bool(done) and task.exception() is None
 
 

@@ -134,7 +134,7 @@ class TestReceive:
             queue.client.delete_queue(QueueUrl=queue.url)
 
             with pytest.raises(queue.client.exceptions.QueueDoesNotExist):
-                waiting.result(timeout=5)
+                waiting.result(timeout=15)
 
 
 class TestSend:
