@@ -31,7 +31,8 @@ INSTANCE = InstanceId("i-0aaaaaaaaaaaaaaaa")
 DEAD_INSTANCE = InstanceId("i-0bbbbbbbbbbbbbbbb")
 LATE_INSTANCE = InstanceId("i-0cccccccccccccccc")
 LEASE_NAMESPACE = "queue-processor"
-_LIMIT = dt.timedelta(seconds=60)
+# A watch that is not granted is waited for as long.
+_LIMIT = dt.timedelta(seconds=15)
 
 
 class Stage(Protocol):

@@ -13,6 +13,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client import rest
 
 from queue_processor import proxies
+from queue_processor.adapters.kube import tls_buffers
 from queue_processor.domain import errors
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -144,7 +145,7 @@ class HttpTransport:
         is_small = request.query is None
         if is_small not in self._sessions:
             self._sessions[is_small] = self.open_session()
-        return await self._sessions[is_small].request(
+        response = await self._sessions[is_small].request(
             request.method,
             self.configuration.host + request.path,
             params=request.query,
@@ -153,6 +154,9 @@ class HttpTransport:
             timeout=limits,
             allow_redirects=False,
         )
+        if not is_small and response.connection is not None:
+            tls_buffers.enlarge(response.connection.transport)
+        return response
 
     def open_session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
         """Return a new session whose requests find the server, trust it, and are authorized.
