@@ -6,79 +6,41 @@ import pathlib
 import ssl
 import tracemalloc
 from asyncio import sslproto
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from aiohttp import client_proto
+from kubernetes.aio import client
 
 from queue_processor.adapters.kube import tls_buffers
+from queue_processor.adapters.kube.transport import HttpTransport, Request
+from tests.adapters.scripted import http
 from tests.adapters.test_trust import Authority
 
 _CONNECTIONS = 20
-_SENT = 4 * 1024 * 1024
+_LONG = b" " * (4 * 1024 * 1024)
 
 # That of asyncio; another test of this process may have started an operator, which limits it.
 _DEFAULT_BYTES = 256 * 1024
 
 
-class _Sender(asyncio.Protocol):
-    """Sends megabytes to each client."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(bytes(_SENT))
-
-
-class _Receiver(asyncio.Protocol):
-    """Notes how much each turn of the event loop brings."""
-
-    def __init__(self, *, is_stream: bool) -> None:
-        self._is_stream = is_stream
-        self.sizes: list[int] = []
-        self.is_full = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self._is_stream:
-            tls_buffers.enlarge(transport)
-
-    def data_received(self, data: bytes) -> None:
-        self.sizes.append(len(data))
-        if sum(self.sizes) == _SENT:
-            self.is_full.set()
-
-
-@contextlib.asynccontextmanager
-async def _serving(
-    folder: pathlib.Path, protocol: type[asyncio.Protocol]
-) -> AsyncIterator[Callable[[Callable[[], asyncio.Protocol]], Awaitable[None]]]:
-    """Serve by TLS, and yield what opens a connection to it, for as long as this lasts."""
+async def _bytes_of_a_connection(folder: pathlib.Path) -> float:
+    """Return what one more TLS connection takes, with both of its ends in this process."""
     authority = Authority(folder)
     trust = ssl.create_default_context(cafile=str(authority.path))
     trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        protocol, "127.0.0.1", 0, ssl=authority.server_context("127.0.0.1")
+        asyncio.Protocol, "127.0.0.1", 0, ssl=authority.server_context("127.0.0.1")
     )
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(server)
         host, port = server.sockets[0].getsockname()
-
-        async def connect(client: Callable[[], asyncio.Protocol]) -> None:
-            connection, _ = await loop.create_connection(client, host, port, ssl=trust)
-            stack.callback(connection.abort)
-
-        yield connect
-
-
-async def _bytes_of_a_connection(folder: pathlib.Path) -> float:
-    """Return what one more TLS connection takes, with both of its ends in this process."""
-    async with _serving(folder, asyncio.Protocol) as connect:
         tracemalloc.start()
-        try:
-            for _ in range(_CONNECTIONS):
-                await connect(asyncio.Protocol)
-            return tracemalloc.get_traced_memory()[0] / _CONNECTIONS
-        finally:
-            tracemalloc.stop()
+        stack.callback(tracemalloc.stop)
+        for _ in range(_CONNECTIONS):
+            connection, _ = await loop.create_connection(asyncio.Protocol, host, port, ssl=trust)
+            stack.callback(connection.abort)
+        return tracemalloc.get_traced_memory()[0] / _CONNECTIONS
 
 
 async def test_the_buffers_of_tls_connections_are_small(
@@ -93,18 +55,42 @@ async def test_the_buffers_of_tls_connections_are_small(
     assert after < 2 * tls_buffers.BUFFER_BYTES + 32 * 1024 < before
 
 
-@pytest.mark.parametrize("is_stream", [False, True], ids=["an answer", "a stream"])
-async def test_a_turn_of_the_loop_brings_more_of_a_stream(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, *, is_stream: bool
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(http(200, _LONG))
+    await writer.drain()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "is_large"), [(None, False), ({"limit": "200"}, True)], ids=["one object", "a list"]
+)
+async def test_a_turn_of_the_loop_brings_more_of_a_list(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    query: dict[str, str] | None,
+    *,
+    is_large: bool,
 ) -> None:
     monkeypatch.setattr(sslproto.SSLProtocol, "max_size", tls_buffers.BUFFER_BYTES)
-    receiver = _Receiver(is_stream=is_stream)
+    receive, sizes = client_proto.ResponseHandler.data_received, []
 
-    async with _serving(tmp_path, _Sender) as connect:
-        await connect(lambda: receiver)
-        await receiver.is_full.wait()
+    def data_received(handler: client_proto.ResponseHandler, data: bytes) -> None:
+        sizes.append(len(data))
+        receive(handler, data)
 
-    if is_stream:
-        assert max(receiver.sizes) > tls_buffers.BUFFER_BYTES
-    else:
-        assert max(receiver.sizes) <= tls_buffers.BUFFER_BYTES
+    monkeypatch.setattr(client_proto.ResponseHandler, "data_received", data_received)
+    authority = Authority(tmp_path)
+    server = await asyncio.start_server(
+        _answer, "127.0.0.1", 0, ssl=authority.server_context("127.0.0.1")
+    )
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
+        configuration.ssl_ca_cert = str(authority.path)
+        transport = HttpTransport(configuration)
+        answer = await transport.send(Request("GET", "/api/v1/pods", query=query))
+        await transport.close()
+
+    assert answer.body == _LONG
+    assert (max(sizes) > tls_buffers.BUFFER_BYTES) == is_large

@@ -145,7 +145,7 @@ class HttpTransport:
         is_small = request.query is None
         if is_small not in self._sessions:
             self._sessions[is_small] = self.open_session()
-        response = await self._sessions[is_small].request(
+        return await self._sessions[is_small].request(
             request.method,
             self.configuration.host + request.path,
             params=request.query,
@@ -154,9 +154,6 @@ class HttpTransport:
             timeout=limits,
             allow_redirects=False,
         )
-        if not is_small and response.connection is not None:
-            tls_buffers.enlarge(response.connection.transport)
-        return response
 
     def open_session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
         """Return a new session whose requests find the server, trust it, and are authorized.
@@ -171,7 +168,7 @@ class HttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_LONGEST_LINE,
             proxy=self._proxy,
-            middlewares=(*middlewares, self._authorized),
+            middlewares=(*middlewares, self._authorized, _with_large_buffer),
         )
 
     async def _authorized(
@@ -229,6 +226,16 @@ def trust_of(configuration: client.Configuration) -> ssl.SSLContext:
     context: ssl.SSLContext = rest.RESTClientObject(configuration).ssl_context
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
+
+
+async def _with_large_buffer(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send a request; what has a query is a list or a watch, and its answer is long."""
+    response = await send(request)
+    if request.url.query_string and response.connection is not None:
+        tls_buffers.enlarge(response.connection.transport)
+    return response
 
 
 def _authorize_at_proxy(request: aiohttp.ClientRequest, user: str, password: str) -> None:
