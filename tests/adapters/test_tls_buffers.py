@@ -9,12 +9,10 @@ from asyncio import sslproto
 
 import pytest
 from aiohttp import client_proto
-from kubernetes.aio import client
 
 from queue_processor.adapters.kube import tls_buffers
-from queue_processor.adapters.kube.transport import HttpTransport, Request
-from tests.adapters.scripted import http
-from tests.adapters.test_trust import Authority
+from queue_processor.adapters.kube.transport import Request
+from tests.adapters.test_trust import Authority, serving, transport_to
 
 _CONNECTIONS = 20
 _LONG = b" " * (4 * 1024 * 1024)
@@ -55,13 +53,6 @@ async def test_the_buffers_of_tls_connections_are_small(
     assert after < 2 * tls_buffers.BUFFER_BYTES + 32 * 1024 < before
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(http(200, _LONG))
-    await writer.drain()
-    writer.close()
-
-
 @pytest.mark.parametrize(
     ("query", "is_large"), [(None, False), ({"limit": "200"}, True)], ids=["one object", "a list"]
 )
@@ -81,14 +72,8 @@ async def test_a_turn_of_the_loop_brings_more_of_a_list(
 
     monkeypatch.setattr(client_proto.ResponseHandler, "data_received", data_received)
     authority = Authority(tmp_path)
-    server = await asyncio.start_server(
-        _answer, "127.0.0.1", 0, ssl=authority.server_context("127.0.0.1")
-    )
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
-        configuration.ssl_ca_cert = str(authority.path)
-        transport = HttpTransport(configuration)
+    async with serving(authority.server_context("127.0.0.1"), _LONG) as url:
+        transport = transport_to(url, authority)
         answer = await transport.send(Request("GET", "/api/v1/pods", query=query))
         await transport.close()
 

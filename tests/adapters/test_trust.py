@@ -79,11 +79,13 @@ class Authority:
 
 
 @contextlib.asynccontextmanager
-async def _serving(context: ssl.SSLContext) -> AsyncIterator[str]:
+async def serving(context: ssl.SSLContext, body: bytes = b"{}") -> AsyncIterator[str]:
+    """Answer each request with this body for as long as this lasts; the URL of the server."""
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(http(200, b"{}"))
+            writer.write(http(200, body))
             await writer.drain()
         writer.close()
 
@@ -111,14 +113,15 @@ def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssl, "create_default_context", create_strictly)
 
 
-def _transport(url: str, authority: Authority) -> HttpTransport:
+def transport_to(url: str, authority: Authority) -> HttpTransport:
+    """Return a transport that trusts an authority, and no other."""
     configuration = client.Configuration(host=url)
     configuration.ssl_ca_cert = str(authority.path)
     return HttpTransport(configuration)
 
 
 async def _get(url: str, authority: Authority) -> None:
-    requests = _transport(url, authority)
+    requests = transport_to(url, authority)
     try:
         await KubeApi(requests).get("/version")
     finally:
@@ -127,7 +130,7 @@ async def _get(url: str, authority: Authority) -> None:
 
 async def test_an_authority_without_key_identifiers_is_trusted(tmp_path: pathlib.Path) -> None:
     authority = Authority(tmp_path)
-    async with _serving(authority.server_context("127.0.0.1")) as url:
+    async with serving(authority.server_context("127.0.0.1")) as url:
         await _get(url, authority)
 
 
@@ -135,7 +138,7 @@ async def test_a_strict_context_would_refuse_that_authority(tmp_path: pathlib.Pa
     authority = Authority(tmp_path)
     strict = ssl.create_default_context(cafile=str(authority.path))
     async with (
-        _serving(authority.server_context("127.0.0.1")) as url,
+        serving(authority.server_context("127.0.0.1")) as url,
         aiohttp.ClientSession() as session,
     ):
         with pytest.raises(aiohttp.ClientConnectorCertificateError, match="Key Identifier"):
@@ -145,8 +148,8 @@ async def test_a_strict_context_would_refuse_that_authority(tmp_path: pathlib.Pa
 async def test_kopf_trusts_the_same_authority(tmp_path: pathlib.Path) -> None:
     authority = Authority(tmp_path)
     async with (
-        _serving(authority.server_context("127.0.0.1")) as url,
-        _transport(url, authority).open_session() as session,
+        serving(authority.server_context("127.0.0.1")) as url,
+        transport_to(url, authority).open_session() as session,
         session.get(f"{url}/version") as response,
     ):
         assert response.status == 200
@@ -154,14 +157,14 @@ async def test_kopf_trusts_the_same_authority(tmp_path: pathlib.Path) -> None:
 
 async def test_another_authority_is_refused(tmp_path: pathlib.Path) -> None:
     authority, other = Authority(tmp_path), Authority(tmp_path, "other")
-    async with _serving(authority.server_context("127.0.0.1")) as url:
+    async with serving(authority.server_context("127.0.0.1")) as url:
         with pytest.raises(errors.TemporaryError, match="CERTIFICATE_VERIFY_FAILED"):
             await _get(url, other)
 
 
 async def test_a_certificate_for_another_address_is_refused(tmp_path: pathlib.Path) -> None:
     authority = Authority(tmp_path)
-    async with _serving(authority.server_context("192.0.2.1")) as url:
+    async with serving(authority.server_context("192.0.2.1")) as url:
         with pytest.raises(errors.TemporaryError, match="CERTIFICATE_VERIFY_FAILED"):
             await _get(url, authority)
 

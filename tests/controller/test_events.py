@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import functools
+from collections.abc import Iterable
 
 import pytest
 import structlog.testing
@@ -89,11 +90,15 @@ async def test_a_storm_writes_events_after_evictions_and_one_for_each_node(
     assert len([note for note in drained if note.startswith(beginning)]) >= 40
 
 
+def _in_progress(world: stage.World, names: Iterable[str]) -> set[str]:
+    """The nodes whose conditions show a drain."""
+    return {name for name in names if world.condition(name, "DrainInProgress") == "True"}
+
+
 async def test_a_storm_longer_than_an_interval_writes_no_progress_while_evictions_wait(
     world: stage.World,
 ) -> None:
-    world.add_nodes(51)
-    names = [f"node-{number}" for number in range(50)]
+    names = world.add_nodes(51)[:50]
     for name in names:
         world.cluster.add_replica_set(
             f"of-{name}", replicas=4, labels={"app": name}, nodes=[name], exit_seconds=0.1
@@ -106,9 +111,9 @@ async def test_a_storm_longer_than_an_interval_writes_no_progress_while_eviction
         for number in range(50):
             world.send_spot(number)
         storm = asyncio.create_task(world.until_settled())
-        shown = set()
+        shown: set[str] = set()
         while not storm.done():
-            shown |= {name for name in names if world.condition(name, "DrainInProgress") == "True"}
+            shown |= _in_progress(world, names)
             await asyncio.sleep(0.1)
         lasted = await storm
 
@@ -122,8 +127,7 @@ async def test_the_progress_of_a_storm_is_written_a_few_nodes_at_a_time(
     world: stage.World,
 ) -> None:
     """Many pods of one storm stop for long, and their kubelets have enough to do."""
-    world.add_nodes(51)
-    names = [f"node-{number}" for number in range(50)]
+    names = world.add_nodes(51)[:50]
     for name in names:
         spec = manifests.PodSpec(exit_seconds=60, grace_seconds=90)
         world.cluster.add_pod(f"of-{name}", node=name, spec=spec)
@@ -133,13 +137,10 @@ async def test_the_progress_of_a_storm_is_written_a_few_nodes_at_a_time(
     await world.until(lambda: all(world.is_cordoned(name) for name in names))
     world.server.faults.add(faults.Fault(faults.Delay(0.5), method="PATCH", path=".*/status"))
 
-    def shown() -> int:
-        return sum(world.condition(name, "DrainInProgress") == "True" for name in names)
-
-    await world.until(lambda: bool(shown()), limit=20)
+    await world.until(lambda: bool(_in_progress(world, names)), limit=20)
     await asyncio.sleep(1)
-    assert shown() <= 8
-    await world.until(lambda: shown() == 50, limit=20)
+    assert len(_in_progress(world, names)) <= 8
+    await world.until(lambda: _in_progress(world, names) == set(names), limit=20)
 
 
 async def test_the_conditions_follow_the_drain(world: stage.World) -> None:

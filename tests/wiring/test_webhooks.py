@@ -32,7 +32,7 @@ async def test_a_process_tells_of_its_drains_and_stops_as_soon_as_without(
         await site.until(site.is_settled)
         await asyncio.sleep(0.5)
         operator.send(signal.SIGTERM)
-        code = await operator.ended()
+        code = await operator.ended(limit=10)
 
     assert code == 0
     assert operator.logged("stopped")

@@ -19,7 +19,7 @@ https://datatracker.ietf.org/doc/html/rfc8446#section-5.1
 import asyncio
 from asyncio import sslproto
 
-# Two records: answers of more than one are mostly lists, and these are few.
+# Two records.
 BUFFER_BYTES = 32 * 1024
 # As asyncio has it.
 STREAM_BUFFER_BYTES = 256 * 1024
